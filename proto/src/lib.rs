@@ -1,1 +1,58 @@
-//! under construction
+//! All that crosses a border in Yiwang, and how to check it: messages, typed ids, signatures,
+//! statements, documents, ledger entries, Merkle proofs. No IO, no tokio.
+//!
+//! Everything from the wire goes raw → checked: a `parse` function takes exact bytes, refuses what is
+//! not canonical, and yields a type whose values satisfy the stated limits.
+#![deny(missing_docs)]
+
+pub mod ambient;
+pub mod answer;
+pub mod body;
+pub mod case;
+pub mod checkpoint;
+pub mod codes;
+pub mod contract;
+pub mod delegation;
+pub mod document;
+pub mod entry;
+pub mod envelope;
+pub mod evidence;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod member;
+pub mod merkle;
+pub mod note;
+pub mod receipt;
+pub mod request;
+pub mod standing;
+pub mod tag;
+pub mod tile;
+pub mod time;
+pub mod tlog_proof;
+
+/// The generated protobuf messages of package `yiwang.v1`.
+#[expect(missing_docs, clippy::all, reason = "generated code; the .proto files carry the comments")]
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/yiwang.v1.rs"));
+}
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// Lower-case hexadecimal of some bytes.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

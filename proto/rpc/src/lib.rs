@@ -1,1 +1,11 @@
-//! under construction
+//! The gRPC service stubs of Yiwang, generated from `proto/yiwang/v1`. Messages live in `yiwang-proto`.
+
+#[expect(clippy::all, reason = "generated code")]
+mod generated {
+    tonic::include_proto!("yiwang.v1");
+}
+
+pub use generated::*;
+
+/// The encoded `FileDescriptorSet` of all services, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

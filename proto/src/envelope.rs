@@ -1,0 +1,219 @@
+//! DSSE 1.0.2: signatures over the pre-authentication encoding of exact bytes. The protobuf form is for
+//! statements on the wire; the JSON form for documents is in [`crate::document`].
+
+use crate::keys::{PublicKey, SecretKey};
+use crate::limits::{SIGNATURES_MAX, STATEMENT_MAX};
+use crate::pb;
+use bytes::Bytes;
+use prost::Message as _;
+
+/// The payload types: one per kind, so that a signature of one kind is none of another.
+pub mod payload_type {
+    /// A request statement.
+    pub const REQUEST: &str = "application/vnd.yiwang.request.v1+protobuf";
+    /// An answer statement.
+    pub const ANSWER: &str = "application/vnd.yiwang.answer.v1+protobuf";
+    /// A case statement.
+    pub const CASE: &str = "application/vnd.yiwang.case.v1+protobuf";
+    /// A standing.
+    pub const STANDING: &str = "application/vnd.yiwang.standing.v1+protobuf";
+    /// An officer's ticket.
+    pub const TICKET: &str = "application/vnd.yiwang.ticket.v1+protobuf";
+    /// A member card.
+    pub const MEMBER: &str = "application/vnd.yiwang.member.v1+json";
+    /// A delegation.
+    pub const DELEGATION: &str = "application/vnd.yiwang.delegation.v1+json";
+    /// A contract.
+    pub const CONTRACT: &str = "application/vnd.yiwang.contract.v1+json";
+    /// A revocation.
+    pub const REVOCATION: &str = "application/vnd.yiwang.revocation.v1+json";
+}
+
+/// Why an envelope is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Over the limit.
+    #[error("envelope of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Bytes found.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// No canonical protobuf or JSON envelope.
+    #[error("not a canonical DSSE envelope: {0}")]
+    Malformed(&'static str),
+    /// Another kind of payload.
+    #[error("payload type is not `{expected}`")]
+    WrongType {
+        /// The type that was wanted.
+        expected: &'static str,
+    },
+    /// None of the signatures is good under the key.
+    #[error("no good signature of key {key_id}")]
+    BadSignature {
+        /// The hint of the key that was tried.
+        key_id: String,
+    },
+}
+
+/// The bytes that are signed: `DSSEv1 len(type) type len(payload) payload`.
+pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(payload.len() + payload_type.len() + 32);
+    bytes.extend_from_slice(b"DSSEv1 ");
+    bytes.extend_from_slice(payload_type.len().to_string().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(payload_type.as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(payload.len().to_string().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A statement envelope whose form is checked and whose signatures are not yet.
+#[derive(Debug, Clone)]
+pub struct SignedStatement {
+    bytes: Bytes,
+    envelope: pb::Envelope,
+}
+
+impl SignedStatement {
+    /// Takes exact bytes. Refuses unknown fields and any other encoding than the canonical one: what
+    /// goes into the ledger verbatim must have no room for anything else.
+    pub fn parse(bytes: Bytes) -> Result<Self, EnvelopeError> {
+        if bytes.len() > STATEMENT_MAX {
+            return Err(EnvelopeError::TooLarge { size: bytes.len(), limit: STATEMENT_MAX });
+        }
+        let envelope = pb::Envelope::decode(bytes.clone())
+            .map_err(|_| EnvelopeError::Malformed("protobuf does not decode"))?;
+        if envelope.encoded_len() != bytes.len() || envelope.encode_to_vec() != bytes {
+            return Err(EnvelopeError::Malformed("encoding is not canonical or has unknown fields"));
+        }
+        if envelope.signatures.is_empty() || envelope.signatures.len() > SIGNATURES_MAX {
+            return Err(EnvelopeError::Malformed("1 to 4 signatures are needed"));
+        }
+        for signature in &envelope.signatures {
+            let hint = signature.keyid.as_bytes();
+            let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+            if signature.sig.len() != 64 || hint.len() > 16 || !hint.iter().all(hex) {
+                return Err(EnvelopeError::Malformed("a signature is 64 bytes with a hexadecimal keyid"));
+            }
+        }
+        Ok(Self { bytes, envelope })
+    }
+
+    /// Signs a payload.
+    pub fn sign(payload_type: &'static str, payload: Vec<u8>, key: &SecretKey) -> Self {
+        let sig = key.sign(&pre_authentication_encoding(payload_type, &payload));
+        let envelope = pb::Envelope {
+            payload: Bytes::from(payload),
+            payload_type: payload_type.to_owned(),
+            signatures: vec![pb::Signature {
+                sig: Bytes::copy_from_slice(&sig),
+                keyid: key.key_id().to_owned(),
+            }],
+        };
+        Self { bytes: Bytes::from(envelope.encode_to_vec()), envelope }
+    }
+
+    /// The exact bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The exact signed bytes. Not yet verified: use them only to find the key.
+    pub fn unverified_payload(&self) -> &Bytes {
+        &self.envelope.payload
+    }
+
+    /// SHA-256 of the signed payload: the name of this statement.
+    pub fn digest(&self) -> crate::Digest {
+        crate::sha256(&self.envelope.payload)
+    }
+
+    /// The envelope, for export in other forms.
+    pub fn envelope(&self) -> &pb::Envelope {
+        &self.envelope
+    }
+
+    /// The payload type as it stands in the envelope.
+    pub fn payload_type(&self) -> &str {
+        &self.envelope.payload_type
+    }
+
+    /// Refuses another kind of payload.
+    pub fn expect_type(&self, expected: &'static str) -> Result<(), EnvelopeError> {
+        if self.envelope.payload_type == expected {
+            Ok(())
+        } else {
+            Err(EnvelopeError::WrongType { expected })
+        }
+    }
+
+    /// Verifies that the key signed this payload as this type, and yields the payload.
+    pub fn verify(&self, expected: &'static str, key: &PublicKey) -> Result<&Bytes, EnvelopeError> {
+        self.expect_type(expected)?;
+        let message = pre_authentication_encoding(expected, &self.envelope.payload);
+        let key_id = key.key_id();
+        let hinted = |signature: &&pb::Signature| signature.keyid == key_id;
+        let others = self.envelope.signatures.iter().filter(|signature| !hinted(signature));
+        // The hint only orders the attempts: a wrong one costs time, never the verdict.
+        let mut attempts = self.envelope.signatures.iter().filter(hinted).chain(others);
+        if attempts.any(|signature| key.verify(&message, &signature.sig)) {
+            Ok(&self.envelope.payload)
+        } else {
+            Err(EnvelopeError::BadSignature { key_id })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    #[test]
+    fn the_encoding_is_that_of_the_specification() {
+        let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
+        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    }
+
+    #[test]
+    fn a_statement_verifies_under_its_key_and_type_only() {
+        let signed = SignedStatement::sign(payload_type::REQUEST, b"payload".to_vec(), &key(1));
+        let again = SignedStatement::parse(signed.bytes().clone()).unwrap();
+        assert!(again.verify(payload_type::REQUEST, &key(1).public()).is_ok());
+        assert!(again.verify(payload_type::REQUEST, &key(2).public()).is_err());
+        assert!(again.verify(payload_type::ANSWER, &key(1).public()).is_err());
+    }
+
+    #[test]
+    fn no_byte_can_change() {
+        let signed = SignedStatement::sign(payload_type::REQUEST, b"payload".to_vec(), &key(1));
+        let good = key(1).public();
+        for at in 0..signed.bytes().len() {
+            let mut bytes = signed.bytes().to_vec();
+            bytes[at] ^= 1;
+            let accepted = SignedStatement::parse(Bytes::from(bytes))
+                .is_ok_and(|s| s.verify(payload_type::REQUEST, &good).is_ok());
+            // The keyid is a hint and not signed: a change there does not make a signature bad.
+            let in_keyid = signed.bytes().windows(16).position(|w| w == good.key_id().as_bytes());
+            let hint = in_keyid.is_some_and(|from| (from..from + 16).contains(&at));
+            assert!(!accepted || hint, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_other_encodings_are_refused() {
+        let signed = SignedStatement::sign(payload_type::REQUEST, b"payload".to_vec(), &key(1));
+        let mut extra = signed.bytes().to_vec();
+        extra.extend_from_slice(&[0x7a, 0x02, b'h', b'i']);
+        assert!(matches!(SignedStatement::parse(Bytes::from(extra)), Err(EnvelopeError::Malformed(_))));
+        assert!(SignedStatement::parse(Bytes::new()).is_err());
+        assert!(SignedStatement::parse(Bytes::from(vec![0; STATEMENT_MAX + 1])).is_err());
+    }
+}

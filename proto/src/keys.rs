@@ -1,0 +1,143 @@
+//! Ed25519 keys. One behaviour everywhere: `verify_strict`, which refuses keys of low order and
+//! malleable signatures.
+
+use crate::ambient::{Entropy, random};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::Signer as _;
+use zeroize::Zeroize as _;
+
+/// Why a text or bytes are no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 {0}: expected 32 bytes in base64")]
+pub struct KeyError(&'static str);
+
+/// The public half of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(ed25519_dalek::VerifyingKey);
+
+impl PublicKey {
+    /// From 32 bytes; refuses encodings that are no curve point and keys of low order.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError("public key"))?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError("public key"))?;
+        if key.is_weak() {
+            return Err(KeyError("public key"));
+        }
+        Ok(Self(key))
+    }
+
+    /// From standard base64.
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let bytes = STANDARD.decode(text).map_err(|_| KeyError("public key"))?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Standard base64, as it stands in documents.
+    pub fn to_base64(&self) -> String {
+        STANDARD.encode(self.as_bytes())
+    }
+
+    /// A hint that helps to find the key: 16 hexadecimal digits of its SHA-256.
+    pub fn key_id(&self) -> String {
+        let digest = crate::sha256(self.as_bytes());
+        crate::hex(digest.get(..8).unwrap_or_default())
+    }
+
+    /// Whether the signature over the message is good, by the strict rule.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Ok(bytes) = <[u8; 64]>::try_from(signature) else { return false };
+        let signature = ed25519_dalek::Signature::from_bytes(&bytes);
+        self.0.verify_strict(message, &signature).is_ok()
+    }
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({})", self.key_id())
+    }
+}
+
+impl std::hash::Hash for PublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl serde::Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.to_base64())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for PublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        Self::from_base64(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A private key. Never shown by `Debug`; wiped when dropped.
+#[derive(Clone)]
+pub struct SecretKey {
+    key: ed25519_dalek::SigningKey,
+    key_id: String,
+}
+
+impl SecretKey {
+    /// A new key.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut seed: [u8; 32] = random(entropy);
+        let key = Self::from_seed(&seed);
+        seed.zeroize();
+        key
+    }
+
+    /// From its 32-byte seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        let key_id = PublicKey(key.verifying_key()).key_id();
+        Self { key, key_id }
+    }
+
+    /// From the base64 of its seed, as it stands in a key file.
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let mut bytes = STANDARD.decode(text.trim()).map_err(|_| KeyError("private key"))?;
+        let mut seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyError("private key"))?;
+        let key = Self::from_seed(&seed);
+        bytes.zeroize();
+        seed.zeroize();
+        Ok(key)
+    }
+
+    /// The base64 of the seed, for a key file that only its owner can read.
+    pub fn to_base64(&self) -> String {
+        STANDARD.encode(self.key.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.key.verifying_key())
+    }
+
+    /// The hint of the public half.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Signs a message: 64 bytes.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({})", self.key_id)
+    }
+}

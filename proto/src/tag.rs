@@ -1,0 +1,63 @@
+//! Subject tags: `HMAC(HMAC(key of member and year, subject), case)`. Equal within one case, not
+//! linkable across cases or members without the key, which never leaves the member.
+
+use crate::ids::CaseId;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use zeroize::Zeroize as _;
+
+/// A subject's tag in one case.
+pub type Tag = [u8; 32];
+
+/// A member's key for tags. Wiped when dropped, never shown.
+pub struct TagKey([u8; 32]);
+
+impl TagKey {
+    /// From the member's 32 secret bytes.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// The tag of a subject, given by its canonical identifier, in a case. The year comes from the case
+    /// id, so that a case that runs over new year keeps its tags.
+    pub fn tag(&self, subject: &str, case: &CaseId) -> Tag {
+        let year = crate::time::year(case.time_ms());
+        let yearly = mac(&self.0, format!("yiwang-subject-tag/{year}").as_bytes());
+        let of_subject = mac(&yearly, subject.as_bytes());
+        mac(&of_subject, case.as_str().as_bytes())
+    }
+}
+
+fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of any length; the error type is empty in effect.
+    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(key) else { return [0; 32] };
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+impl Drop for TagKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl std::fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TagKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_equal_within_a_case_and_differ_across_cases_members_and_subjects() {
+        let (a, b) = (TagKey::new([1; 32]), TagKey::new([2; 32]));
+        let one = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap();
+        let two = CaseId::parse("0190a5c3-0000-7000-8000-000000000002").unwrap();
+        assert_eq!(a.tag("980101199001010017", &one), a.tag("980101199001010017", &one));
+        assert_ne!(a.tag("980101199001010017", &one), a.tag("980101199001010017", &two));
+        assert_ne!(a.tag("980101199001010017", &one), b.tag("980101199001010017", &one));
+        assert_ne!(a.tag("980101199001010017", &one), a.tag("980101199001010018", &one));
+    }
+}
