@@ -1,0 +1,193 @@
+//! Emergency calls: a folder of CSV exports, one a month, as three shifts with three programs leave them.
+
+use std::path::Path;
+
+use encoding_rs::GBK;
+
+use crate::CityError;
+use crate::day::{Day, TODAY};
+use crate::dirt::Dirt;
+use crate::fixed;
+use crate::model::{CityHousehold, CityPerson};
+use crate::police::typed_phone;
+use crate::prng::Prng;
+
+const STREAM: u64 = 5;
+const FIRST_DAY: Day = Day::new(2026, 9, 1);
+const HEADER: [&str; 12] = [
+    "CALL_NO",
+    "CALL_TYPE",
+    "STATE",
+    "CALL_TIME",
+    "AREA_CODE",
+    "COMMUNITY",
+    "ADDR",
+    "CALLER_TEL",
+    "PERSON_ID",
+    "MED_FLAG",
+    "REMARK",
+    "UPD_TIME",
+];
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// Rows that no reader can use: too short, and a moment that never was. One pair in each file.
+pub(crate) const BAD_ROWS_PER_FILE: u64 = 2;
+pub(crate) const MONTHS: [(i64, bool); 3] = [(9, false), (10, true), (11, false)];
+
+/// One call before it has a number.
+pub(crate) struct Call {
+    pub day: Day,
+    pub second: u64,
+    pub kind: &'static str,
+    pub state: &'static str,
+    pub area: String,
+    pub community: String,
+    pub address: String,
+    pub phone: String,
+    pub person: String,
+    pub medical: &'static str,
+    pub note: String,
+}
+
+/// Writes the folder; gives the number of good rows.
+pub(crate) fn write(
+    folder: &Path,
+    seed: u64,
+    households: impl Iterator<Item = CityHousehold>,
+) -> Result<u64, CityError> {
+    std::fs::create_dir_all(folder).map_err(CityError::io(folder))?;
+    let mut calls = Vec::new();
+    for (index, home) in households.enumerate() {
+        if home.number == fixed::NUMBER {
+            calls.extend(fixed::calls(&home));
+            continue;
+        }
+        let mut prng = Prng::stream(seed, STREAM, index as u64);
+        for person in &home.members {
+            for _ in 0..person.calls {
+                calls.push(call(&mut prng, &home, person));
+            }
+        }
+    }
+    calls.sort_by(|a, b| (a.day, a.second, &a.person).cmp(&(b.day, b.second, &b.person)));
+    let mut rows = 0;
+    for (month, utf8) in MONTHS {
+        let of_month = calls.iter().filter(|call| call.day.parts().1 == month);
+        rows += write_month(&folder.join(format!("calls-2026-{month:02}.csv")), month, utf8, of_month)?;
+    }
+    Ok(rows)
+}
+
+fn call(prng: &mut Prng, home: &CityHousehold, person: &CityPerson) -> Call {
+    let kind = prng.pick(&["JJ", "JJ", "JJ", "BJ", "BJ", "HJ", "JT", "QZ"]);
+    let medical = match kind {
+        "JJ" => "是",
+        _ => prng.pick(&["否", "否", ""]),
+    };
+    // The shift writes the name into the remark, sometimes with a line break and a quotation.
+    let note = match prng.below(10) {
+        0 => format!("{}来电,\r\n称\"情况紧急\",请尽快", person.name),
+        1 => format!("{}, 二次来电", person.name),
+        _ => format!("{}来电", person.name),
+    };
+    let phone = match person.dirt {
+        Some(Dirt::FullWidthDigits) => typed_phone(person),
+        _ if prng.chance(300) => dashed(&person.phone),
+        _ => person.phone.clone(),
+    };
+    Call {
+        day: FIRST_DAY.plus(prng.between(0, 82)).min(TODAY.plus(-1)),
+        second: prng.below(86_400),
+        kind,
+        state: prng.pick(&["JS", "JS", "JS", "QX"]),
+        area: home.community.chars().take(6).collect(),
+        community: home.community.clone(),
+        address: home.address.clone(),
+        phone,
+        person: person.id.clone(),
+        medical,
+        note,
+    }
+}
+
+fn dashed(phone: &str) -> String {
+    let digits: Vec<char> = phone.chars().collect();
+    let parts: Vec<String> = digits.chunks(4).map(|part| part.iter().collect()).collect();
+    parts.join("-")
+}
+
+fn write_month<'a>(
+    path: &Path,
+    month: i64,
+    utf8: bool,
+    calls: impl Iterator<Item = &'a Call>,
+) -> Result<u64, CityError> {
+    let ending = if utf8 { csv::Terminator::Any(b'\n') } else { csv::Terminator::CRLF };
+    let mut table = csv::WriterBuilder::new().terminator(ending).flexible(true).from_writer(Vec::new());
+    table.write_record(HEADER).map_err(CityError::csv(path))?;
+    let mut rows = 0;
+    for call in calls {
+        rows += 1;
+        table.write_record(row(month, rows, call)).map_err(CityError::csv(path))?;
+        if rows == 1 {
+            for bad in bad_rows(month) {
+                table.write_record(bad).map_err(CityError::csv(path))?;
+            }
+        }
+    }
+    let text = table.into_inner().map_err(|error| CityError::io(path)(error.into_error()))?;
+    let bytes = if utf8 { [BOM, &text].concat() } else { to_gbk(&String::from_utf8_lossy(&text)) };
+    std::fs::write(path, bytes).map_err(CityError::io(path))?;
+    Ok(rows)
+}
+
+fn row(month: i64, number: u64, call: &Call) -> Vec<String> {
+    let time = call.day.at(call.second);
+    let updated = call.day.at((call.second + 1800).min(86_399));
+    vec![
+        format!("C2026{month:02}{number:07}"),
+        call.kind.to_owned(),
+        call.state.to_owned(),
+        time,
+        call.area.clone(),
+        call.community.clone(),
+        call.address.clone(),
+        call.phone.clone(),
+        call.person.clone(),
+        call.medical.to_owned(),
+        call.note.clone(),
+        updated,
+    ]
+}
+
+fn bad_rows(month: i64) -> [Vec<String>; BAD_ROWS_PER_FILE as usize] {
+    let short = vec![format!("C2026{month:02}9999998"), "JJ".to_owned(), "JS".to_owned()];
+    let mut never: Vec<String> = HEADER.iter().map(|_| String::new()).collect();
+    let at = |column: &str| HEADER.iter().position(|name| *name == column);
+    for (column, value) in [
+        ("CALL_NO", format!("C2026{month:02}9999999")),
+        ("CALL_TIME", format!("2026-{month:02}-32 25:61:00")),
+    ] {
+        if let Some(cell) = at(column).and_then(|at| never.get_mut(at)) {
+            *cell = value;
+        }
+    }
+    [short, never]
+}
+
+/// GBK as an old export program writes it: what the code page lacks becomes a question mark.
+fn to_gbk(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (whole, _, lossy) = GBK.encode(line);
+        if !lossy {
+            bytes.extend_from_slice(&whole);
+            continue;
+        }
+        for character in line.chars() {
+            let mut buffer = [0; 4];
+            let (encoded, _, lossy) = GBK.encode(character.encode_utf8(&mut buffer));
+            bytes.extend_from_slice(if lossy { b"?" } else { &encoded });
+        }
+    }
+    bytes
+}
