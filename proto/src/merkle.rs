@@ -28,6 +28,9 @@ pub const HASH_BYTES: usize = 32;
 /// Hashes in a full tile, and so leaves under one hash of the next tile level.
 pub const TILE_WIDTH: u16 = 256;
 
+/// The largest tree that is continued from stored hashes; sizes stay clear of overflow for ever.
+const MAX_SIZE: u64 = 1 << 63;
+
 /// The root of the tree without leaves: SHA-256 of nothing (RFC 6962 section 2.1).
 pub const EMPTY_ROOT: Hash = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,

@@ -1,4 +1,4 @@
-use super::{EMPTY_ROOT, Hash, fold_peaks, node_hash};
+use super::{EMPTY_ROOT, Hash, MAX_SIZE, fold_peaks, node_hash};
 
 /// The right edge of a growing tree: one hash per full subtree, largest first.
 ///
@@ -20,12 +20,12 @@ impl Frontier {
 
     /// A frontier from stored hashes, largest subtree first, as [`Frontier::hashes`] gives them.
     ///
-    /// `None` when their number is not the number of full subtrees in a tree of `size` leaves. The hashes
-    /// themselves cannot be checked here: compare [`Frontier::root`] with a signed root.
+    /// `None` when their number is not the number of full subtrees in a tree of `size` leaves, or the size is
+    /// over 2^63. The hashes themselves cannot be checked here: compare [`Frontier::root`] with a signed root.
     #[must_use]
     pub fn from_hashes(size: u64, hashes: Vec<Hash>) -> Option<Self> {
         let full_subtrees = usize::try_from(size.count_ones()).ok()?;
-        (hashes.len() == full_subtrees).then_some(Self { size, peaks: hashes })
+        (hashes.len() == full_subtrees && size <= MAX_SIZE).then_some(Self { size, peaks: hashes })
     }
 
     /// Appends one leaf by its [`super::leaf_hash`].

@@ -3,7 +3,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::build::read_tile;
-use super::{EMPTY_ROOT, HASH_BYTES, Hash, HashReader, TILE_WIDTH, TileError, fold_peaks, node_hash};
+use super::{
+    EMPTY_ROOT, HASH_BYTES, Hash, HashReader, MAX_SIZE, TILE_WIDTH, TileError, fold_peaks, node_hash,
+};
 
 /// Full tiles per level that a [`Tree`] keeps beside the partial one, so that proofs for the newest
 /// thousand leaves need no disk.
@@ -11,9 +13,6 @@ pub const KEPT_FULL_TILES: usize = 4;
 
 /// Hash rows of a tile: row r holds the roots over `2^r` hashes of the tile's level.
 const ROWS: usize = 8;
-
-/// The largest tree that is built or restored; sizes stay clear of overflow for ever.
-const MAX_SIZE: u64 = 1 << 63;
 
 /// A tile ready to be stored under its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,13 +117,11 @@ impl Tree {
     fn push(&mut self, leaf: Hash, finished: &mut Vec<FinishedTile>) {
         self.size += 1;
         let mut carry = leaf;
-        let mut number = 0_u8;
-        for level in &mut self.levels {
+        for (number, level) in (0_u8..).zip(&mut self.levels) {
             let Some(head) = level.current.push(carry) else { return };
             finished.extend(level.current.finished(number));
             level.rotate();
             carry = head;
-            number += 1;
         }
         let mut level = Level::default();
         level.current.push(carry);
