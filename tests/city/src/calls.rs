@@ -48,7 +48,10 @@ pub(crate) struct Call {
     pub note: String,
 }
 
-/// Writes the folder; gives the number of good rows.
+/// The first export of a month repeats the last call of the month before, which was still open then.
+pub(crate) const REPEATED_ROWS: u64 = MONTHS.len() as u64 - 1;
+
+/// Writes the folder; gives the number of calls.
 pub(crate) fn write(
     folder: &Path,
     seed: u64,
@@ -69,12 +72,13 @@ pub(crate) fn write(
         }
     }
     calls.sort_by(|a, b| (a.day, a.second, &a.person).cmp(&(b.day, b.second, &b.person)));
-    let mut rows = 0;
+    let mut repeated = None;
     for (month, utf8) in MONTHS {
+        let path = folder.join(format!("calls-2026-{month:02}.csv"));
         let of_month = calls.iter().filter(|call| call.day.parts().1 == month);
-        rows += write_month(&folder.join(format!("calls-2026-{month:02}.csv")), month, utf8, of_month)?;
+        repeated = write_month(&path, month, utf8, repeated, of_month)?;
     }
-    Ok(rows)
+    Ok(calls.len() as u64)
 }
 
 fn call(prng: &mut Prng, home: &CityHousehold, person: &CityPerson) -> Call {
@@ -115,29 +119,27 @@ fn dashed(phone: &str) -> String {
     parts.join("-")
 }
 
+/// Gives the last row of the month.
 fn write_month<'a>(
     path: &Path,
     month: i64,
     utf8: bool,
+    repeated: Option<Vec<String>>,
     calls: impl Iterator<Item = &'a Call>,
-) -> Result<u64, CityError> {
+) -> Result<Option<Vec<String>>, CityError> {
     let ending = if utf8 { csv::Terminator::Any(b'\n') } else { csv::Terminator::CRLF };
     let mut table = csv::WriterBuilder::new().terminator(ending).flexible(true).from_writer(Vec::new());
-    table.write_record(HEADER).map_err(CityError::csv(path))?;
-    let mut rows = 0;
-    for call in calls {
-        rows += 1;
-        table.write_record(row(month, rows, call)).map_err(CityError::csv(path))?;
-        if rows == 1 {
-            for bad in bad_rows(month) {
-                table.write_record(bad).map_err(CityError::csv(path))?;
-            }
-        }
+    let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
+    rows.extend(repeated);
+    rows.extend(bad_rows(month));
+    rows.extend(calls.zip(1..).map(|(call, number)| row(month, number, call)));
+    for row in &rows {
+        table.write_record(row).map_err(CityError::csv(path))?;
     }
     let text = table.into_inner().map_err(|error| CityError::io(path)(error.into_error()))?;
     let bytes = if utf8 { [BOM, &text].concat() } else { to_gbk(&String::from_utf8_lossy(&text)) };
     std::fs::write(path, bytes).map_err(CityError::io(path))?;
-    Ok(rows)
+    Ok(rows.pop())
 }
 
 fn row(month: i64, number: u64, call: &Call) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::calls::{self, BAD_ROWS_PER_FILE, MONTHS};
+use crate::calls::{self, BAD_ROWS_PER_FILE, MONTHS, REPEATED_ROWS};
 use crate::fixed;
 use crate::model::{self, CityHousehold, CityPerson, Sex};
 use crate::{CityError, Dirt, civil, health, police};
@@ -53,8 +53,9 @@ pub struct Facts {
     pub civil_persons: u64,
     pub health_persons: u64,
     pub sealed_records: u64,
-    /// Rows of calls that a reader can use, and rows that it must put aside.
+    /// Calls, rows that repeat one of them in a later export, and rows that a reader must put aside.
     pub calls: u64,
+    pub repeated_call_rows: u64,
     pub bad_call_rows: u64,
     /// Households by kind of dirt; a household has one kind at most, its head shows it.
     pub dirt: BTreeMap<Dirt, u64>,
@@ -111,6 +112,7 @@ pub fn build(plan: CityPlan, out_dir: &Path) -> Result<City, CityError> {
         health_persons,
         sealed_records,
         calls,
+        repeated_call_rows: REPEATED_ROWS,
         bad_call_rows: BAD_ROWS_PER_FILE * MONTHS.len() as u64,
         dirt,
     };

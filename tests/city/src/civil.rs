@@ -20,7 +20,7 @@ const SCHEMA: &str = "
 create table mz_grxx (gr_id integer primary key, xm text not null, sfzh text not null, xb text not null,
   csrq text, lxdh text, gxsj text not null);
 create table mz_jzdx (yw_bh text primary key, sfzh text not null, jt_bh text not null, jzlb text not null,
-  zt text not null, ks_rq text not null, js_rq text, je integer not null, gxsj text not null);
+  zt text not null, ks_rq text not null, js_rq text, je integer not null, xzqh text not null, gxsj text not null);
 create table mz_hydj (djz_bh text primary key, nan_sfzh text, nv_sfzh text, dj_rq text not null, zt text not null,
   gxsj text not null);";
 
@@ -58,7 +58,7 @@ fn fill(
     {
         let mut tables = Tables {
             person: tx.prepare("insert into mz_grxx values (null,?,?,?,?,?,?)")?,
-            benefit: tx.prepare("insert into mz_jzdx values (?,?,?,?,?,?,?,?,?)")?,
+            benefit: tx.prepare("insert into mz_jzdx values (?,?,?,?,?,?,?,?,?,?)")?,
             marriage: tx.prepare("insert into mz_hydj values (?,?,?,?,?,?)")?,
             seed,
             serial: 0,
@@ -154,12 +154,23 @@ impl Tables<'_> {
             benefit.from.slashed(),
             benefit.to.map(crate::Day::slashed),
             benefit.amount,
+            home.community.chars().take(6).collect::<String>(),
             TODAY.plus(-prng.between(1, 7)).at(prng.below(86_400)),
         ])?;
         Ok(())
     }
 
     fn marriages(&mut self, prng: &mut Prng, home: &CityHousehold) -> sqlite::Result<()> {
+        let parents: Vec<_> =
+            home.members.iter().filter(|member| member.relation == Relation::Parent).collect();
+        if let [parent] = parents.as_slice() {
+            self.serial += 1;
+            let number = format!("HY{:08}", self.serial);
+            let id = stored_id(parent);
+            let (man, woman) = if parent.sex == Sex::Male { (Some(id), None) } else { (None, Some(id)) };
+            let since = TODAY.plus(-prng.between(400, 4000)).slashed();
+            self.marriage.execute(params![number, man, woman, since, "SO", TODAY.plus(-3).at(36_000)])?;
+        }
         let of = |relation| home.members.iter().find(|member| member.relation == relation);
         let Some(head) = of(Relation::Head) else { return Ok(()) };
         let spouse = of(Relation::Spouse);

@@ -70,8 +70,14 @@ pub(crate) struct Medical {
     pub allergies: &'static [&'static str],
     pub medications: &'static [&'static str],
     pub blood: &'static str,
-    /// The sealed record: kind of seal and text.
-    pub sealed: Option<(&'static str, &'static str)>,
+    pub sealed: Option<Sealed>,
+}
+
+/// The record that nobody sees without two approvals.
+pub(crate) struct Sealed {
+    pub diagnosis: &'static str,
+    pub treatment: &'static str,
+    pub need: &'static str,
 }
 
 pub(crate) fn medical(id: &str) -> Option<Medical> {
@@ -92,7 +98,9 @@ pub(crate) fn medical(id: &str) -> Option<Medical> {
             &[],
             &["琥珀酸亚铁 0.1g 每日两次"],
             "B",
-            Some(("MH", "封存档案:仅限指定诊疗团队查阅 (MH-2019-0042)")),
+            Some(Sealed {
+                diagnosis: "MH-07", treatment: "门诊随访,仅限指定诊疗团队查阅", need: "HW"
+            }),
         ),
         _ => None,
     }

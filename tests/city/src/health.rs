@@ -40,10 +40,11 @@ const SCHEMA: &str = "
 create table pt_mstr (pt_id integer primary key, nat_id text not null, full_nm text not null, sex_cd text not null,
   dob text not null, tel text, upd_ts text not null);
 create table ins_cov (cov_id integer primary key, nat_id text not null, ins_flg text not null, schm_cd text,
-  eff_dt text, fam_site text, upd_ts text not null);
+  eff_dt text, fam_site text, adm_cd text not null, upd_ts text not null);
 create table sum_hdr (nat_id text primary key, bld_grp text not null, upd_ts text not null);
 create table sum_item (nat_id text not null, item_ty text not null, item_txt text not null);
-create table seal_rec (nat_id text not null, seal_ty text not null, seal_txt text not null, seal_dt text not null);";
+create table seal_rec (nat_id text not null, seal_ty text not null, dx_cd text not null, tx_txt text not null,
+  site_cd text not null, need_cd text, seal_ts text not null);";
 
 const INDEXES: &str = "
 create index ix_pt_nat on pt_mstr (nat_id);
@@ -80,10 +81,10 @@ fn fill(
     {
         let mut tables = Tables {
             patient: tx.prepare("insert into pt_mstr values (null,?,?,?,?,?,?)")?,
-            coverage: tx.prepare("insert into ins_cov values (null,?,?,?,?,?,?)")?,
+            coverage: tx.prepare("insert into ins_cov values (null,?,?,?,?,?,?,?)")?,
             summary: tx.prepare("insert into sum_hdr values (?,?,?)")?,
             item: tx.prepare("insert into sum_item values (?,?,?)")?,
-            sealed: tx.prepare("insert into seal_rec values (?,?,?,?)")?,
+            sealed: tx.prepare("insert into seal_rec values (?,?,?,?,?,?,?)")?,
         };
         for (index, household) in households.enumerate() {
             let mut prng = Prng::stream(seed, STREAM, index as u64);
@@ -133,6 +134,7 @@ impl Tables<'_> {
             insured.then_some(scheme),
             insured.then(|| since.to_string()),
             insured.then(|| format!("CHC-{site}")),
+            home.community.chars().take(6).collect::<String>(),
             stamp(prng, 200),
         ])?;
         Ok(())
@@ -149,8 +151,18 @@ impl Tables<'_> {
                     self.item.execute(params![person.id, kind, text])?;
                 }
             }
-            if let Some((kind, text)) = medical.sealed {
-                self.sealed.execute(params![person.id, kind, text, "2019-06-03"])?;
+            if let Some(sealed) = &medical.sealed {
+                let (diagnosis, treatment, need) = (sealed.diagnosis, sealed.treatment, sealed.need);
+                let since = "2019-06-03T02:00:00Z";
+                self.sealed.execute(params![
+                    person.id,
+                    "MH",
+                    diagnosis,
+                    treatment,
+                    "MHC-980101",
+                    need,
+                    since
+                ])?;
             }
             return Ok(medical.sealed.is_some());
         }
@@ -168,13 +180,11 @@ impl Tables<'_> {
         let sealed = prng.below(105_000) < 890;
         if sealed {
             let kind = prng.pick(&["MH", "DT", "CC"]);
-            let text = format!("封存档案:仅限指定诊疗团队查阅 ({kind}-{:06})", prng.below(1_000_000));
-            self.sealed.execute(params![
-                person.id,
-                kind,
-                text,
-                TODAY.plus(-prng.between(60, 3000)).to_string()
-            ])?;
+            let (code, site) =
+                (format!("{kind}-{:02}", prng.below(40)), format!("MHC-9801{:02}", prng.below(12) + 1));
+            let need = prng.pick(&[None, Some("HW"), Some("TR")]);
+            let since = format!("{}T02:00:00Z", TODAY.plus(-prng.between(60, 3000)));
+            self.sealed.execute(params![person.id, kind, code, "仅限指定诊疗团队查阅", site, need, since])?;
         }
         Ok(sealed)
     }
