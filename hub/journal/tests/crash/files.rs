@@ -1,0 +1,93 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use yiwang_journal::{Journal, OpenError, Reader, fsck};
+
+use crate::writer::{check, data, next_batch, options};
+
+fn fill(dir: &Path, records: u64) -> u64 {
+    let (mut journal, _) = Journal::open(dir, options(), 0).unwrap();
+    while journal.len() < records {
+        journal.append(&next_batch(&journal)).unwrap();
+    }
+    journal.len()
+}
+
+fn facts(dir: &Path) -> Vec<(String, u64, i64, i64)> {
+    let mut facts: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            (entry.file_name().into_string().unwrap(), meta.len(), meta.mtime(), meta.mtime_nsec())
+        })
+        .collect();
+    facts.sort();
+    facts
+}
+
+#[test]
+fn new_folders_are_made_and_every_record_is_found_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("a/b/journal");
+    let len = fill(&dir, 4000);
+    check(&dir, len, "after filling");
+    assert!(fs::read_dir(&dir).unwrap().count() > 4, "several segments");
+}
+
+#[test]
+fn verifier_reads_write_protected_files_and_changes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let len = fill(temp.path(), 3000);
+    for entry in fs::read_dir(temp.path()).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o444)).unwrap();
+    }
+    fs::remove_file(temp.path().join("journal.lock")).unwrap();
+    let before = facts(temp.path());
+    let (reader, recovery) = Reader::open_readonly(temp.path(), &options()).unwrap();
+    assert_eq!((reader.len(), recovery.len, recovery.torn), (len, len, None));
+    for item in reader.scan(0) {
+        let (index, bytes, _) = item.unwrap();
+        assert_eq!(bytes, data(index));
+    }
+    assert!(fsck(temp.path()).is_sound());
+    assert_eq!(before, facts(temp.path()));
+}
+
+#[test]
+fn second_opening_for_writing_is_refused_while_the_first_lives() {
+    let temp = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(temp.path(), options(), 0).unwrap();
+    let error = Journal::open(temp.path(), options(), 0).unwrap_err();
+    assert!(matches!(&error, OpenError::Locked(dir) if dir == temp.path()), "{error}");
+    drop(journal);
+    Journal::open(temp.path(), options(), 0).unwrap();
+}
+
+#[test]
+fn links_folders_and_pipes_in_place_of_segments_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    fill(temp.path(), 10);
+    let segment = temp.path().join("00000000000000000000.seg");
+    let aside = temp.path().join("aside");
+    fs::rename(&segment, &aside).unwrap();
+    let refused = |what: &str| {
+        assert!(Reader::open_readonly(temp.path(), &options()).is_err(), "{what}");
+        assert!(!fsck(temp.path()).is_sound(), "{what}");
+    };
+    symlink(&aside, &segment).unwrap();
+    refused("link");
+    fs::remove_file(&segment).unwrap();
+    fs::create_dir(&segment).unwrap();
+    refused("folder");
+    fs::remove_dir(&segment).unwrap();
+    crate::mounted::run("mkfifo", &[segment.to_str().unwrap()]).unwrap();
+    refused("pipe");
+    fs::remove_file(&segment).unwrap();
+    fs::write(&segment, b"").unwrap();
+    refused("empty file");
+    fs::rename(&aside, &segment).unwrap();
+    fs::write(temp.path().join("1.seg"), b"").unwrap();
+    refused("foreign name");
+}
