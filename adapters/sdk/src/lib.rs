@@ -1,1 +1,12 @@
-//! under construction
+//! What every adapter needs: the mapping file and its checks, the trait of a source, and the way of an
+//! answer from rows to records. A source crate (`sql`, `csv`) only opens, probes and fetches; everything
+//! that decides what leaves is here, so that it is the same for all sources.
+#![deny(missing_docs)]
+
+pub mod check;
+pub mod compliance;
+pub mod fetch;
+pub mod mapping;
+pub mod reduce;
+pub mod source;
+pub mod value;

@@ -1,0 +1,267 @@
+//! The way of one answer: arguments are checked, only the columns that granted fields need are fetched,
+//! rows outside the contract are dropped, and what is left is written as records.
+
+mod arguments;
+mod filter;
+
+pub(crate) use arguments::bind_test;
+
+use crate::mapping::{FieldDef, Mapping, OperationDef};
+use crate::reduce::{Layout, Writer};
+use crate::source::{FetchQuery, Fetched, Source, SourceError};
+use bytes::Bytes;
+use filter::Clause;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::RowClause;
+use yiwang_proto::ids::{FieldName, Operation};
+use yiwang_proto::limits::{BODY_MAX, ROWS_MAX};
+
+/// Rows fetched for each row wanted where a clause can only be applied to converted values.
+const SIEVE: u32 = 10;
+/// Bytes of records: the body's limit less its salt and framing.
+const RECORDS_MAX: usize = BODY_MAX - 64;
+
+/// What is asked, after the decision: only what the contract grants.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// An operation that the contract grants.
+    pub operation: &'a Operation,
+    /// Fields that are asked for and granted.
+    pub fields: &'a [FieldName],
+    /// The contract's row filter.
+    pub rows: &'a [RowClause],
+    /// Canonical identifier of the subject; empty where there is none.
+    pub subject: &'a str,
+    /// The request's arguments.
+    pub arguments: &'a Arguments,
+    /// The contract's row limit.
+    pub limit: u32,
+    /// The wall clock, milliseconds.
+    pub now_ms: i64,
+    /// When the answer is too late, milliseconds on the same clock.
+    pub deadline_ms: i64,
+}
+
+/// Records, ready for an answer's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// A JSON array of `{"fields":{…},"as_of":"RFC 3339","quality":{"field":["flag"]}}`; `quality` only
+    /// where there is something to say.
+    pub records: Bytes,
+    /// How many.
+    pub rows: u32,
+    /// The oldest as-of time, milliseconds; the time of the look-up where there is none.
+    pub as_of_ms: i64,
+    /// Fields that were asked for and are not in the records, each with the reason.
+    pub withheld: Vec<(FieldName, String)>,
+    /// Fields of the records.
+    pub fields: Vec<FieldName>,
+    /// Whether there were more rows than the limit.
+    pub truncated: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct AnswerError {
+    /// The service code.
+    pub code: Code,
+    /// For the asking side: names fields and parameters, no values and nothing of the source.
+    pub clause: String,
+    /// For the local log: more about the source, no values.
+    pub detail: String,
+}
+
+impl AnswerError {
+    fn argument(what: String) -> Self {
+        Self { code: Code::ArgumentInvalid, clause: what.clone(), detail: what }
+    }
+}
+
+impl From<SourceError> for AnswerError {
+    fn from(error: SourceError) -> Self {
+        let (code, clause) = match &error {
+            SourceError::Busy { .. } => (Code::ProviderBusy, "the source is busy"),
+            SourceError::Timeout(_) => (Code::DeadlineExceeded, "the source did not answer in time"),
+            SourceError::TooLarge(_) => (Code::TooLarge, "the rows are too large for one answer"),
+            _ => (Code::SourceError, "the source failed"),
+        };
+        Self { code, clause: clause.to_owned(), detail: error.to_string() }
+    }
+}
+
+/// A mapping with its opened source.
+#[derive(Clone)]
+pub struct MappedSource {
+    mapping: Arc<Mapping>,
+    source: Arc<dyn Source>,
+}
+
+struct Plan<'o> {
+    fields: Vec<&'o FieldDef>,
+    withheld: Vec<(FieldName, String)>,
+    clauses: Vec<Clause<'o>>,
+    limit: u32,
+    layout: Layout,
+    query: FetchQuery,
+}
+
+impl MappedSource {
+    /// Joins the two; the source must have been opened from this mapping.
+    pub fn new(mapping: Arc<Mapping>, source: Arc<dyn Source>) -> Self {
+        Self { mapping, source }
+    }
+
+    /// The mapping.
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// Answers one request. No source is touched if nothing may be let out.
+    pub async fn answer(&self, ask: Ask<'_>) -> Result<Mapped, AnswerError> {
+        let operation = self.mapping.operation(ask.operation).ok_or_else(|| {
+            let clause = format!("operation `{}` is not mapped", ask.operation);
+            AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
+        })?;
+        let plan = self.plan(operation, &ask)?;
+        let timeout = plan.query.timeout;
+        if plan.fields.is_empty() {
+            return Ok(empty(plan.withheld, ask.now_ms));
+        }
+        let fetched = match tokio::time::timeout(timeout, self.source.fetch(plan.query.clone())).await {
+            Ok(fetched) => fetched?,
+            Err(_) => return Err(SourceError::Timeout(timeout).into()),
+        };
+        self.reduce(operation, plan, &fetched, ask.now_ms)
+    }
+
+    fn plan<'o>(&self, operation: &'o Arc<OperationDef>, ask: &Ask<'_>) -> Result<Plan<'o>, AnswerError> {
+        let zone = &self.mapping.source().common().zone;
+        let left = ask.deadline_ms.saturating_sub(ask.now_ms);
+        let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else {
+            let clause = "the deadline has passed".to_owned();
+            return Err(AnswerError { code: Code::DeadlineExceeded, clause: clause.clone(), detail: clause });
+        };
+        let filter_params: Vec<&FieldName> = ask.rows.iter().filter_map(|row| row.param.as_ref()).collect();
+        let params = arguments::bind(operation, ask.subject, ask.arguments, &filter_params, zone)?;
+        let clauses = filter::resolve(ask.rows, ask.arguments, operation)?;
+        let (fields, withheld) = grant(operation, ask.fields);
+        let mut columns: BTreeSet<Arc<str>> = BTreeSet::new();
+        let read = fields.iter().copied().chain(clauses.iter().map(|clause| clause.field));
+        columns.extend(read.chain(operation.as_of.as_ref()).flat_map(FieldDef::columns));
+        let columns: Vec<Arc<str>> = columns.into_iter().collect();
+        let pushed: Vec<_> = clauses.iter().filter_map(Clause::for_source).collect();
+        let limit = operation.limit.min(ask.limit).clamp(1, ROWS_MAX);
+        // One row more than is wanted shows that there are more; clauses that only hold of converted
+        // values need rows to choose from.
+        let rows = if pushed.len() == clauses.len() { limit } else { limit.saturating_mul(SIEVE) };
+        Ok(Plan {
+            fields,
+            withheld,
+            clauses,
+            limit,
+            layout: Layout::new(columns.clone()),
+            query: FetchQuery {
+                operation: Arc::clone(operation),
+                columns,
+                params,
+                filter: pushed,
+                limit: rows + 1,
+                timeout: operation.timeout.min(Duration::from_millis(left)),
+            },
+        })
+    }
+
+    fn reduce(
+        &self,
+        operation: &OperationDef,
+        plan: Plan<'_>,
+        fetched: &Fetched,
+        now_ms: i64,
+    ) -> Result<Mapped, AnswerError> {
+        let zone = &self.mapping.source().common().zone;
+        let rows = &fetched.rows;
+        let mut truncated = rows.len() >= plan.query.limit as usize;
+        let names = plan.fields.iter().map(|field| field.name.clone()).collect();
+        let mut writer = Writer::new(operation, plan.fields, zone, now_ms);
+        let mut kept = 0;
+        for row in 0..rows.len() {
+            if !plan.clauses.iter().all(|clause| clause.holds(rows, row, &plan.layout, zone)) {
+                continue;
+            }
+            if kept == plan.limit {
+                truncated = true;
+                break;
+            }
+            kept += 1;
+            writer.row(rows, row, &plan.layout).map_err(|fault| {
+                let clause = format!("a record does not hold: field `{}`", fault.field());
+                let detail = format!("{}: {}: {fault}", self.mapping.name(), operation.name);
+                AnswerError { code: Code::SourceError, clause, detail }
+            })?;
+            if writer.size() > RECORDS_MAX {
+                let clause = "the records are too large for one answer".to_owned();
+                return Err(AnswerError { code: Code::TooLarge, clause: clause.clone(), detail: clause });
+            }
+        }
+        let (records, rows, as_of_ms) = writer.finish();
+        Ok(Mapped {
+            records: records.into(),
+            rows,
+            as_of_ms,
+            withheld: plan.withheld,
+            fields: names,
+            truncated,
+        })
+    }
+}
+
+fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
+    Mapped {
+        records: Bytes::from_static(b"[]"),
+        rows: 0,
+        as_of_ms: now_ms,
+        withheld,
+        fields: Vec::new(),
+        truncated: false,
+    }
+}
+
+/// Which of the asked fields can be let out, and why the others cannot.
+fn grant<'o>(
+    operation: &'o OperationDef,
+    asked: &[FieldName],
+) -> (Vec<&'o FieldDef>, Vec<(FieldName, String)>) {
+    let (mut fields, mut withheld): (Vec<&FieldDef>, Vec<(FieldName, String)>) = (Vec::new(), Vec::new());
+    let unique: BTreeSet<&FieldName> = asked.iter().collect();
+    for name in unique {
+        let Some(field) = operation.field(name) else {
+            withheld.push((name.clone(), "not mapped".to_owned()));
+            continue;
+        };
+        // INVARIANT: what an expression reads counts as asked. Else a field computed from `x` would let
+        // out `x` under another name.
+        let hidden = field.computed_from().find_map(|column| {
+            operation.fields.iter().find(|other| {
+                other.name != *name && other.from.as_ref() == Some(column) && !asked.contains(&other.name)
+            })
+        });
+        match hidden {
+            Some(other) => {
+                withheld
+                    .push((name.clone(), format!("computed from `{}`, which is not granted", other.name)));
+            }
+            None => fields.push(field),
+        }
+    }
+    (fields, withheld)
+}

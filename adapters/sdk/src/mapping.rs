@@ -1,0 +1,119 @@
+//! Mapping files: how one record type of the catalogue is read from one source. TOML, one file per record
+//! type; no policy in it (that is the contract) and no template language over SQL.
+
+mod def;
+mod expression;
+mod fault;
+mod field;
+mod operation;
+mod parse;
+mod read;
+mod source;
+mod sql_text;
+mod test_run;
+mod test_table;
+
+pub use def::{
+    Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
+    FreshnessDef, HealthDef, OperationDef, OperationKind, ParamDef, ParamType, SourceCommon, SourceDef,
+    SqliteDef, Step, TestDef, UnknownCode, WhereDef, WhereValue,
+};
+pub use expression::{Computed, Expression, NoValue};
+pub use fault::{MappingFault, render};
+pub use test_run::{TestResult, run_tests};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yiwang_proto::ids::{MemberId, Operation, RecordType};
+
+/// Value of `format` in a mapping file.
+pub const FORMAT: &str = "adapter/1";
+/// Bytes of a mapping file: hundreds of fields and code tables fit.
+pub const MAPPING_MAX: usize = 512 * 1024;
+
+/// A mapping file, checked. Secrets are not in it: they are resolved when its source is opened.
+#[derive(Debug)]
+pub struct Mapping {
+    file: PathBuf,
+    digest: [u8; 32],
+    name: String,
+    record: RecordType,
+    record_span: std::ops::Range<usize>,
+    owner: MemberId,
+    source: SourceDef,
+    codes: BTreeMap<String, Arc<CodeTable>>,
+    operations: Vec<Arc<OperationDef>>,
+    tests: Vec<TestDef>,
+}
+
+impl Mapping {
+    /// Reads a mapping; on failure all its faults at once, in the order of the file.
+    pub fn parse(text: &str, file_name: &Path) -> Result<Self, Vec<MappingFault>> {
+        parse::parse(text, file_name)
+    }
+
+    /// The file, as it was named to `parse`.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder that relative paths are relative to.
+    pub fn base(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// SHA-256 of the file's bytes; auditors see by it which mapping answered.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Its own name, like `police.person`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The record type of the catalogue.
+    pub fn record(&self) -> &RecordType {
+        &self.record
+    }
+
+    /// Where the record type stands in the file.
+    pub fn record_span(&self) -> std::ops::Range<usize> {
+        self.record_span.clone()
+    }
+
+    /// The member whose data it is; must be the member of the adapter.
+    pub fn owner(&self) -> &MemberId {
+        &self.owner
+    }
+
+    /// Where the data is.
+    pub fn source(&self) -> &SourceDef {
+        &self.source
+    }
+
+    /// Code tables by name.
+    pub fn codes(&self) -> &BTreeMap<String, Arc<CodeTable>> {
+        &self.codes
+    }
+
+    /// Its operations.
+    pub fn operations(&self) -> &[Arc<OperationDef>] {
+        &self.operations
+    }
+
+    /// An operation by name.
+    pub fn operation(&self, name: &Operation) -> Option<&Arc<OperationDef>> {
+        self.operations.iter().find(|operation| operation.name == *name)
+    }
+
+    /// Its tests.
+    pub fn tests(&self) -> &[TestDef] {
+        &self.tests
+    }
+}
+
+#[cfg(test)]
+#[path = "mapping_test.rs"]
+mod tests;

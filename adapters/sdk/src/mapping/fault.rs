@@ -1,0 +1,137 @@
+//! What is wrong in a mapping file: where, what, and what to do. Messages name keys, fields and columns,
+//! never values: a mapping may hold a secret that somebody wrote into it by mistake.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One fault of a mapping file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {message}", file.display())]
+pub struct MappingFault {
+    /// The file, as it was named to the parser.
+    pub file: PathBuf,
+    /// Byte range in the file's text.
+    pub span: Range<usize>,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+/// Collects faults while a file is read.
+pub(crate) struct Faults<'t> {
+    file: &'t Path,
+    text: &'t str,
+    list: Vec<MappingFault>,
+}
+
+impl<'t> Faults<'t> {
+    pub(crate) fn new(file: &'t Path, text: &'t str) -> Self {
+        Self { file, text, list: Vec::new() }
+    }
+
+    pub(crate) fn text(&self) -> &'t str {
+        self.text
+    }
+
+    pub(crate) fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+        let (line, column) = position(self.text, span.start);
+        self.list.push(MappingFault {
+            file: self.file.to_path_buf(),
+            span,
+            line,
+            column,
+            message: message.into(),
+            help,
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// All faults in the order of the file.
+    pub(crate) fn finish(mut self) -> Vec<MappingFault> {
+        self.list.sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
+        self.list.dedup();
+        self.list
+    }
+}
+
+/// Line and column (in characters) of a byte offset, both from 1.
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    (line, before.get(start..).unwrap_or_default().chars().count() + 1)
+}
+
+/// The candidate that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (word.chars().count() / 3).max(1) + 1;
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let distance =
+                strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
+            (distance, candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A fault with the line it stands in, for a terminal: `file:line:col`, the line, a caret, the help.
+///
+/// Lines of the source section and of tests are shown without what follows their `=`, because a secret or
+/// a person's data may stand there.
+pub fn render(fault: &MappingFault, text: &str) -> String {
+    let mut out = format!("{}:{}:{}: {}\n", fault.file.display(), fault.line, fault.column, fault.message);
+    let number = fault.line.to_string();
+    let margin = " ".repeat(number.len());
+    if let Some(line) = text.lines().nth(fault.line.saturating_sub(1)) {
+        let shown = masked(text, fault.line, line);
+        let width = shown.chars().count();
+        let at = fault.column.saturating_sub(1).min(width);
+        let length = text
+            .get(fault.span.clone())
+            .and_then(|spanned| spanned.lines().next())
+            .map_or(1, |first| first.chars().count())
+            .clamp(1, width.saturating_sub(at).max(1));
+        let _ = writeln!(out, " {margin} |");
+        let _ = writeln!(out, " {number} | {shown}");
+        let _ = writeln!(out, " {margin} | {}{}", " ".repeat(at), "^".repeat(length));
+    }
+    if let Some(help) = &fault.help {
+        let _ = writeln!(out, " {margin} = help: {help}");
+    }
+    out
+}
+
+/// Keys of a source section whose values are never secret, so that the reader may see them.
+const OPEN_KEYS: [&str; 8] =
+    ["read_only", "time_zone", "health", "freshness", "files", "encoding", "key", "name"];
+
+fn masked(text: &str, number: usize, line: &str) -> String {
+    let mut private = false;
+    let mut columns = false;
+    for earlier in text.lines().take(number) {
+        let trimmed = earlier.trim_start();
+        if trimmed.starts_with('[') {
+            columns = trimmed.starts_with("[source.csv.columns]");
+            private = trimmed.starts_with("[source") || trimmed.starts_with("[[test");
+        }
+    }
+    if !private || columns || line.trim_start().starts_with('[') {
+        return line.to_owned();
+    }
+    let Some((key, _)) = line.split_once('=') else {
+        return if line.trim().is_empty() { String::new() } else { "…".to_owned() };
+    };
+    if OPEN_KEYS.contains(&key.trim()) { line.to_owned() } else { format!("{key}= …") }
+}

@@ -1,0 +1,126 @@
+//! One entry of `[operation.fields]`.
+
+use super::def::{CodeTable, FieldDef, FieldType, Step};
+use super::expression::Expression;
+use super::fault::{Faults, nearest};
+use super::read::{Node, Table, id, one_of, shown};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+const TYPES: [(&str, FieldType); 7] = [
+    ("string", FieldType::String),
+    ("integer", FieldType::Integer),
+    ("number", FieldType::Number),
+    ("bool", FieldType::Bool),
+    ("date", FieldType::Date),
+    ("timestamp", FieldType::Timestamp),
+    ("code", FieldType::Code),
+];
+
+const STEPS: [(&str, Step); 6] = [
+    ("trim", Step::Trim),
+    ("nfc", Step::Nfc),
+    ("digits", Step::Digits),
+    ("halfwidth", Step::Halfwidth),
+    ("upper", Step::Upper),
+    ("lower", Step::Lower),
+];
+
+pub(crate) fn read(
+    name: &str,
+    span: Range<usize>,
+    node: &Node<'_>,
+    codes: &BTreeMap<String, Arc<CodeTable>>,
+    faults: &mut Faults<'_>,
+) -> Option<FieldDef> {
+    let table = Table::of(node, format!("field `{}`", shown(name)), faults)?;
+    table.only(&["from", "type", "steps", "required", "class", "codes", "format", "expr", "check"], faults);
+    let name: Option<yiwang_proto::ids::FieldName> = id(name, span.clone(), "fields", faults);
+    let kind = table.need("type", faults).and_then(|node| one_of(node, "type", &TYPES, faults));
+    let from = table.text("from", faults);
+    if from.is_some_and(|from| from.is_empty() || from.len() > 128 || from.contains('\0')) {
+        faults.add(table.key_span("from"), "`from` is not a column name of 1 to 128 bytes", None);
+    }
+    let expr = expression(&table, "expr", faults);
+    let check = expression(&table, "check", faults);
+    if from.is_none() && table.get("expr").is_none() && table.get("from").is_none() {
+        let help = "say from which column it comes, or compute it with expr".to_owned();
+        faults.add(span.clone(), format!("{} has neither `from` nor `expr`", table.what), Some(help));
+    }
+    let steps = steps(&table, faults);
+    let class = table.integer("class", 0..5, faults).and_then(|class| u8::try_from(class).ok());
+    let format = table.text("format", faults).map(str::to_owned);
+    if format.is_some() && !matches!(kind, Some(FieldType::Date | FieldType::Timestamp) | None) {
+        faults.add(table.key_span("format"), "only a date or timestamp has a format", None);
+    }
+    let codes = code_table(&table, kind, codes, faults);
+    let required = table.boolean("required", faults).unwrap_or(false);
+    if name.as_ref().is_some_and(|name| name.as_str() == "as_of")
+        && kind.is_some_and(|kind| kind != FieldType::Timestamp)
+    {
+        faults.add(span.clone(), "`as_of` is not a timestamp", None);
+    }
+    Some(FieldDef {
+        name: name?,
+        from: from.map(Arc::from),
+        kind: kind?,
+        steps,
+        required,
+        class,
+        codes,
+        format,
+        expr,
+        check,
+        span,
+    })
+}
+
+fn expression(table: &Table<'_, '_>, key: &str, faults: &mut Faults<'_>) -> Option<Expression> {
+    let text = table.text(key, faults)?;
+    match Expression::compile(text) {
+        Ok(expression) => Some(expression),
+        Err((message, help)) => {
+            let span = table.get(key).map_or(0..0, toml::Spanned::span);
+            faults.add(span, format!("{}: {message}", table.what), help);
+            None
+        }
+    }
+}
+
+fn steps(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Step> {
+    let list = table.list("steps", faults).unwrap_or_default();
+    if list.len() > STEPS.len() {
+        faults.add(table.key_span("steps"), format!("a field has at most {} steps", STEPS.len()), None);
+    }
+    list.iter().filter_map(|node| one_of(node, "steps", &STEPS, faults)).collect()
+}
+
+fn code_table(
+    table: &Table<'_, '_>,
+    kind: Option<FieldType>,
+    codes: &BTreeMap<String, Arc<CodeTable>>,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<CodeTable>> {
+    let is_code = kind == Some(FieldType::Code);
+    let Some(given) = table.text("codes", faults) else {
+        if is_code && table.get("codes").is_none() {
+            let help = "name a table of the file, like codes = \"sex\" for [codes.sex]".to_owned();
+            faults.add(table.span.clone(), format!("{} lacks `codes`", table.what), Some(help));
+        }
+        return None;
+    };
+    let span = table.get("codes").map_or(0..0, toml::Spanned::span);
+    if kind.is_some() && !is_code {
+        faults.add(span.clone(), "only a field of type code has `codes`", None);
+    }
+    let found = codes.get(given).cloned();
+    if found.is_none() {
+        let help = match nearest(given, codes.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add a table [codes.{}]", shown(given)),
+        };
+        faults.add(span, format!("code table `{}` is not there", shown(given)), Some(help));
+    }
+    found
+}

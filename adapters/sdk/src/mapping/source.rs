@@ -1,0 +1,234 @@
+//! The `[source.<kind>]` table.
+
+use super::def::{
+    ColumnDef, ColumnType, CsvDef, Encoding, FreshnessDef, HealthDef, SourceCommon, SourceDef, SqliteDef,
+};
+use super::fault::{Faults, nearest};
+use super::read::{Node, Table, kind, one_of, shown, text};
+use super::sql_text::scan;
+use crate::source::Setting;
+use crate::value::zone;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::de::DeValue;
+
+const KINDS: [&str; 2] = ["sqlite", "csv"];
+
+pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
+    let all = Table::of(node, "source", faults)?;
+    let entries = all.entries();
+    let [(kind, span, node)] = entries.as_slice() else {
+        let help = format!("one of: [source.{}]", KINDS.join("], [source."));
+        faults.add(node.span(), "source names not exactly one kind of source", Some(help));
+        return None;
+    };
+    match *kind {
+        "sqlite" => sqlite(&Table::of(node, "source.sqlite", faults)?, faults),
+        "csv" => csv(&Table::of(node, "source.csv", faults)?, faults),
+        other => {
+            let help = match nearest(other, KINDS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known sources: {}", KINDS.join(", ")),
+            };
+            faults.add(span.clone(), format!("source kind `{}` is not known", shown(other)), Some(help));
+            None
+        }
+    }
+}
+
+fn sqlite(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
+    table.only(&["path", "read_only", "time_zone", "health", "freshness"], faults);
+    let path = table.need("path", faults).and_then(|node| setting(node, "path", faults));
+    if table.boolean("read_only", faults) == Some(false) {
+        faults.add(
+            table.key_span("read_only"),
+            "a source is always read only",
+            Some("write read_only = true, or leave it out".to_owned()),
+        );
+    }
+    let common = common(table, true, faults);
+    Some(SourceDef::Sqlite(SqliteDef { path: path?, common }))
+}
+
+fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
+    table.only(
+        &["folder", "files", "encoding", "time_zone", "key", "columns", "health", "freshness", "read_only"],
+        faults,
+    );
+    let folder = table.need("folder", faults).and_then(|node| setting(node, "folder", faults));
+    let files = table.need_text("files", faults);
+    if files.is_some_and(|files| {
+        files.is_empty() || files.len() > 128 || files.starts_with('.') || files.contains(['/', '\\', '\0'])
+    }) {
+        faults.add(
+            table.key_span("files"),
+            "`files` is not a file name",
+            Some("a name with * and ?, without folders".to_owned()),
+        );
+    }
+    let encoding = table.need("encoding", faults).and_then(|node| {
+        let choices = [("utf-8", Encoding::Utf8), ("gbk", Encoding::Gbk)];
+        one_of(node, "encoding", &choices, faults)
+    });
+    let columns = table.need("columns", faults).map(|node| columns(node, faults)).unwrap_or_default();
+    let key = table.text("key", faults).map(Arc::<str>::from);
+    if let Some(key) = &key
+        && !columns.contains_key(key)
+    {
+        let help =
+            nearest(key, columns.keys().map(AsRef::as_ref)).map(|near| format!("did you mean `{near}`?"));
+        let span = table.get("key").map_or(0..0, toml::Spanned::span);
+        faults.add(span, format!("`key` names `{}`, which is no column", shown(key)), help);
+    }
+    let common = common(table, false, faults);
+    Some(SourceDef::Csv(CsvDef {
+        folder: folder?,
+        files: files?.to_owned(),
+        encoding: encoding?,
+        key,
+        columns,
+        common,
+    }))
+}
+
+fn columns(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, ColumnDef> {
+    let mut columns = BTreeMap::new();
+    let Some(table) = Table::of(node, "source.csv.columns", faults) else { return columns };
+    for (name, span, node) in table.entries() {
+        if name.is_empty() || name.len() > 128 || name.contains('@') {
+            faults.add(span, "a column name has 1 to 128 bytes and no @", None);
+            continue;
+        }
+        let (kind, format) = match node.get_ref() {
+            DeValue::Table(_) => {
+                let what = format!("column `{}`", shown(name));
+                let Some(inner) = Table::of(node, what, faults) else { continue };
+                inner.only(&["type", "format"], faults);
+                let kind = inner.need("type", faults).and_then(|node| column_type(node, faults));
+                (kind, inner.text("format", faults).map(str::to_owned))
+            }
+            _ => (column_type(node, faults), None),
+        };
+        let Some(kind) = kind else { continue };
+        if format.is_some() && !matches!(kind, ColumnType::Date | ColumnType::Timestamp) {
+            faults.add(node.span(), "only a date or timestamp has a format", None);
+        }
+        columns.insert(Arc::from(name), ColumnDef { kind, format });
+    }
+    columns
+}
+
+fn column_type(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {
+    let choices = [
+        ("string", ColumnType::String),
+        ("integer", ColumnType::Integer),
+        ("number", ColumnType::Number),
+        ("bool", ColumnType::Bool),
+        ("date", ColumnType::Date),
+        ("timestamp", ColumnType::Timestamp),
+    ];
+    one_of(node, "type", &choices, faults)
+}
+
+fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCommon {
+    let zone = match table.need("time_zone", faults).and_then(|node| text(node, "time_zone", faults)) {
+        None => None,
+        Some(name) => {
+            let found = zone(name);
+            if found.is_none() {
+                let span = table.get("time_zone").map_or(0..0, toml::Spanned::span);
+                let help = "write a name of the IANA table, like \"Asia/Shanghai\" or \"UTC\"";
+                faults.add(span, "`time_zone` is not known", Some(help.to_owned()));
+            }
+            found
+        }
+    };
+    SourceCommon {
+        health: health(table, sql, faults),
+        freshness: freshness(table, sql, faults),
+        // A zone that is not known is a fault already, so this UTC never serves.
+        zone: zone.unwrap_or(TimeZone::UTC),
+        span: table.span.clone(),
+    }
+}
+
+fn health(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> HealthDef {
+    let every = Duration::from_secs(15);
+    let fallback = HealthDef { probe: sql.then(|| "select 1".to_owned()), every, unhealthy_after: 3 };
+    let Some(inner) = table.get("health").and_then(|node| Table::of(node, "health", faults)) else {
+        return fallback;
+    };
+    inner.only(&["probe", "every", "unhealthy_after"], faults);
+    HealthDef {
+        probe: probe(&inner, sql, faults).or(fallback.probe),
+        every: inner.duration("every", faults).unwrap_or(every),
+        unhealthy_after: inner
+            .integer("unhealthy_after", 1..101, faults)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(3),
+    }
+}
+
+fn freshness(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> Option<FreshnessDef> {
+    let inner = table.get("freshness").and_then(|node| Table::of(node, "freshness", faults))?;
+    inner.only(&["probe", "warn", "fail"], faults);
+    if sql {
+        inner.need("probe", faults);
+    }
+    inner.need("warn", faults);
+    inner.need("fail", faults);
+    let (warn, fail) = (inner.duration("warn", faults)?, inner.duration("fail", faults)?);
+    if warn > fail {
+        faults.add(inner.key_span("warn"), "freshness.warn is longer than freshness.fail", None);
+    }
+    Some(FreshnessDef { probe: probe(&inner, sql, faults), warn, fail })
+}
+
+fn probe(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> Option<String> {
+    let statement = table.text("probe", faults)?;
+    let span = table.get("probe").map_or(0..0, toml::Spanned::span);
+    if !sql {
+        faults.add(span, "a folder of files has no probe", Some("leave `probe` out".to_owned()));
+        return None;
+    }
+    let scanned = scan(statement);
+    for fault in &scanned.faults {
+        faults.add(span.clone(), *fault, None);
+    }
+    if !scanned.params.is_empty() {
+        faults.add(span, "a probe has no parameters", None);
+    }
+    Some(statement.to_owned())
+}
+
+/// A setting: `{ env = "…" }`, `{ file = "…" }` or a plain path.
+fn setting(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Setting> {
+    match node.get_ref() {
+        DeValue::String(plain) if plain.contains("://") => {
+            let help = "write { env = \"NAME\" } or { file = \"path\" }";
+            faults.add(node.span(), format!("`{key}` is an address, not a path"), Some(help.to_owned()));
+            None
+        }
+        DeValue::String(plain) => Some(Setting::Plain(plain.to_string())),
+        DeValue::Table(_) => {
+            let table = Table::of(node, format!("`{key}`"), faults)?;
+            table.only(&["env", "file"], faults);
+            match (table.text("env", faults), table.text("file", faults)) {
+                (Some(name), None) if !name.is_empty() => Some(Setting::Env(name.to_owned())),
+                (None, Some(path)) if !path.is_empty() => Some(Setting::File(PathBuf::from(path))),
+                _ => {
+                    let message = format!("`{key}` names not exactly one of env and file");
+                    faults.add(node.span(), message, None);
+                    None
+                }
+            }
+        }
+        other => {
+            faults.add(node.span(), format!("`{key}` is {}, not a path", kind(other)), None);
+            None
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Reads as much of a statement as is needed to know its parameters and to refuse what is no single
+//! `select`. The database itself parses it for real when the mapping is checked live.
+
+/// What a statement looks like from outside.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// Names after a colon.
+    pub(crate) params: Vec<String>,
+    /// The first word, in lower case.
+    pub(crate) first: String,
+    /// What cannot stand.
+    pub(crate) faults: Vec<&'static str>,
+}
+
+/// Scans a statement; texts, quoted names and comments are skipped.
+pub(crate) fn scan(sql: &str) -> Scanned {
+    let mut scanned = Scanned::default();
+    let mut rest = sql;
+    while let Some(next) = rest.chars().next() {
+        rest = match next {
+            '\'' | '"' | '`' => quoted(rest, next, &mut scanned),
+            '[' => quoted(rest, ']', &mut scanned),
+            '-' if rest.starts_with("--") => rest.split_once('\n').map_or("", |(_, after)| after),
+            '/' if rest.starts_with("/*") => match rest.split_once("*/") {
+                Some((_, after)) => after,
+                None => {
+                    scanned.faults.push("a comment does not end");
+                    ""
+                }
+            },
+            ':' => {
+                let (name, after) = word(rest.get(1..).unwrap_or_default());
+                if name.is_empty() {
+                    scanned.faults.push("a colon without a parameter name stands outside quotes");
+                } else if !scanned.params.iter().any(|known| known == name) {
+                    scanned.params.push(name.to_owned());
+                }
+                after
+            }
+            '?' | '$' | '@' => {
+                scanned.faults.push("parameters are written :name");
+                rest.get(1..).unwrap_or_default()
+            }
+            ';' => {
+                scanned.faults.push("a statement holds no `;`: one `select` only");
+                rest.get(1..).unwrap_or_default()
+            }
+            '\0' => {
+                scanned.faults.push("a statement holds no NUL");
+                rest.get(1..).unwrap_or_default()
+            }
+            _ => {
+                let (name, after) = word(rest);
+                if name.is_empty() {
+                    rest.get(next.len_utf8()..).unwrap_or_default()
+                } else {
+                    if scanned.first.is_empty() {
+                        scanned.first = name.to_ascii_lowercase();
+                    }
+                    after
+                }
+            }
+        };
+    }
+    if !matches!(scanned.first.as_str(), "select" | "with") {
+        scanned.faults.push("a statement begins with `select` or `with`");
+    }
+    scanned.faults.dedup();
+    scanned
+}
+
+fn word(text: &str) -> (&str, &str) {
+    let end = text
+        .char_indices()
+        .find(|(_, c)| !(c.is_alphanumeric() || *c == '_'))
+        .map_or(text.len(), |(at, _)| at);
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
+
+/// Skips to the end of a quoted piece; a doubled quote stands for itself and begins a new piece, which is
+/// skipped by the next round.
+fn quoted<'s>(text: &'s str, end: char, scanned: &mut Scanned) -> &'s str {
+    match text.get(1..).unwrap_or_default().split_once(end) {
+        Some((_, after)) => after,
+        None => {
+            scanned.faults.push("a quote does not end");
+            ""
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_outside_quotes_and_comments() {
+        let scanned = scan(
+            "select ':no', \":no\", `:no`, [:no], a -- :no\n, /* :no */ b from t where x = :id and y = lower(:id)||:day",
+        );
+        assert_eq!(scanned.params, ["id", "day"]);
+        assert!(scanned.faults.is_empty(), "{:?}", scanned.faults);
+        assert_eq!(scan("select 'it''s :no' where a = :b").params, ["b"]);
+        assert_eq!(scan("-- c\nWITH x as (select 1) select 1").first, "with");
+    }
+
+    #[test]
+    fn what_is_no_single_select_is_refused() {
+        for sql in [
+            "delete from t",
+            "select 1; drop table t",
+            "select ?1",
+            "select $1",
+            "select @a",
+            "select 'open",
+            "select 1 /* open",
+            "",
+            "select a::text from t",
+            "select 1\0",
+        ] {
+            assert!(!scan(sql).faults.is_empty(), "{sql:?}");
+        }
+    }
+}

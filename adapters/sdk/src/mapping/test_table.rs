@@ -1,0 +1,164 @@
+//! `[[test]]`: rows that a source could give, and the records or the error that must come out.
+
+use super::def::{Expectation, OperationDef, SourceDef, TestDef};
+use super::fault::{Faults, nearest};
+use super::read::{Node, Table, id, shown};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use toml::de::DeValue;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::{FieldName, Operation};
+
+pub(crate) fn read_all(
+    root: &Table<'_, '_>,
+    operations: &[Arc<OperationDef>],
+    source: Option<&SourceDef>,
+    faults: &mut Faults<'_>,
+) -> Vec<TestDef> {
+    let list = root.list("test", faults).unwrap_or_default();
+    list.iter()
+        .filter_map(|node| {
+            let table = Table::of(node, "a test", faults)?;
+            read(&table, operations, source, faults)
+        })
+        .collect()
+}
+
+fn read(
+    table: &Table<'_, '_>,
+    operations: &[Arc<OperationDef>],
+    source: Option<&SourceDef>,
+    faults: &mut Faults<'_>,
+) -> Option<TestDef> {
+    table.only(&["name", "operation", "args", "rows", "expect", "expect_error"], faults);
+    let name = table.need_text("name", faults);
+    let operation = table.need_text("operation", faults).and_then(|given| {
+        let found = operations.iter().find(|operation| operation.name.as_str() == given);
+        if found.is_none() {
+            let known = operations.iter().map(|operation| operation.name.as_str());
+            let help = nearest(given, known).map(|near| format!("did you mean `{near}`?"));
+            let span = table.get("operation").map_or(0..0, toml::Spanned::span);
+            faults.add(span, format!("a test runs `{}`, which is no operation", shown(given)), help);
+        }
+        found
+    });
+    let args = table.get("args").map(|node| args(node, faults)).unwrap_or_default();
+    table.need("rows", faults);
+    let rows = rows(table, operation.map(AsRef::as_ref), source, faults);
+    let expect = expectation(table, operation.map(AsRef::as_ref), faults);
+    Some(TestDef {
+        name: name?.to_owned(),
+        operation: Operation::parse(operation?.name.as_str()).ok()?,
+        args,
+        rows,
+        expect: expect?,
+        span: table.get("name").map_or_else(|| table.span.clone(), toml::Spanned::span),
+    })
+}
+
+fn args(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<FieldName, Scalar> {
+    let Some(table) = Table::of(node, "args", faults) else { return BTreeMap::new() };
+    let mut args = BTreeMap::new();
+    for (name, span, node) in table.entries() {
+        let scalar = match json(node) {
+            Value::String(text) => Scalar::Text(text),
+            Value::Bool(value) => Scalar::Bool(value),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Scalar::Integer(whole),
+                None => Scalar::Number(number.as_f64().unwrap_or_default()),
+            },
+            _ => {
+                faults.add(node.span(), "an argument is not a text, number or true or false", None);
+                continue;
+            }
+        };
+        if let Some(name) = id::<FieldName>(name, span, "args", faults) {
+            args.insert(name, scalar);
+        }
+    }
+    args
+}
+
+fn rows(
+    table: &Table<'_, '_>,
+    operation: Option<&OperationDef>,
+    source: Option<&SourceDef>,
+    faults: &mut Faults<'_>,
+) -> Vec<BTreeMap<String, Value>> {
+    let mut known: BTreeSet<Arc<str>> = operation.map(OperationDef::columns).unwrap_or_default();
+    if let Some(SourceDef::Csv(csv)) = source {
+        known.extend(csv.columns.keys().cloned());
+    }
+    let mut rows = Vec::new();
+    for node in table.list("rows", faults).unwrap_or_default() {
+        let Some(row) = Table::of(node, "a row", faults) else { continue };
+        let mut cells = BTreeMap::new();
+        for (column, span, node) in row.entries() {
+            if operation.is_some() && !known.contains(column) {
+                let help = nearest(column, known.iter().map(AsRef::as_ref));
+                let help = help.map(|near| format!("did you mean `{near}`?"));
+                let message = format!("row has `{}`, which the operation does not read", shown(column));
+                faults.add(span, message, help);
+            }
+            cells.insert(column.to_owned(), json(node));
+        }
+        rows.push(cells);
+    }
+    rows
+}
+
+fn expectation(
+    table: &Table<'_, '_>,
+    operation: Option<&OperationDef>,
+    faults: &mut Faults<'_>,
+) -> Option<Expectation> {
+    match (table.get("expect"), table.get("expect_error")) {
+        (None, Some(_)) => Some(Expectation::Error(table.text("expect_error", faults)?.to_owned())),
+        (Some(_), None) => {
+            let mut records = Vec::new();
+            for node in table.list("expect", faults)? {
+                let record = Table::of(node, "an expected record", faults)?;
+                let mut fields = serde_json::Map::new();
+                for (field, span, node) in record.entries() {
+                    let known = |operation: &OperationDef| {
+                        matches!(field, "as_of" | "quality")
+                            || operation.fields.iter().any(|def| def.name.as_str() == field)
+                    };
+                    if operation.is_some_and(|operation| !known(operation)) {
+                        let names = operation.into_iter().flat_map(|operation| &operation.fields);
+                        let help = nearest(field, names.map(|def| def.name.as_str()))
+                            .map(|near| format!("did you mean `{near}`?"));
+                        let message = format!("test expects `{}`, which is no field", shown(field));
+                        faults.add(span, message, help);
+                    }
+                    fields.insert(field.to_owned(), json(node));
+                }
+                records.push(fields);
+            }
+            Some(Expectation::Records(records))
+        }
+        _ => {
+            let message = "a test has exactly one of `expect` and `expect_error`";
+            faults.add(table.span.clone(), message, None);
+            None
+        }
+    }
+}
+
+/// A TOML value as JSON; dates and times become their texts.
+fn json(node: &Node<'_>) -> Value {
+    match node.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(value) => Value::Bool(*value),
+        DeValue::Datetime(at) => Value::String(at.to_string()),
+        DeValue::Array(array) => Value::Array(array.iter().map(json).collect()),
+        DeValue::Table(table) => {
+            Value::Object(table.iter().map(|(key, value)| (key.get_ref().to_string(), json(value))).collect())
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Quality flags: what is odd about a value that is let out all the same, or why it is null.
+
+/// The value cannot be read as its type; it is null.
+pub const UNREADABLE: &str = "unreadable";
+/// The code is not in its table.
+pub const UNKNOWN_CODE: &str = "unknown_code";
+/// The value does not pass the mapping's check; it is null.
+pub const FAILED_CHECK: &str = "failed_check";
+/// A resident identity number whose last character does not fit the others (GB 11643).
+pub const BAD_CHECK_DIGIT: &str = "bad_check_digit";
+/// A resident identity number of 15 digits, as they were given out until 1999.
+pub const OLD_FORMAT: &str = "old_format";
+/// 1900-01-01, which stands for an unknown date in old systems; the value is null.
+pub const PLACEHOLDER_DATE: &str = "placeholder_date";
+
+/// The flag of an identity number, if it deserves one. Texts of other lengths are other kinds of number
+/// and are left alone.
+pub fn of_identity_number(text: &str) -> Option<&'static str> {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    match text.len() {
+        15 if digits(text) => Some(OLD_FORMAT),
+        18 => {
+            let (body, last) = text.split_at_checked(17)?;
+            if !digits(body) {
+                return None;
+            }
+            (check_character(body) != last.chars().next()).then_some(BAD_CHECK_DIGIT)
+        }
+        _ => None,
+    }
+}
+
+/// ISO 7064 MOD 11-2 over 17 digits.
+fn check_character(body: &str) -> Option<char> {
+    let sum = body.bytes().fold(0_u32, |sum, byte| ((sum + u32::from(byte - b'0')) * 2) % 11);
+    let digit = (12 - sum) % 11;
+    if digit == 10 { Some('X') } else { char::from_digit(digit, 10) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_numbers() {
+        // The examples of GB 11643-1999, annex A.
+        assert_eq!(check_character("11010519491231002"), Some('X'));
+        assert_eq!(check_character("44052418800101001"), Some('4'));
+        assert_eq!(of_identity_number("440524188001010014"), None);
+        assert_eq!(of_identity_number("440524188001010015"), Some(BAD_CHECK_DIGIT));
+        assert_eq!(of_identity_number("11010519491231002x"), Some(BAD_CHECK_DIGIT));
+        assert_eq!(of_identity_number("980101900101001"), Some(OLD_FORMAT));
+        for other in ["5304218", "", "12345678901234567é", "ABCDEFGHIJKLMNOPQR"] {
+            assert_eq!(of_identity_number(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The trait of a source: what a database or a folder of files must do for an adapter. A source opens,
+//! probes and fetches; it never decides what leaves.
+
+use crate::check::Finding;
+use crate::mapping::OperationDef;
+use crate::value::Rows;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_proto::contract::{RowOperator, Scalar};
+
+/// A boxed future, so that `dyn Source` works.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where secrets and settings come from; asked only when a source is opened.
+pub trait Environment: Send + Sync {
+    /// An environment variable.
+    fn var(&self, name: &str) -> Option<String>;
+    /// The content of a file, at most 64 KiB.
+    fn read(&self, path: &Path) -> std::io::Result<String>;
+}
+
+/// The process's own environment and file system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn var(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        use std::io::Read as _;
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(64 * 1024).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// A setting by reference, or a plain one where it is no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// Written in the mapping.
+    Plain(String),
+    /// The value of an environment variable.
+    Env(String),
+    /// The content of a file.
+    File(PathBuf),
+}
+
+impl Setting {
+    /// The value; errors name the variable or file, never the value. Relative paths are relative to `base`.
+    pub fn resolve(&self, base: &Path, environment: &dyn Environment) -> Result<String, SourceError> {
+        let missing = |what: String| Err(SourceError::Setting(what));
+        let value = match self {
+            Self::Plain(value) => value.clone(),
+            Self::Env(name) => match environment.var(name) {
+                Some(value) => value,
+                None => return missing(format!("environment variable `{name}` is not set")),
+            },
+            Self::File(path) => match environment.read(&base.join(path)) {
+                Ok(value) => value,
+                Err(error) => return missing(format!("file `{}`: {error}", path.display())),
+            },
+        };
+        let value = value.trim_end_matches(['\r', '\n']);
+        if value.is_empty() || value.contains('\0') {
+            return missing("a setting of the source is empty or holds a NUL".to_owned());
+        }
+        Ok(value.to_owned())
+    }
+}
+
+/// One clause of a row filter on a column whose cells stand in the record unchanged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnClause {
+    /// A declared column of the operation.
+    pub column: Arc<str>,
+    /// How it compares.
+    pub op: RowOperator,
+    /// One operand for `eq` and `prefix`, one or more for `in`, lower and upper bound for `range`.
+    pub operands: Vec<Scalar>,
+}
+
+/// What to fetch.
+#[derive(Debug, Clone)]
+pub struct FetchQuery {
+    /// The operation of the mapping.
+    pub operation: Arc<OperationDef>,
+    /// Columns that may be read, and no others: what granted fields, row filter and as-of time need. Rows
+    /// come back with their cells in this order. Each is a declared column of the operation.
+    pub columns: Vec<Arc<str>>,
+    /// Every parameter of the operation by name; `None` for an optional one that was not given.
+    pub params: Vec<(Arc<str>, Option<Scalar>)>,
+    /// Clauses that the source applies itself.
+    pub filter: Vec<ColumnClause>,
+    /// Rows at most; one more than is wanted, so that a cut shows.
+    pub limit: u32,
+    /// After this the source gives up by itself.
+    pub timeout: Duration,
+}
+
+/// Rows that a source gave, cells in the order of the query's columns.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// The rows, at most as many as the query's limit.
+    pub rows: Rows,
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Probe {
+    /// When the source's newest data was written, milliseconds since 1970; none without a freshness probe.
+    pub newest_ms: Option<i64>,
+}
+
+/// Why a source gave nothing. For the local log: never holds a value of a row or argument.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// A setting that cannot be resolved.
+    #[error("{0}")]
+    Setting(String),
+    /// It cannot be opened or reached.
+    #[error("source is unavailable: {0}")]
+    Unavailable(String),
+    /// Its queue is full.
+    #[error("source is busy: {waiting} queries wait already")]
+    Busy {
+        /// The queue's capacity.
+        waiting: usize,
+    },
+    /// No answer within the operation's timeout.
+    #[error("source did not answer within {0:?}")]
+    Timeout(Duration),
+    /// Its columns are not those of the mapping.
+    #[error("source has drifted from its mapping: {0}")]
+    Drift(String),
+    /// The query failed.
+    #[error("query failed: {0}")]
+    Query(String),
+    /// More than fits into one fetch.
+    #[error("{0}")]
+    TooLarge(#[from] crate::value::TooMuchText),
+}
+
+/// A database or a folder of files.
+pub trait Source: Send + Sync + 'static {
+    /// Fetches rows. Dropping the future stops the query.
+    fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>>;
+
+    /// Whether it is there, and how fresh its data is.
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>>;
+
+    /// Compares it with the operations: that columns exist, that each can be prepared, what is read in
+    /// full, and what keeps this adapter from writing.
+    fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>>;
+}

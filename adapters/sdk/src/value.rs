@@ -1,0 +1,256 @@
+//! Values between a source and a record: cells as the source gives them, and how texts become dates and
+//! moments. A row's texts lie in one arena, so that fetching a row costs one copy and no allocation.
+
+use crate::mapping::{ColumnDef, ColumnType};
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+/// Bytes of text that one fetch may hold: twice the largest body, since not every column is let out.
+pub const TEXT_MAX: usize = 2 * yiwang_proto::limits::BODY_MAX;
+
+/// One value as a source gives it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'a> {
+    /// Nothing there.
+    Null,
+    /// true or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Number(f64),
+    /// A text.
+    Text(&'a str),
+    /// A calendar day.
+    Date(Date),
+    /// A moment.
+    Instant(Timestamp),
+    /// Something that no field type can take: binary data, or a text that is not in the stated encoding.
+    Opaque,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stored {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Number(f64),
+    Text(u32, u32),
+    Date(Date),
+    Instant(Timestamp),
+    Opaque,
+}
+
+/// Rows of a fixed number of columns.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    width: usize,
+    text: String,
+    cells: Vec<Stored>,
+}
+
+/// A fetch that would hold more than `TEXT_MAX` bytes of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("rows are larger than {TEXT_MAX} bytes together")]
+pub struct TooMuchText;
+
+impl Rows {
+    /// No rows yet, of so many columns.
+    pub fn new(width: usize) -> Self {
+        Self { width, text: String::new(), cells: Vec::new() }
+    }
+
+    /// Adds the next cell; rows are filled from left to right.
+    pub fn push(&mut self, cell: Cell<'_>) -> Result<(), TooMuchText> {
+        let stored = match cell {
+            Cell::Null => Stored::Null,
+            Cell::Bool(value) => Stored::Bool(value),
+            Cell::Integer(value) => Stored::Integer(value),
+            Cell::Number(value) => Stored::Number(value),
+            Cell::Date(value) => Stored::Date(value),
+            Cell::Instant(value) => Stored::Instant(value),
+            Cell::Opaque => Stored::Opaque,
+            Cell::Text(text) => {
+                let start = self.text.len();
+                if start + text.len() > TEXT_MAX {
+                    return Err(TooMuchText);
+                }
+                self.text.push_str(text);
+                // Both fit: TEXT_MAX is far under 4 GiB.
+                Stored::Text(
+                    u32::try_from(start).map_err(|_| TooMuchText)?,
+                    u32::try_from(text.len()).map_err(|_| TooMuchText)?,
+                )
+            }
+        };
+        self.cells.push(stored);
+        Ok(())
+    }
+
+    /// Whole rows held.
+    pub fn len(&self) -> usize {
+        if self.width == 0 { 0 } else { self.cells.len() / self.width }
+    }
+
+    /// Whether there is no whole row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A cell; `Null` beyond the last row or column.
+    pub fn cell(&self, row: usize, column: usize) -> Cell<'_> {
+        if column >= self.width {
+            return Cell::Null;
+        }
+        match self.cells.get(row * self.width + column) {
+            None | Some(Stored::Null) => Cell::Null,
+            Some(Stored::Bool(value)) => Cell::Bool(*value),
+            Some(Stored::Integer(value)) => Cell::Integer(*value),
+            Some(Stored::Number(value)) => Cell::Number(*value),
+            Some(Stored::Date(value)) => Cell::Date(*value),
+            Some(Stored::Instant(value)) => Cell::Instant(*value),
+            Some(Stored::Opaque) => Cell::Opaque,
+            Some(Stored::Text(start, length)) => {
+                let (start, length) = (*start as usize, *length as usize);
+                self.text.get(start..start + length).map_or(Cell::Null, Cell::Text)
+            }
+        }
+    }
+}
+
+/// Reads a calendar day: with a format (strftime notation), or as `YYYY-MM-DD`, alone or before a time.
+pub fn parse_date(text: &str, format: Option<&str>) -> Option<Date> {
+    match format {
+        Some(format) => Date::strptime(format, text).ok(),
+        None => iso_date(text).or_else(|| text.parse::<DateTime>().ok().map(|at| at.date())),
+    }
+}
+
+/// Reads a moment: with a format, or as RFC 3339, or as a local time `YYYY-MM-DD HH:MM:SS` in the source's
+/// zone. A local time that falls into a gap or is ambiguous takes the offset before the change.
+pub fn parse_instant(text: &str, format: Option<&str>, zone: &TimeZone) -> Option<Timestamp> {
+    match format {
+        Some(format) => {
+            let parsed = jiff::fmt::strtime::parse(format, text).ok()?;
+            match parsed.to_timestamp() {
+                Ok(at) => Some(at),
+                Err(_) => zone.to_timestamp(parsed.to_datetime().ok()?).ok(),
+            }
+        }
+        None => match text.parse::<Timestamp>() {
+            Ok(at) => Some(at),
+            Err(_) if text.len() >= 16 => zone.to_timestamp(text.parse::<DateTime>().ok()?).ok(),
+            Err(_) => None,
+        },
+    }
+}
+
+/// Writes a moment as RFC 3339 in a zone: `Z` in UTC, an offset elsewhere.
+pub fn write_instant(out: &mut Vec<u8>, at: Timestamp, zone: &TimeZone) {
+    use std::io::Write as _;
+    let offset = zone.to_offset(at);
+    // Writing into a Vec cannot fail.
+    let _ = if offset.is_zero() && *zone == TimeZone::UTC {
+        write!(out, "{at}")
+    } else {
+        write!(out, "{}", at.display_with_offset(offset))
+    };
+}
+
+/// A zone by its name in the IANA table that is built in.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    if name == "UTC" { Some(TimeZone::UTC) } else { TimeZone::get(name).ok() }
+}
+
+/// Why a text is not of its column's type. Holds no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not {0}")]
+pub struct WrongType(pub &'static str);
+
+/// Reads a text of a typed column; an empty text is `Null` in a column of any type.
+pub fn typed_column<'t>(text: &'t str, column: &ColumnDef, zone: &TimeZone) -> Result<Cell<'t>, WrongType> {
+    if text.is_empty() {
+        return Ok(Cell::Null);
+    }
+    let format = column.format.as_deref();
+    let cell = match column.kind {
+        ColumnType::String => Some(Cell::Text(text)),
+        ColumnType::Integer => text.trim().parse().ok().map(Cell::Integer),
+        ColumnType::Number => {
+            text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(Cell::Number)
+        }
+        ColumnType::Bool => match text.trim() {
+            "1" | "true" => Some(Cell::Bool(true)),
+            "0" | "false" => Some(Cell::Bool(false)),
+            _ => None,
+        },
+        ColumnType::Date => parse_date(text.trim(), format).map(Cell::Date),
+        ColumnType::Timestamp => parse_instant(text.trim(), format, zone).map(Cell::Instant),
+    };
+    cell.ok_or(WrongType(match column.kind {
+        ColumnType::String => "a text",
+        ColumnType::Integer => "a whole number",
+        ColumnType::Number => "a number",
+        ColumnType::Bool => "true or false",
+        ColumnType::Date => "a date",
+        ColumnType::Timestamp => "a timestamp",
+    }))
+}
+
+fn iso_date(text: &str) -> Option<Date> {
+    (text.len() == 10).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant(text: &str, format: Option<&str>, zone_name: &str) -> Option<String> {
+        let zone = zone(zone_name).unwrap();
+        let mut out = Vec::new();
+        write_instant(&mut out, parse_instant(text, format, &zone)?, &zone);
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn moments_of_all_shapes_come_out_in_the_sources_zone() {
+        let shanghai = |text| instant(text, None, "Asia/Shanghai");
+        assert_eq!(shanghai("2026-11-01 08:00:00").as_deref(), Some("2026-11-01T08:00:00+08:00"));
+        assert_eq!(shanghai("2026-11-01T08:00:00.25").as_deref(), Some("2026-11-01T08:00:00.25+08:00"));
+        assert_eq!(shanghai("2026-11-01T00:00:00Z").as_deref(), Some("2026-11-01T08:00:00+08:00"));
+        assert_eq!(instant("2026-11-01T00:00:00Z", None, "UTC").as_deref(), Some("2026-11-01T00:00:00Z"));
+        let american = Some("%m/%d/%Y %I:%M:%S %p");
+        assert_eq!(
+            instant("03/02/2016 10:21:16 PM", american, "America/Los_Angeles").as_deref(),
+            Some("2016-03-02T22:21:16-08:00")
+        );
+        assert_eq!(instant("1700000000", Some("%s"), "UTC").as_deref(), Some("2023-11-14T22:13:20Z"));
+        for bad in ["2026-11-01", "2026-13-01 08:00:00", "yesterday", "", "2026-11-01 08:00:00 x"] {
+            assert_eq!(shanghai(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn days_of_all_shapes() {
+        let day = |text, format| parse_date(text, format).map(|day| day.to_string());
+        assert_eq!(day("1990-01-31", None).as_deref(), Some("1990-01-31"));
+        assert_eq!(day("1990-01-31 00:00:00", None).as_deref(), Some("1990-01-31"));
+        assert_eq!(day("19900131", Some("%Y%m%d")).as_deref(), Some("1990-01-31"));
+        assert_eq!(day("1990/01/31", Some("%Y/%m/%d")).as_deref(), Some("1990-01-31"));
+        for (bad, format) in [("19900231", Some("%Y%m%d")), ("1990-02-31", None), ("x", None)] {
+            assert_eq!(day(bad, format), None);
+        }
+    }
+
+    #[test]
+    fn an_arena_refuses_to_grow_over_its_limit() {
+        let mut rows = Rows::new(1);
+        let text = "x".repeat(TEXT_MAX);
+        rows.push(Cell::Text(&text)).unwrap();
+        assert_eq!(rows.push(Cell::Text("y")), Err(TooMuchText));
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows.cell(0, 1), Cell::Null);
+        assert_eq!(rows.cell(5, 0), Cell::Null);
+    }
+}
