@@ -1,1 +1,36 @@
-//! under construction
+//! The same decision at the hub, at the adapter and in the offline verifier: catalogue, contract check,
+//! lint, row filters, Cedar rules, rates. Pure: no IO, no clock of its own, no tokio.
+//!
+//! The way of one decision: [`Decider::prepare`] turns a verified contract into a [`Prepared`] once;
+//! [`Decider::decide`] judges one request under it in a [`Context`] and yields a [`Permit`] or a [`Denial`].
+//! The rules are Cedar files in `base/`, one per decision; only row arguments are judged in Rust
+//! ([`rows`]), because Cedar has no map of arguments. [`naive`] is the same decision written a second time
+//! without Cedar; tests hold the two together.
+//!
+//! Every data file is part of the program and of [`Decider::digest`], the policy bundle's digest that
+//! ledger entries name.
+#![deny(missing_docs)]
+
+pub mod bundle;
+pub mod catalogue;
+pub mod decide;
+pub mod decision;
+pub mod fields;
+pub mod input;
+pub mod lint;
+pub mod naive;
+pub mod rates;
+pub mod rows;
+mod rules;
+
+pub use catalogue::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};
+pub use decide::{Decider, PolicyError, Prepared};
+pub use decision::{Denial, OfficerProof, Permit};
+pub use fields::{Fault, check_contract};
+pub use input::{CaseFacts, Context, Counts, Site};
+pub use lint::{Refusal, lint_name};
+pub use rates::Rates;
+pub use rows::{RowFault, RowFilter, check_arguments};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,68 @@
+//! The policy bundle: every rule and data file, embedded, under its path in this crate.
+
+use yiwang_proto::Digest;
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../", $path)))),*] };
+}
+
+/// The version that people speak of; what counts is [`digest`].
+pub const VERSION: &str = "1";
+
+/// The Cedar schema.
+pub const SCHEMA: (&str, &str) = ("schema/yiwang.cedarschema", include_str!("../schema/yiwang.cedarschema"));
+
+/// The Cedar rules, one file per decision.
+pub const RULES: &[(&str, &str)] = files![
+    "base/granted.cedar",
+    "base/complete.cedar",
+    "base/contract.cedar",
+    "base/consumer.cedar",
+    "base/validity.cedar",
+    "base/delegation.cedar",
+    "base/statement.cedar",
+    "base/purpose.cedar",
+    "base/operation.cedar",
+    "base/fields.cedar",
+    "base/case.cedar",
+    "base/subject.cedar",
+    "base/class.cedar",
+    "base/rates.cedar",
+];
+
+/// Record types of the catalogue.
+pub const RECORDS: &[(&str, &str)] = files![
+    "catalogue/people.toml",
+    "catalogue/places.toml",
+    "catalogue/welfare.toml",
+    "catalogue/health.toml",
+    "catalogue/events.toml",
+    "catalogue/network.toml",
+];
+
+/// The closed list of purposes.
+pub const PURPOSES: (&str, &str) = ("catalogue/purposes.toml", include_str!("../catalogue/purposes.toml"));
+
+/// The closed list of matters.
+pub const MATTERS: (&str, &str) = ("catalogue/matters.toml", include_str!("../catalogue/matters.toml"));
+
+/// Names that are not built.
+pub const LINT: (&str, &str) = ("lint/names.toml", include_str!("../lint/names.toml"));
+
+/// SHA-256 over version, paths and texts, each with its length before it so that no text can pass for
+/// two.
+pub fn digest() -> Digest {
+    let mut all = Vec::new();
+    let mut add = |text: &str| {
+        all.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        all.extend_from_slice(text.as_bytes());
+    };
+    add("yiwang-policy-bundle");
+    add(VERSION);
+    let files = RULES.iter().chain(RECORDS).chain([&SCHEMA, &PURPOSES, &MATTERS, &LINT]);
+    for (path, text) in files {
+        add(path);
+        add(text);
+    }
+    yiwang_proto::sha256(&all)
+}

@@ -1,0 +1,312 @@
+//! The catalogue: which record types exist, their fields, and how sensitive each field is. The class
+//! stands here alone; a mapping may raise it and never lower it.
+//!
+//! | class | content | rule |
+//! |---|---|---|
+//! | 0 | public | none |
+//! | 1 | internal, no person | contract |
+//! | 2 | personal | contract, case, field list |
+//! | 3 | sensitive | and assessment, named officers, sealed bodies |
+//! | 4 | sealed | and two approvals of two organisations |
+
+use crate::bundle;
+use crate::lint::lint_name;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::{FieldName, Matter, Purpose, RecordType};
+
+/// Why a catalogue file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// TOML or its shape is wrong; the text says where.
+    #[error("`{file}`: {fault}")]
+    Text {
+        /// Path in the bundle.
+        file: String,
+        /// Line, column and reason.
+        fault: String,
+    },
+    /// Something cannot stand; the text says what.
+    #[error("`{file}`: `{name}`: {fault}")]
+    Fault {
+        /// Path in the bundle.
+        file: String,
+        /// Record, field, purpose or matter.
+        name: String,
+        /// Reason.
+        fault: String,
+    },
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectKind {
+    /// Always a person or household: the case must list its tag, whatever the fields.
+    Person,
+    /// Never a person.
+    None,
+    /// A thing or place, and a person where fields of class 2 and above are asked for.
+    Either,
+}
+
+/// Type of a field's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// Any text.
+    String,
+    /// A text from a closed list of the canonical code table.
+    Code,
+    /// `2026-11-03`.
+    Date,
+    /// An RFC 3339 time.
+    Timestamp,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// true or false.
+    Bool,
+}
+
+impl FieldType {
+    /// The word in the files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Code => "code",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Whether values are texts in clauses and JSON.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::String | Self::Code | Self::Date | Self::Timestamp)
+    }
+
+    /// Whether a scalar can be a value of this type.
+    pub fn accepts(self, scalar: &Scalar) -> bool {
+        match scalar {
+            Scalar::Text(text) => match self {
+                Self::String | Self::Code | Self::Timestamp => true,
+                Self::Date => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
+                _ => false,
+            },
+            Scalar::Integer(_) => matches!(self, Self::Integer | Self::Number),
+            Scalar::Number(number) => self == Self::Number && number.is_finite(),
+            Scalar::Bool(_) => self == Self::Bool,
+        }
+    }
+}
+
+/// One field of a record type.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldDef {
+    /// Type of its values.
+    #[serde(rename = "type")]
+    pub kind: FieldType,
+    /// Sensitivity, 0 to 4.
+    pub class: u8,
+    /// What it is, in a few words.
+    pub about: String,
+}
+
+/// One record type.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordDef {
+    /// Its name.
+    pub name: RecordType,
+    /// Who usually keeps it; a hint, no rule.
+    pub owner: String,
+    /// What it is about.
+    pub subject: SubjectKind,
+    /// What it is, in a few words.
+    pub about: String,
+    /// Its fields.
+    pub fields: BTreeMap<FieldName, FieldDef>,
+}
+
+impl RecordDef {
+    /// A field of the record.
+    pub fn field(&self, name: &FieldName) -> Option<&FieldDef> {
+        self.fields.get(name)
+    }
+
+    /// The highest class of some fields; none if one of them is unknown, or none are given.
+    pub fn highest_class<'f>(&self, fields: impl IntoIterator<Item = &'f FieldName>) -> Option<u8> {
+        let classes: Option<Vec<u8>> =
+            fields.into_iter().map(|name| self.field(name).map(|field| field.class)).collect();
+        classes?.into_iter().max()
+    }
+}
+
+/// All record types, purposes and matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue {
+    records: BTreeMap<RecordType, RecordDef>,
+    purposes: BTreeMap<Purpose, String>,
+    matters: BTreeMap<Matter, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordFile {
+    record: Vec<RecordDef>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<T> {
+    id: T,
+    about: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurposeFile {
+    purpose: Vec<Item<Purpose>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatterFile {
+    matter: Vec<Item<Matter>>,
+}
+
+fn read<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogueError> {
+    toml::from_str(text)
+        .map_err(|error| CatalogueError::Text { file: file.to_owned(), fault: error.to_string() })
+}
+
+fn fault(file: &str, name: &str, fault: impl Into<String>) -> CatalogueError {
+    CatalogueError::Fault { file: file.to_owned(), name: name.to_owned(), fault: fault.into() }
+}
+
+fn list<T: Ord + AsRef<str>>(file: &str, items: Vec<Item<T>>) -> Result<BTreeMap<T, String>, CatalogueError> {
+    let mut all = BTreeMap::new();
+    for item in items {
+        let name = item.id.as_ref().to_owned();
+        if item.about.is_empty() {
+            return Err(fault(file, &name, "about is empty"));
+        }
+        if all.insert(item.id, item.about).is_some() {
+            return Err(fault(file, &name, "stands twice"));
+        }
+    }
+    Ok(all)
+}
+
+impl Catalogue {
+    /// The catalogue of the embedded files.
+    pub fn builtin() -> Result<Self, CatalogueError> {
+        Self::load(bundle::RECORDS, bundle::PURPOSES, bundle::MATTERS)
+    }
+
+    /// A catalogue of files, each `(path, text)`.
+    pub fn load(
+        records: &[(&str, &str)],
+        purposes: (&str, &str),
+        matters: (&str, &str),
+    ) -> Result<Self, CatalogueError> {
+        let mut all = BTreeMap::new();
+        for (file, text) in records {
+            for record in read::<RecordFile>(file, text)?.record {
+                check_record(file, &record)?;
+                let name = record.name.clone();
+                if all.insert(name.clone(), record).is_some() {
+                    return Err(fault(file, name.as_str(), "stands twice"));
+                }
+            }
+        }
+        Ok(Self {
+            records: all,
+            purposes: list(purposes.0, read::<PurposeFile>(purposes.0, purposes.1)?.purpose)?,
+            matters: list(matters.0, read::<MatterFile>(matters.0, matters.1)?.matter)?,
+        })
+    }
+
+    /// A record type.
+    pub fn record(&self, name: &RecordType) -> Option<&RecordDef> {
+        self.records.get(name)
+    }
+
+    /// All record types, by name.
+    pub fn records(&self) -> impl Iterator<Item = &RecordDef> {
+        self.records.values()
+    }
+
+    /// A field of a record type.
+    pub fn field(&self, record: &RecordType, field: &FieldName) -> Option<&FieldDef> {
+        self.record(record)?.field(field)
+    }
+
+    /// The highest class of some fields; none if record or a field is unknown, or no fields are given.
+    pub fn highest_class<'f>(
+        &self,
+        record: &RecordType,
+        fields: impl IntoIterator<Item = &'f FieldName>,
+    ) -> Option<u8> {
+        self.record(record)?.highest_class(fields)
+    }
+
+    /// All purposes with what they mean.
+    pub fn purposes(&self) -> impl Iterator<Item = (&Purpose, &str)> {
+        self.purposes.iter().map(|(id, about)| (id, about.as_str()))
+    }
+
+    /// All matters with what they mean.
+    pub fn matters(&self) -> impl Iterator<Item = (&Matter, &str)> {
+        self.matters.iter().map(|(id, about)| (id, about.as_str()))
+    }
+
+    /// Whether a purpose is in the closed list.
+    pub fn has_purpose(&self, purpose: &Purpose) -> bool {
+        self.purposes.contains_key(purpose)
+    }
+
+    /// Whether a matter is in the closed list.
+    pub fn has_matter(&self, matter: &Matter) -> bool {
+        self.matters.contains_key(matter)
+    }
+}
+
+fn check_record(file: &str, record: &RecordDef) -> Result<(), CatalogueError> {
+    let name = record.name.as_str();
+    if let Some(refusal) = lint_name(name) {
+        return Err(fault(file, name, refusal.to_string()));
+    }
+    if record.fields.is_empty() || record.about.is_empty() || record.owner.is_empty() {
+        return Err(fault(file, name, "fields, about and owner are needed"));
+    }
+    for (field, def) in &record.fields {
+        let place = format!("{name}.{field}");
+        if def.class > 4 {
+            return Err(fault(file, &place, "class is 0 to 4"));
+        }
+        if record.subject == SubjectKind::None && def.class >= 2 {
+            return Err(fault(file, &place, "class 2 and above is about persons, the record is about none"));
+        }
+        if def.about.is_empty() {
+            return Err(fault(file, &place, "about is empty"));
+        }
+        if field.as_str() == "as_of" {
+            return Err(fault(file, &place, "`as_of` stands beside the fields of every record"));
+        }
+        if let Some(refusal) = lint_name(field.as_str()) {
+            return Err(fault(file, &place, refusal.to_string()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -1,0 +1,67 @@
+//! What a decision is made from, besides the request and its contract.
+
+use yiwang_proto::body::RequestBody;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::ids::{Matter, MemberId};
+
+/// Who decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// The hub, before it forwards.
+    Hub,
+    /// The provider's adapter, before it fetches.
+    Adapter,
+    /// The offline verifier, from the ledger: it has neither bodies nor counts, and judges all but rows,
+    /// arguments, rates and the statement's own time.
+    Verifier,
+}
+
+impl Site {
+    /// Whether the request is being served now.
+    pub fn is_live(self) -> bool {
+        self != Self::Verifier
+    }
+}
+
+/// What the register knows about the case that the request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaseFacts<'a> {
+    /// Whose case it is.
+    pub member: &'a MemberId,
+    /// What it is about.
+    pub matter: &'a Matter,
+    /// Opened and not yet closed.
+    pub open: bool,
+    /// Every tag of the statement was given at the opening or added since; true where it carries none.
+    pub lists_all_tags: bool,
+}
+
+/// How often this was asked, this request included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Exchanges of the app under the contract in this minute.
+    pub app_this_minute: u32,
+    /// Exchanges of the officer under the contract on this UTC day; all asserted officers of an app count
+    /// as one.
+    pub officer_today: u32,
+}
+
+/// Everything about the moment of the decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Who decides.
+    pub site: Site,
+    /// The time that counts, milliseconds; at the verifier that of the entry.
+    pub now_ms: i64,
+    /// The signing app's delegation, its signature verified under the root that it names. Whether that
+    /// root counts is decided here.
+    pub delegation: &'a Delegation,
+    /// The case that the request names, if the register has it.
+    pub case: Option<CaseFacts<'a>>,
+    /// The body; none at the verifier, and at a hub where it is sealed.
+    pub body: Option<&'a RequestBody>,
+    /// The counts; none at the verifier.
+    pub counts: Option<Counts>,
+    /// Whether the body travels sealed.
+    pub sealed: bool,
+}

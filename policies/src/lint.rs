@@ -1,0 +1,220 @@
+//! The lint for names of what is not built (rules N1 to N9): it judges names of records, fields,
+//! operations, columns and contracts, by whole words, in English, pinyin and Chinese characters.
+
+use crate::bundle;
+use serde::Deserialize;
+use std::sync::LazyLock;
+
+/// Why the lint's file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`: {fault}")]
+pub struct LintError {
+    file: String,
+    fault: String,
+}
+
+/// A name that is not to be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("refused by rule {rule} for `{word}`: {reason}; instead: {counterpart}")]
+pub struct Refusal {
+    /// `N1` to `N9`.
+    pub rule: String,
+    /// The words that were found.
+    pub word: String,
+    /// Why such a thing is not built.
+    pub reason: String,
+    /// What is built instead.
+    pub counterpart: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    id: String,
+    reason: String,
+    counterpart: String,
+    phrases: Vec<String>,
+    unless: Vec<String>,
+    han: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    rule: Vec<RawRule>,
+}
+
+/// Words in a row. The last may stand for any ending.
+#[derive(Debug)]
+struct Phrase {
+    text: String,
+    words: Vec<String>,
+    open_end: bool,
+}
+
+#[derive(Debug)]
+struct Rule {
+    id: String,
+    reason: String,
+    counterpart: String,
+    phrases: Vec<Phrase>,
+    unless: Vec<Phrase>,
+    han: Vec<String>,
+}
+
+/// The compiled rules.
+#[derive(Debug)]
+pub struct Lint {
+    rules: Vec<Rule>,
+}
+
+static BUILTIN: LazyLock<Result<Lint, LintError>> = LazyLock::new(|| Lint::load(bundle::LINT));
+
+/// Judges a name by the embedded rules; none if it may be used. Unreadable rules refuse every name.
+pub fn lint_name(name: &str) -> Option<Refusal> {
+    match Lint::builtin() {
+        Ok(lint) => lint.refuse(name),
+        Err(error) => Some(Refusal {
+            rule: "lint".to_owned(),
+            word: String::new(),
+            reason: error.to_string(),
+            counterpart: "repair the rules of the lint".to_owned(),
+        }),
+    }
+}
+
+impl Phrase {
+    fn read(text: &str) -> Result<Self, String> {
+        let (plain, open_end) = match text.strip_suffix('*') {
+            Some(plain) => (plain, true),
+            None => (text, false),
+        };
+        let words: Vec<String> = plain.split(' ').map(str::to_owned).collect();
+        let sound = |word: &String| {
+            word.len() >= 2 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        if words.iter().all(sound) {
+            Ok(Self { text: text.to_owned(), words, open_end })
+        } else {
+            Err(format!("`{text}` is not words of a-z and 0-9 with single spaces"))
+        }
+    }
+
+    /// Whether the phrase begins at the first of these words, and how many of them it takes. The words
+    /// of a phrase may also be written as one.
+    fn matches(&self, words: &[String]) -> Option<usize> {
+        let same = |word: &String, pattern: &String, last: bool| {
+            word == pattern || (last && self.open_end && word.starts_with(pattern.as_str()))
+        };
+        let apart =
+            words.len() >= self.words.len()
+                && words.iter().zip(&self.words).enumerate().all(|(at, (word, pattern))| {
+                    same(word, pattern, at.saturating_add(1) == self.words.len())
+                });
+        if apart {
+            return Some(self.words.len());
+        }
+        let first = words.first()?;
+        let joined = same(first, &self.words.concat(), true);
+        (self.words.len() > 1 && joined).then_some(1)
+    }
+}
+
+impl Lint {
+    /// The embedded rules, read once.
+    pub fn builtin() -> Result<&'static Self, LintError> {
+        BUILTIN.as_ref().map_err(Clone::clone)
+    }
+
+    fn load((file, text): (&str, &str)) -> Result<Self, LintError> {
+        let fault = |fault: String| LintError { file: file.to_owned(), fault };
+        let raw: RawFile = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
+        let read = |phrases: &[String]| {
+            phrases.iter().map(|text| Phrase::read(text)).collect::<Result<Vec<_>, _>>().map_err(fault)
+        };
+        let mut rules = Vec::with_capacity(raw.rule.len());
+        for rule in raw.rule {
+            rules.push(Rule {
+                phrases: read(&rule.phrases)?,
+                unless: read(&rule.unless)?,
+                id: rule.id,
+                reason: rule.reason,
+                counterpart: rule.counterpart,
+                han: rule.han,
+            });
+        }
+        Ok(Self { rules })
+    }
+
+    /// Judges a name.
+    pub fn refuse(&self, name: &str) -> Option<Refusal> {
+        let words = words(name);
+        self.rules.iter().find_map(|rule| {
+            let found = rule
+                .find(&words)
+                .or_else(|| rule.han.iter().find(|han| name.contains(han.as_str())).cloned())?;
+            Some(Refusal {
+                rule: rule.id.clone(),
+                word: found,
+                reason: rule.reason.clone(),
+                counterpart: rule.counterpart.clone(),
+            })
+        })
+    }
+}
+
+impl Rule {
+    fn find(&self, words: &[String]) -> Option<String> {
+        let mut rest = words;
+        while !rest.is_empty() {
+            let innocent = self.unless.iter().find_map(|phrase| phrase.matches(rest));
+            if innocent.is_none()
+                && let Some(phrase) = self.phrases.iter().find(|phrase| phrase.matches(rest).is_some())
+            {
+                return Some(phrase.text.clone());
+            }
+            rest = rest.get(innocent.unwrap_or(1)..).unwrap_or_default();
+        }
+        None
+    }
+}
+
+/// Cuts a name into lower-case words at everything that is no letter, at digits, and before capitals.
+fn words(name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut previous = ' ';
+    let mut letters = name.chars().map(narrow).peekable();
+    while let Some(letter) = letters.next() {
+        let next_is_small = letters.peek().is_some_and(char::is_ascii_lowercase);
+        let begins = letter.is_ascii_uppercase()
+            && (previous.is_ascii_lowercase() || (previous.is_ascii_uppercase() && next_is_small));
+        if begins || !letter.is_ascii_alphabetic() {
+            push(&mut words, &mut word);
+        }
+        if letter.is_ascii_alphabetic() {
+            word.push(letter.to_ascii_lowercase());
+        }
+        previous = letter;
+    }
+    push(&mut words, &mut word);
+    words
+}
+
+fn push(words: &mut Vec<String>, word: &mut String) {
+    if !word.is_empty() {
+        words.push(std::mem::take(word));
+    }
+}
+
+/// Letters of full width are the same letters to whoever reads the name.
+fn narrow(letter: char) -> char {
+    match u32::from(letter) {
+        code @ 0xff01..=0xff5e => char::from_u32(code.saturating_sub(0xfee0)).unwrap_or(letter),
+        _ => letter,
+    }
+}
+
+#[cfg(test)]
+#[path = "lint_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! The decision written a second time, in plain Rust and without Cedar, from the pages that describe it
+//! and not from the rules. Tests run both over random near-misses: where they differ, one is wrong.
+//! Nothing serves with it.
+
+use crate::catalogue::{Catalogue, SubjectKind};
+use crate::input::{Context, Site};
+use crate::rows::check_arguments;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{Contract, Method};
+use yiwang_proto::delegation::Role;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::request::Request;
+
+/// All codes that refuse the request, the strongest first; empty when it is granted.
+pub fn decide(
+    catalogue: &Catalogue,
+    request: &Request,
+    contract: &Contract,
+    context: &Context<'_>,
+) -> Vec<Code> {
+    let mut codes = Vec::new();
+    parties(request, contract, context, &mut codes);
+    times(request, contract, context, &mut codes);
+    scope(request, contract, &mut codes);
+    cases(request, contract, context, &mut codes);
+    subjects(catalogue, request, contract, context, &mut codes);
+    if let Some(body) = context.body
+        && let Err(fault) = check_arguments(&contract.text.rows, &body.arguments)
+    {
+        let place = if fault.code() == Code::ArgumentInvalid { 24 } else { 25 };
+        codes.push((place, fault.code()));
+    }
+    if let Some(counts) = context.counts {
+        if counts.app_this_minute > contract.text.limits.per_app_per_minute {
+            codes.push((26, Code::RateExceeded));
+        }
+        if counts.officer_today > contract.text.limits.per_officer_per_day {
+            codes.push((27, Code::RateExceeded));
+        }
+    }
+    codes.sort_by_key(|(place, _)| *place);
+    codes.into_iter().map(|(_, code)| code).collect()
+}
+
+type Codes = Vec<(u8, Code)>;
+
+fn live(context: &Context<'_>) -> bool {
+    match context.site {
+        Site::Hub | Site::Adapter => true,
+        Site::Verifier => false,
+    }
+}
+
+fn parties(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
+    let said = &contract.text;
+    if live(context) {
+        let body_known = context.sealed || context.body.is_some();
+        if context.counts.is_none() || !body_known {
+            codes.push((0, Code::PolicyError));
+        }
+    }
+    if request.contract != said.id || request.provider != said.provider.member {
+        codes.push((1, Code::NoContract));
+    }
+    if request.consumer != said.consumer.member {
+        codes.push((2, Code::ConsumerMismatch));
+    }
+    if request.consumer != said.consumer.member || !said.apps.contains(&request.app) {
+        codes.push((3, Code::ConsumerMismatch));
+    }
+    if request.contract_digest != contract.digest {
+        codes.push((4, Code::ContractInvalid));
+    }
+    let key = context.delegation;
+    let of_asker = key.member == request.consumer && key.name == request.app && key.role == Role::App;
+    let right_root = key.root == said.consumer.root;
+    if !of_asker || !right_root || key.digest != request.delegation_digest {
+        codes.push((7, Code::DelegationInvalid));
+    }
+}
+
+fn times(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
+    let now = context.now_ms;
+    if now < contract.valid_from_ms {
+        codes.push((5, Code::ContractNotYetValid));
+    }
+    if contract.valid_until_ms <= now {
+        codes.push((6, Code::ContractExpired));
+    }
+    if !context.delegation.valid_at(now) {
+        codes.push((8, Code::DelegationInvalid));
+    }
+    if live(context) {
+        if request.expires_at_ms <= now {
+            codes.push((9, Code::StatementExpired));
+        }
+        if request.issued_at_ms.saturating_sub(now) > CLOCK_SKEW_MS {
+            codes.push((10, Code::ClockSkew));
+        }
+    }
+}
+
+fn scope(request: &Request, contract: &Contract, codes: &mut Codes) {
+    let said = &contract.text;
+    if request.purpose != said.purpose {
+        codes.push((11, Code::PurposeMismatch));
+    }
+    if request.record != said.record || !said.operations.contains(&request.operation) {
+        codes.push((12, Code::OperationNotGranted));
+    }
+    if said.method != Method::Query {
+        codes.push((13, Code::OperationNotGranted));
+    }
+    if said.break_glass {
+        codes.push((14, Code::OperationNotGranted));
+    }
+    if request.fields.iter().any(|field| !said.fields.contains(field)) {
+        codes.push((15, Code::FieldNotGranted));
+    }
+}
+
+fn cases(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
+    match context.case.filter(|case| *case.member == request.consumer) {
+        None => codes.push((16, Code::NoCase)),
+        Some(case) => {
+            if !case.open {
+                codes.push((17, Code::CaseClosed));
+            }
+            if !contract.text.matters.contains(case.matter) {
+                codes.push((18, Code::MatterMismatch));
+            }
+            if !case.lists_all_tags {
+                codes.push((20, Code::SubjectNotInCase));
+            }
+        }
+    }
+}
+
+fn subjects(
+    catalogue: &Catalogue,
+    request: &Request,
+    contract: &Contract,
+    context: &Context<'_>,
+    codes: &mut Codes,
+) {
+    let said = &contract.text;
+    let kind = catalogue.record(&said.record).map_or(SubjectKind::Person, |record| record.subject);
+    let highest = request
+        .fields
+        .iter()
+        .filter(|name| said.fields.contains(name))
+        .map(|name| catalogue.field(&said.record, name).map_or(4, |field| field.class))
+        .max()
+        .unwrap_or(0);
+    if kind == SubjectKind::Person || highest >= 2 {
+        if request.subject_tags.is_empty() {
+            codes.push((19, Code::SubjectNotInCase));
+        }
+        if context.body.is_some_and(|body| body.subject.is_empty()) {
+            codes.push((21, Code::ArgumentInvalid));
+        }
+    }
+    if highest >= 3 {
+        // While officers are asserted, no request of class 3 has the signature that it needs.
+        codes.push(if context.sealed { (23, Code::ApprovalsRequired) } else { (22, Code::SealingRequired) });
+    }
+}

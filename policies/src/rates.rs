@@ -1,0 +1,173 @@
+//! Counters behind the ceilings of contracts: pure, their time passed in, their memory bounded.
+
+use std::collections::HashMap;
+use yiwang_proto::ids::{AppId, ContractId, Officer};
+
+use crate::input::Counts;
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// Most counters of one kind. A hub of a city has some thousand contracts with a handful of apps each;
+/// above that something is wrong and new counters are refused by a count over every ceiling.
+pub const COUNTERS_MAX: usize = 200_000;
+
+/// Who is counted per day: a proved officer, or everybody whom an app merely names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Actor {
+    Proved(Officer),
+    AssertedOf(AppId),
+}
+
+/// Fixed windows: the minute and the UTC day of the clock.
+#[derive(Debug, Default)]
+pub struct Rates {
+    minutes: Window<(ContractId, AppId)>,
+    days: Window<(ContractId, Actor)>,
+}
+
+#[derive(Debug)]
+struct Window<K> {
+    number: i64,
+    counters: HashMap<K, u32>,
+}
+
+impl<K> Default for Window<K> {
+    fn default() -> Self {
+        Self { number: i64::MIN, counters: HashMap::new() }
+    }
+}
+
+impl<K: std::hash::Hash + Eq> Window<K> {
+    /// Only the newest window is kept. A clock that goes back counts in the newest window, so that setting
+    /// it back opens no second allowance.
+    fn turn(&mut self, number: i64) {
+        if number > self.number {
+            self.number = number;
+            // Gives memory back after a burst; a steady load keeps what it needs.
+            self.counters.clear();
+            self.counters.shrink_to(1024);
+        }
+    }
+
+    fn count(&mut self, key: K, most: usize) -> u32 {
+        if self.counters.len() >= most && !self.counters.contains_key(&key) {
+            return u32::MAX;
+        }
+        let counter = self.counters.entry(key).or_insert(0);
+        *counter = counter.saturating_add(1);
+        *counter
+    }
+}
+
+impl Rates {
+    /// No counts yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts one exchange and yields the counts with it. `proved` is the officer whose own signature the
+    /// request carries; none while officers are asserted.
+    pub fn count(
+        &mut self,
+        contract: &ContractId,
+        app: &AppId,
+        proved: Option<&Officer>,
+        now_ms: i64,
+    ) -> Counts {
+        self.count_within(contract, app, proved, now_ms, COUNTERS_MAX)
+    }
+
+    fn count_within(
+        &mut self,
+        contract: &ContractId,
+        app: &AppId,
+        proved: Option<&Officer>,
+        now_ms: i64,
+        most: usize,
+    ) -> Counts {
+        self.forget_old(now_ms);
+        let actor = match proved {
+            Some(officer) => Actor::Proved(officer.clone()),
+            None => Actor::AssertedOf(app.clone()),
+        };
+        Counts {
+            app_this_minute: self.minutes.count((contract.clone(), app.clone()), most),
+            officer_today: self.days.count((contract.clone(), actor), most),
+        }
+    }
+
+    /// Drops the counters of windows that are over; counting does it too.
+    pub fn forget_old(&mut self, now_ms: i64) {
+        self.minutes.turn(now_ms.div_euclid(MINUTE_MS));
+        self.days.turn(now_ms.div_euclid(DAY_MS));
+    }
+
+    /// How many counters are kept.
+    pub fn len(&self) -> usize {
+        self.minutes.counters.len().saturating_add(self.days.counters.len())
+    }
+
+    /// Whether nothing is counted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids() -> (ContractId, AppId, AppId, Officer) {
+        (
+            ContractId::parse("police-street-person").unwrap(),
+            AppId::parse("desk").unwrap(),
+            AppId::parse("other-desk").unwrap(),
+            Officer::parse("o-aaaaaaaaaaaaaaaa").unwrap(),
+        )
+    }
+
+    #[test]
+    fn asserted_officers_of_an_app_count_as_one_and_windows_turn() {
+        let (contract, desk, other, officer) = ids();
+        let mut rates = Rates::new();
+        let start = 20_000 * DAY_MS;
+        for n in 1..=3 {
+            let counts = rates.count(&contract, &desk, None, start);
+            assert_eq!(counts, Counts { app_this_minute: n, officer_today: n });
+        }
+        assert_eq!(rates.count(&contract, &other, None, start).officer_today, 1);
+        let proved = rates.count(&contract, &desk, Some(&officer), start);
+        assert_eq!(proved, Counts { app_this_minute: 4, officer_today: 1 });
+        let later = rates.count(&contract, &desk, None, start + MINUTE_MS);
+        assert_eq!(later, Counts { app_this_minute: 1, officer_today: 4 });
+        let tomorrow = rates.count(&contract, &desk, None, start + DAY_MS);
+        assert_eq!(tomorrow, Counts { app_this_minute: 1, officer_today: 1 });
+        assert_eq!(rates.len(), 2);
+    }
+
+    #[test]
+    fn a_clock_set_back_opens_no_second_allowance() {
+        let (contract, desk, _, _) = ids();
+        let mut rates = Rates::new();
+        rates.count(&contract, &desk, None, DAY_MS);
+        let back = rates.count(&contract, &desk, None, DAY_MS - 1);
+        assert_eq!(back, Counts { app_this_minute: 2, officer_today: 2 });
+        assert_eq!(rates.count(&contract, &desk, None, -DAY_MS).app_this_minute, 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_full_table_refuses_newcomers_only() {
+        let (contract, desk, other, _) = ids();
+        let mut rates = Rates::new();
+        rates.count_within(&contract, &desk, None, 0, 1);
+        let full = rates.count_within(&contract, &other, None, 0, 1);
+        assert_eq!(full, Counts { app_this_minute: u32::MAX, officer_today: u32::MAX });
+        assert_eq!(rates.count_within(&contract, &desk, None, 0, 1).app_this_minute, 2);
+        assert_eq!(rates.len(), 2);
+        let next = rates.count_within(&contract, &other, None, DAY_MS, 1);
+        assert_eq!(next, Counts { app_this_minute: 1, officer_today: 1 });
+        rates.forget_old(3 * DAY_MS);
+        assert!(rates.is_empty());
+    }
+}

@@ -1,0 +1,65 @@
+//! One table: which rule yields which code, in the order in which the first of several becomes the
+//! answer. The order is that of the questions a careful clerk asks: can I judge at all, which contract,
+//! who asks, is it in force, for what, in which case, about whom, which rows, how often.
+
+use yiwang_proto::codes::Code;
+
+/// A rule's line in the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    /// `@id` of the Cedar rule; the last ones are judged in Rust.
+    pub id: &'static str,
+    /// What a denial by it is called.
+    pub code: Code,
+    /// The clause that the denial names.
+    pub clause: &'static str,
+}
+
+const fn rule(id: &'static str, code: Code, clause: &'static str) -> Rule {
+    Rule { id, code, clause }
+}
+
+/// The id of the one rule that permits.
+pub(crate) const GRANTED: &str = "granted";
+
+/// Rule of arguments that do not fit a row clause; judged in Rust.
+pub(crate) const ROW_ARGUMENTS: &str = "row-arguments";
+/// Rule of arguments outside the row filter; judged in Rust.
+pub(crate) const ROW_FILTER: &str = "row-filter";
+
+/// All rules that deny, the strongest first.
+pub(crate) const TABLE: &[Rule] = &[
+    rule("complete", Code::PolicyError, "rule complete: body or counts were not given to the decision"),
+    rule("contract", Code::NoContract, "id, provider.member"),
+    rule("consumer", Code::ConsumerMismatch, "consumer.member"),
+    rule("app", Code::ConsumerMismatch, "apps"),
+    rule("contract-digest", Code::ContractInvalid, "digest of the signed text"),
+    rule("not-yet-valid", Code::ContractNotYetValid, "valid_from"),
+    rule("expired", Code::ContractExpired, "valid_until"),
+    rule("delegation", Code::DelegationInvalid, "consumer.root"),
+    rule("delegation-validity", Code::DelegationInvalid, "delegation: validity"),
+    rule("statement-expired", Code::StatementExpired, "statement: expires_at"),
+    rule("statement-ahead", Code::ClockSkew, "statement: issued_at is over 30 s ahead"),
+    rule("purpose", Code::PurposeMismatch, "purpose"),
+    rule("operation", Code::OperationNotGranted, "record, operations"),
+    rule("method", Code::OperationNotGranted, "method"),
+    rule("break-glass", Code::OperationNotGranted, "break_glass"),
+    rule("fields", Code::FieldNotGranted, "fields"),
+    rule("case", Code::NoCase, "rule case: no case of the consumer"),
+    rule("case-closed", Code::CaseClosed, "rule case-closed"),
+    rule("matter", Code::MatterMismatch, "matters"),
+    rule("subject-tag", Code::SubjectNotInCase, "rule subject-tag: the statement names no subject"),
+    rule("case-tags", Code::SubjectNotInCase, "rule case-tags: the case does not list every subject"),
+    rule("subject-named", Code::ArgumentInvalid, "rule subject-named: the body names no subject"),
+    rule("sealing", Code::SealingRequired, "class"),
+    rule("approvals", Code::ApprovalsRequired, "class"),
+    rule(ROW_ARGUMENTS, Code::ArgumentInvalid, "rows"),
+    rule(ROW_FILTER, Code::RowOutsideFilter, "rows"),
+    rule("rate-app", Code::RateExceeded, "limits.per_app_per_minute"),
+    rule("rate-officer", Code::RateExceeded, "limits.per_officer_per_day"),
+];
+
+/// The rank and line of a rule.
+pub(crate) fn find(id: &str) -> Option<(usize, &'static Rule)> {
+    TABLE.iter().enumerate().find(|(_, rule)| rule.id == id)
+}

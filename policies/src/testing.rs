@@ -1,0 +1,181 @@
+//! A small world for tests: one contract, a request that it grants, and everything around it.
+
+use crate::decide::{Decider, Prepared};
+use crate::decision::{Denial, Permit};
+use crate::input::{CaseFacts, Context, Counts, Site};
+use std::sync::{Arc, LazyLock};
+use yiwang_proto::body::{Arguments, RequestBody};
+use yiwang_proto::contract::{Contract, ContractText, Scalar};
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
+use yiwang_proto::keys::SecretKey;
+use yiwang_proto::request::{Head, Request};
+
+pub static DECIDER: LazyLock<Decider> = LazyLock::new(|| Decider::builtin().unwrap());
+
+pub const NOW: i64 = 1_795_000_000_000;
+
+pub fn fields(names: &[&str]) -> Vec<FieldName> {
+    names.iter().map(|name| FieldName::parse(name).unwrap()).collect()
+}
+
+pub fn root(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+/// A contract over `BenefitStatus` with fields of class 1, 2 and 3.
+pub fn contract_json() -> serde_json::Value {
+    serde_json::json!({
+        "format": "yiwang-contract/1", "id": "civil-street-benefit", "version": 1,
+        "provider": {"member": "civil-affairs", "root": root(1).public(), "approver": "o-aaaaaaaaaaaaaaaa"},
+        "consumer": {"member": "street-office", "root": root(2).public(), "approver": "o-bbbbbbbbbbbbbbbb"},
+        "legal_basis": "Interim Measures for Social Assistance, art. 58",
+        "scenario": "see what a household that applies gets already",
+        "purpose": "social-assistance.eligibility", "matters": ["social-assistance"],
+        "method": "query", "record": "BenefitStatus", "operations": ["benefit.by_person"],
+        "fields": ["amount_band", "area_code", "scheme", "status"],
+        "rows": [
+            {"field": "area_code", "op": "prefix", "value": "9801"},
+            {"field": "scheme", "op": "eq", "param": "scheme"}
+        ],
+        "apps": ["assistance-desk"],
+        "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2027-01-01T00:00:00Z",
+        "limits": {"rows": 5, "per_app_per_minute": 600, "per_officer_per_day": 100, "deadline_ms": 2000},
+        "retention_days": 30, "disposal_days": 10, "onward_sharing": "none", "class": 3,
+        "assessment": "IA-2026-001", "notice": "immediate"
+    })
+}
+
+pub fn text(json: &serde_json::Value) -> ContractText {
+    ContractText::parse(json.to_string().as_bytes()).unwrap()
+}
+
+pub fn contract(text: ContractText) -> Arc<Contract> {
+    Arc::new(Contract {
+        valid_from_ms: yiwang_proto::time::parse_rfc3339(&text.valid_from).unwrap(),
+        valid_until_ms: yiwang_proto::time::parse_rfc3339(&text.valid_until).unwrap(),
+        digest: yiwang_proto::sha256(&text.to_json()),
+        text,
+    })
+}
+
+/// Owned facts that a [`Context`] borrows; the defaults are granted.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub contract: Arc<Contract>,
+    pub request: Request,
+    pub site: Site,
+    pub now_ms: i64,
+    pub delegation: Delegation,
+    pub case: Option<(MemberId, Matter, bool, bool)>,
+    pub body: Option<RequestBody>,
+    pub counts: Option<Counts>,
+    pub sealed: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::under(contract(text(&contract_json())))
+    }
+
+    /// A request for the fields of class 2 that the contract grants.
+    pub fn under(contract: Arc<Contract>) -> Self {
+        let said = &contract.text;
+        let delegation = Delegation {
+            member: said.consumer.member.clone(),
+            root: said.consumer.root,
+            role: Role::App,
+            name: said.apps[0].clone(),
+            key: root(9).public(),
+            serial: 1,
+            valid_from_ms: NOW - 1000,
+            valid_until_ms: NOW + 1000,
+            digest: [7; 32],
+        };
+        let request = Request {
+            id: RequestId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap(),
+            consumer: said.consumer.member.clone(),
+            app: said.apps[0].clone(),
+            provider: said.provider.member.clone(),
+            contract: said.id.clone(),
+            contract_digest: contract.digest,
+            purpose: said.purpose.clone(),
+            case: CaseId::parse("0190a5c3-0000-7000-8000-000000000002").unwrap(),
+            record: said.record.clone(),
+            operation: said.operations[0].clone(),
+            fields: fields(&["scheme", "status"]),
+            subject_tags: vec![[1; 32]],
+            issued_at_ms: NOW - 10,
+            expires_at_ms: NOW + 10_000,
+            body_digest: [0; 32],
+            head: Head::default(),
+            retry_of: None,
+            officer: None,
+            delegation_digest: [7; 32],
+        };
+        let scheme = FieldName::parse("scheme").unwrap();
+        let arguments = Arguments::from([(scheme, Scalar::Text("minimum-living".to_owned()))]);
+        Self {
+            case: Some((said.consumer.member.clone(), said.matters[0].clone(), true, true)),
+            contract,
+            request,
+            site: Site::Adapter,
+            now_ms: NOW,
+            delegation,
+            body: Some(RequestBody { subject: "980101199001010017".to_owned(), arguments }),
+            counts: Some(Counts { app_this_minute: 1, officer_today: 1 }),
+            sealed: false,
+        }
+    }
+
+    /// Changes the contract's text, without its check.
+    pub fn contract_with(mut self, change: impl FnOnce(&mut serde_json::Value)) -> Self {
+        let mut json = serde_json::to_value(&self.contract.text).unwrap();
+        change(&mut json);
+        self.contract = contract(text(&json));
+        self.request.contract_digest = self.contract.digest;
+        self
+    }
+
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            site: self.site,
+            now_ms: self.now_ms,
+            delegation: &self.delegation,
+            case: self.case.as_ref().map(|(member, matter, open, lists_all_tags)| CaseFacts {
+                member,
+                matter,
+                open: *open,
+                lists_all_tags: *lists_all_tags,
+            }),
+            body: self.body.as_ref(),
+            counts: self.counts,
+            sealed: self.sealed,
+        }
+    }
+
+    pub fn prepared(&self) -> Prepared {
+        DECIDER.prepare_unchecked(Arc::clone(&self.contract)).unwrap()
+    }
+
+    pub fn decide(&self) -> Result<Permit, Denial> {
+        DECIDER.decide(&self.request, &self.prepared(), &self.context())
+    }
+}
+
+pub fn member(name: &str) -> MemberId {
+    MemberId::parse(name).unwrap()
+}
+
+pub fn app(name: &str) -> AppId {
+    AppId::parse(name).unwrap()
+}
+
+pub fn argument(name: &str, value: Scalar) -> (FieldName, Scalar) {
+    (FieldName::parse(name).unwrap(), value)
+}
