@@ -1,0 +1,105 @@
+//! What a connection is doing: requests open now, and when the last one ended. A request is open until its
+//! answer's body is sent or dropped, so a link that streams for days is never idle.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+/// Shared by a connection's task and its requests.
+pub struct Activity {
+    start: Instant,
+    open: AtomicU32,
+    asked: AtomicBool,
+    last_end_us: AtomicU64,
+}
+
+/// What [`Activity`] says at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing was asked yet, for this long.
+    Silent(Duration),
+    /// Some request is open.
+    Busy,
+    /// No request is open, for this long.
+    Idle(Duration),
+}
+
+impl Activity {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            start: Instant::now(),
+            open: AtomicU32::new(0),
+            asked: AtomicBool::new(false),
+            last_end_us: AtomicU64::new(0),
+        })
+    }
+
+    /// A request begins; it ends when the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.asked.store(true, Ordering::Release);
+        OpenRequest(Arc::clone(self))
+    }
+
+    pub fn state(&self) -> State {
+        let elapsed = self.start.elapsed();
+        if self.open.load(Ordering::Acquire) > 0 {
+            State::Busy
+        } else if self.asked.load(Ordering::Acquire) {
+            let last = Duration::from_micros(self.last_end_us.load(Ordering::Acquire));
+            State::Idle(elapsed.saturating_sub(last))
+        } else {
+            State::Silent(elapsed)
+        }
+    }
+}
+
+/// Counts one open request.
+pub struct OpenRequest(Arc<Activity>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let now_us = u64::try_from(self.0.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // The time first: whoever sees no open request must see when the last one ended.
+        self.0.last_end_us.store(now_us, Ordering::Release);
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of an answer, and the mark that its request is open.
+pub struct Tracked<B> {
+    body: B,
+    _open: OpenRequest,
+}
+
+impl<B> Tracked<B> {
+    pub(super) fn new(body: B, open: OpenRequest) -> Self {
+        Self { body, _open: open }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
