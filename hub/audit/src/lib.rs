@@ -1,1 +1,46 @@
-//! under construction
+//! The offline verifier: it checks a ledger folder, an evidence bundle or a proof file without any code
+//! of the hub and without a network, and trusts nobody. Whatever it reads is hostile input: sizes are
+//! bounded, nothing panics, nothing is executed or followed.
+//!
+//! | function | question |
+//! |---|---|
+//! | [`verify_ledger`] | is every entry, signature, tile, reference and decision of this folder right? |
+//! | [`verify_evidence`] | did this one exchange happen, under these documents, in this ledger? |
+//! | [`verify_proof`] | is this entry in the ledger that this checkpoint speaks of? |
+//! | [`fsck`] | are the files of this folder whole? |
+//! | [`show`] | what does this entry say? |
+//! | [`accesses`] | who asked what of whom, under which contract and case? |
+//!
+//! What stands behind an answer "clean": the key, the origin and the roots that the auditor pinned in
+//! [`Options`], and the older checkpoint that the auditor kept. Without a pinned key a whole ledger could be
+//! made up; the report then says so.
+#![deny(missing_docs)]
+
+mod accesses;
+mod bundle;
+pub mod command;
+mod error;
+mod files;
+mod fsck;
+mod ledger;
+mod options;
+mod parallel;
+mod parse;
+mod proof;
+mod redecide;
+mod report;
+mod rules;
+mod show;
+mod state;
+mod tiles;
+
+pub use accesses::{Access, Filter, Rows, accesses, write_accesses};
+pub use bundle::verify_evidence;
+pub use error::AuditError;
+pub use fsck::fsck;
+pub use ledger::verify_ledger;
+pub use options::Options;
+pub use proof::verify_proof;
+pub use report::{Decisions, Finding, MAX_FINDINGS, Report};
+pub use rules::Rule;
+pub use show::{show, show_text};

@@ -1,0 +1,236 @@
+//! The commands, for the program `yiwang-audit` and for others that mount them.
+
+use crate::accesses::{Filter, Rows, write_accesses};
+use crate::error::AuditError;
+use crate::files::read_at_most;
+use crate::options::Options;
+use crate::report::Report;
+use crate::show::{show, show_text};
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use yiwang_proto::evidence::BUNDLE_MAX;
+use yiwang_proto::ids::{CaseId, ContractId, MemberId};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::ENTRY_MAX;
+use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
+use yiwang_proto::time::parse_rfc3339;
+use yiwang_proto::tlog_proof::MAX_PROOF_BYTES;
+
+/// Exit code when nothing is wrong.
+pub const CLEAN: i32 = 0;
+/// Exit code when something is wrong in what was read.
+pub const FINDINGS: i32 = 1;
+/// Exit code when nothing could be read or the command line does not hold.
+pub const USAGE: i32 = 2;
+
+/// What the auditor wants to know.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Verify a ledger folder, an evidence bundle, or a proof file with its entry
+    Verify(Verify),
+    /// Check the files of a ledger folder, without signatures
+    Fsck(Fsck),
+    /// Show one entry
+    Show(Show),
+    /// List who asked what of whom, under which contract and case
+    Report(Accesses),
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Ledger folder (`segments/`, `tile/`, `checkpoint`)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["evidence", "proof"], required_unless_present_any = ["evidence", "proof"])]
+    ledger: Option<PathBuf>,
+    /// Evidence bundle (JSON)
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    evidence: Option<PathBuf>,
+    /// Proof file (`.tlog-proof`); needs `--entry`
+    #[arg(long, value_name = "FILE", requires = "entry")]
+    proof: Option<PathBuf>,
+    /// The exact bytes of the entry that the proof file is about
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    entry: Option<PathBuf>,
+    /// The ledger's key that you pinned: a vkey, or a file that holds one
+    #[arg(long, value_name = "VKEY|FILE")]
+    key: Option<String>,
+    /// The ledger's origin; by default the key's name
+    #[arg(long)]
+    origin: Option<String>,
+    /// A checkpoint that you kept: the ledger must continue it
+    #[arg(long, value_name = "FILE")]
+    older: Option<PathBuf>,
+    /// A member's root that you know from elsewhere; may be given many times
+    #[arg(long, value_name = "MEMBER=BASE64")]
+    root: Vec<String>,
+    /// Threads; 0 = one per processor
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// Arguments of `fsck`.
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// Ledger folder
+    #[arg(long, value_name = "DIR")]
+    ledger: PathBuf,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Ledger folder
+    #[arg(long, value_name = "DIR")]
+    ledger: PathBuf,
+    /// Index of the entry, from 0
+    index: u64,
+    /// How the entry is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Accesses {
+    /// Ledger folder
+    #[arg(long, value_name = "DIR")]
+    ledger: PathBuf,
+    /// Only exchanges of this member, on whichever side
+    #[arg(long)]
+    member: Option<MemberId>,
+    /// Only requests of this member
+    #[arg(long)]
+    consumer: Option<MemberId>,
+    /// Only requests to this member
+    #[arg(long)]
+    provider: Option<MemberId>,
+    /// Only under this contract
+    #[arg(long)]
+    contract: Option<ContractId>,
+    /// Only in this case
+    #[arg(long)]
+    case: Option<CaseId>,
+    /// Only from this moment on, e.g. 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only before this moment
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// How the rows are written
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Rows,
+}
+
+/// Runs a command. Results go to `out`, what went wrong to standard error; returns the exit code:
+/// [`CLEAN`], [`FINDINGS`] or [`USAGE`].
+pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
+    let result = match command {
+        Command::Verify(args) => verify(args).and_then(|report| finish(&report, args.output, out)),
+        Command::Fsck(args) => crate::fsck(&args.ledger).and_then(|report| finish(&report, args.output, out)),
+        Command::Show(args) => show_entry(args, out),
+        Command::Report(args) => list(args, out),
+    };
+    let flushed = out.flush().map_err(AuditError::from);
+    result.and_then(|code| flushed.map(|()| code)).unwrap_or_else(|error| {
+        // A reader that went away, as `head` does, needs no message.
+        let gone = matches!(&error, AuditError::Output(io) if io.kind() == std::io::ErrorKind::BrokenPipe);
+        if !gone {
+            eprintln!("error: {}", crate::report::visible(&error.to_string()));
+        }
+        USAGE
+    })
+}
+
+fn finish(report: &Report, output: Output, out: &mut dyn Write) -> Result<i32, AuditError> {
+    match output {
+        Output::Text => report.write_text(out)?,
+        Output::Json => report.write_json(out)?,
+    }
+    Ok(report.exit_code())
+}
+
+fn verify(args: &Verify) -> Result<Report, AuditError> {
+    let options = options(args)?;
+    match (&args.ledger, &args.evidence, &args.proof, &args.entry) {
+        (Some(folder), _, _, _) => crate::verify_ledger(folder, &options),
+        (_, Some(bundle), _, _) => crate::verify_evidence(&read(bundle, BUNDLE_MAX)?, &options),
+        (_, _, Some(proof), Some(entry)) => {
+            crate::verify_proof(&read(proof, MAX_PROOF_BYTES)?, &read(entry, ENTRY_MAX)?, &options)
+        }
+        _ => Err(AuditError::Usage(
+            "give one of `--ledger`, `--evidence`, `--proof` with `--entry`".to_owned(),
+        )),
+    }
+}
+
+fn read(path: &Path, limit: usize) -> Result<Vec<u8>, AuditError> {
+    read_at_most(path, limit)
+        .map_err(|error| AuditError::Unreadable { path: path.to_owned(), fault: error.to_string() })
+}
+
+fn options(args: &Verify) -> Result<Options, AuditError> {
+    let key = args.key.as_deref().map(key).transpose()?;
+    let older = args.older.as_deref().map(|path| read(path, MAX_NOTE_BYTES)).transpose()?;
+    let roots = args.root.iter().map(|text| root(text)).collect::<Result<_, _>>()?;
+    Ok(Options { key, origin: args.origin.clone(), older, threads: args.threads, roots })
+}
+
+/// A vkey, or a file that holds one.
+fn key(text: &str) -> Result<VerifierKey, AuditError> {
+    if let Ok(key) = VerifierKey::parse(text.trim()) {
+        return Ok(key);
+    }
+    let bytes = read(Path::new(text), MAX_NOTE_BYTES)?;
+    VerifierKey::parse(String::from_utf8_lossy(&bytes).trim())
+        .map_err(|error| AuditError::Usage(format!("`{text}` holds no key: {error}")))
+}
+
+fn root(text: &str) -> Result<(MemberId, PublicKey), AuditError> {
+    let fault = || AuditError::Usage(format!("`{text}` is no root: write `member=base64 of its root key`"));
+    let (member, key) = text.split_once('=').ok_or_else(fault)?;
+    let member = MemberId::parse(member).map_err(|_| fault())?;
+    Ok((member, PublicKey::from_base64(key).map_err(|_| fault())?))
+}
+
+fn show_entry(args: &Show, out: &mut dyn Write) -> Result<i32, AuditError> {
+    let value = show(&args.ledger, args.index)?;
+    match args.output {
+        Output::Text => write!(out, "{}", show_text(&value))?,
+        Output::Json => writeln!(out, "{value}")?,
+    }
+    Ok(CLEAN)
+}
+
+fn list(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
+    let moment = |text: &Option<String>| {
+        let parsed = text.as_deref().map(parse_rfc3339).transpose();
+        parsed.map_err(|error| AuditError::Usage(error.to_string()))
+    };
+    let filter = Filter {
+        member: args.member.clone(),
+        consumer: args.consumer.clone(),
+        provider: args.provider.clone(),
+        contract: args.contract.clone(),
+        case: args.case.clone(),
+        since_ms: moment(&args.since)?,
+        until_ms: moment(&args.until)?,
+    };
+    write_accesses(&args.ledger, &filter, args.output, out)?;
+    Ok(CLEAN)
+}

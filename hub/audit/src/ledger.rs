@@ -1,0 +1,315 @@
+//! A whole ledger folder, in one pass over its entries.
+
+use crate::error::AuditError;
+use crate::files::read_if_there;
+use crate::options::Options;
+use crate::parallel;
+use crate::parse::parse;
+use crate::redecide::{Done, run};
+use crate::report::{Finding, Report};
+use crate::rules::Rule;
+use crate::state::{Scope, State};
+use crate::tiles::Tiles;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use yiwang_journal::{OpenError, Reader, Scan};
+use yiwang_policies::Decider;
+use yiwang_proto::checkpoint::Checkpoint;
+use yiwang_proto::merkle::{Hash, hash_to_base64};
+use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
+
+/// Entries taken at once: enough to keep every thread busy for a while.
+const CHUNK_ENTRIES: usize = 4096;
+/// Bytes taken at once; bounds memory where entries are large.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// A vkey with its line feed.
+const KEY_BYTES: usize = 4096;
+
+type Record = (u64, Bytes, Hash);
+
+/// Verifies a ledger folder: `segments/`, `tile/`, `checkpoint`, and `verifier.key` where no key is pinned.
+///
+/// # Errors
+/// [`AuditError`] when there is nothing to verify, or nothing to verify it with; what is wrong inside of the
+/// folder is a finding.
+pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditError> {
+    let decider = load_decider()?;
+    let mut report = Report::new("ledger");
+    let key = ledger_key(folder, options, &mut report)?;
+    let origin = options.origin_for(&key).to_owned();
+    (report.origin, report.key) = (origin.clone(), key.to_string());
+    let older = options.open_older(&key)?;
+    let segments = segments(folder)?;
+    let checkpoint = read_checkpoint(folder, &key, &origin, &mut report)?;
+    let reader = match open(&segments) {
+        Ok((reader, torn)) => {
+            if let Some(torn) = torn {
+                report.note(torn);
+            }
+            reader
+        }
+        Err(error) => {
+            storage_faults(&segments, &mut report);
+            if report.findings_total == 0 {
+                report.finding(None, Rule::Storage, error.to_string());
+            }
+            report.note("no entry was verified, because the segments do not open");
+            return Ok(report);
+        }
+    };
+    if reader.first() != 0 {
+        return Err(AuditError::Pruned(reader.first()));
+    }
+    let mut pass = Pass {
+        decider: &decider,
+        state: State::new(&decider, Scope::Whole, &options.roots),
+        tiles: Tiles::new(folder),
+        roots: [&checkpoint, &older].into_iter().flatten().map(|head| (head.size, None)).collect(),
+        ledger: (origin, key.to_string()),
+        threads: options.workers(),
+        size: 0,
+        report,
+    };
+    pass.mark();
+    let whole = pass.read(&mut reader.scan(0));
+    let mut report = pass.finish(whole, checkpoint.as_ref(), older.as_ref());
+    storage_faults(&segments, &mut report);
+    report.sort();
+    Ok(report)
+}
+
+/// The rules of this program.
+pub(crate) fn load_decider() -> Result<Decider, AuditError> {
+    Decider::builtin().map_err(|error| AuditError::Policies(error.to_string()))
+}
+
+/// The folder with the segments.
+pub(crate) fn segments(folder: &Path) -> Result<PathBuf, AuditError> {
+    let path = folder.join("segments");
+    match std::fs::read_dir(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(AuditError::Unreadable { path, fault: error.to_string() }),
+    }
+}
+
+/// Opens the segments for reading; the second value tells of an interrupted batch at their end.
+pub(crate) fn open(segments: &Path) -> Result<(Reader, Option<String>), OpenError> {
+    let (reader, recovery) = Reader::open_readonly(segments, &yiwang_journal::Options::default())?;
+    let torn = recovery.torn.map(|torn| {
+        format!("an interrupted batch of {} bytes from entry {} on does not count", torn.bytes, torn.index)
+    });
+    Ok((reader, torn))
+}
+
+fn ledger_key(folder: &Path, options: &Options, report: &mut Report) -> Result<VerifierKey, AuditError> {
+    if let Some(key) = &options.key {
+        report.key_pinned = true;
+        return Ok(key.clone());
+    }
+    let path = folder.join("verifier.key");
+    let bytes = match read_if_there(&path, KEY_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(AuditError::NoKey),
+        Err(error) => return Err(AuditError::Unreadable { path, fault: error.to_string() }),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let key = VerifierKey::parse(text.trim())
+        .map_err(|error| AuditError::Usage(format!("`{}`: {error}", path.display())))?;
+    report.note(
+        "THE KEY IS NOT PINNED: it was taken from the folder itself, so the whole ledger could be made up; \
+         pass the key that you know with `--key`",
+    );
+    Ok(key)
+}
+
+fn read_checkpoint(
+    folder: &Path,
+    key: &VerifierKey,
+    origin: &str,
+    report: &mut Report,
+) -> Result<Option<Checkpoint>, AuditError> {
+    let path = folder.join("checkpoint");
+    match read_if_there(&path, MAX_NOTE_BYTES) {
+        Ok(Some(bytes)) => match Checkpoint::open(&bytes, key, origin) {
+            Ok(checkpoint) => {
+                report.size = Some(checkpoint.size);
+                report.root = Some(hash_to_base64(&checkpoint.root));
+                return Ok(Some(checkpoint));
+            }
+            Err(fault) => report.finding(None, Rule::Checkpoint, fault.to_string()),
+        },
+        Ok(None) => {
+            report.finding(None, Rule::Checkpoint, "there is no checkpoint: nobody signed this history")
+        }
+        Err(error) => report.finding(None, Rule::Checkpoint, format!("cannot be read: {error}")),
+    }
+    Ok(None)
+}
+
+/// What the storage layer finds by itself, that is not reported yet.
+pub(crate) fn storage_faults(segments: &Path, report: &mut Report) {
+    let check = yiwang_journal::fsck(segments);
+    for fault in &check.faults {
+        let file = fault.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let what = format!("`{file}`, offset {}: {}", fault.offset, fault.what);
+        let known = fault.index.is_some()
+            && report.findings.iter().any(|old| old.rule == Rule::Storage && old.index == fault.index);
+        if !known {
+            report.finding(fault.index, Rule::Storage, what);
+        }
+    }
+    if check.more_faults > 0 {
+        report.finding(None, Rule::Storage, format!("{} more faults in the segments", check.more_faults));
+    }
+}
+
+/// One pass over the entries.
+struct Pass<'a> {
+    decider: &'a Decider,
+    state: State<'a>,
+    tiles: Tiles,
+    /// The sizes at which the root is wanted.
+    roots: BTreeMap<u64, Option<Hash>>,
+    ledger: (String, String),
+    threads: usize,
+    size: u64,
+    report: Report,
+}
+
+impl Pass<'_> {
+    /// Reads to the end. True if there was no damage on the way.
+    fn read(&mut self, scan: &mut Scan) -> bool {
+        loop {
+            let mut chunk = Vec::new();
+            let mut bytes = 0;
+            let mut damage = None;
+            while chunk.len() < CHUNK_ENTRIES && bytes < CHUNK_BYTES {
+                match scan.next() {
+                    Some(Ok(record)) => {
+                        bytes += record.1.len();
+                        chunk.push(record);
+                    }
+                    Some(Err(error)) => {
+                        damage = Some(error);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let ended = chunk.is_empty();
+            self.chunk(chunk);
+            if let Some(error) = damage {
+                self.report.finding(Some(self.size), Rule::Storage, error.to_string());
+                self.report.note(format!("entries from {} on were not verified", self.size));
+                return false;
+            }
+            if ended {
+                return true;
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: Vec<Record>) {
+        self.grow(&chunk);
+        let parsed = parallel::map(chunk, self.threads, |(index, bytes, _)| (index, parse(index, &bytes)));
+        let mut findings = self.tiles.drain();
+        for (index, parsed) in &parsed {
+            match parsed {
+                Ok(parsed) => self.state.apply(parsed, (&self.ledger.0, &self.ledger.1)),
+                Err(fault) => findings.push(Finding::new(Some(*index), Rule::Entry, fault)),
+            }
+        }
+        let (found, jobs) = self.state.drain();
+        findings.extend(found);
+        for done in parallel::map(jobs, self.threads, |job| run(&job, self.decider)) {
+            self.take(&done);
+            findings.extend(done.findings);
+        }
+        // Within a chunk in the order of the entries, so that the bounded list holds the first ones.
+        findings.sort();
+        self.report.add(findings);
+    }
+
+    fn take(&mut self, done: &Done) {
+        self.state.done(done);
+        self.report.signatures += done.signatures;
+    }
+
+    /// Grows the tree, and keeps its root at the sizes that are wanted.
+    fn grow(&mut self, chunk: &[Record]) {
+        let mut leaves: Vec<Hash> = Vec::with_capacity(chunk.len());
+        for (_, _, leaf) in chunk {
+            leaves.push(*leaf);
+            self.size += 1;
+            if self.roots.contains_key(&self.size) {
+                self.tiles.append(&std::mem::take(&mut leaves));
+                self.mark();
+            }
+        }
+        self.tiles.append(&leaves);
+    }
+
+    fn mark(&mut self) {
+        let root = self.tiles.root();
+        if let Some(wanted) = self.roots.get_mut(&self.size) {
+            *wanted = Some(root);
+        }
+    }
+
+    fn finish(mut self, whole: bool, checkpoint: Option<&Checkpoint>, older: Option<&Checkpoint>) -> Report {
+        let mut report = self.report;
+        report.entries = self.size;
+        let root_at = |size: u64| self.roots.get(&size).copied().flatten();
+        if let Some(head) = checkpoint {
+            match root_at(head.size) {
+                Some(root) if root == head.root => report.after_checkpoint = self.size - head.size,
+                Some(_) => {
+                    report.finding(None, Rule::Root, "the entries give another root than the checkpoint")
+                }
+                None if whole => {
+                    let what =
+                        format!("the checkpoint covers {} entries, there are {}", head.size, self.size);
+                    report.finding(None, Rule::Root, what);
+                }
+                None => {}
+            }
+        }
+        if report.after_checkpoint > 0 {
+            report.note(format!(
+                "{} entries after the checkpoint: no head covers them yet",
+                report.after_checkpoint
+            ));
+        }
+        if let Some(head) = older {
+            match root_at(head.size) {
+                Some(root) if root == head.root => report.continues = Some(head.size),
+                Some(_) => {
+                    let what = format!(
+                        "the first {} entries are not those of your older checkpoint: a fork",
+                        head.size
+                    );
+                    report.finding(None, Rule::Older, what);
+                }
+                None if whole => {
+                    let what = format!(
+                        "your older checkpoint covers {} entries, there are {}: entries were cut",
+                        head.size, self.size
+                    );
+                    report.finding(None, Rule::Older, what);
+                }
+                None => report.note("the older checkpoint could not be compared, because of the damage"),
+            }
+        }
+        report.add(self.tiles.drain());
+        if whole {
+            self.tiles.finish(&mut report);
+        }
+        self.state.finish(&mut report);
+        report.note(
+            "not checked, because the ledger does not hold it: rows, arguments, rates, bodies; \
+             not checked by this version: heads inside statements, effects of revocations",
+        );
+        report
+    }
+}

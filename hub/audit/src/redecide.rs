@@ -1,0 +1,128 @@
+//! What costs processor time and needs no other entry: signatures, and decisions made again. The state
+//! machine makes [`Job`]s in order; threads do them.
+
+use crate::report::{Decisions, Finding};
+use crate::rules::Rule;
+use std::sync::Arc;
+use yiwang_policies::{CaseFacts, Context, Decider, Prepared, Site};
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::{Matter, MemberId};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::request::Request;
+
+/// A signature to verify.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    pub signed: SignedStatement,
+    pub kind: &'static str,
+    pub key: PublicKey,
+    pub rule: Rule,
+    /// Whose signature it should be, for people.
+    pub whose: String,
+}
+
+/// The case as it stood at the entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub member: MemberId,
+    pub matter: Matter,
+    pub open: bool,
+    pub lists_all_tags: bool,
+}
+
+/// What the rules must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// The exchange was forwarded: the rules permit it at one of the times.
+    Permit,
+    /// The hub denied it: so do the rules.
+    Deny,
+}
+
+/// A decision to make again.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub request: Arc<Request>,
+    pub contract: Arc<Prepared>,
+    pub delegation: Arc<Delegation>,
+    pub case: Option<Facts>,
+    pub times: Vec<i64>,
+    pub expect: Expect,
+}
+
+/// Work for one entry.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub index: u64,
+    pub signatures: Vec<Signature>,
+    pub decision: Option<Decision>,
+}
+
+/// What came out of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub findings: Vec<Finding>,
+    pub signatures: u64,
+    pub decisions: Decisions,
+}
+
+/// Does one job.
+pub(crate) fn run(job: &Job, decider: &Decider) -> Done {
+    let mut done = Done::default();
+    for signature in &job.signatures {
+        done.signatures += 1;
+        if let Err(error) = signature.signed.verify(signature.kind, &signature.key) {
+            let what = format!("signature of {}: {error}", signature.whose);
+            done.findings.push(Finding::new(Some(job.index), signature.rule, what));
+        }
+    }
+    if let Some(decision) = &job.decision {
+        decide(job.index, decision, decider, &mut done);
+    }
+    done
+}
+
+fn decide(index: u64, decision: &Decision, decider: &Decider, done: &mut Done) {
+    let case = decision.case.as_ref().map(|facts| CaseFacts {
+        member: &facts.member,
+        matter: &facts.matter,
+        open: facts.open,
+        lists_all_tags: facts.lists_all_tags,
+    });
+    let judge = |now_ms: i64| {
+        let context = Context {
+            site: Site::Verifier,
+            now_ms,
+            delegation: &decision.delegation,
+            case,
+            body: None,
+            counts: None,
+            sealed: false,
+        };
+        decider.decide(&decision.request, &decision.contract, &context)
+    };
+    let mut denial = None;
+    let permitted = decision.times.iter().any(|now_ms| match judge(*now_ms) {
+        Ok(_) => true,
+        Err(refused) => {
+            denial = Some(refused);
+            false
+        }
+    });
+    match (decision.expect, permitted) {
+        (Expect::Permit, true) => done.decisions.permitted_again += 1,
+        (Expect::Deny, false) => done.decisions.denied_again += 1,
+        (Expect::Permit, false) => {
+            done.decisions.contradicted += 1;
+            let why = denial.map_or_else(|| "no time to decide at".to_owned(), |denial| denial.to_string());
+            let what = format!("was forwarded, and the rules deny it: {why}");
+            done.findings.push(Finding::new(Some(index), Rule::Decision, what));
+        }
+        (Expect::Deny, true) => {
+            done.decisions.contradicted += 1;
+            let what = "was denied by the hub, and the rules permit it";
+            done.findings.push(Finding::new(Some(index), Rule::Decision, what));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The state machine that an auditor replays: members, delegations, contracts, cases, policies and
+//! exchanges as the entries tell them, written without a look at the hub's. What needs only one entry is
+//! done before ([`crate::parse`]), what costs processor time after ([`crate::redecide`]).
+
+mod answers;
+mod cases;
+mod decisions;
+mod directory;
+mod exchanges;
+mod references;
+mod replays;
+
+use crate::parse::{Body, Parsed};
+use crate::redecide::{Done, Job};
+use crate::report::{Decisions, Finding, Report};
+use crate::rules::Rule;
+use cases::Register;
+use replays::Seen;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use yiwang_policies::{Decider, Prepared};
+use yiwang_proto::Digest;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::ids::{ContractId, MemberId};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+
+/// How long after its statement's end an exchange may be recorded: the longest deadline of a contract.
+const RECORD_DELAY_MS: i64 = 30_000;
+
+/// What is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Every entry from the first on.
+    Whole,
+    /// Single entries in ascending order: nothing follows from what is not among them.
+    Parts,
+}
+
+/// Where and when an entry stands.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    index: u64,
+    time_ms: i64,
+}
+
+#[derive(Debug)]
+struct Member {
+    index: u64,
+    root: PublicKey,
+    next_root_digest: Digest,
+    issued_at_ms: i64,
+}
+
+/// A contract of the ledger.
+#[derive(Debug)]
+struct Known {
+    contract: Arc<Contract>,
+    /// None where this program's rules cannot take it.
+    prepared: Option<Arc<Prepared>>,
+}
+
+/// What document an entry carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Document {
+    Delegation(Digest),
+    Contract(Digest),
+}
+
+/// See the module.
+pub(crate) struct State<'a> {
+    decider: &'a Decider,
+    scope: Scope,
+    pins: HashMap<MemberId, PublicKey>,
+    time_ms: i64,
+    members: HashMap<MemberId, Member>,
+    documents: HashMap<u64, Document>,
+    delegations: HashMap<Digest, Arc<Delegation>>,
+    contracts: HashMap<Digest, Arc<Known>>,
+    newest: HashMap<ContractId, (u32, Digest)>,
+    policies: BTreeMap<u64, Digest>,
+    cases: Register,
+    requests: Seen,
+    case_statements: Seen,
+    last_of: HashMap<MemberId, u64>,
+    revocations: u64,
+    in_flight_at_close: u64,
+    findings: Vec<Finding>,
+    jobs: Vec<Job>,
+    kinds: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
+    decisions: Decisions,
+}
+
+impl<'a> State<'a> {
+    pub fn new(decider: &'a Decider, scope: Scope, pins: &[(MemberId, PublicKey)]) -> Self {
+        Self {
+            decider,
+            scope,
+            pins: pins.iter().cloned().collect(),
+            time_ms: i64::MIN,
+            members: HashMap::new(),
+            documents: HashMap::new(),
+            delegations: HashMap::new(),
+            contracts: HashMap::new(),
+            newest: HashMap::new(),
+            policies: BTreeMap::new(),
+            cases: Register::default(),
+            requests: Seen::default(),
+            case_statements: Seen::default(),
+            last_of: HashMap::new(),
+            revocations: 0,
+            in_flight_at_close: 0,
+            findings: Vec::new(),
+            jobs: Vec::new(),
+            kinds: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            decisions: Decisions::default(),
+        }
+    }
+
+    /// Takes the next entry. `ledger` is origin and key that entry 0 must name.
+    pub fn apply(&mut self, parsed: &Parsed, ledger: (&str, &str)) {
+        let at = At { index: parsed.index, time_ms: parsed.time_ms };
+        *self.kinds.entry(parsed.kind).or_default() += 1;
+        if at.time_ms < self.time_ms {
+            let what =
+                format!("its time {} is before {}, the time of an earlier entry", at.time_ms, self.time_ms);
+            self.finding(at, Rule::Time, what);
+        }
+        self.time_ms = self.time_ms.max(at.time_ms);
+        if (at.index == 0) != matches!(parsed.body, Body::Origin(_)) {
+            self.finding(at, Rule::Origin, "entry 0, and no other, names origin and key");
+        }
+        match &parsed.body {
+            Body::Origin(raw) => {
+                if (raw.origin.as_str(), raw.verifier_key.as_str()) != ledger {
+                    let what = format!(
+                        "names origin `{}` and key `{}`, not those that count here",
+                        raw.origin, raw.verifier_key
+                    );
+                    self.finding(at, Rule::Origin, what);
+                }
+            }
+            Body::Member(Ok(card)) => self.member(at, card),
+            Body::Delegation(Ok(delegation)) => self.delegation(at, delegation),
+            Body::Contract(Ok(contract)) => self.contract(at, contract),
+            Body::Case(Ok(stated)) => self.case(at, stated),
+            Body::Member(Err(fault)) => self.finding(at, Rule::Member, fault),
+            Body::Delegation(Err(fault)) => self.finding(at, Rule::Delegation, fault),
+            Body::Contract(Err(fault)) => self.finding(at, Rule::Contract, fault),
+            Body::Case(Err(fault)) => self.finding(at, Rule::Case, fault),
+            Body::Exchange(exchange) => self.exchange(at, exchange),
+            Body::Policy(raw) => self.policy(at, raw),
+            Body::Revocation(document) => self.revocation(at, document),
+            Body::Lookup(raw) => self.lookup(at, raw),
+            Body::Mapping(raw) => self.mapping(at, raw),
+            Body::Folded(raw) => self.folded(at, raw),
+            Body::Snapshot => {
+                self.finding(at, Rule::Entry, "a snapshot, which only a pruned ledger has");
+            }
+        }
+    }
+
+    /// Hands over what has come together: findings, and work for threads.
+    pub fn drain(&mut self) -> (Vec<Finding>, Vec<Job>) {
+        (std::mem::take(&mut self.findings), std::mem::take(&mut self.jobs))
+    }
+
+    /// Takes the results of jobs.
+    pub fn done(&mut self, done: &Done) {
+        self.decisions.permitted_again += done.decisions.permitted_again;
+        self.decisions.denied_again += done.decisions.denied_again;
+        self.decisions.contradicted += done.decisions.contradicted;
+    }
+
+    /// The last checks, and all counts into the report.
+    pub fn finish(mut self, report: &mut Report) {
+        for (id, pin) in &self.pins {
+            match self.members.get(id) {
+                Some(member) if member.root != *pin => {
+                    let what = format!("the card of `{id}` names another root than the one that you pinned");
+                    self.findings.push(Finding::new(Some(member.index), Rule::Pin, what));
+                }
+                Some(_) => {}
+                None if self.scope == Scope::Whole => {
+                    let what = format!("no card of `{id}`, whose root you pinned");
+                    self.findings.push(Finding::new(None, Rule::Pin, what));
+                }
+                None => {}
+            }
+        }
+        report.add(self.findings);
+        report.kinds = self.kinds.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        report.outcomes = self.outcomes;
+        report.decisions = self.decisions;
+        if self.policies.values().any(|digest| *digest != self.decider.digest()) {
+            report.note(format!(
+                "a policy of this ledger is not the one of this program (digest {}): what it decided is not decided again",
+                yiwang_proto::hex(&self.decider.digest())
+            ));
+        }
+        if self.revocations > 0 {
+            report.note(format!(
+                "{} revocations: their signatures were checked, their effect was not",
+                self.revocations
+            ));
+        }
+        if self.in_flight_at_close > 0 {
+            report.note(format!(
+                "{} exchanges were under way when their case was closed",
+                self.in_flight_at_close
+            ));
+        }
+    }
+
+    fn finding(&mut self, at: At, rule: Rule, what: impl AsRef<str>) {
+        self.findings.push(Finding::new(Some(at.index), rule, what));
+    }
+
+    fn not_decided(&mut self, reason: &str) {
+        *self.decisions.not_decided.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// The root that counts for a member now.
+    fn root_of(&self, member: &MemberId) -> Option<&PublicKey> {
+        self.members.get(member).map(|member| &member.root).or_else(|| match self.scope {
+            Scope::Whole => None,
+            Scope::Parts => self.pins.get(member),
+        })
+    }
+}
+
+/// Whether a statement can have been recorded at that time: other people's clocks, and the time that a
+/// provider takes to answer, are allowed for.
+fn in_time(at: At, issued_at_ms: i64, expires_at_ms: i64) -> bool {
+    let earliest = issued_at_ms.saturating_sub(CLOCK_SKEW_MS);
+    let latest = expires_at_ms.saturating_add(CLOCK_SKEW_MS).saturating_add(RECORD_DELAY_MS);
+    (earliest..=latest).contains(&at.time_ms)
+}

@@ -1,0 +1,161 @@
+//! Members, delegations, contracts, policies, and entries that stand alone.
+
+use super::{At, Document, Known, Member, Scope, State};
+use crate::rules::Rule;
+use std::sync::Arc;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::member::MemberCard;
+use yiwang_proto::pb;
+
+impl State<'_> {
+    /// A card replaces another only with the same root, or with the root that the card before committed to.
+    pub(super) fn member(&mut self, at: At, card: &MemberCard) {
+        if let Some(before) = self.members.get(&card.member) {
+            let same = card.root == before.root;
+            let next = yiwang_proto::sha256(card.root.as_bytes()) == before.next_root_digest;
+            if !same && !next {
+                let what = format!(
+                    "replaces the root of `{}` by one that the card in entry {} did not commit to",
+                    card.member, before.index
+                );
+                return self.finding(at, Rule::Member, what);
+            }
+            if card.issued_at_ms < before.issued_at_ms {
+                let what =
+                    format!("card of `{}` is older than the one in entry {}", card.member, before.index);
+                return self.finding(at, Rule::Member, what);
+            }
+        }
+        let member = Member {
+            index: at.index,
+            root: card.root,
+            next_root_digest: card.next_root_digest,
+            issued_at_ms: card.issued_at_ms,
+        };
+        self.members.insert(card.member.clone(), member);
+    }
+
+    pub(super) fn delegation(&mut self, at: At, delegation: &Arc<Delegation>) {
+        match self.root_of(&delegation.member) {
+            Some(root) if *root == delegation.root => {}
+            Some(_) => {
+                let what = format!("not signed by the root of `{}`", delegation.member);
+                self.finding(at, Rule::Delegation, what);
+            }
+            None => self.no_card(at, Rule::Delegation, &delegation.member),
+        }
+        self.documents.insert(at.index, Document::Delegation(delegation.digest));
+        self.delegations.entry(delegation.digest).or_insert_with(|| Arc::clone(delegation));
+    }
+
+    fn no_card(&mut self, at: At, rule: Rule, member: &MemberId) {
+        let what = match self.scope {
+            Scope::Whole => format!("no earlier entry has a card of `{member}`"),
+            Scope::Parts => format!("no card of `{member}` in the bundle, and no root pinned"),
+        };
+        self.finding(at, rule, what);
+    }
+
+    pub(super) fn contract(&mut self, at: At, contract: &Arc<Contract>) {
+        let text = &contract.text;
+        for (side, party) in [("provider", &text.provider), ("consumer", &text.consumer)] {
+            match self.root_of(&party.member) {
+                Some(root) if *root == party.root => {}
+                Some(_) => {
+                    let what = format!(
+                        "names another root for its {side} `{}` than the member's card",
+                        party.member
+                    );
+                    self.finding(at, Rule::Contract, what);
+                }
+                None => self.no_card(at, Rule::Contract, &party.member),
+            }
+        }
+        let before = self.newest.get(&text.id).copied();
+        if let Some((version, digest)) = before {
+            if text.version <= version {
+                let what = format!("`{}` has version {}, not above {version}", text.id, text.version);
+                self.finding(at, Rule::Contract, what);
+            }
+            let parties = |of: &Contract| (of.text.provider.member.clone(), of.text.consumer.member.clone());
+            if self.contracts.get(&digest).is_some_and(|known| parties(&known.contract) != parties(contract))
+            {
+                let what = format!("`{}` is between other members than its version {version}", text.id);
+                self.finding(at, Rule::Contract, what);
+            }
+        }
+        let prepared = match self.decider.prepare(Arc::clone(contract)) {
+            Ok(prepared) => Some(Arc::new(prepared)),
+            Err(faults) => {
+                // Under other rules than ours the contract may well stand.
+                if self.policy_is_ours() != Some(false) {
+                    let list: Vec<String> = faults.iter().take(5).map(ToString::to_string).collect();
+                    self.finding(at, Rule::Contract, format!("cannot stand: {}", list.join("; ")));
+                }
+                None
+            }
+        };
+        self.documents.insert(at.index, Document::Contract(contract.digest));
+        self.contracts.insert(contract.digest, Arc::new(Known { contract: Arc::clone(contract), prepared }));
+        if before.is_none_or(|(version, _)| text.version > version) {
+            self.newest.insert(text.id.clone(), (text.version, contract.digest));
+        }
+    }
+
+    /// Whether the policy in force is the one of this program; none where no entry says.
+    fn policy_is_ours(&self) -> Option<bool> {
+        self.policies.last_key_value().map(|(_, digest)| *digest == self.decider.digest())
+    }
+
+    pub(super) fn policy(&mut self, at: At, raw: &pb::PolicyEntry) {
+        match raw.digest.as_ref().try_into() {
+            Ok(digest) => {
+                self.policies.insert(at.index, digest);
+            }
+            Err(_) => self.finding(at, Rule::Policy, "its digest is not 32 bytes"),
+        }
+    }
+
+    pub(super) fn revocation(&mut self, at: At, document: &Result<SignedDocument, String>) {
+        let document = match document {
+            Ok(document) => document,
+            Err(fault) => return self.finding(at, Rule::Revocation, fault),
+        };
+        let member = serde_json::from_slice::<serde_json::Value>(document.unverified_payload())
+            .ok()
+            .and_then(|value| MemberId::parse(value.get("member")?.as_str()?).ok());
+        let Some(member) = member else {
+            return self.finding(at, Rule::Revocation, "does not name a member");
+        };
+        match self.root_of(&member) {
+            Some(root) if document.verify(payload_type::REVOCATION, root).is_ok() => self.revocations += 1,
+            Some(_) => {
+                self.finding(at, Rule::Revocation, format!("not signed by the root of `{member}`"));
+            }
+            None => self.no_card(at, Rule::Revocation, &member),
+        }
+    }
+
+    pub(super) fn lookup(&mut self, at: At, raw: &pb::LookupEntry) {
+        if raw.from_index > raw.to_index || raw.to_index > at.index {
+            self.finding(at, Rule::Entry, "looks up entries that were not there");
+        }
+    }
+
+    pub(super) fn mapping(&mut self, at: At, raw: &pb::MappingEntry) {
+        if MemberId::parse(&raw.member).is_err() || raw.digest.len() != 32 {
+            self.finding(at, Rule::Entry, "names no member, or its digest is not 32 bytes");
+        }
+    }
+
+    pub(super) fn folded(&mut self, at: At, raw: &pb::FoldedEntry) {
+        if raw.count == 0 || raw.root.len() != 32 || MemberId::parse(&raw.consumer).is_err() {
+            self.finding(at, Rule::Entry, "folded denials without count, root or consumer");
+        }
+        *self.outcomes.entry("denied folded".to_owned()).or_default() += raw.count.min(u64::from(u32::MAX));
+    }
+}

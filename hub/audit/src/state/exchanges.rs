@@ -1,0 +1,257 @@
+//! Exchanges: what an entry says of a request, held against everything before it.
+
+use super::{At, Scope, State, in_time};
+use crate::parse::{Exchange, Stated};
+use crate::redecide::{Job, Signature};
+use crate::rules::Rule;
+use yiwang_proto::codes::Code;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb::{self, Outcome};
+use yiwang_proto::request::Request;
+
+/// Codes of refusals that come before a request id counts as used.
+const BEFORE_USE: &[Code] = &[
+    Code::Malformed,
+    Code::TooLarge,
+    Code::WrongMember,
+    Code::SignatureInvalid,
+    Code::KeyUnknown,
+    Code::DelegationInvalid,
+    Code::StatementExpired,
+    Code::ClockSkew,
+    Code::Overloaded,
+    Code::LedgerFull,
+    Code::LedgerNotAppending,
+    Code::Internal,
+];
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub outcome: Outcome,
+    pub code: Option<Code>,
+}
+
+/// One exchange whose request is kept and well-formed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub at: At,
+    pub raw: &'a pb::ExchangeEntry,
+    pub ending: Ending,
+    pub request: &'a Stated<Request>,
+    /// The hub let it pass: it reached the provider, or would have.
+    pub passed: bool,
+}
+
+impl Ending {
+    fn of(raw: &pb::ExchangeEntry) -> Result<Self, String> {
+        let outcome = Outcome::try_from(raw.outcome).unwrap_or(Outcome::Unspecified);
+        match (outcome, raw.code.as_str()) {
+            (Outcome::Unspecified, _) => Err("has no outcome".to_owned()),
+            (Outcome::Answered, "") => Ok(Self { outcome, code: None }),
+            (Outcome::Answered, code) => Err(format!("was answered, with code `{code}`")),
+            (_, code) => match Code::parse(code) {
+                Some(code) => Ok(Self { outcome, code: Some(code) }),
+                None => Err(format!("its code `{code}` is no service code")),
+            },
+        }
+    }
+
+    fn name(self) -> String {
+        let outcome = match self.outcome {
+            Outcome::Answered => "answered",
+            Outcome::Denied => "denied",
+            Outcome::Failed => "failed",
+            Outcome::Withheld => "withheld",
+            Outcome::Unspecified => "unspecified",
+        };
+        self.code.map_or_else(|| outcome.to_owned(), |code| format!("{outcome} {code}"))
+    }
+
+    /// Whether the hub let the request pass.
+    fn passed(self, raw: &pb::ExchangeEntry) -> bool {
+        let later =
+            [Code::ProviderUnavailable, Code::ProviderBusy, Code::DeadlineExceeded, Code::SourceError];
+        match self.outcome {
+            Outcome::Answered | Outcome::Withheld => true,
+            Outcome::Failed => !raw.answer.is_empty() || self.code.is_some_and(|code| later.contains(&code)),
+            Outcome::Denied => !raw.answer.is_empty(),
+            Outcome::Unspecified => false,
+        }
+    }
+}
+
+impl State<'_> {
+    pub(super) fn exchange(&mut self, at: At, exchange: &Exchange) {
+        let raw = &exchange.raw;
+        self.form(at, raw);
+        let ending = Ending::of(raw);
+        let name = ending.as_ref().map_or_else(|_| "malformed".to_owned(), |ending| ending.name());
+        *self.outcomes.entry(name).or_default() += 1;
+        if let Err(fault) = &ending {
+            self.finding(at, Rule::Exchange, fault);
+        }
+        let request = match &exchange.request {
+            Some(Ok(request)) => request,
+            Some(Err(fault)) => return self.malformed_request(at, raw, ending.ok(), fault),
+            None => return self.no_request(at, raw, ending.ok()),
+        };
+        if !raw.request_digest.is_empty() {
+            self.finding(at, Rule::Exchange, "holds a request and a digest in its place");
+        }
+        self.chain(at, raw, request);
+        let Ok(ending) = ending else { return };
+        let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
+        self.replay(subject);
+        let app = self.delegations.get(&request.statement.delegation_digest).cloned();
+        let contract = self.contracts.get(&request.statement.contract_digest).cloned();
+        let mut case = self.cases.meet(&request.statement);
+        if let Some(met) = &mut case
+            && subject.passed
+            && met.closed_under_way
+            && !met.facts.open
+        {
+            met.facts.open = true;
+            self.in_flight_at_close += 1;
+        }
+        self.references(subject, case.as_ref());
+        let mut signatures = Vec::with_capacity(2);
+        match &app {
+            Some(app) => signatures.push(Signature {
+                signed: request.signed.clone(),
+                kind: payload_type::REQUEST,
+                key: app.key,
+                rule: Rule::Request,
+                whose: format!("app `{}` of `{}`", request.statement.app, request.statement.consumer),
+            }),
+            None => self.finding(
+                at,
+                Rule::Request,
+                "kept, though no earlier entry has the delegation that it names",
+            ),
+        }
+        signatures.extend(self.answer(subject, exchange.answer.as_ref(), contract.as_deref()));
+        let decision = self.decision(subject, app, contract.as_ref(), case);
+        self.jobs.push(Job { index: at.index, signatures, decision });
+    }
+
+    /// Values that are checked whatever else the entry says.
+    fn form(&mut self, at: At, raw: &pb::ExchangeEntry) {
+        if MemberId::parse(&raw.peer).is_err() {
+            self.finding(at, Rule::Exchange, "its peer is no member");
+        }
+        if raw.standing_digests.iter().any(|digest| digest.len() != 32)
+            || !matches!(raw.trace_id.len(), 0 | 16)
+        {
+            self.finding(at, Rule::Exchange, "a digest or the trace id has a wrong length");
+        }
+        let proof = pb::OfficerProof::try_from(raw.officer_proof);
+        if !matches!(proof, Ok(pb::OfficerProof::Unspecified | pb::OfficerProof::Asserted)) {
+            self.finding(at, Rule::Exchange, "claims a proof of the officer that it does not hold");
+        }
+    }
+
+    fn no_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>) {
+        if raw.request_digest.len() != 32 || !raw.answer.is_empty() {
+            self.finding(
+                at,
+                Rule::Exchange,
+                "keeps neither a request nor its digest, or an answer without request",
+            );
+        }
+        if ending.is_some_and(|ending| ending.outcome != Outcome::Denied) {
+            self.finding(at, Rule::Exchange, "its request is not kept, yet it was not denied");
+        }
+        self.not_decided("the request is not kept");
+    }
+
+    fn malformed_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>, fault: &str) {
+        let refused = ending.is_some_and(|ending| {
+            ending.outcome == Outcome::Denied && matches!(ending.code, Some(Code::Malformed | Code::TooLarge))
+        });
+        if refused && raw.answer.is_empty() {
+            self.not_decided("the request is malformed, and was denied for it");
+        } else {
+            self.finding(at, Rule::Request, fault);
+        }
+    }
+
+    /// Each entry names the one before it of each party, so that none can be dropped.
+    fn chain(&mut self, at: At, raw: &pb::ExchangeEntry, request: &Stated<Request>) {
+        let request = &request.statement;
+        let sides = [
+            ("consumer", &request.consumer, raw.previous_of_consumer),
+            ("provider", &request.provider, raw.previous_of_provider),
+        ];
+        if self.scope == Scope::Whole {
+            for (side, member, said) in sides {
+                let right = self.last_of.get(member).map_or(0, |index| index + 1);
+                let stranger = said == 0 && !self.members.contains_key(member);
+                if said != right && !stranger {
+                    let shown =
+                        |n: u64| n.checked_sub(1).map_or_else(|| "none".to_owned(), |n| n.to_string());
+                    let what = format!(
+                        "the entry before it of its {side} `{member}` is {}, it says {}",
+                        shown(right),
+                        shown(said)
+                    );
+                    self.finding(at, Rule::Chain, what);
+                }
+            }
+        }
+        for (_, member, _) in sides {
+            match self.last_of.get_mut(member) {
+                Some(last) => *last = at.index,
+                None => {
+                    self.last_of.insert(member.clone(), at.index);
+                }
+            }
+        }
+    }
+
+    fn replay(&mut self, subject: Subject<'_>) {
+        let Subject { at, raw, ending, request, .. } = subject;
+        let request = &request.statement;
+        let first = self.requests.first(&request.consumer, &request.id);
+        if raw.late_of != 0 {
+            if first != raw.late_of.checked_sub(1) || ending.outcome != Outcome::Withheld {
+                self.finding(
+                    at,
+                    Rule::Replay,
+                    "a late answer to another request, or one that was not withheld",
+                );
+            }
+            return;
+        }
+        let denied = ending.outcome == Outcome::Denied && raw.answer.is_empty();
+        if denied && ending.code == Some(Code::Replayed) {
+            let over = !in_time(at, request.issued_at_ms, request.expires_at_ms);
+            match (raw.replay_of.checked_sub(1), first) {
+                (None, _) => self.not_decided("replayed, the first use is not recorded"),
+                (Some(said), Some(first)) if said == first => self.decisions.denied_again += 1,
+                (Some(said), None) if said < at.index && (over || self.scope == Scope::Parts) => {
+                    self.not_decided("replayed, the first use is long ago or not at hand");
+                }
+                (Some(said), _) => {
+                    let what =
+                        format!("denied as a replay of entry {said}, which is not the first use of its id");
+                    self.finding(at, Rule::Replay, what);
+                }
+            }
+            return;
+        }
+        if raw.replay_of != 0 {
+            self.finding(at, Rule::Replay, "names a first use, and is not denied as a replay");
+        }
+        let unused = denied && ending.code.is_some_and(|code| BEFORE_USE.contains(&code));
+        if unused || raw.peer != request.consumer.as_str() {
+            return;
+        }
+        if let Some(first) = first {
+            let what = format!("request id `{}` was used in entry {first}", request.id);
+            self.finding(at, Rule::Replay, what);
+        }
+        self.requests.insert(&request.consumer, &request.id, at.index, request.expires_at_ms, at.time_ms);
+    }
+}
