@@ -1,5 +1,5 @@
 //! Adapters read every mapping file of the departments, and the tests in them pass.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
 
