@@ -3,10 +3,18 @@
 //! that decides what leaves is here, so that it is the same for all sources.
 #![deny(missing_docs)]
 
+pub mod adapter;
 pub mod check;
 pub mod compliance;
+pub mod connect;
+pub mod decide;
 pub mod fetch;
+pub mod health;
+pub mod journal;
 pub mod mapping;
+pub mod material;
 pub mod reduce;
+pub mod reply;
 pub mod source;
+pub mod subjects;
 pub mod value;

@@ -1,0 +1,360 @@
+//! The adapter: the way of one request on one screen. Verify and decide, bind the subject, fetch, sign,
+//! journal, and only then answer.
+
+mod config;
+
+pub use config::{AdapterConfig, AdapterError, AdapterLimits};
+
+use crate::connect::Unreceipted;
+use crate::decide::{ContractPolicy, Judged};
+use crate::fetch::{Ask, MappedSource};
+use crate::health::{Counters, Snapshot};
+use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
+use crate::material::{Cases, Documents, MaterialSource};
+use crate::reply::{Refusal, Released, Reply, Signer};
+use crate::subjects::subject_key;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use yiwang_policies::Decider;
+use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::answer::Verdict;
+use yiwang_proto::body::RequestBody;
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
+use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::request::Request;
+use yiwang_proto::tag::{Tag, TagKey};
+use yiwang_proto::{Digest, pb};
+
+/// A member's adapter: it answers requests from its sources and from nobody's word but signed ones.
+pub struct Adapter {
+    signer: Signer,
+    tag_key: TagKey,
+    delegation_document: SignedDocument,
+    sources: HashMap<(RecordType, Operation), MappedSource>,
+    ledger: Arc<CheckpointVerifier>,
+    entropy: Arc<dyn Entropy>,
+    memory: Mutex<Memory>,
+    // Beside the lock: it is read and raised by every request.
+    highest_ms: AtomicI64,
+    head_kept_us: AtomicU64,
+    unreceipted: Mutex<Unreceipted>,
+    counters: Arc<Counters>,
+    limits: AdapterLimits,
+    pub(crate) delegation: Delegation,
+    pub(crate) policy: ContractPolicy,
+    pub(crate) decider: Arc<Decider>,
+    pub(crate) documents: Documents,
+    pub(crate) cases: Cases,
+    pub(crate) journal: AnswerJournal,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A request whose form is checked and whose signature is not yet.
+pub(crate) struct Incoming {
+    pub(crate) signed: SignedStatement,
+    pub(crate) request: Request,
+    pub(crate) digest: Digest,
+}
+
+/// How far a request came; what its journal record says besides the statements.
+#[derive(Default)]
+pub(crate) struct Trail {
+    pub(crate) counted: bool,
+    pub(crate) subject: Option<(Digest, Tag)>,
+}
+
+impl Incoming {
+    fn parse(bytes: Bytes) -> Option<Self> {
+        let signed = SignedStatement::parse(bytes).ok()?;
+        signed.expect_type(payload_type::REQUEST).ok()?;
+        let request = Request::parse(signed.unverified_payload()).ok()?;
+        let digest = signed.digest();
+        Some(Self { signed, request, digest })
+    }
+}
+
+impl Adapter {
+    /// Answers one request within the contract's deadline. `request` and `body` are the exact bytes from
+    /// the hub; `material` hands over signed documents. When this returns, request and answer are durable.
+    pub async fn handle(&self, request: Bytes, body: Bytes, material: &dyn MaterialSource) -> Reply {
+        self.handle_within(request, body, material, u64::MAX).await
+    }
+
+    /// As [`Adapter::handle`], and after `left_ms` milliseconds nobody waits any more.
+    pub async fn handle_within(
+        &self,
+        request: Bytes,
+        body: Bytes,
+        material: &dyn MaterialSource,
+        left_ms: u64,
+    ) -> Reply {
+        let _in_flight = self.counters.begin();
+        let started_us = self.clock.monotonic_us();
+        let Some(incoming) = Incoming::parse(request) else {
+            self.counters.unsigned();
+            return Reply::unsigned();
+        };
+        let mut trail = Trail::default();
+        let over_us = started_us.saturating_add(left_ms.saturating_mul(1000));
+        let outcome = self.run(&incoming, &body, material, over_us, &mut trail).await;
+        self.reply(&incoming, outcome, trail).await
+    }
+
+    /// Refuses a request that cannot be taken on, without looking at anything but its form.
+    pub(crate) async fn turn_away(&self, request: Bytes, code: Code, clause: &str) -> Reply {
+        let Some(incoming) = Incoming::parse(request) else {
+            self.counters.unsigned();
+            return Reply::unsigned();
+        };
+        self.reply(&incoming, Err(Refusal::failed(code, clause)), Trail::default()).await
+    }
+
+    async fn run(
+        &self,
+        incoming: &Incoming,
+        body: &Bytes,
+        material: &dyn MaterialSource,
+        over_us: u64,
+        trail: &mut Trail,
+    ) -> Result<Released, Refusal> {
+        self.journal.ready().await?;
+        let now_ms = self.judging_time()?;
+        let judged = self.judge(incoming, body, material, now_ms, trail).await?;
+        trail.subject = self.bind_subject(&incoming.request, &judged.body)?;
+        let mut released = self.fetch(&incoming.request, &judged, over_us).await?;
+        if released.rows > 0 {
+            released.subject_tags.extend(trail.subject.iter().map(|(_, tag)| *tag));
+        }
+        Ok(released)
+    }
+
+    /// Binds the consumer's tag to the subject of the body before any source is asked.
+    fn bind_subject(&self, request: &Request, body: &RequestBody) -> Result<Option<(Digest, Tag)>, Refusal> {
+        if body.subject.is_empty() {
+            return Ok(None);
+        }
+        let [tag] = request.subject_tags.as_slice() else {
+            let clause = "a request about a subject names exactly one tag";
+            return Err(Refusal::denied(Code::SubjectNotInCase, clause));
+        };
+        let key = subject_key(&request.consumer, &request.case, tag);
+        let own = self.tag_key.tag(&body.subject, &request.case);
+        match self.memory().subjects.bind(&key, &own) {
+            Ok(()) => Ok(Some((key, own))),
+            Err(_) => Err(Refusal::denied(Code::TagMismatch, "the tag stands for another subject")),
+        }
+    }
+
+    async fn fetch(&self, request: &Request, judged: &Judged, over_us: u64) -> Result<Released, Refusal> {
+        let key = (request.record.clone(), request.operation.clone());
+        let Some(source) = self.sources.get(&key) else {
+            return Err(Refusal::failed(Code::SourceError, "no mapping serves this operation"));
+        };
+        let permit = &judged.permit;
+        let (now_ms, now_us) = (self.now_ms(), self.clock.monotonic_us());
+        let left = over_us.saturating_sub(now_us).saturating_div(1000).min(u64::from(permit.deadline_ms()));
+        let ask = Ask {
+            operation: &request.operation,
+            fields: permit.fields(),
+            rows: permit.rows(),
+            subject: &judged.body.subject,
+            arguments: &judged.body.arguments,
+            limit: permit.row_limit(),
+            now_ms,
+            deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
+        };
+        let mapped = source.answer(ask).await.map_err(|error| {
+            tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
+            match error.code {
+                Code::ArgumentInvalid | Code::OperationNotGranted => {
+                    Refusal::denied(error.code, &error.clause)
+                }
+                code => Refusal::failed(code, &error.clause),
+            }
+        })?;
+        Ok(Released {
+            fields: mapped.fields,
+            withheld: mapped.withheld,
+            rows: mapped.rows,
+            subject_tags: Vec::new(),
+            as_of_ms: mapped.as_of_ms,
+            mapping_digest: source.mapping().digest(),
+            truncated: mapped.truncated,
+            records: mapped.records,
+        })
+    }
+
+    /// Signs, journals and counts. INVARIANT: no answer with records leaves unless its record is durable.
+    async fn reply(&self, incoming: &Incoming, outcome: Result<Released, Refusal>, trail: Trail) -> Reply {
+        let (head, now_ms) = (self.head().head, self.now_ms());
+        let (request, digest) = (&incoming.request, incoming.digest);
+        let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
+        let (statement, body) = match outcome {
+            Ok(released) => {
+                self.signer.release(request, digest, released, head, now_ms, self.entropy.as_ref())
+            }
+            Err(refusal) => (self.signer.refuse(request, digest, &refusal, head, now_ms), Bytes::new()),
+        };
+        let record = record(incoming, &statement, &trail, now_ms);
+        if let Err(error) = self.journal.append(record).await {
+            let refusal = Refusal::from(error);
+            self.count(&refusal.verdict);
+            let statement = self.signer.refuse(request, digest, &refusal, head, now_ms);
+            return Reply { answer: statement.bytes().clone(), body: Bytes::new() };
+        }
+        self.count(&verdict);
+        self.unreceipted().expect(incoming.signed.bytes(), statement.bytes());
+        Reply { answer: statement.bytes().clone(), body }
+    }
+
+    fn count(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Answered => self.counters.answered(),
+            Verdict::Denied(code) => self.counters.denied(*code),
+            Verdict::Failed(code) => self.counters.failed(*code),
+        }
+    }
+
+    /// The time that counts: the own clock, never below the highest that was kept.
+    pub(crate) fn now_ms(&self) -> i64 {
+        let own = self.clock.now_ms();
+        self.highest_ms.fetch_max(own, Ordering::AcqRel).max(own)
+    }
+
+    /// The time to judge by, unless the own clock cannot be right.
+    fn judging_time(&self) -> Result<i64, Refusal> {
+        let now_ms = self.now_ms();
+        if self.clock.now_ms().saturating_add(CLOCK_SKEW_MS) < now_ms {
+            return Err(Refusal::failed(Code::ClockSkew, "the adapter's clock is behind its own journal"));
+        }
+        Ok(now_ms)
+    }
+
+    /// Makes a verified head the one that answers name. The caller has checked that it continues the old.
+    pub(crate) async fn keep_head(&self, head: HeldHead) -> Result<(), JournalError> {
+        if self.head() != head {
+            let kept = KeptHead { checkpoint: head.checkpoint.clone() };
+            self.journal.append(Record::new(self.now_ms(), Kind::Head(kept)).encode()).await?;
+            self.memory().head = head;
+        }
+        self.head_kept_us.store(self.clock.monotonic_us(), Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn unreceipted(&self) -> MutexGuard<'_, Unreceipted> {
+        self.unreceipted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest head of the ledger that this adapter verified and keeps.
+    pub fn head(&self) -> HeldHead {
+        self.memory().head.clone()
+    }
+
+    /// The member.
+    pub fn member(&self) -> &MemberId {
+        &self.signer.member
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &AppId {
+        &self.signer.adapter
+    }
+
+    /// The adapter's delegation document.
+    pub fn delegation_document(&self) -> &SignedDocument {
+        &self.delegation_document
+    }
+
+    /// The verifier of the pinned ledger.
+    pub(crate) fn ledger(&self) -> &CheckpointVerifier {
+        &self.ledger
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// What was configured.
+    pub fn limits(&self) -> &AdapterLimits {
+        &self.limits
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether the journal failed: nothing is answered with records until a new start.
+    pub fn is_dead(&self) -> bool {
+        self.journal.is_dead()
+    }
+
+    /// Records and operations that are served, in a fixed order.
+    pub fn operations(&self) -> Vec<pb::ServedOperation> {
+        let mut served: Vec<_> = self
+            .sources
+            .iter()
+            .map(|((record, operation), source)| pb::ServedOperation {
+                record: record.as_str().to_owned(),
+                operation: operation.as_str().to_owned(),
+                mapping_digest: Bytes::copy_from_slice(&source.mapping().digest()),
+            })
+            .collect();
+        served.sort_by(|a, b| (&a.record, &a.operation).cmp(&(&b.record, &b.operation)));
+        served
+    }
+
+    /// Counts and states; no names of subjects, no values.
+    pub fn health(&self) -> Snapshot {
+        let kept_us = self.head_kept_us.load(Ordering::Acquire);
+        Snapshot {
+            head_size: self.head().head.size,
+            head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
+            unreceipted: self.unreceipted().len() as u64,
+            journal_full: self.journal.is_full(),
+            journal_dead: self.journal.is_dead(),
+            ..self.counters.snapshot()
+        }
+    }
+}
+
+fn record(incoming: &Incoming, answer: &SignedStatement, trail: &Trail, now_ms: i64) -> Bytes {
+    let half = |digest: Option<Digest>| digest.map(|d| Bytes::copy_from_slice(&d)).unwrap_or_default();
+    let exchange = Exchange {
+        request: incoming.signed.bytes().clone(),
+        answer: answer.bytes().clone(),
+        counted: trail.counted,
+        subject_key: half(trail.subject.map(|(key, _)| key)),
+        provider_tag: half(trail.subject.map(|(_, tag)| tag)),
+    };
+    Record::new(now_ms, Kind::Exchange(exchange)).encode()
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Full => Self::failed(Code::LedgerFull, "the adapter's journal has no space"),
+            _ => Self::failed(Code::Internal, "the adapter's journal failed"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adapter").field("member", &self.signer.member).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! What an adapter is made from, checked before anything is served.
+
+use super::Adapter;
+use crate::connect::Unreceipted;
+use crate::decide::ContractPolicy;
+use crate::fetch::MappedSource;
+use crate::health::Counters;
+use crate::journal::{self, AnswerJournal, JournalError, Memory, MemoryError, Record};
+use crate::material::{Cases, Documents};
+use crate::reply::Signer;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
+use yiwang_policies::Decider;
+use yiwang_proto::ambient::{Clock, Entropy, random};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::{Delegation, DelegationError, Role};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
+use yiwang_proto::keys::{PublicKey, SecretKey};
+use yiwang_proto::tag::TagKey;
+
+/// Sizes and times of one adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdapterLimits {
+    /// Exchanges that run at once; more are turned away with `provider_busy`.
+    pub in_flight: u32,
+    /// Bytes of request bodies that may be half received at once, over all exchanges.
+    pub buffered_bytes: usize,
+    /// Milliseconds to wait for signed material from the hub.
+    pub material_ms: u64,
+    /// Milliseconds after which a case is looked up again, so that a closing shows.
+    pub case_recheck_ms: u64,
+    /// Milliseconds to wait for a connection and the hub's first frame.
+    pub handshake_ms: u64,
+    /// Milliseconds that exchanges under way have to finish when the adapter is stopped.
+    pub drain_ms: u64,
+    /// Bytes of one journal segment, preallocated; a multiple of 4096 and at least 9 MiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for AdapterLimits {
+    fn default() -> Self {
+        Self {
+            in_flight: 256,
+            buffered_bytes: 32 << 20,
+            material_ms: 3000,
+            case_recheck_ms: 60_000,
+            handshake_ms: 10_000,
+            drain_ms: 5000,
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What an adapter is made from.
+#[derive(Debug)]
+pub struct AdapterConfig {
+    /// The member whose data this is.
+    pub member: MemberId,
+    /// This adapter's name, as its delegation has it.
+    pub adapter: AppId,
+    /// The member's own root, pinned here: contracts count only if it signed them as provider.
+    pub root: PublicKey,
+    /// The adapter's key.
+    pub key: SecretKey,
+    /// The delegation of that key, signed by the root.
+    pub delegation: SignedDocument,
+    /// The member's key for subject tags.
+    pub tag_key: TagKey,
+    /// Opens checkpoints of the pinned ledger.
+    pub ledger: Arc<CheckpointVerifier>,
+    /// Folder of the adapter's journal.
+    pub journal_dir: PathBuf,
+    /// Which contracts are accepted.
+    pub contracts: ContractPolicy,
+    /// Sizes and times.
+    pub limits: AdapterLimits,
+}
+
+/// Why an adapter does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// Its delegation does not hold.
+    #[error("{0}")]
+    Delegation(#[from] DelegationError),
+    /// Its delegation is for somebody or something else, or over.
+    #[error("the adapter's delegation does not fit: {0}; have the member's root sign a new one")]
+    NotFor(&'static str),
+    /// Two mappings serve the same operation of a record.
+    #[error("two mappings serve `{operation}` of `{record}`: remove one")]
+    ServedTwice {
+        /// The record.
+        record: RecordType,
+        /// The operation.
+        operation: Operation,
+    },
+    /// A mapping of another member.
+    #[error("mapping `{mapping}` belongs to `{owner}`, not to this member")]
+    OtherOwner {
+        /// Its name.
+        mapping: String,
+        /// Whose it says it is.
+        owner: MemberId,
+    },
+    /// The journal cannot be used.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    /// The journal contradicts the configuration.
+    #[error("journal: {0}; is this the journal of another adapter or ledger?")]
+    Memory(#[from] MemoryError),
+}
+
+impl Adapter {
+    /// Checks the configuration and reads the journal; nothing is served before both are done. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`AdapterError`] for the first thing that does not hold.
+    pub fn open(
+        config: AdapterConfig,
+        sources: Vec<MappedSource>,
+        decider: Arc<Decider>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, AdapterError> {
+        let delegation = Delegation::open_under(&config.delegation, &config.root)?;
+        let now_ms = clock.now_ms();
+        check_delegation(&delegation, &config, now_ms)?;
+        let sources = table(sources, &config.member)?;
+        let mut memory = Memory::default();
+        let mut contradiction = None;
+        let salt = u64::from_le_bytes(random(entropy.as_ref()));
+        let options = journal::options(config.limits.segment_bytes, salt);
+        let journal = AnswerJournal::open(&config.journal_dir, options, 0, |index, data| {
+            let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
+            if let Err(error) = memory.load(index, &record, now_ms, &config.ledger) {
+                contradiction.get_or_insert(error);
+            }
+            Ok(())
+        })?;
+        if let Some(error) = contradiction {
+            return Err(error.into());
+        }
+        let counters = Arc::new(Counters::default());
+        let signer = Signer {
+            member: config.member.clone(),
+            adapter: config.adapter,
+            key: config.key,
+            delegation_digest: delegation.digest,
+        };
+        Ok(Self {
+            signer,
+            tag_key: config.tag_key,
+            delegation_document: config.delegation,
+            sources,
+            entropy,
+            highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
+            head_kept_us: AtomicU64::new(clock.monotonic_us()),
+            memory: Mutex::new(memory),
+            unreceipted: Mutex::new(Unreceipted::default()),
+            limits: config.limits,
+            delegation,
+            policy: config.contracts,
+            documents: Documents::new(config.member, config.root, Arc::clone(&decider)),
+            cases: Cases::new(
+                Arc::clone(&config.ledger),
+                Arc::clone(&counters),
+                config.limits.case_recheck_ms,
+            ),
+            ledger: config.ledger,
+            counters,
+            decider,
+            journal,
+            clock,
+        })
+    }
+}
+
+fn check_delegation(
+    delegation: &Delegation,
+    config: &AdapterConfig,
+    now_ms: i64,
+) -> Result<(), AdapterError> {
+    let fits = |holds: bool, fault| if holds { Ok(()) } else { Err(AdapterError::NotFor(fault)) };
+    fits(delegation.role == Role::Adapter, "its role is not `adapter`")?;
+    fits(delegation.member == config.member, "it is for another member")?;
+    fits(delegation.name == config.adapter, "it is for another adapter")?;
+    fits(delegation.key == config.key.public(), "it is for another key")?;
+    fits(delegation.valid_at(now_ms), "it is not in force now")
+}
+
+fn table(
+    sources: Vec<MappedSource>,
+    member: &MemberId,
+) -> Result<HashMap<(RecordType, Operation), MappedSource>, AdapterError> {
+    let mut table = HashMap::new();
+    for source in sources {
+        let mapping = Arc::clone(source.mapping());
+        if mapping.owner() != member {
+            return Err(AdapterError::OtherOwner {
+                mapping: mapping.name().to_owned(),
+                owner: mapping.owner().clone(),
+            });
+        }
+        for operation in mapping.operations() {
+            let (record, operation) = (mapping.record().clone(), operation.name.clone());
+            if table.insert((record.clone(), operation.clone()), source.clone()).is_some() {
+                return Err(AdapterError::ServedTwice { record, operation });
+            }
+        }
+    }
+    Ok(table)
+}

@@ -1,0 +1,145 @@
+//! Asking the hub for signed material over the link. Several exchanges that need the same document or case
+//! ask once.
+
+use crate::material::{MaterialError, MaterialSource, Wanted};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use yiwang_proto::case::CaseStatement;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::CaseId;
+use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::{Digest, pb};
+
+/// Keys that may be waited for at once: a few for each exchange in flight.
+const WAITING_MAX: usize = 4096;
+
+type Waiters<K, V> = HashMap<K, Vec<oneshot::Sender<V>>>;
+
+/// The hub as a source of material.
+#[derive(Debug)]
+pub(super) struct LinkMaterial {
+    frames: mpsc::Sender<pb::AdapterFrame>,
+    waiting: Mutex<Waiting>,
+    patience: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    documents: Waiters<Digest, Option<Bytes>>,
+    cases: Waiters<CaseId, Vec<pb::Receipt>>,
+}
+
+/// Adds a waiter; true if the key must be asked for.
+fn wait<K: Eq + Hash, V>(waiters: &mut Waiters<K, V>, key: K) -> (bool, oneshot::Receiver<V>) {
+    let (found, wait) = oneshot::channel();
+    let list = waiters.entry(key).or_default();
+    // A key whose waiters all gave up is asked for again: nobody knows whether it was ever answered.
+    list.retain(|waiter| !waiter.is_closed());
+    let first = list.is_empty();
+    list.push(found);
+    (first, wait)
+}
+
+fn tell<K: Eq + Hash, V: Clone>(waiters: &mut Waiters<K, V>, key: &K, value: &V) {
+    for waiter in waiters.remove(key).unwrap_or_default() {
+        // A waiter may have given up.
+        let _ = waiter.send(value.clone());
+    }
+}
+
+impl LinkMaterial {
+    pub(super) fn new(frames: mpsc::Sender<pb::AdapterFrame>, patience_ms: u64) -> Self {
+        let patience = Duration::from_millis(patience_ms);
+        Self { frames, waiting: Mutex::default(), patience }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands what came to whoever waits for it. Nothing is verified here; what nobody asked for is dropped.
+    pub(super) fn take(&self, material: pb::Material) {
+        let mut cases: HashMap<CaseId, Vec<pb::Receipt>> = HashMap::new();
+        for receipt in material.cases {
+            if let Some(case) = case_of(&receipt) {
+                cases.entry(case).or_default().push(receipt);
+            }
+        }
+        for case in &material.missing_cases {
+            if let Ok(case) = CaseId::parse(case) {
+                cases.entry(case).or_default();
+            }
+        }
+        let mut waiting = self.waiting();
+        for document in material.documents {
+            if let Ok(parsed) = SignedDocument::parse(document.clone(), CONTRACT_MAX) {
+                tell(&mut waiting.documents, &parsed.digest(), &Some(document));
+            }
+        }
+        for digest in &material.missing_digests {
+            if let Ok(digest) = Digest::try_from(digest.as_ref()) {
+                tell(&mut waiting.documents, &digest, &None);
+            }
+        }
+        for (case, receipts) in cases {
+            tell(&mut waiting.cases, &case, &receipts);
+        }
+    }
+
+    async fn ask(&self, wanted: Wanted) -> Result<pb::Material, MaterialError> {
+        let mut frame = pb::MaterialWanted { digests: Vec::new(), case_ids: Vec::new() };
+        let (mut documents, mut cases) = (Vec::new(), Vec::new());
+        {
+            let mut waiting = self.waiting();
+            if waiting.documents.len() + waiting.cases.len() >= WAITING_MAX {
+                return Err(MaterialError::Unavailable);
+            }
+            for digest in wanted.documents {
+                let (first, wait) = wait(&mut waiting.documents, digest);
+                documents.push(wait);
+                if first {
+                    frame.digests.push(Bytes::copy_from_slice(&digest));
+                }
+            }
+            for case in wanted.cases {
+                let id = case.as_str().to_owned();
+                let (first, wait) = wait(&mut waiting.cases, case);
+                cases.push(wait);
+                if first {
+                    frame.case_ids.push(id);
+                }
+            }
+        }
+        if !frame.digests.is_empty() || !frame.case_ids.is_empty() {
+            let frame = pb::AdapterFrame { kind: Some(pb::adapter_frame::Kind::Wanted(frame)) };
+            self.frames.try_send(frame).map_err(|_| MaterialError::Unavailable)?;
+        }
+        // A waiter that is dropped unanswered belongs to a link that is gone.
+        let documents = join_all(documents).await.into_iter().filter_map(|found| found.ok().flatten());
+        let documents = documents.collect();
+        let cases = join_all(cases).await.into_iter().filter_map(Result::ok).flatten().collect();
+        Ok(pb::Material { documents, cases, missing_digests: Vec::new(), missing_cases: Vec::new() })
+    }
+}
+
+impl MaterialSource for LinkMaterial {
+    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Result<pb::Material, MaterialError>> {
+        Box::pin(async move {
+            tokio::time::timeout(self.patience, self.ask(wanted)).await.unwrap_or(Err(MaterialError::Late))
+        })
+    }
+}
+
+/// The case that a receipt says it is about; for sorting only.
+fn case_of(receipt: &pb::Receipt) -> Option<CaseId> {
+    let Some(Kind::CaseStatement(statement)) = entry::decode(&receipt.entry).ok()?.kind else { return None };
+    let signed = SignedStatement::parse(statement.statement).ok()?;
+    Some(CaseStatement::parse(signed.unverified_payload()).ok()?.case)
+}

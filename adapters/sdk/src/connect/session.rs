@@ -1,0 +1,418 @@
+//! One link from its first frame to its end.
+
+use super::assemble::{Assembling, Step, Whole};
+use super::hand_over::LinkMaterial;
+use super::receipts;
+use crate::adapter::Adapter;
+use crate::health::LinkState;
+use crate::journal::HeldHead;
+use crate::reply::Reply;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use tracing::Instrument as _;
+use yiwang_proto::codes::Code;
+use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
+use yiwang_proto::merkle::verify_growth;
+use yiwang_proto::pb::adapter_frame::Kind as ToHub;
+use yiwang_proto::pb::hub_frame::Kind as FromHub;
+use yiwang_proto::request::Head;
+use yiwang_proto::{pb, receipt};
+use yiwang_rpc::link_service_client::LinkServiceClient;
+
+/// Version of the frames.
+const VERSION: u32 = 1;
+/// Frames of answers that wait for the connection: 8 MiB of bodies at the most.
+const ANSWER_QUEUE: usize = 128;
+/// Small frames (credit, pongs, questions) that wait; more means that the hub does not read.
+const CONTROL_QUEUE: usize = 4096;
+/// Frames that share one message: 32 full chunks stay well under a receiver's default limit of 4 MiB.
+const FRAMES_PER_MESSAGE: usize = 32;
+/// Bytes of one message from the hub: 64 frames at their largest.
+const MESSAGE_MAX: usize = 32 << 20;
+
+/// How long the hub has to end its side after the adapter ended its own.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// How a link ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The adapter was stopped.
+    Stopped,
+    /// The connection broke, or the hub does not follow the rules.
+    Lost(String),
+    /// The hub's ledger contradicts the kept head.
+    Alarm(String),
+    /// The journal failed.
+    Dead,
+}
+
+enum Exchange {
+    Receiving(Assembling),
+    Running { task: AbortHandle, credit: Arc<Semaphore> },
+}
+
+struct Session {
+    adapter: Arc<Adapter>,
+    answers: mpsc::Sender<pb::AdapterFrame>,
+    control: mpsc::Sender<pb::AdapterFrame>,
+    material: Arc<LinkMaterial>,
+    exchanges: HashMap<u64, Exchange>,
+    tasks: JoinSet<u64>,
+    buffered: usize,
+    window: usize,
+    most: usize,
+}
+
+fn frame(kind: ToHub) -> pb::AdapterFrame {
+    pb::AdapterFrame { kind: Some(kind) }
+}
+
+/// Serves one link until it ends.
+pub(super) async fn serve(adapter: &Arc<Adapter>, channel: Channel, stop: &CancellationToken) -> End {
+    let opened = tokio::select! {
+        biased;
+        () = stop.cancelled() => return End::Stopped,
+        opened = open(adapter, channel) => opened,
+    };
+    let (mut session, first, inbound) = match opened {
+        Ok(opened) => opened,
+        Err(end) => return end,
+    };
+    adapter.counters().link(LinkState::Up);
+    tracing::info!(member = %adapter.member(), "linked to the hub");
+    for frame in first {
+        if let Err(end) = session.take(frame) {
+            return end;
+        }
+    }
+    session.run(inbound, stop).await
+}
+
+type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>);
+
+/// Hello, welcome, and the check of the hub's head before anything is served.
+async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
+    let lost = |error: tonic::Status| End::Lost(format!("{:?}: {}", error.code(), error.message()));
+    let patience = Duration::from_millis(adapter.limits().handshake_ms);
+    let (answers, answer_queue) = mpsc::channel(ANSWER_QUEUE);
+    let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
+    let hello = pb::LinkHello {
+        adapter: adapter.name().as_str().to_owned(),
+        checkpoint: adapter.head().checkpoint,
+        version: VERSION,
+        operations: adapter.operations(),
+        delegation: adapter.delegation_document().bytes().clone(),
+    };
+    // Sent ahead of the queues: the hello is the first frame whatever waits in them.
+    let hello = pb::ConnectRequest { frames: vec![frame(ToHub::Hello(hello))] };
+    let queued =
+        futures_util::stream::select(ReceiverStream::new(control_queue), ReceiverStream::new(answer_queue));
+    let outbound = futures_util::stream::iter([hello])
+        .chain(queued.ready_chunks(FRAMES_PER_MESSAGE).map(|frames| pb::ConnectRequest { frames }));
+    let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
+    let shaken = tokio::time::timeout(patience, async {
+        let mut inbound = client.connect(outbound).await?.into_inner();
+        let first = inbound.message().await?;
+        Ok((inbound, first))
+    });
+    let (inbound, first) = shaken
+        .await
+        .map_err(|_| End::Lost("the hub's first frame did not come in time".to_owned()))?
+        .map_err(lost)?;
+    let mut frames = first.map(|message| message.frames).unwrap_or_default().into_iter();
+    let Some(FromHub::Welcome(welcome)) = frames.next().and_then(|frame| frame.kind) else {
+        return Err(End::Lost("the hub's first frame is not its welcome".to_owned()));
+    };
+    adopt_head(adapter, &welcome).await?;
+    let most = adapter.limits().in_flight.min(welcome.max_in_flight.max(1));
+    let material = LinkMaterial::new(control.clone(), adapter.limits().material_ms);
+    let session = Session {
+        adapter: Arc::clone(adapter),
+        answers,
+        control,
+        material: Arc::new(material),
+        exchanges: HashMap::new(),
+        tasks: JoinSet::new(),
+        buffered: 0,
+        // A hub that allows nothing ahead could never be answered.
+        window: usize::try_from(welcome.window.clamp(1, WINDOW)).unwrap_or(CHUNK_MAX),
+        most: usize::try_from(most).unwrap_or(usize::MAX),
+    };
+    Ok((session, frames.collect(), inbound))
+}
+
+/// INVARIANT: a head is kept only if it is signed by the pinned key and continues the one kept before.
+async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), End> {
+    let held = adapter.head().head;
+    let alarm = |what: String| End::Alarm(format!("kept size {}: {what}", held.size));
+    let checkpoint = adapter.ledger().open(&welcome.checkpoint).map_err(|error| alarm(error.to_string()))?;
+    let proof = receipt::hashes(&welcome.proof).map_err(|error| alarm(error.to_string()))?;
+    verify_growth(held.size, checkpoint.size, &held.root, &checkpoint.root, &proof)
+        .map_err(|error| alarm(format!("hub shows size {}: {error}", checkpoint.size)))?;
+    let head = Head { size: checkpoint.size, root: checkpoint.root };
+    let kept = HeldHead { head, checkpoint: welcome.checkpoint.clone() };
+    adapter
+        .keep_head(kept)
+        .await
+        .map_err(|error| if adapter.is_dead() { End::Dead } else { End::Lost(error.to_string()) })
+}
+
+impl Session {
+    async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
+        let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        loop {
+            if self.adapter.is_dead() {
+                return End::Dead;
+            }
+            if draining.is_some() && self.tasks.is_empty() {
+                return self.leave(inbound).await;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = self.tasks.join_next() => {
+                    if let Err(end) = self.finished(done) {
+                        return end;
+                    }
+                }
+                () = stop.cancelled(), if draining.is_none() => {
+                    let patience = Duration::from_millis(self.adapter.limits().drain_ms);
+                    draining = Some(Box::pin(tokio::time::sleep(patience)));
+                }
+                () = async { if let Some(over) = &mut draining { over.as_mut().await } }, if draining.is_some() => {
+                    return End::Stopped;
+                }
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        for frame in message.frames {
+                            let new = matches!(frame.kind, Some(FromHub::Request(_)));
+                            // Requests that come after the stop are left to the end of the link.
+                            if !(new && draining.is_some())
+                                && let Err(end) = self.take(frame)
+                            {
+                                return end;
+                            }
+                        }
+                    }
+                    Ok(None) => return End::Lost("the hub ended the link".to_owned()),
+                    Err(error) => {
+                        return End::Lost(format!("{:?}: {}", error.code(), error.message()));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Ends the own side of the stream, so that what waits in the queues still goes out.
+    async fn leave(self, mut inbound: Streaming<pb::ConnectResponse>) -> End {
+        drop(self);
+        let until_the_hub_ends = async { while let Ok(Some(_)) = inbound.message().await {} };
+        // A hub that keeps its side open has had its time.
+        let _ = tokio::time::timeout(LEAVE, until_the_hub_ends).await;
+        End::Stopped
+    }
+
+    fn finished(&mut self, done: Result<u64, tokio::task::JoinError>) -> Result<(), End> {
+        match done {
+            Ok(exchange) => {
+                self.exchanges.remove(&exchange);
+                Ok(())
+            }
+            Err(error) if error.is_cancelled() => Ok(()),
+            // What the exchange left half done is unknown: the link ends, and all its exchanges with it.
+            Err(_) => Err(End::Lost("an exchange panicked".to_owned())),
+        }
+    }
+
+    fn take(&mut self, frame: pb::HubFrame) -> Result<(), End> {
+        match frame.kind {
+            Some(FromHub::Request(chunk)) => self.request(chunk),
+            Some(FromHub::Credit(credit)) => {
+                self.credit(&credit);
+                Ok(())
+            }
+            Some(FromHub::Material(material)) => {
+                self.material.take(material);
+                Ok(())
+            }
+            Some(FromHub::Receipts(batch)) => {
+                receipts::take_batch(&self.adapter, &batch);
+                Ok(())
+            }
+            Some(FromHub::Ping(ping)) => self.send_control(ToHub::Pong(pb::LinkPong { nonce: ping.nonce })),
+            Some(FromHub::Cancel(cancel)) => {
+                self.cancel(cancel.exchange);
+                Ok(())
+            }
+            Some(FromHub::Welcome(_)) | None => {
+                self.adapter.counters().protocol_error();
+                Err(End::Lost("the hub sent a frame that does not belong here".to_owned()))
+            }
+        }
+    }
+
+    fn send_control(&self, kind: ToHub) -> Result<(), End> {
+        self.control.try_send(frame(kind)).map_err(|_| End::Lost("the hub does not read its link".to_owned()))
+    }
+
+    fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
+        let exchange = chunk.exchange;
+        let (deadline_ms, traceparent) = (chunk.deadline_ms, chunk.traceparent.clone());
+        let mut assembling = match self.exchanges.remove(&exchange) {
+            None if chunk.chunk == 0 => Assembling::default(),
+            // The rest of an exchange that was cancelled.
+            None => return Ok(()),
+            Some(Exchange::Receiving(assembling)) => assembling,
+            Some(running) => {
+                // The rest of one that was turned away, or a number that is used twice.
+                self.adapter.counters().protocol_error();
+                self.exchanges.insert(exchange, running);
+                return Ok(());
+            }
+        };
+        self.buffered -= assembling.held();
+        match assembling.take(chunk) {
+            Step::Done(whole) => {
+                let busy = self.exchanges.len() >= self.most;
+                self.start(exchange, whole, busy, deadline_ms, &traceparent);
+            }
+            Step::More { credit } => {
+                self.buffered += assembling.held();
+                let full = self.buffered > self.adapter.limits().buffered_bytes;
+                if full || self.exchanges.len() >= self.most {
+                    self.buffered -= assembling.held();
+                    let whole = Whole { request: assembling.request, body: Bytes::new() };
+                    self.start(exchange, whole, true, deadline_ms, &traceparent);
+                } else {
+                    self.exchanges.insert(exchange, Exchange::Receiving(assembling));
+                    self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
+                }
+            }
+            Step::Broken(what) => {
+                self.adapter.counters().protocol_error();
+                tracing::warn!(exchange, what, "the hub broke the rules of the link");
+                let chunk = pb::AnswerChunk { exchange, last: true, ..Default::default() };
+                self.send_control(ToHub::Answer(chunk))?;
+            }
+        }
+        // Twice as many as both sides agreed on is no overload but a hub that does not count.
+        if self.exchanges.len() > self.most.saturating_mul(2) {
+            return Err(End::Lost("the hub sends more exchanges than agreed".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, deadline_ms: i64, traceparent: &str) {
+        let credit = Arc::new(Semaphore::new(self.window));
+        let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
+        let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
+        // A part larger than the window could never be sent.
+        let part_bytes = CHUNK_MAX.min(self.window);
+        let left_ms = left(deadline_ms, adapter.clock().now_ms());
+        let span = tracing::info_span!("exchange", number = exchange, traceparent = parent(traceparent));
+        let work = async move {
+            let reply = if busy {
+                adapter.turn_away(whole.request, Code::ProviderBusy, "too many exchanges at once").await
+            } else {
+                adapter.handle_within(whole.request, whole.body, material.as_ref(), left_ms).await
+            };
+            send(exchange, reply, part_bytes, &answers, &sending).await;
+            exchange
+        };
+        let task = self.tasks.spawn(work.instrument(span));
+        self.exchanges.insert(exchange, Exchange::Running { task, credit });
+    }
+
+    fn credit(&self, grant: &pb::LinkCredit) {
+        if let Some(Exchange::Running { credit, .. }) = self.exchanges.get(&grant.exchange) {
+            // More than a whole body is never needed; the cap keeps the semaphore in its bounds.
+            let most = BODY_MAX.saturating_sub(credit.available_permits());
+            credit.add_permits(usize::try_from(grant.bytes).unwrap_or(most).min(most));
+        }
+    }
+
+    fn cancel(&mut self, exchange: u64) {
+        match self.exchanges.remove(&exchange) {
+            Some(Exchange::Receiving(assembling)) => self.buffered -= assembling.held(),
+            Some(Exchange::Running { task, .. }) => task.abort(),
+            None => {}
+        }
+    }
+}
+
+/// Milliseconds until the hub gives up. Clocks may differ by the tolerance: a deadline that has just
+/// passed may only look so, and the hub cancels what it no longer waits for.
+fn left(deadline_ms: i64, now_ms: i64) -> u64 {
+    let left = deadline_ms.saturating_sub(now_ms);
+    if deadline_ms == 0 || (-CLOCK_SKEW_MS..=0).contains(&left) {
+        return u64::MAX;
+    }
+    u64::try_from(left).unwrap_or(0)
+}
+
+/// A W3C traceparent, or nothing: whatever else a hub puts there does not reach a log.
+fn parent(text: &str) -> &str {
+    let good = text.len() == 55
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
+    if good { text } else { "" }
+}
+
+/// Sends an answer in chunks, each within the credit that the hub gave for this exchange.
+async fn send(
+    exchange: u64,
+    reply: Reply,
+    part_bytes: usize,
+    answers: &mpsc::Sender<pb::AdapterFrame>,
+    credit: &Semaphore,
+) {
+    let Reply { mut answer, mut body } = reply;
+    let mut chunk = 0;
+    loop {
+        let part = body.split_to(body.len().min(part_bytes));
+        let last = body.is_empty();
+        if !part.is_empty() {
+            // Both cannot fail: a chunk is far under 4 GiB, and nobody closes the semaphore.
+            let Ok(bytes) = u32::try_from(part.len()) else { return };
+            let Ok(permit) = credit.acquire_many(bytes).await else { return };
+            permit.forget();
+        }
+        let answer = std::mem::take(&mut answer);
+        let sent = pb::AnswerChunk { exchange, chunk, last, answer, body: part };
+        // A closed queue belongs to a link that is gone.
+        if answers.send(frame(ToHub::Answer(sent))).await.is_err() || last {
+            return;
+        }
+        chunk += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_judged_with_the_tolerance_of_clocks() {
+        assert_eq!(left(10_500, 10_000), 500);
+        assert_eq!(left(10_000, 10_500), u64::MAX);
+        assert_eq!(left(10_000, 10_000 + CLOCK_SKEW_MS + 1), 0);
+        assert_eq!(left(0, 10_000), u64::MAX);
+        assert_eq!(left(i64::MIN, i64::MAX), 0);
+    }
+
+    #[test]
+    fn only_a_traceparent_reaches_the_log() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(parent(good), good);
+        assert_eq!(parent("980101199001010017"), "");
+        assert_eq!(parent(&"x".repeat(55)), "");
+    }
+}

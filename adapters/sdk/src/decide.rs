@@ -1,0 +1,209 @@
+//! The second decision: everything that the hub decided is decided again, from documents that this
+//! adapter verified itself, under the root that its own member pinned.
+
+use crate::adapter::{Adapter, Incoming, Trail};
+use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
+use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of};
+use crate::reply::Refusal;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use yiwang_policies::{CaseFacts, Context, Counts, Permit, Site};
+use yiwang_proto::body::{BodyError, RequestBody};
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::request::Request;
+use yiwang_proto::{Digest, pb};
+
+/// Which contracts are accepted, besides the rule that both roots signed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ContractPolicy {
+    /// Every contract that this member's root signed as provider.
+    #[default]
+    SignedByOwnRoot,
+    /// Only these, by the SHA-256 of their signed payload.
+    Only(BTreeSet<Digest>),
+}
+
+/// A request that may be carried out.
+pub(crate) struct Judged {
+    pub(crate) permit: Permit,
+    pub(crate) body: RequestBody,
+}
+
+/// What the hub handed over for one request.
+#[derive(Default)]
+struct Gathered {
+    documents: Vec<Bytes>,
+    // None where the case was not asked for.
+    case: Option<pb::Material>,
+}
+
+impl Adapter {
+    /// Authenticates and decides. `trail` says how far it came: a request that was authenticated uses its
+    /// id up even if it is refused.
+    pub(crate) async fn judge(
+        &self,
+        incoming: &Incoming,
+        body: &Bytes,
+        material: &dyn MaterialSource,
+        now_ms: i64,
+        trail: &mut Trail,
+    ) -> Result<Judged, Refusal> {
+        let request = &incoming.request;
+        if request.provider != *self.member() {
+            return Err(Refusal::denied(Code::NoContract, "provider is another member"));
+        }
+        if !self.delegation.valid_at(now_ms) {
+            return Err(Refusal::failed(Code::DelegationInvalid, "the adapter's own delegation is over"));
+        }
+        let gathered = self.gather(request, material).await?;
+        let held = self.contract(request, &gathered.documents)?;
+        let delegation = self.documents.delegation(&request.delegation_digest, &gathered.documents)?;
+        authenticate(incoming, &held.contract, &delegation, now_ms)?;
+        let counts = self.admit(request, now_ms)?;
+        trail.counted = true;
+        self.newest_version(&held.contract, now_ms).await?;
+        let look = Look {
+            request,
+            root: &held.contract.text.consumer.root,
+            known: self.head().head,
+            delivered: gathered.case,
+            documents: &self.documents,
+            source: material,
+            monotonic_us: self.clock.monotonic_us(),
+        };
+        let case = self.cases.view(look).await?;
+        let opened = RequestBody::open(body, &request.body_digest).map_err(|error| body_refusal(&error))?;
+        let context = Context {
+            site: Site::Adapter,
+            now_ms,
+            delegation: &delegation,
+            case: Some(CaseFacts {
+                member: &case.member,
+                matter: &case.matter,
+                open: case.open,
+                lists_all_tags: case.lists(&request.subject_tags),
+            }),
+            body: Some(&opened),
+            counts: Some(counts),
+            sealed: false,
+        };
+        match self.decider.decide(request, &held.prepared, &context) {
+            Ok(permit) => Ok(Judged { permit, body: opened }),
+            Err(denial) => Err(Refusal::denied(denial.code, &denial.clause)),
+        }
+    }
+
+    /// Asks once for all that is not held yet.
+    async fn gather(&self, request: &Request, material: &dyn MaterialSource) -> Result<Gathered, Refusal> {
+        let mut wanted = Wanted::default();
+        if !self.documents.has_contract(&request.contract_digest) {
+            wanted.documents.push(request.contract_digest);
+        }
+        if !self.documents.has_delegation(&request.delegation_digest) {
+            wanted.documents.push(request.delegation_digest);
+        }
+        let ask_case = !self.cases.is_fresh(request, self.clock.monotonic_us());
+        if ask_case {
+            wanted.cases.push(request.case.clone());
+        }
+        if wanted.is_empty() {
+            return Ok(Gathered::default());
+        }
+        let delivered = material.fetch(wanted).await?;
+        Ok(Gathered { documents: delivered.documents.clone(), case: ask_case.then_some(delivered) })
+    }
+
+    fn contract(&self, request: &Request, documents: &[Bytes]) -> Result<Arc<HeldContract>, Refusal> {
+        if let ContractPolicy::Only(digests) = &self.policy
+            && !digests.contains(&request.contract_digest)
+        {
+            return Err(Refusal::denied(Code::NoContract, "the contract is not one of the pinned ones"));
+        }
+        self.documents.contract(&request.contract_digest, documents)
+    }
+
+    /// Uses the request's id up and counts it.
+    fn admit(&self, request: &Request, now_ms: i64) -> Result<Counts, Refusal> {
+        let mut memory = self.memory();
+        match memory.replay.take(&request.consumer, &request.id, request.expires_at_ms, now_ms) {
+            Ok(()) => Ok(memory.rates.count(&request.contract, &request.app, None, now_ms)),
+            Err(Taken::Replayed) => Err(Refusal::denied(Code::Replayed, "request_id")),
+            Err(Taken::Full) => Err(Refusal::failed(Code::Overloaded, "too many request ids are held")),
+        }
+    }
+
+    /// Refuses a version older than one that was in force here. A version counts from the moment it is in
+    /// force: one that only begins next month must not end the present one.
+    async fn newest_version(&self, contract: &Contract, now_ms: i64) -> Result<(), Refusal> {
+        let (id, version) = (&contract.text.id, contract.text.version);
+        let seen = self.memory().version(id, version, &contract.digest);
+        match seen {
+            VersionSeen::Same => return Ok(()),
+            VersionSeen::Older => {
+                return Err(Refusal::denied(Code::NoContract, "version: a newer one is in force"));
+            }
+            VersionSeen::OtherText => {
+                return Err(Refusal::denied(Code::ContractInvalid, "version: stands on another text"));
+            }
+            VersionSeen::Newer if !(contract.valid_from_ms..contract.valid_until_ms).contains(&now_ms) => {
+                return Ok(());
+            }
+            VersionSeen::Newer => {}
+        }
+        let kept = ContractSeen {
+            contract: id.as_str().to_owned(),
+            version,
+            digest: Bytes::copy_from_slice(&contract.digest),
+        };
+        // Durable before it counts: a cancelled exchange must not leave a version that a restart forgets.
+        self.journal.append(Record::new(now_ms, Kind::Contract(kept)).encode()).await?;
+        self.memory().see(id, version, &contract.digest);
+        Ok(())
+    }
+}
+
+/// Whether the request is the consumer's own: the key counts under the contract's consumer root only,
+/// whatever the hub says of it.
+fn authenticate(
+    incoming: &Incoming,
+    contract: &Contract,
+    delegation: &Delegation,
+    now_ms: i64,
+) -> Result<(), Refusal> {
+    let request = &incoming.request;
+    let consumer = &contract.text.consumer;
+    if request.consumer != consumer.member {
+        return Err(Refusal::denied(Code::ConsumerMismatch, "consumer.member"));
+    }
+    if !is_app_of(delegation, &request.consumer, request.app.as_str(), &consumer.root) {
+        let clause = "the delegation makes no app of the consumer under consumer.root";
+        return Err(Refusal::denied(Code::DelegationInvalid, clause));
+    }
+    if !delegation.valid_at(now_ms) {
+        return Err(Refusal::denied(Code::DelegationInvalid, "delegation: validity"));
+    }
+    if incoming.signed.verify(payload_type::REQUEST, &delegation.key).is_err() {
+        return Err(Refusal::denied(Code::SignatureInvalid, "the signature is not good under the app's key"));
+    }
+    // Judged before the id is used up: only ids of statements that live need to be remembered.
+    if now_ms >= request.expires_at_ms {
+        return Err(Refusal::denied(Code::StatementExpired, "expires_at"));
+    }
+    if request.issued_at_ms > now_ms.saturating_add(CLOCK_SKEW_MS) {
+        return Err(Refusal::denied(Code::ClockSkew, "issued_at is over 30 s ahead"));
+    }
+    Ok(())
+}
+
+fn body_refusal(error: &BodyError) -> Refusal {
+    match error {
+        BodyError::TooLarge => Refusal::denied(Code::TooLarge, "body"),
+        BodyError::Digest => Refusal::denied(Code::Malformed, "body_digest"),
+        BodyError::Malformed(what) => Refusal::denied(Code::Malformed, what),
+    }
+}

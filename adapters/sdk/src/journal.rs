@@ -1,0 +1,44 @@
+//! The adapter's own journal: what it was asked and what it said, durable before the answer leaves. It is
+//! also the memory that survives a restart: seen request ids, which subject a consumer's tag stands for,
+//! the newest verified head, the highest contract versions and the highest time.
+
+mod memory;
+mod record;
+mod replay;
+mod writer;
+
+pub use memory::{HeldHead, MemoryError};
+pub(crate) use memory::{Memory, VersionSeen};
+pub use record::{ContractSeen, Exchange, KeptHead, Kind, Record, RecordError};
+pub(crate) use replay::Taken;
+pub use writer::{AnswerJournal, JournalError};
+
+use std::path::Path;
+use yiwang_journal::{Options, Reader};
+
+/// Bytes of one journal record: two statements at their largest, and the few fields beside them.
+pub const RECORD_MAX: usize = 2 * yiwang_proto::limits::STATEMENT_MAX + 1024;
+
+/// Sizes of an adapter's journal.
+pub(crate) fn options(segment_bytes: u64, salt: u64) -> Options {
+    Options {
+        segment_bytes,
+        max_record: RECORD_MAX,
+        max_batch: writer::BATCH_BYTES_MAX,
+        salt,
+        ..Options::default()
+    }
+}
+
+/// Reads a journal that no adapter has open, oldest record first, for audits and reconciliation. Changes
+/// nothing on disk. Stops at the first record that cannot be read.
+///
+/// # Errors
+/// [`JournalError`] where the folder holds no sound journal.
+pub fn read(dir: &Path) -> Result<impl Iterator<Item = Result<Record, JournalError>>, JournalError> {
+    let (reader, _) = Reader::open_readonly(dir, &Options { max_record: RECORD_MAX, ..Options::default() })?;
+    Ok(reader.scan(0).map(|item| {
+        let (index, data, _) = item?;
+        Record::decode(data).map_err(|source| JournalError::Record { index, source })
+    }))
+}

@@ -1,0 +1,151 @@
+//! What the journal remembers: rebuilt from its records before anything is served, kept in step after.
+
+use super::record::{Exchange, Kind, Record};
+use super::replay::ReplaySet;
+use crate::subjects::Subjects;
+use bytes::Bytes;
+use std::collections::HashMap;
+use yiwang_policies::Rates;
+use yiwang_proto::Digest;
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::ContractId;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
+use yiwang_proto::merkle::EMPTY_ROOT;
+use yiwang_proto::request::{Head, Request};
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// The newest verified head with its signed note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldHead {
+    /// Size and root.
+    pub head: Head,
+    /// The signed note, exact bytes; empty before the first link.
+    pub checkpoint: Bytes,
+}
+
+impl Default for HeldHead {
+    fn default() -> Self {
+        Self { head: Head { size: 0, root: EMPTY_ROOT }, checkpoint: Bytes::new() }
+    }
+}
+
+/// A record that contradicts the adapter's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The kept head is not signed by the pinned ledger key.
+    #[error("record {index}: the kept head does not hold under the configured ledger key: {fault}")]
+    Head {
+        /// The record.
+        index: u64,
+        /// Why.
+        fault: String,
+    },
+    /// An id or digest of a record does not parse.
+    #[error("record {0} holds a value that no adapter writes")]
+    Value(u64),
+}
+
+/// All of it; one lock in the adapter guards it, held for lookups only.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) highest_ms: i64,
+    pub(crate) replay: ReplaySet,
+    pub(crate) rates: Rates,
+    pub(crate) subjects: Subjects,
+    pub(crate) head: HeldHead,
+    versions: HashMap<ContractId, (u32, Digest)>,
+}
+
+/// How a contract version relates to those seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VersionSeen {
+    /// The same.
+    Same,
+    /// Newer than any seen.
+    Newer,
+    /// A newer one was in force before.
+    Older,
+    /// The same number on another text.
+    OtherText,
+}
+
+impl Memory {
+    /// Takes in one record while opening. `now_ms` is the clock at opening.
+    pub(crate) fn load(
+        &mut self,
+        index: u64,
+        record: &Record,
+        now_ms: i64,
+        ledger: &CheckpointVerifier,
+    ) -> Result<(), MemoryError> {
+        self.highest_ms = self.highest_ms.max(record.time_ms);
+        match &record.kind {
+            Some(Kind::Exchange(exchange)) => self.load_exchange(index, exchange, record.time_ms, now_ms),
+            Some(Kind::Head(kept)) => {
+                let checkpoint = ledger
+                    .open(&kept.checkpoint)
+                    .map_err(|error| MemoryError::Head { index, fault: error.to_string() })?;
+                let head = Head { size: checkpoint.size, root: checkpoint.root };
+                self.head = HeldHead { head, checkpoint: kept.checkpoint.clone() };
+                Ok(())
+            }
+            Some(Kind::Contract(seen)) => {
+                let id = ContractId::parse(&seen.contract).map_err(|_| MemoryError::Value(index))?;
+                let digest = seen.digest.as_ref().try_into().map_err(|_| MemoryError::Value(index))?;
+                self.see(&id, seen.version, &digest);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn load_exchange(
+        &mut self,
+        index: u64,
+        exchange: &Exchange,
+        time_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), MemoryError> {
+        if !exchange.subject_key.is_empty() {
+            let bytes =
+                |bytes: &Bytes| Digest::try_from(bytes.as_ref()).map_err(|_| MemoryError::Value(index));
+            let (key, tag) = (bytes(&exchange.subject_key)?, bytes(&exchange.provider_tag)?);
+            // A record that was refused for a mismatch holds no pair, so this cannot disagree.
+            let _ = self.subjects.bind(&key, &tag);
+        }
+        // An accepted statement lives at most so long after the record was written.
+        let ids_from = now_ms.saturating_sub(STATEMENT_LIFETIME_MS + CLOCK_SKEW_MS);
+        let today = now_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        if !exchange.counted || time_ms < ids_from.min(today) {
+            return Ok(());
+        }
+        let fault = |_| MemoryError::Value(index);
+        let signed =
+            SignedStatement::parse(exchange.request.clone()).map_err(|_| MemoryError::Value(index))?;
+        let request = Request::parse(signed.unverified_payload()).map_err(fault)?;
+        self.rates.count(&request.contract, &request.app, None, time_ms);
+        // Only a full set can refuse here: then nothing is accepted until ids expire.
+        let _ = self.replay.take(&request.consumer, &request.id, request.expires_at_ms, time_ms);
+        Ok(())
+    }
+
+    /// How a contract version relates to those seen; changes nothing.
+    pub(crate) fn version(&self, contract: &ContractId, version: u32, digest: &Digest) -> VersionSeen {
+        match self.versions.get(contract) {
+            None => VersionSeen::Newer,
+            Some((seen, _)) if version > *seen => VersionSeen::Newer,
+            Some((seen, _)) if version < *seen => VersionSeen::Older,
+            Some((_, text)) if text == digest => VersionSeen::Same,
+            Some(_) => VersionSeen::OtherText,
+        }
+    }
+
+    /// Keeps a version if it is the newest.
+    pub(crate) fn see(&mut self, contract: &ContractId, version: u32, digest: &Digest) {
+        if self.version(contract, version, digest) == VersionSeen::Newer {
+            self.versions.insert(contract.clone(), (version, *digest));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Group commit: one thread owns the journal; what waits is written as one batch with one sync.
+
+use super::record::RecordError;
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use yiwang_journal::{AppendError, Journal, OpenError, Options, ReadError};
+
+/// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
+const QUEUE: usize = 1024;
+/// Jobs in one batch: above this a longer batch no longer saves time per record.
+const BATCH_JOBS: usize = 256;
+/// Bytes of one batch in the journal's file.
+pub(super) const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// Bytes at which a batch is closed: one more job still fits below [`BATCH_BYTES_MAX`].
+const BATCH_BYTES_WANTED: usize = 4 << 20;
+
+/// Why something is not in the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be opened.
+    #[error("journal: {0}")]
+    Open(#[from] OpenError),
+    /// It cannot be read.
+    #[error("journal: {0}")]
+    Read(#[from] ReadError),
+    /// A record is not what an adapter writes.
+    #[error("journal: record {index}: {source}; was this folder written by a newer adapter?")]
+    Record {
+        /// The record's index.
+        index: u64,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// The writing thread could not be started.
+    #[error("journal: its thread does not start: {0}")]
+    Thread(std::io::Error),
+    /// No space; it goes on by itself when there is some.
+    #[error("journal: the disk is full: free some space, the adapter then goes on by itself")]
+    Full,
+    /// A write failed: nothing is accepted until the adapter is started again.
+    #[error("journal: a write failed, nothing more is accepted; start the adapter again")]
+    Dead,
+}
+
+struct Job {
+    // None asks only whether there is space.
+    record: Option<[Bytes; 2]>,
+    done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// The open journal. Dropping it waits for the write that is under way.
+#[derive(Debug)]
+pub struct AnswerJournal {
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    full: AtomicBool,
+    dead: AtomicBool,
+}
+
+impl AnswerJournal {
+    /// Opens or makes a journal and shows every durable record, oldest first, before anything is written.
+    pub(crate) fn open(
+        dir: &Path,
+        options: Options,
+        floor: u64,
+        mut visit: impl FnMut(u64, Bytes) -> Result<(), JournalError>,
+    ) -> Result<Self, JournalError> {
+        let (journal, _) = Journal::open(dir, options, floor)?;
+        for item in journal.reader().scan(0) {
+            let (index, data, _) = item?;
+            visit(index, data)?;
+        }
+        Self::start(journal)
+    }
+
+    fn start(journal: Journal) -> Result<Self, JournalError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let state = Arc::new(State::default());
+        let of_thread = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("adapter-journal".to_owned())
+            .spawn(move || write(journal, jobs, &of_thread))
+            .map_err(JournalError::Thread)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), state })
+    }
+
+    /// Whether an answer that is made now could be recorded. Costs nothing unless the disk was full.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] or [`JournalError::Dead`].
+    pub async fn ready(&self) -> Result<(), JournalError> {
+        if self.is_dead() {
+            return Err(JournalError::Dead);
+        }
+        if self.state.full.load(Ordering::Acquire) {
+            return self.submit(None).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a record durable.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`]: it is not there. [`JournalError::Dead`]: nobody knows; nothing that rests on
+    /// it may be released.
+    pub async fn append(&self, record: Bytes) -> Result<(), JournalError> {
+        self.submit(Some([record, Bytes::new()])).await
+    }
+
+    /// Makes two records durable, both or neither.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_two(&self, first: Bytes, second: Bytes) -> Result<(), JournalError> {
+        self.submit(Some([first, second])).await
+    }
+
+    /// Whether a write failed, so that only a new start helps.
+    pub fn is_dead(&self) -> bool {
+        self.state.dead.load(Ordering::Acquire)
+    }
+
+    /// Whether the disk was full at the last attempt.
+    pub fn is_full(&self) -> bool {
+        self.state.full.load(Ordering::Acquire)
+    }
+
+    async fn submit(&self, record: Option<[Bytes; 2]>) -> Result<(), JournalError> {
+        let Some(queue) = &self.queue else { return Err(JournalError::Dead) };
+        let (done, outcome) = oneshot::channel();
+        // A closed queue means that the thread is gone.
+        queue.send(Job { record, done }).await.map_err(|_| JournalError::Dead)?;
+        outcome.await.unwrap_or(Err(JournalError::Dead))
+    }
+}
+
+impl Drop for AnswerJournal {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported by the panic hook; there is nothing left to save.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State) {
+    let mut batch: Vec<Job> = Vec::with_capacity(BATCH_JOBS);
+    let mut records: Vec<Bytes> = Vec::with_capacity(2 * BATCH_JOBS);
+    while let Some(first) = jobs.blocking_recv() {
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            for record in job.record.iter().flatten().filter(|record| !record.is_empty()) {
+                bytes += record.len();
+                records.push(record.clone());
+            }
+            batch.push(job);
+            let full = batch.len() >= BATCH_JOBS || bytes >= BATCH_BYTES_WANTED;
+            next = if full { None } else { jobs.try_recv().ok() };
+        }
+        let outcome =
+            if records.is_empty() { journal.can_append() } else { journal.append(&records).map(|_| ()) };
+        records.clear();
+        note(state, outcome.as_ref().err());
+        for job in batch.drain(..) {
+            let answer = match &outcome {
+                Ok(()) => Ok(()),
+                Err(AppendError::NoSpace(_)) => Err(JournalError::Full),
+                Err(_) => Err(JournalError::Dead),
+            };
+            // A caller that was cancelled no longer waits; its record stands nevertheless.
+            let _ = job.done.send(answer);
+        }
+    }
+}
+
+fn note(state: &State, error: Option<&AppendError>) {
+    match error {
+        None => {
+            if state.full.swap(false, Ordering::AcqRel) {
+                tracing::info!("the adapter's journal has space again");
+            }
+        }
+        Some(error @ AppendError::NoSpace(_)) => {
+            if !state.full.swap(true, Ordering::AcqRel) {
+                tracing::error!(%error, "the adapter's journal is full; no source is asked");
+            }
+        }
+        Some(error) => {
+            // Too large cannot be: statements have limits. Whatever it is, an answer would go unrecorded.
+            if !state.dead.swap(true, Ordering::AcqRel) {
+                tracing::error!(%error, "the adapter's journal failed; nothing is answered any more");
+            }
+        }
+    }
+}

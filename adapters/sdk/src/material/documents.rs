@@ -1,0 +1,131 @@
+//! Contracts and delegations by digest, verified once.
+
+use super::cache::Cache;
+use crate::reply::Refusal;
+use bytes::Bytes;
+use std::sync::Arc;
+use yiwang_policies::{Decider, Prepared};
+use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{Contract, ContractError};
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
+
+/// Contracts kept: more than one department has; each is a few kilobytes.
+const CONTRACTS: usize = 512;
+/// Delegations kept: a few hundred bytes each.
+const DELEGATIONS: usize = 4096;
+/// Documents of one delivery that are looked at: contract, app, and the signers of a case.
+const DELIVERED_MAX: usize = 64;
+
+/// A contract that holds at this adapter: both signatures good, this member the provider under its own
+/// pinned root, ready for decisions.
+#[derive(Debug)]
+pub struct HeldContract {
+    /// The contract.
+    pub contract: Arc<Contract>,
+    /// The same, ready for decisions.
+    pub prepared: Prepared,
+}
+
+/// Verified documents. INVARIANT: what is in a cache was verified by this process.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    member: MemberId,
+    root: PublicKey,
+    decider: Arc<Decider>,
+    contracts: Cache<Digest, Arc<HeldContract>>,
+    delegations: Cache<Digest, Arc<Delegation>>,
+}
+
+impl Documents {
+    /// For one provider and the root that it pinned itself.
+    pub(crate) fn new(member: MemberId, root: PublicKey, decider: Arc<Decider>) -> Self {
+        let (contracts, delegations) = (Cache::new(CONTRACTS), Cache::new(DELEGATIONS));
+        Self { member, root, decider, contracts, delegations }
+    }
+
+    pub(crate) fn has_contract(&self, digest: &Digest) -> bool {
+        self.contracts.get(digest).is_some()
+    }
+
+    pub(crate) fn has_delegation(&self, digest: &Digest) -> bool {
+        self.delegations.get(digest).is_some()
+    }
+
+    /// The contract of that digest, from what is held or was delivered.
+    pub(crate) fn contract(
+        &self,
+        digest: &Digest,
+        delivered: &[Bytes],
+    ) -> Result<Arc<HeldContract>, Refusal> {
+        if let Some(held) = self.contracts.get(digest) {
+            return Ok(held);
+        }
+        let Some(document) = find(digest, delivered, CONTRACT_MAX) else {
+            return Err(Refusal::denied(Code::NoContract, "no contract of that digest was handed over"));
+        };
+        let invalid = |clause: &str| Refusal::denied(Code::ContractInvalid, clause);
+        let contract = Contract::open(&document).map_err(|error| {
+            tracing::warn!(%error, "a contract does not hold");
+            invalid(match error {
+                ContractError::NotSigned { side: "provider", .. } => "not signed under provider.root",
+                ContractError::NotSigned { .. } => "not signed under consumer.root",
+                ContractError::Envelope(_) => "its envelope is not well-formed",
+                _ => "its text cannot stand",
+            })
+        })?;
+        let provider = &contract.text.provider;
+        if provider.root != self.root {
+            return Err(invalid("provider.root is not the root that this member pinned"));
+        }
+        if provider.member != self.member {
+            return Err(invalid("provider.member is another member"));
+        }
+        let contract = Arc::new(contract);
+        let prepared = self.decider.prepare(Arc::clone(&contract)).map_err(|faults| {
+            invalid(faults.first().map_or("its text cannot stand", |fault| fault.place.as_str()))
+        })?;
+        let held = Arc::new(HeldContract { contract, prepared });
+        self.contracts.insert(*digest, Arc::clone(&held));
+        Ok(held)
+    }
+
+    /// The delegation of that digest; whether its root and role count is for the caller.
+    pub(crate) fn delegation(
+        &self,
+        digest: &Digest,
+        delivered: &[Bytes],
+    ) -> Result<Arc<Delegation>, Refusal> {
+        if let Some(held) = self.delegations.get(digest) {
+            return Ok(held);
+        }
+        let Some(document) = find(digest, delivered, DOCUMENT_MAX) else {
+            return Err(Refusal::denied(Code::KeyUnknown, "no delegation of that digest was handed over"));
+        };
+        let delegation = Delegation::open(&document)
+            .map_err(|_| Refusal::denied(Code::DelegationInvalid, "the delegation is not well signed"))?;
+        let delegation = Arc::new(delegation);
+        self.delegations.insert(*digest, Arc::clone(&delegation));
+        Ok(delegation)
+    }
+}
+
+/// Whether a delegation makes its key an app's key of that member, under the root that counts.
+pub(crate) fn is_app_of(delegation: &Delegation, member: &MemberId, app: &str, root: &PublicKey) -> bool {
+    delegation.root == *root
+        && delegation.role == Role::App
+        && delegation.member == *member
+        && delegation.name.as_str() == app
+}
+
+fn find(digest: &Digest, delivered: &[Bytes], limit: usize) -> Option<SignedDocument> {
+    delivered
+        .iter()
+        .take(DELIVERED_MAX)
+        .filter_map(|bytes| SignedDocument::parse(bytes.clone(), limit).ok())
+        .find(|document| document.digest() == *digest)
+}
