@@ -7,7 +7,7 @@ use crate::recover::{MAX_SEGMENTS, OpenError, Torn, open_segment};
 use crate::segment::{
     DATA_START, RecordHeader, SEGMENT_HEADER_BYTES, SUFFIX, SegmentHeader, extent, parse_file_name,
 };
-use crate::walk::{At, Cursor, Search, Tail};
+use crate::walk::{At, Cursor, Search, Tail, Walk};
 
 /// Faults listed one by one; more are only counted.
 const MAX_FAULTS: usize = 1000;
@@ -163,6 +163,7 @@ fn check_segment(
 fn check_newest(cursor: &mut Cursor, path: &Path, report: &mut FsckReport) -> std::io::Result<Expected> {
     let header = *cursor.header();
     let walk = cursor.batches(u64::MAX)?;
+    check_padding(cursor, path, &walk, report)?;
     report.len = walk.next_index;
     match cursor.tail(&walk)? {
         Tail::Clean => report.records += walk.offsets.len() as u64,
@@ -199,6 +200,7 @@ fn check_sealed(
     let first_index = next.unwrap_or(walk.next_index);
     report.len = first_index;
     let number = header.number + 1;
+    check_padding(cursor, path, &walk, report)?;
     if walk.next_index == first_index {
         report.records += walk.offsets.len() as u64;
         if cursor.last_byte(walk.end)?.is_some() {
@@ -212,6 +214,25 @@ fn check_sealed(
         report.fault(path, survey.offset, Some(survey.index), what);
     }
     Ok(Expected { number, first_index, first_batch: None })
+}
+
+fn check_padding(
+    cursor: &mut Cursor,
+    path: &Path,
+    walk: &Walk,
+    report: &mut FsckReport,
+) -> std::io::Result<()> {
+    for (index, offset) in (cursor.header().first_index..).zip(&walk.offsets) {
+        if !cursor.is_padded_with_zeros(u64::from(*offset))? {
+            report.fault(
+                path,
+                u64::from(*offset),
+                Some(index),
+                "bytes behind the data of the record are not zero",
+            );
+        }
+    }
+    Ok(())
 }
 
 /// How far a survey came.

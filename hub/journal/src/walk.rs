@@ -144,6 +144,16 @@ impl Cursor {
         })
     }
 
+    /// Whether the bytes between the data of the sound record at `offset` and the next record are zero. No answer
+    /// depends on them, so only a check of the whole asks.
+    pub fn is_padded_with_zeros(&mut self, offset: u64) -> io::Result<bool> {
+        let header = self.get(offset, RECORD_HEADER_BYTES)?.and_then(RecordHeader::decode);
+        let len = header.map_or(0, |record| u64::from(record.len));
+        let end = offset + RECORD_HEADER_BYTES as u64 + len;
+        let padding = (offset + extent(len)).saturating_sub(end) as usize;
+        Ok(self.get(end, padding)?.is_some_and(|bytes| ZEROS.get(..padding) == Some(bytes)))
+    }
+
     /// Collects complete batches up to the record with index `limit`.
     pub fn batches(&mut self, limit: u64) -> io::Result<Walk> {
         let header = self.header;

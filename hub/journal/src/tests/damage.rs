@@ -116,6 +116,20 @@ proptest! {
     }
 }
 
+/// Bytes between two records belong to no answer, so only fsck minds them.
+#[test]
+fn a_flipped_bit_between_records_is_a_fault_for_fsck_only() {
+    let (disk, acked) = sound();
+    let index = (0..acked).find(|index| data(*index).len() % 8 == 1).unwrap();
+    let offset = DATA_START + (0..index).map(|i| extent(data(i).len() as u64)).sum::<u64>();
+    let end = offset as usize + RECORD_HEADER_BYTES + data(index).len();
+    flip(&disk, &segment(0), end + 3, 4);
+    let report = fsck_with(&disk, dir());
+    assert_eq!(report.faults.len(), 1, "{report:?}");
+    assert_eq!((report.faults[0].index, report.faults[0].offset), (Some(index), offset));
+    check_all(&open(&disk, acked).unwrap().0.reader());
+}
+
 #[test]
 fn damage_in_front_of_a_later_batch_is_refused_and_named() {
     let (disk, acked) = sound();
