@@ -1,1 +1,21 @@
-//! under construction
+//! The hub: members connect to it, it routes, throttles and records; it never authorises alone.
+//! The way of a request is [`exchange`]; every store and whether it is trusted stands in
+//! `hub/ARCHITECTURE.md`.
+
+pub mod cases;
+pub mod config;
+pub mod context;
+pub mod directory;
+pub mod evidence;
+pub mod exchange;
+pub mod ledger;
+pub mod lifecycle;
+pub mod limits;
+pub mod links;
+pub mod records;
+pub mod rest;
+pub mod rpc;
+pub mod stages;
+pub mod status;
+pub mod tls;
+pub mod views;

@@ -5,7 +5,7 @@
 
 pub mod accept;
 pub mod authority;
-mod files;
+pub mod files;
 pub mod identity;
 pub mod server;
 pub mod token;

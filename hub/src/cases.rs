@@ -1,0 +1,136 @@
+//! The register of cases: opened, added to, closed; no content. A case is a member's own word, signed by
+//! its app; the register only orders and keeps it.
+
+use crate::context::Hub;
+use crate::ledger::{Appended, Draft, Linear};
+use crate::views::CaseStatus;
+use bytes::Bytes;
+use yiwang_proto::case::{Act, CaseStatement};
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::{SignedStatement, payload_type};
+use yiwang_proto::ids::{CaseId, MemberId};
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::pb;
+
+/// Entries that one case may have: an opening and additions; beyond that a matter is another case.
+const CASE_ENTRIES_MAX: usize = 32;
+
+/// Takes a signed case statement from a member's connection.
+pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended, Code> {
+    hub.ledger.ready()?;
+    let signed = SignedStatement::parse(bytes).map_err(|_| Code::Malformed)?;
+    let statement = CaseStatement::parse(signed.unverified_payload()).map_err(|_| Code::Malformed)?;
+    if statement.member != *peer {
+        return Err(Code::WrongMember);
+    }
+    let views = hub.ledger.views();
+    let view = views.delegation(&statement.delegation_digest).ok_or(Code::KeyUnknown)?;
+    let delegation = &view.delegation;
+    let now = hub.clock.now_ms();
+    let right = delegation.member == statement.member
+        && delegation.name == statement.app
+        && delegation.role == Role::App
+        && delegation.valid_at(now);
+    if !right {
+        return Err(Code::DelegationInvalid);
+    }
+    signed.verify(payload_type::CASE, &delegation.key).map_err(|_| Code::SignatureInvalid)?;
+    if statement.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
+        return Err(Code::ClockSkew);
+    }
+    if statement.expires_at_ms <= now {
+        return Err(Code::StatementExpired);
+    }
+    if let Act::Open { matter } = &statement.act
+        && !views.decider().catalogue().has_matter(matter)
+    {
+        return Err(Code::MatterMismatch);
+    }
+    hub.replays
+        .claim(&statement.member, &statement.id, statement.expires_at_ms, now)
+        .map_err(|_| Code::Replayed)?;
+    hub.ledger.append(Box::new(CaseDraft { statement, bytes: signed.bytes().clone() })).await
+}
+
+struct CaseDraft {
+    statement: CaseStatement,
+    bytes: Bytes,
+}
+
+impl Draft for CaseDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        match (&self.statement.act, at.views.case(&self.statement.case)) {
+            (Act::Open { .. }, CaseStatus::Unknown) => {}
+            (Act::Open { .. }, _) => return Err(Code::Replayed),
+            (_, CaseStatus::Unknown) => return Err(Code::NoCase),
+            (_, CaseStatus::Closed(_)) => return Err(Code::CaseClosed),
+            (_, CaseStatus::Open(case)) if case.member != self.statement.member => return Err(Code::NoCase),
+            (Act::Add { .. }, CaseStatus::Open(case)) if case.entries.len() >= CASE_ENTRIES_MAX => {
+                return Err(Code::TooLarge);
+            }
+            _ => {}
+        }
+        Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes }))
+    }
+}
+
+/// The member of a case that was ever opened, read from its opening.
+pub fn member_of(hub: &Hub, case: &CaseId) -> Option<MemberId> {
+    match hub.ledger.views().case(case) {
+        CaseStatus::Open(view) => Some(view.member.clone()),
+        CaseStatus::Closed(entries) => {
+            let statement = statement_at(hub, *entries.first()?)?;
+            Some(statement.member)
+        }
+        CaseStatus::Unknown => None,
+    }
+}
+
+fn statement_at(hub: &Hub, index: u64) -> Option<CaseStatement> {
+    let bytes = hub.ledger.reader().read(index).ok()?;
+    match entry::decode(&bytes).ok()?.kind? {
+        Kind::CaseStatement(case) => {
+            let signed = SignedStatement::parse(case.statement).ok()?;
+            CaseStatement::parse(signed.unverified_payload()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Shows a case to its own member; for all others it does not exist.
+pub fn show(hub: &Hub, peer: &MemberId, case: &CaseId) -> Result<pb::ShowResponse, Code> {
+    let (entries, state) = match hub.ledger.views().case(case) {
+        CaseStatus::Open(view) => (view.entries.clone(), pb::CaseState::Open),
+        CaseStatus::Closed(entries) => (entries, pb::CaseState::Closed),
+        CaseStatus::Unknown => return Err(Code::NotFound),
+    };
+    if member_of(hub, case).as_ref() != Some(peer) {
+        return Err(Code::NotFound);
+    }
+    let mut shown = pb::ShowResponse {
+        case_id: case.as_str().to_owned(),
+        member: peer.as_str().to_owned(),
+        state: state.into(),
+        ..pb::ShowResponse::default()
+    };
+    let mut tags = std::collections::BTreeSet::new();
+    for index in entries {
+        let receipt = hub.ledger.receipt(index)?;
+        let time_ms = entry::decode(&receipt.entry).map_err(|_| Code::Internal)?.time_ms;
+        let statement = statement_at(hub, index).ok_or(Code::Internal)?;
+        tags.extend(statement.subject_tags.iter().copied());
+        match statement.act {
+            Act::Open { matter } => {
+                matter.as_str().clone_into(&mut shown.matter);
+                shown.opened_at_ms = time_ms;
+            }
+            Act::Close { .. } => shown.closed_at_ms = time_ms,
+            Act::Add { .. } => {}
+        }
+        shown.receipts.push(receipt.to_receipt());
+    }
+    shown.subjects = u32::try_from(tags.len()).unwrap_or(u32::MAX);
+    Ok(shown)
+}

@@ -1,0 +1,121 @@
+//! `hub.toml`: raw → checked. Unknown keys are refused; every default has its reason.
+
+use crate::tls::identity::TrustDomain;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("`{path}` cannot be read: {source}; `yiwang hub init` makes one")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its text is not as it must be.
+    #[error("{path}:{line}:{column}: {message}")]
+    Text {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// `hub/1`.
+    pub format: String,
+    /// Name of the ledger, a schema-less URL, e.g. `log.city.example/yiwang`.
+    pub origin: String,
+    /// Trust domain of the SPIFFE identities.
+    pub trust_domain: String,
+    /// Where members connect.
+    pub listen: SocketAddr,
+    /// Where members enrol, without a client certificate.
+    pub enrol_listen: SocketAddr,
+    /// Where `/live`, `/ready` and `/stages` are served, in plain HTTP: loopback by default.
+    pub health_listen: SocketAddr,
+    /// DNS names or IP addresses by which members call the hub.
+    pub names: Vec<String>,
+    /// Port that members are told, where it differs from `listen` (0 = the same).
+    #[serde(default)]
+    pub public_port: u16,
+    /// Bytes per ledger segment; 64 MiB by default: few files, quick to check at start.
+    #[serde(default = "segment_bytes")]
+    pub segment_bytes: u64,
+    /// OTLP collector for traces, e.g. `http://127.0.0.1:4317`; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<String>,
+}
+
+fn segment_bytes() -> u64 {
+    64 << 20
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of the file: everything the hub keeps lies below it.
+    pub dir: PathBuf,
+    /// The file's values.
+    pub raw: RawConfig,
+    /// Trust domain.
+    pub trust_domain: TrustDomain,
+}
+
+impl Config {
+    /// Reads and checks `hub.toml` of a folder.
+    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("hub.toml");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Self::parse(dir, &path, &text)
+    }
+
+    fn parse(dir: &Path, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let fault = |offset: usize, message: String| {
+            let before = text.get(..offset).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+            ConfigError::Text { path: path.to_owned(), line, column, message }
+        };
+        let at = |key: &str| {
+            text.lines()
+                .scan(0, |offset, line| {
+                    let start = *offset;
+                    *offset += line.len() + 1;
+                    Some((start, line))
+                })
+                .find(|(_, line)| line.trim_start().starts_with(key))
+                .map_or(0, |(start, _)| start)
+        };
+        let raw: RawConfig = toml::from_str(text)
+            .map_err(|error| fault(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+        if raw.format != "hub/1" {
+            return Err(fault(at("format"), "`format` is not \"hub/1\"".to_owned()));
+        }
+        if !yiwang_proto::note::is_key_name(&raw.origin) || raw.origin.len() > 128 {
+            return Err(fault(
+                at("origin"),
+                "`origin` is a schema-less URL without spaces or `+`".to_owned(),
+            ));
+        }
+        if raw.names.is_empty() {
+            return Err(fault(at("names"), "`names` lists at least one name or address".to_owned()));
+        }
+        let trust_domain = TrustDomain::parse(&raw.trust_domain)
+            .map_err(|error| fault(at("trust_domain"), error.to_string()))?;
+        Ok(Self { dir: dir.to_owned(), raw, trust_domain })
+    }
+}

@@ -1,0 +1,170 @@
+//! What all stages share. One value, passed by reference; no globals.
+
+mod replays;
+
+pub use replays::Replays;
+
+use crate::ledger::Ledger;
+use crate::ledger::store::StoreError;
+use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
+use crate::links::Links;
+use crate::stages::StageTimes;
+use crate::tls::authority::Authority;
+use crate::tls::token::TokenStore;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use yiwang_policies::{Counts, Rates};
+use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::AppId;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
+use yiwang_proto::request::Request;
+
+/// Misbehaviour that only tests switch on, to prove that their checks can fail. Never set by configuration.
+#[derive(Debug, Clone, Default)]
+pub struct TestSwitches {
+    /// Writes every answer body into this folder, as a hub that hoards would.
+    pub store_bodies: Option<PathBuf>,
+}
+
+/// The running hub.
+pub struct Hub {
+    /// The ledger and its views.
+    pub ledger: Ledger,
+    /// Adapters' links.
+    pub links: Links,
+    /// Request ids that were seen.
+    pub replays: Replays,
+    /// Exchanges that may run at once.
+    pub exchanges: Semaphore,
+    /// Opens checkpoints of this ledger.
+    pub checkpoints: CheckpointVerifier,
+    /// Issues certificates.
+    pub authority: Arc<Authority>,
+    /// One-time enrolment tokens.
+    pub tokens: TokenStore,
+    /// Stage durations.
+    pub stage_times: StageTimes,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Finish: no new work.
+    pub stop: CancellationToken,
+    /// Every task of the hub.
+    pub tasks: TaskTracker,
+    /// For tests.
+    pub switches: TestSwitches,
+    rates: Mutex<Rates>,
+    sessions: Mutex<HashMap<AppId, i64>>,
+}
+
+/// Parts that lifecycle makes before the hub.
+pub struct Parts {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Opens checkpoints of this ledger.
+    pub checkpoints: CheckpointVerifier,
+    /// Issues certificates.
+    pub authority: Arc<Authority>,
+    /// Enrolment tokens.
+    pub tokens: TokenStore,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Asks the hub to finish.
+    pub stop: CancellationToken,
+    /// For tests.
+    pub switches: TestSwitches,
+}
+
+/// An auditor's reading counts as one session while it pauses less than this.
+const SESSION_MS: i64 = 10 * 60 * 1000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+impl Hub {
+    /// Joins the parts, and reads back from the ledger what must be known before serving: request ids that
+    /// are not yet expired, and today's counts.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let hub = Self {
+            ledger: parts.ledger,
+            links: Links::default(),
+            replays: Replays::default(),
+            exchanges: Semaphore::new(EXCHANGES_MAX),
+            checkpoints: parts.checkpoints,
+            authority: parts.authority,
+            tokens: parts.tokens,
+            stage_times: StageTimes::default(),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            stop: parts.stop,
+            tasks: TaskTracker::new(),
+            switches: parts.switches,
+            rates: Mutex::new(Rates::new()),
+            sessions: Mutex::default(),
+        };
+        hub.look_back()?;
+        Ok(Arc::new(hub))
+    }
+
+    fn look_back(&self) -> Result<(), StoreError> {
+        let now = self.clock.now_ms();
+        let today = now.div_euclid(DAY_MS) * DAY_MS;
+        let ids_from = now - STATEMENT_LIFETIME_MS - 2 * CLOCK_SKEW_MS;
+        let mut counted = Vec::new();
+        let mut seen = 0_u64;
+        self.ledger.reader().scan_back(&mut |index, bytes| {
+            seen += 1;
+            let Ok(entry) = entry::decode(&bytes) else { return false };
+            let request = match &entry.kind {
+                Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => read_request(exchange),
+                _ => None,
+            };
+            if let Some(request) = request {
+                // A claim that fails means a lower index has it already: the newest comes first here.
+                if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
+                    self.replays.recorded(&request.consumer, &request.id, index);
+                }
+                counted.push((request.contract, request.app, entry.time_ms));
+            }
+            entry.time_ms >= today.min(ids_from) && seen < LOOK_BACK_MAX
+        })?;
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        for (contract, app, time_ms) in counted.iter().rev().filter(|(_, _, time)| *time >= today) {
+            rates.count(contract, app, None, *time_ms);
+        }
+        Ok(())
+    }
+
+    /// Counts a request against its contract's ceilings.
+    pub fn count(&self, request: &Request, now_ms: i64) -> Counts {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.count(&request.contract, &request.app, None, now_ms)
+    }
+
+    /// Whether this reading begins a new session of the auditor.
+    pub fn begins_session(&self, auditor: &AppId) -> bool {
+        let now = self.clock.now_ms();
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = sessions.insert(auditor.clone(), now);
+        last.is_none_or(|last| now - last >= SESSION_MS)
+    }
+
+    /// Whether the policy that decides is the one that the ledger names.
+    pub fn policy_is_recorded(&self) -> bool {
+        let views = self.ledger.views();
+        views.policy().is_some_and(|(_, digest)| digest == views.decider().digest())
+    }
+}
+
+fn read_request(exchange: &yiwang_proto::pb::ExchangeEntry) -> Option<Request> {
+    let signed = SignedStatement::parse(exchange.request.clone()).ok()?;
+    Request::parse(signed.unverified_payload()).ok()
+}

@@ -1,0 +1,210 @@
+//! Members, keys and contracts: what may be published, and what adapters may see of it.
+
+use crate::context::Hub;
+use crate::ledger::{Draft, Linear};
+use crate::views::{CaseStatus, Views};
+use bytes::Bytes;
+use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::ids::{CaseId, MemberId};
+use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
+use yiwang_proto::member::MemberCard;
+use yiwang_proto::pb;
+
+/// A delegation or contract that a member publishes.
+pub struct PublishDraft {
+    peer: MemberId,
+    document: Bytes,
+}
+
+impl PublishDraft {
+    /// For the member whose certificate the connection has.
+    pub fn new(peer: MemberId, document: Bytes) -> Self {
+        Self { peer, document }
+    }
+}
+
+impl Draft for PublishDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let signed =
+            SignedDocument::parse(self.document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
+        match signed.payload_type() {
+            payload_type::DELEGATION if self.document.len() <= DOCUMENT_MAX => {
+                check_delegation(&self.peer, &signed, at)?;
+                Ok(Kind::Delegation(pb::DocumentEntry { document: self.document }))
+            }
+            payload_type::CONTRACT => {
+                check_contract(&self.peer, &signed, at.views)?;
+                Ok(Kind::Contract(pb::DocumentEntry { document: self.document }))
+            }
+            _ => Err(Code::Malformed),
+        }
+    }
+}
+
+fn check_delegation(peer: &MemberId, signed: &SignedDocument, at: &Linear<'_>) -> Result<(), Code> {
+    let delegation = Delegation::open(signed).map_err(|_| Code::DelegationInvalid)?;
+    if delegation.member != *peer {
+        return Err(Code::WrongMember);
+    }
+    let root = at.views.member(peer).map(|view| view.card.root);
+    if root != Some(delegation.root) || delegation.valid_until_ms <= at.time_ms {
+        return Err(Code::DelegationInvalid);
+    }
+    if at.views.delegation(&delegation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
+}
+
+fn check_contract(peer: &MemberId, signed: &SignedDocument, views: &Views) -> Result<(), Code> {
+    let contract = Contract::open(signed).map_err(|_| Code::ContractInvalid)?;
+    let text = &contract.text;
+    if text.provider.member != *peer && text.consumer.member != *peer {
+        return Err(Code::WrongMember);
+    }
+    for party in [&text.provider, &text.consumer] {
+        let root = views.member(&party.member).map(|view| view.card.root);
+        if root != Some(party.root) {
+            return Err(Code::ContractInvalid);
+        }
+    }
+    if let Some(current) = views.contract(&text.id) {
+        let same_parties = current.contract.text.provider.member == text.provider.member
+            && current.contract.text.consumer.member == text.consumer.member;
+        if !same_parties {
+            return Err(Code::NotFound);
+        }
+        if current.contract.text.version >= text.version {
+            return Err(Code::Replayed);
+        }
+    }
+    views.decider().prepare(std::sync::Arc::new(contract)).map(drop).map_err(|_| Code::ContractInvalid)
+}
+
+/// A member that joins, or that replaces its card.
+pub struct MemberDraft {
+    /// Whose token was redeemed.
+    pub member: MemberId,
+    /// The card document.
+    pub card: Bytes,
+}
+
+impl Draft for MemberDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let signed = SignedDocument::parse(self.card.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
+        let card = MemberCard::open(&signed).map_err(|_| Code::SignatureInvalid)?;
+        if card.member != self.member {
+            return Err(Code::WrongMember);
+        }
+        if let Some(old) = at.views.member(&self.member) {
+            let announced = yiwang_proto::sha256(card.root.as_bytes()) == old.card.next_root_digest;
+            if card.root != old.card.root && !announced {
+                return Err(Code::DelegationInvalid);
+            }
+        }
+        Ok(Kind::Member(pb::MemberEntry { card: self.card }))
+    }
+
+    /// A member that comes back with a new certificate must be able to show its head first.
+    fn before_heads(&self) -> bool {
+        false
+    }
+}
+
+/// The ledger's first entry.
+pub struct OriginDraft {
+    /// The origin and key.
+    pub entry: pb::OriginEntry,
+}
+
+impl Draft for OriginDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        if at.index == 0 { Ok(Kind::Origin(self.entry)) } else { Err(Code::Replayed) }
+    }
+
+    fn before_heads(&self) -> bool {
+        true
+    }
+}
+
+/// The policy that decides from here on.
+pub struct PolicyDraft;
+
+impl Draft for PolicyDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let decider = at.views.decider();
+        if at.views.policy().is_some_and(|(_, digest)| digest == decider.digest()) {
+            return Err(Code::Replayed);
+        }
+        let digest = Bytes::copy_from_slice(&decider.digest());
+        Ok(Kind::Policy(pb::PolicyEntry { digest, version: decider.version().to_owned() }))
+    }
+}
+
+/// An auditor's session, or a look at single entries.
+pub struct LookupDraft {
+    /// The entry.
+    pub entry: pb::LookupEntry,
+}
+
+impl Draft for LookupDraft {
+    fn finish(self: Box<Self>, _at: &Linear<'_>) -> Result<Kind, Code> {
+        Ok(Kind::Lookup(self.entry))
+    }
+}
+
+/// Documents and case entries that an adapter wants to see before it decides. It sees contracts of its own
+/// member, and delegations and cases of those contracts' consumers; all of it is signed, none is trusted.
+pub fn material(hub: &Hub, member: &MemberId, wanted: &pb::MaterialWanted) -> pb::Material {
+    let views = hub.ledger.views();
+    let mut material = pb::Material::default();
+    for raw in wanted.digests.iter().take(64) {
+        let document =
+            <Digest>::try_from(raw.as_ref()).ok().and_then(|digest| document(views, member, &digest));
+        match document {
+            Some(document) => material.documents.push(document),
+            None => material.missing_digests.push(raw.clone()),
+        }
+    }
+    for id in wanted.case_ids.iter().take(64) {
+        match CaseId::parse(id).ok().and_then(|case| case_receipts(hub, member, &case)) {
+            Some(receipts) => material.cases.extend(receipts),
+            None => material.missing_cases.push(id.clone()),
+        }
+    }
+    material
+}
+
+fn document(views: &Views, member: &MemberId, digest: &Digest) -> Option<Bytes> {
+    if let Some(contract) = views.contract_by_digest(digest) {
+        return contract.contract.root_of(member).map(|_| contract.document.clone());
+    }
+    let delegation = views.delegation(digest)?;
+    serves(views, member, &delegation.delegation.member).then(|| delegation.document.clone())
+}
+
+/// Whether the member provides anything to the consumer.
+fn serves(views: &Views, provider: &MemberId, consumer: &MemberId) -> bool {
+    provider == consumer
+        || !views
+            .contracts(|contract| {
+                contract.text.provider.member == *provider && contract.text.consumer.member == *consumer
+            })
+            .is_empty()
+}
+
+fn case_receipts(hub: &Hub, member: &MemberId, case: &CaseId) -> Option<Vec<pb::Receipt>> {
+    let views = hub.ledger.views();
+    let (owner, entries) = match views.case(case) {
+        CaseStatus::Open(view) => (view.member.clone(), view.entries.clone()),
+        CaseStatus::Closed(entries) => (crate::cases::member_of(hub, case)?, entries),
+        CaseStatus::Unknown => return None,
+    };
+    if !serves(views, member, &owner) {
+        return None;
+    }
+    entries.iter().map(|index| hub.ledger.receipt(*index).ok().map(|entry| entry.to_receipt())).collect()
+}

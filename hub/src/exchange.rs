@@ -1,0 +1,95 @@
+//! One request's way through the hub, on one screen. A stage takes what the stage before it yields, so
+//! none can be left out: forwarding needs a permit, releasing needs a receipt.
+
+pub mod accept;
+pub mod authenticate;
+pub mod decide;
+pub mod forward;
+pub mod record;
+pub mod reply;
+
+use crate::context::Hub;
+use crate::stages::Stage;
+use accept::Accepted;
+use bytes::Bytes;
+use record::Outcome;
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb;
+
+/// A refusal with the clause that decided. Recorded like every other outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The service code.
+    pub code: Code,
+    /// The clause or rule; never a value.
+    pub clause: String,
+    /// For a replay: the entry of the first request plus one.
+    pub replay_of: u64,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, clause: String::new(), replay_of: 0 }
+    }
+}
+
+/// Runs one exchange. An `Err` is a failure that left no entry: bytes that are no statement, a full or
+/// waiting ledger, overload.
+pub async fn run(
+    hub: &Hub,
+    peer: MemberId,
+    request: pb::ExchangeRequest,
+    traceparent: &str,
+) -> Result<pb::ExchangeResponse, Code> {
+    let _slot = hub.exchanges.try_acquire().map_err(|_| Code::Overloaded)?;
+    let mut watch = Watch { hub, since: hub.clock.monotonic_us() };
+    let accepted = accept::accept(hub, peer, request, traceparent)?;
+    watch.done(Stage::Accept);
+
+    let authentic = match authenticate::authenticate(hub, &accepted) {
+        Ok(authentic) => authentic,
+        Err(refusal) => return refuse(hub, accepted, refusal).await,
+    };
+    watch.done(Stage::Authenticate);
+
+    let decided = match decide::decide(hub, &accepted, authentic) {
+        Ok(decided) => decided,
+        Err(refusal) => return refuse(hub, accepted, refusal).await,
+    };
+    watch.done(Stage::Decide);
+
+    let forwarded = forward::forward(hub, &accepted, &decided).await;
+    watch.done(Stage::Forward);
+    let outcome = forward::verify(hub, &accepted, &decided, forwarded);
+    watch.done(Stage::Verify);
+
+    let recorded = record::record(hub, accepted, Some(decided), outcome).await?;
+    watch.done(Stage::Record);
+
+    let response = reply::reply(recorded);
+    watch.done(Stage::Reply);
+    Ok(response)
+}
+
+async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<pb::ExchangeResponse, Code> {
+    let recorded = record::record(hub, accepted, None, Outcome::denied(refusal)).await?;
+    Ok(reply::reply(recorded))
+}
+
+/// Measures the stages.
+struct Watch<'a> {
+    hub: &'a Hub,
+    since: u64,
+}
+
+impl Watch<'_> {
+    fn done(&mut self, stage: Stage) {
+        let now = self.hub.clock.monotonic_us();
+        self.hub.stage_times.add(stage, now.saturating_sub(self.since));
+        self.since = now;
+    }
+}
+
+/// An empty body.
+const NO_BODY: Bytes = Bytes::new();

@@ -1,0 +1,61 @@
+//! Stage 2: who asks. The connection's member, the delegation under that member's root, the signature,
+//! the statement's time, and that it was not seen before.
+
+use super::Refusal;
+use super::accept::Accepted;
+use crate::context::Hub;
+use crate::views::DelegationView;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+
+/// Proof that the statement is the app's.
+pub struct Authentic {
+    /// The app's delegation.
+    pub delegation: Arc<DelegationView>,
+}
+
+/// Verifies before anything in the statement is used.
+pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal> {
+    let request = &accepted.request;
+    if accepted.peer != request.consumer {
+        return Err(Code::WrongMember.into());
+    }
+    let views = hub.ledger.views();
+    let delegation = views.delegation(&request.delegation_digest).ok_or(Code::KeyUnknown)?;
+    let names_the_app = delegation.delegation.member == request.consumer
+        && delegation.delegation.name == request.app
+        && delegation.delegation.role == Role::App;
+    if !names_the_app {
+        return Err(Code::DelegationInvalid.into());
+    }
+    accepted
+        .signed
+        .verify(payload_type::REQUEST, &delegation.delegation.key)
+        .map_err(|_| Code::SignatureInvalid)?;
+    let catalogue = views.decider().catalogue();
+    let known = catalogue.record(&request.record).is_some()
+        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
+        && catalogue.has_purpose(&request.purpose);
+    accepted.verbatim.store(known, Ordering::Relaxed);
+    let now = hub.clock.now_ms();
+    if request.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
+        return Err(Code::ClockSkew.into());
+    }
+    if request.expires_at_ms <= now {
+        return Err(Code::StatementExpired.into());
+    }
+    if !delegation.delegation.valid_at(now) {
+        return Err(Code::DelegationInvalid.into());
+    }
+    match hub.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now) {
+        Ok(()) => Ok(Authentic { delegation }),
+        Err(seen) => {
+            // A second envelope or payload under one id is refused, whatever it holds.
+            Err(Refusal { code: Code::Replayed, clause: String::new(), replay_of: seen })
+        }
+    }
+}

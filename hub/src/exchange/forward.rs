@@ -1,0 +1,88 @@
+//! Stage 4: to the provider's adapter and back, within the permit's deadline; and the check of what came
+//! back. An answer that does not hold is never released.
+
+use super::Refusal;
+use super::accept::Accepted;
+use super::decide::Decided;
+use super::record::Outcome;
+use crate::context::Hub;
+use crate::limits::DEADLINE_MAX;
+use crate::links::{Outgoing, RawAnswer};
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::envelope::SignedStatement;
+
+/// Sends the request down the provider's link.
+pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Result<RawAnswer, Code> {
+    let now = hub.clock.now_ms();
+    let left = u64::try_from(accepted.request.expires_at_ms.saturating_sub(now)).unwrap_or_default();
+    let most = u64::try_from(DEADLINE_MAX.as_millis()).unwrap_or(u64::MAX);
+    let wait_ms = u64::from(decided.permit.deadline_ms()).min(left).min(most);
+    let out = Outgoing {
+        request: accepted.signed.bytes().clone(),
+        body: accepted.body.clone(),
+        deadline_ms: now.saturating_add(i64::try_from(wait_ms).unwrap_or_default()),
+        wait_ms,
+        traceparent: accepted.traceparent.clone(),
+    };
+    hub.links.ask(&accepted.request.provider, out).await
+}
+
+/// Checks the answer against the request and the permit.
+pub fn verify(
+    hub: &Hub,
+    accepted: &Accepted,
+    decided: &Decided,
+    forwarded: Result<RawAnswer, Code>,
+) -> Outcome {
+    match forwarded {
+        Err(code) => Outcome::failed(code),
+        Ok(raw) => match check(hub, accepted, decided, &raw) {
+            Ok((answer, delegation_index)) => Outcome::answered(raw, answer, delegation_index),
+            Err(refusal) => Outcome::invalid(raw, refusal),
+        },
+    }
+}
+
+fn check(
+    hub: &Hub,
+    accepted: &Accepted,
+    decided: &Decided,
+    raw: &RawAnswer,
+) -> Result<(Answer, u64), Refusal> {
+    let invalid =
+        |clause: &str| Refusal { code: Code::AnswerInvalid, clause: clause.to_owned(), replay_of: 0 };
+    let signed = SignedStatement::parse(raw.answer.clone()).map_err(|_| invalid("answer is malformed"))?;
+    let view = &raw.link.delegation;
+    let delegation = &view.delegation;
+    let right = delegation.role == Role::Adapter
+        && delegation.member == accepted.request.provider
+        && delegation.root == decided.contract.contract.text.provider.root
+        && delegation.valid_at(hub.clock.now_ms());
+    if !right {
+        return Err(invalid("the adapter's key is not delegated under the contract's root"));
+    }
+    let answer = Answer::open(&signed, &delegation.key).map_err(|_| invalid("answer's signature is bad"))?;
+    if let Some(what) = answer.mismatch(&accepted.request, &accepted.digest) {
+        return Err(invalid(what));
+    }
+    if answer.delegation_digest != delegation.digest || answer.adapter != delegation.name {
+        return Err(invalid("answer names another adapter or delegation"));
+    }
+    if answer.rows > decided.permit.row_limit() {
+        return Err(invalid("answer holds more rows than the contract lets out"));
+    }
+    let body_holds = match (&answer.verdict, &answer.body_digest) {
+        (Verdict::Answered, Some(digest)) => yiwang_proto::sha256(&raw.body) == *digest,
+        _ => raw.body.is_empty(),
+    };
+    if !body_holds {
+        return Err(invalid("answer's body does not have the digest that is signed"));
+    }
+    let granted = decided.permit.fields();
+    if answer.fields.iter().any(|field| !granted.contains(field)) {
+        return Err(invalid("answer holds a field that is not granted"));
+    }
+    Ok((answer, view.index))
+}

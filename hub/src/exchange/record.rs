@@ -1,0 +1,179 @@
+//! Stage 5: the entry is durable before anything is released. The sequencer checks once more, in the step
+//! that assigns the index, what may have changed meanwhile.
+
+use super::accept::Accepted;
+use super::decide::Decided;
+use super::{NO_BODY, Refusal};
+use crate::context::Hub;
+use crate::ledger::{Appended, Draft, Linear};
+use crate::links::RawAnswer;
+use crate::views::CaseStatus;
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::codes::Code;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb;
+
+/// How an exchange ended, before it is recorded.
+pub struct Outcome {
+    outcome: pb::Outcome,
+    refusal: Option<Refusal>,
+    raw: Option<RawAnswer>,
+    adapter_delegation_index: u64,
+}
+
+impl Outcome {
+    /// Refused by the hub.
+    pub fn denied(refusal: Refusal) -> Self {
+        Self { outcome: pb::Outcome::Denied, refusal: Some(refusal), raw: None, adapter_delegation_index: 0 }
+    }
+
+    /// Nobody refused, nobody answered.
+    pub fn failed(code: Code) -> Self {
+        let refusal = Some(code.into());
+        Self { outcome: pb::Outcome::Failed, refusal, raw: None, adapter_delegation_index: 0 }
+    }
+
+    /// The adapter's signed word, which may be a refusal.
+    pub fn answered(raw: RawAnswer, answer: Answer, adapter_delegation_index: u64) -> Self {
+        let (outcome, refusal) = match answer.verdict {
+            Verdict::Answered => (pb::Outcome::Answered, None),
+            Verdict::Denied(code) => (pb::Outcome::Denied, Some(code)),
+            Verdict::Failed(code) => (pb::Outcome::Failed, Some(code)),
+        };
+        let refusal = refusal.map(|code| Refusal { code, clause: answer.clause, replay_of: 0 });
+        Self { outcome, refusal, raw: Some(raw), adapter_delegation_index }
+    }
+
+    /// An answer came that does not hold: it is not released, and not kept, since its bytes may be anything.
+    pub fn invalid(raw: RawAnswer, refusal: Refusal) -> Self {
+        tracing::warn!(member = %raw.link.member(), clause = refusal.clause, "an adapter's answer does not hold");
+        Self { outcome: pb::Outcome::Failed, refusal: Some(refusal), raw: None, adapter_delegation_index: 0 }
+    }
+}
+
+/// A recorded exchange: the only thing that can be released.
+pub struct Recorded {
+    /// The entry with its proof.
+    pub appended: Appended,
+    /// The answer's body; empty unless the exchange was answered.
+    pub body: Bytes,
+}
+
+struct ExchangeDraft {
+    entry: pb::ExchangeEntry,
+    consumer: MemberId,
+    provider: MemberId,
+    verbatim: bool,
+    decided: Option<Decided>,
+}
+
+/// Records the outcome. `Err` leaves no entry and releases nothing.
+pub async fn record(
+    hub: &Hub,
+    accepted: Accepted,
+    decided: Option<Decided>,
+    outcome: Outcome,
+) -> Result<Recorded, Code> {
+    let verbatim = accepted.verbatim.load(Ordering::Relaxed);
+    let (code, clause, replay_of) = match outcome.refusal {
+        Some(refusal) => (refusal.code.as_str().to_owned(), refusal.clause, refusal.replay_of),
+        None => (String::new(), String::new(), 0),
+    };
+    let (answer, body, receipt_to) = match outcome.raw {
+        Some(raw) => (raw.answer, raw.body, Some((raw.link, raw.exchange))),
+        None => (NO_BODY, NO_BODY, None),
+    };
+    let entry = pb::ExchangeEntry {
+        peer: accepted.peer.as_str().to_owned(),
+        request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
+        request_digest: if verbatim { NO_BODY } else { Bytes::copy_from_slice(&accepted.digest) },
+        answer,
+        outcome: outcome.outcome.into(),
+        code,
+        clause,
+        contract_index: decided.as_ref().map_or(0, |decided| decided.contract.index),
+        app_delegation_index: decided.as_ref().map_or(0, |decided| decided.delegation.index),
+        adapter_delegation_index: outcome.adapter_delegation_index,
+        case_index: decided.as_ref().and_then(|decided| decided.case.entries.first().copied()).unwrap_or(0),
+        officer_proof: pb::OfficerProof::Asserted.into(),
+        trace_id: trace_id(&accepted.traceparent),
+        replay_of,
+        ..pb::ExchangeEntry::default()
+    };
+    let answered = entry.outcome() == pb::Outcome::Answered;
+    let (consumer, provider, id) =
+        (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
+    let draft = ExchangeDraft { entry, consumer: consumer.clone(), provider, verbatim, decided };
+    let appended = hub.ledger.append(Box::new(draft)).await?;
+    if replay_of == 0 && verbatim {
+        hub.replays.recorded(&consumer, &id, appended.index);
+    }
+    if let Some((link, exchange)) = receipt_to {
+        link.send_receipt(exchange, &appended);
+    }
+    let released = answered && !is_withheld(&appended.entry);
+    Ok(Recorded { appended, body: if released { body } else { NO_BODY } })
+}
+
+/// Whether the sequencer turned the answer into a withheld one.
+fn is_withheld(entry: &Bytes) -> bool {
+    use prost::Message as _;
+    match pb::Entry::decode(entry.clone()).map(|entry| entry.kind) {
+        Ok(Some(Kind::Exchange(exchange))) => exchange.outcome() != pb::Outcome::Answered,
+        _ => true,
+    }
+}
+
+fn trace_id(traceparent: &str) -> Bytes {
+    let digits = traceparent.get(3..35).unwrap_or_default();
+    let bytes: Option<Vec<u8>> = digits
+        .as_bytes()
+        .chunks_exact(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    Bytes::from(bytes.unwrap_or_default())
+}
+
+impl Draft for ExchangeDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let mut entry = self.entry;
+        entry.policy_index = at.views.policy().map_or(0, |(index, _)| index);
+        if self.verbatim {
+            entry.previous_of_consumer = at.views.previous_of(&self.consumer);
+            entry.previous_of_provider = at.views.previous_of(&self.provider);
+        }
+        if entry.outcome() == pb::Outcome::Answered
+            && let Some(code) = self.decided.as_ref().and_then(|decided| changed(decided, at))
+        {
+            entry.set_outcome(pb::Outcome::Withheld);
+            code.as_str().clone_into(&mut entry.code);
+        }
+        Ok(Kind::Exchange(entry))
+    }
+
+    fn parties(&self) -> Option<(MemberId, MemberId)> {
+        self.verbatim.then(|| (self.consumer.clone(), self.provider.clone()))
+    }
+}
+
+/// What the permit rested on and no longer holds at the linearisation point.
+fn changed(decided: &Decided, at: &Linear<'_>) -> Option<Code> {
+    let text = &decided.contract.contract.text;
+    let current = at.views.contract(&text.id);
+    if !current.is_some_and(|view| view.index == decided.contract.index) {
+        return Some(Code::NoContract);
+    }
+    if at.time_ms >= decided.contract.contract.valid_until_ms {
+        return Some(Code::ContractExpired);
+    }
+    if !decided.delegation.delegation.valid_at(at.time_ms) {
+        return Some(Code::DelegationInvalid);
+    }
+    if !matches!(at.views.case(&decided.case_id), CaseStatus::Open(_)) {
+        return Some(Code::CaseClosed);
+    }
+    None
+}

@@ -1,0 +1,236 @@
+//! Opening a ledger: believe nothing. Entries are recovered by the store, the tree is restored from tiles
+//! and compared with the signed head, and grown over the rest by the same code that runs after a commit.
+
+use super::heads::Heads;
+use super::publish::{Publisher, SignedHead, write_durably, write_tile};
+use super::sequence::Sequencer;
+use super::store::{EntryReader, EntryStore, StoreError};
+use super::store_files::FileStore;
+use super::tree::TileFolder;
+use super::{Ledger, QUEUE, Shared};
+use crate::limits::{ACTIVE_MEMBER_MS, LOOK_BACK_MAX};
+use crate::views::Views;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
+use tokio::sync::mpsc;
+use yiwang_proto::ambient::Clock;
+use yiwang_proto::checkpoint::Checkpoint;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::merkle::{EMPTY_ROOT, Hash, Tree};
+use yiwang_proto::note::SignerKey;
+
+/// Where a ledger lives and who signs it.
+pub struct LedgerConfig {
+    /// The ledger's folder.
+    pub dir: PathBuf,
+    /// Bytes per segment file.
+    pub segment_bytes: u64,
+    /// Signs heads; its name is the origin.
+    pub signer: SignerKey,
+}
+
+/// Why a ledger does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLedgerError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be read or written.
+    #[error("ledger file `{path}`: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The stored head does not hold.
+    #[error("stored checkpoint `{path}` does not hold: {detail}; restore the ledger's folder from a copy")]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// Entries are not what was signed.
+    #[error(
+        "the entries do not lead to the signed head of size {size}: the ledger was changed; restore it from a copy"
+    )]
+    RootMismatch {
+        /// Size of the head.
+        size: u64,
+    },
+    /// An entry cannot be applied.
+    #[error("entry {index} cannot be applied: {detail}")]
+    Entry {
+        /// Which.
+        index: u64,
+        /// Why.
+        detail: String,
+    },
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> OpenLedgerError {
+    let path = path.to_owned();
+    move |source| OpenLedgerError::Io { path, source }
+}
+
+/// Opens the embedded ledger and starts its threads. `failed` is called if the sequencer ends by a fault.
+pub fn open(
+    config: LedgerConfig,
+    views: Arc<Views>,
+    clock: Arc<dyn Clock>,
+    failed: impl FnOnce(StoreError) + Send + 'static,
+) -> Result<Ledger, OpenLedgerError> {
+    let origin = config.signer.verifier().name().to_owned();
+    let stored = stored_head(&config, &origin)?;
+    let floor = stored.as_ref().map_or(0, |head| head.size);
+    std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
+    let (store, recovery) = FileStore::open(&config.dir.join("segments"), config.segment_bytes, floor)?;
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(?torn, "cut a torn batch that was never acknowledged");
+    }
+    let reader = store.reader();
+    let tiles = TileFolder::new(&config.dir);
+    let tree = restore_tree(stored.as_ref(), reader.as_ref(), &tiles)?;
+    catch_up(&views, reader.as_ref())?;
+    let (active, last_time) = active_members(reader.as_ref())?;
+    let publishing_behind = Arc::new(AtomicBool::new(false));
+    let publisher = Publisher::start(&config.dir, Some(store.reserve()), Arc::clone(&publishing_behind))
+        .map_err(io(&config.dir))?;
+    let (size, root) = (tree.size(), tree.root());
+    let verifier = config.signer.verifier().clone();
+    let shared = Arc::new(Shared {
+        reader,
+        tree: RwLock::new(tree),
+        tiles,
+        views,
+        heads: Heads::waiting_for(active),
+        clock,
+        last_time: AtomicI64::new(last_time),
+        full: AtomicBool::new(false),
+        publishing_behind,
+        failed: AtomicBool::new(false),
+        signer: config.signer,
+        origin,
+        checkpoint: RwLock::new(SignedHead { size: 0, root: EMPTY_ROOT, note: Bytes::new() }),
+    });
+    // Every entry that recovery kept is durable, so a head over all of them may be signed.
+    let head = shared.sign_head(size, root)?;
+    write_durably(&config.dir.join("checkpoint"), &head.note).map_err(io(&config.dir))?;
+    let key_file = config.dir.join("verifier.key");
+    write_durably(&key_file, format!("{verifier}\n").as_bytes()).map_err(io(&key_file))?;
+    shared.set_checkpoint(&head);
+    start(store, shared, publisher, failed).map_err(io(&config.dir))
+}
+
+fn start(
+    store: FileStore,
+    shared: Arc<Shared>,
+    publisher: Publisher,
+    failed: impl FnOnce(StoreError) + Send + 'static,
+) -> std::io::Result<Ledger> {
+    let (queue, commands) = mpsc::channel(QUEUE);
+    let sequencer = Sequencer { store, shared: Arc::clone(&shared), publisher };
+    let watch = Arc::clone(&shared);
+    std::thread::Builder::new().name("ledger-sequence".to_owned()).spawn(move || {
+        if let Err(error) = sequencer.run(commands) {
+            watch.failed.store(true, Ordering::Relaxed);
+            failed(error);
+        }
+    })?;
+    Ok(Ledger { shared, queue })
+}
+
+fn stored_head(config: &LedgerConfig, origin: &str) -> Result<Option<Checkpoint>, OpenLedgerError> {
+    let path = config.dir.join("checkpoint");
+    let note = match std::fs::read(&path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(&path)(error)),
+    };
+    Checkpoint::open(&note, config.signer.verifier(), origin)
+        .map(Some)
+        .map_err(|error| OpenLedgerError::Checkpoint { path, detail: error.to_string() })
+}
+
+/// The tree over all stored entries. Tiles are only a shortcut: what they yield must have the signed root,
+/// else all are made again from the entries.
+fn restore_tree(
+    head: Option<&Checkpoint>,
+    reader: &dyn EntryReader,
+    tiles: &TileFolder,
+) -> Result<Tree, OpenLedgerError> {
+    let signed = head.map_or((0, EMPTY_ROOT), |head| (head.size, head.root));
+    let restored = Tree::restore(signed.0, tiles).ok().filter(|tree| tree.root() == signed.1);
+    let mut tree = restored.unwrap_or_default();
+    if tree.size() < signed.0 {
+        tracing::warn!("hash tiles are missing or bad; they are made again from the entries");
+    }
+    grow(&mut tree, signed, reader, tiles)?;
+    if tree.size() < signed.0 {
+        return Err(OpenLedgerError::RootMismatch { size: signed.0 });
+    }
+    Ok(tree)
+}
+
+fn grow(
+    tree: &mut Tree,
+    signed: (u64, Hash),
+    reader: &dyn EntryReader,
+    tiles: &TileFolder,
+) -> Result<(), OpenLedgerError> {
+    let mut failure = None;
+    reader.scan(tree.size(), &mut |_, _, leaf| {
+        for tile in tree.append(&[leaf]) {
+            // Not fatal: the tile is made again at the next start, and readers fall back to entries.
+            if let Err(error) = write_tile(tiles, &tile) {
+                tracing::warn!(%error, "a hash tile could not be written");
+            }
+        }
+        if tree.size() == signed.0 && tree.root() != signed.1 {
+            failure = Some(OpenLedgerError::RootMismatch { size: signed.0 });
+        }
+        failure.is_none()
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Applies the entries that the stored views do not yet reflect.
+fn catch_up(views: &Views, reader: &dyn EntryReader) -> Result<(), OpenLedgerError> {
+    let mut failure = None;
+    reader.scan(views.size(), &mut |index, bytes, _| {
+        let applied = entry::decode(&bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|entry| views.apply(index, &entry).map_err(|error| error.to_string()));
+        failure = applied.err().map(|detail| OpenLedgerError::Entry { index, detail });
+        failure.is_none()
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Members with an entry in the ledger's last day, and the time of the newest entry.
+fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64), OpenLedgerError> {
+    let mut active = BTreeSet::new();
+    let (mut newest, mut seen) = (0, 0_u64);
+    reader.scan_back(&mut |_, bytes| {
+        let Ok(entry) = entry::decode(&bytes) else { return false };
+        newest = newest.max(entry.time_ms);
+        if let Some(Kind::Exchange(exchange)) = &entry.kind
+            && let Some((consumer, provider)) = entry::exchange_parties(exchange)
+        {
+            active.insert(consumer);
+            // A provider counts as active only where it answered.
+            if !exchange.answer.is_empty() {
+                active.insert(provider);
+            }
+        }
+        seen += 1;
+        // The ledger's last day ends at its newest entry: a hub that was off for a week still asks.
+        seen < LOOK_BACK_MAX && newest - entry.time_ms < ACTIVE_MEMBER_MS
+    })?;
+    Ok((active, newest))
+}

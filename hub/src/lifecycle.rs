@@ -1,0 +1,324 @@
+//! Making a hub, starting it, stopping it. Configuration first, ledger second, doors last; two-step stop
+//! (finish, then drop); a task or thread that dies by itself stops the process.
+
+mod health;
+
+use crate::config::{Config, ConfigError, RawConfig};
+use crate::context::{Hub, Parts, TestSwitches};
+use crate::directory::OriginDraft;
+use crate::ledger::store::StoreError;
+use crate::ledger::{self, LedgerConfig, OpenLedgerError};
+use crate::tls::accept::{AcceptLimits, Counters, Door, Stop, serve};
+use crate::tls::authority::{Authority, AuthorityError};
+use crate::tls::identity::TrustDomain;
+use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
+use crate::tls::token::{HubFacts, TokenError, TokenStore};
+use crate::views::{ApplyError, PersistError, Persisted, Persister, Views};
+use crate::{rest, rpc};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use yiwang_policies::Decider;
+use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::keys::SecretKey;
+use yiwang_proto::note::SignerKey;
+use yiwang_proto::pb;
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificate authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Tokens.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Ledger.
+    #[error(transparent)]
+    Ledger(#[from] OpenLedgerError),
+    /// Reading the ledger.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Views.
+    #[error(transparent)]
+    Views(#[from] PersistError),
+    /// Views do not fit the ledger.
+    #[error("views: {0}; `yiwang hub rebuild` makes them again")]
+    Apply(#[from] ApplyError),
+    /// Rules.
+    #[error("policy: {0}")]
+    Policy(String),
+    /// A file or socket.
+    #[error("`{what}`: {source}")]
+    Io {
+        /// File or address.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+fn io(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartError {
+    let what = what.to_string();
+    move |source| StartError::Io { what, source }
+}
+
+/// What the environment gives to a hub.
+#[derive(Clone)]
+pub struct Ambient {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Files below the hub's folder.
+struct Layout {
+    ca: PathBuf,
+    ledger_key: PathBuf,
+    tokens: PathBuf,
+    views: PathBuf,
+    ledger: PathBuf,
+}
+
+impl Layout {
+    fn of(dir: &Path) -> Self {
+        Self {
+            ca: dir.join("ca"),
+            ledger_key: dir.join("ledger.key"),
+            tokens: dir.join("tokens"),
+            views: dir.join("views"),
+            ledger: dir.join("ledger"),
+        }
+    }
+}
+
+/// Makes a new hub in a folder: configuration, certificate authority, ledger key. The ledger is born at the
+/// first start.
+pub fn init(dir: &Path, raw: &RawConfig, ambient: &Ambient) -> Result<(), StartError> {
+    let path = dir.join("hub.toml");
+    if path.exists() {
+        return Err(StartError::Other(format!("`{}` exists: a hub is made once", path.display())));
+    }
+    std::fs::create_dir_all(dir).map_err(io(dir.display()))?;
+    let trust_domain = TrustDomain::parse(&raw.trust_domain).map_err(|e| StartError::Other(e.to_string()))?;
+    let layout = Layout::of(dir);
+    Authority::create(&layout.ca, &trust_domain, ambient.clock.now_ms())?;
+    let key = SecretKey::generate(ambient.entropy.as_ref());
+    crate::tls::files::replace(&layout.ledger_key, key.to_base64().as_bytes(), crate::tls::files::PRIVATE)
+        .map_err(io(layout.ledger_key.display()))?;
+    let text = toml::to_string(raw).map_err(|error| StartError::Other(error.to_string()))?;
+    ledger::publish::write_durably(&path, text.as_bytes()).map_err(io(path.display()))
+}
+
+fn ledger_signer(config: &Config) -> Result<SignerKey, StartError> {
+    let path = Layout::of(&config.dir).ledger_key;
+    let text = std::fs::read_to_string(&path).map_err(io(path.display()))?;
+    let bytes = yiwang_proto::document::from_base64(text.trim());
+    let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    let seed = seed.ok_or_else(|| StartError::Other(format!("`{}` is no key file", path.display())))?;
+    SignerKey::from_seed(&config.raw.origin, &seed).map_err(|error| StartError::Other(error.to_string()))
+}
+
+/// What members need to know to enrol; `hub` and `enrol` are the addresses as they are reached.
+pub fn facts(config: &Config, hub: SocketAddr, enrol: SocketAddr) -> Result<HubFacts, StartError> {
+    let authority = Authority::load(&Layout::of(&config.dir).ca)?;
+    let name = config.raw.names.first().cloned().unwrap_or_default();
+    Ok(HubFacts {
+        hub: format!(
+            "{name}:{}",
+            if config.raw.public_port == 0 { hub.port() } else { config.raw.public_port }
+        ),
+        enrol: format!("{name}:{}", enrol.port()),
+        ca: *authority.ca_digest(),
+        origin: config.raw.origin.clone(),
+        verifier_key: ledger_signer(config)?.verifier().to_string(),
+        trust_domain: config.trust_domain.clone(),
+    })
+}
+
+/// The store of enrolment tokens, also for the command that issues them.
+pub fn tokens(config: &Config) -> Result<TokenStore, StartError> {
+    Ok(TokenStore::open(&Layout::of(&config.dir).tokens)?)
+}
+
+/// Drops the views and hash tiles; both are made again from the entries at the next start.
+pub fn rebuild(config: &Config) -> Result<(), StartError> {
+    let layout = Layout::of(&config.dir);
+    Persisted::drop_at(&layout.views);
+    match std::fs::remove_dir_all(layout.ledger.join("tile")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("tile")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A hub that serves.
+pub struct Running {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Where members connect.
+    pub address: SocketAddr,
+    /// Where members enrol.
+    pub enrol_address: SocketAddr,
+    /// Where health is served.
+    pub health_address: SocketAddr,
+    /// Connections that were refused, and why.
+    pub counters: Arc<Counters>,
+    drop_all: CancellationToken,
+    persister: Persister,
+    failure: Arc<std::sync::Mutex<Option<String>>>,
+}
+
+/// Opens ledger and views and starts to serve.
+pub async fn start(
+    config: &Config,
+    ambient: &Ambient,
+    switches: TestSwitches,
+    limits: AcceptLimits,
+) -> Result<Running, StartError> {
+    let stop = CancellationToken::new();
+    let failure = Arc::new(std::sync::Mutex::new(None));
+    let (hub, persister) = open(config, ambient, switches, &stop, &failure)?;
+    born(&hub, config).await?;
+    let certificate = Arc::new(HubCertificate::new(
+        Arc::clone(&hub.authority),
+        config.raw.names.clone(),
+        HUB_LIFETIME_MS,
+        Arc::clone(&ambient.clock),
+    )?);
+    let tls =
+        |mutual| server_config(&hub.authority, Arc::clone(&certificate), Arc::clone(&ambient.clock), mutual);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let members = rpc::member_routes(&hub, health)
+        .map_err(|error| StartError::Other(error.to_string()))?
+        .merge(rest::routes(Arc::clone(&hub)));
+    let drop_all = CancellationToken::new();
+    let counters = Arc::new(Counters::default());
+    let door = |listener, tls: Option<Tls>| Door {
+        listener,
+        tls,
+        limits: limits.clone(),
+        stop: Stop { finish: hub.stop.clone(), drop: drop_all.clone() },
+        tracker: hub.tasks.clone(),
+        counters: Arc::clone(&counters),
+        clock: Arc::clone(&ambient.clock),
+    };
+    let listen = |at: SocketAddr| async move { TcpListener::bind(at).await.map_err(io(at)) };
+    let [main, enrol, plain] = [
+        listen(config.raw.listen).await?,
+        listen(config.raw.enrol_listen).await?,
+        listen(config.raw.health_listen).await?,
+    ];
+    let address_of = |listener: &TcpListener| listener.local_addr().map_err(io("listener"));
+    let (address, enrol_address, health_address) =
+        (address_of(&main)?, address_of(&enrol)?, address_of(&plain)?);
+    hub.tasks.spawn(serve(door(main, Some(tls(true)?)), members));
+    hub.tasks.spawn(serve(door(enrol, Some(tls(false)?)), rpc::enrolment_routes(&hub)));
+    hub.tasks.spawn(serve(door(plain, None), health::routes(Arc::clone(&hub))));
+    hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
+    tracing::info!(%address, %enrol_address, %health_address, "the hub listens");
+    Ok(Running { hub, address, enrol_address, health_address, counters, drop_all, persister, failure })
+}
+
+fn open(
+    config: &Config,
+    ambient: &Ambient,
+    switches: TestSwitches,
+    stop: &CancellationToken,
+    failure: &Arc<std::sync::Mutex<Option<String>>>,
+) -> Result<(Arc<Hub>, Persister), StartError> {
+    let layout = Layout::of(&config.dir);
+    let signer = ledger_signer(config)?;
+    let verifier = signer.verifier().clone();
+    let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
+    let views = Arc::new(load_views(&layout, decider)?);
+    let ledger_config =
+        LedgerConfig { dir: layout.ledger.clone(), segment_bytes: config.raw.segment_bytes, signer };
+    let (ended, why) = (stop.clone(), Arc::clone(failure));
+    let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {
+        tracing::error!(%error, "the ledger failed: the hub stops");
+        *why.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.to_string());
+        ended.cancel();
+    })?;
+    let persister = Persister::start(views).map_err(io("views"))?;
+    let parts = Parts {
+        ledger,
+        checkpoints: CheckpointVerifier::new(verifier, &config.raw.origin, 64),
+        authority: Arc::new(Authority::load(&layout.ca)?),
+        tokens: TokenStore::open(&layout.tokens)?,
+        clock: Arc::clone(&ambient.clock),
+        entropy: Arc::clone(&ambient.entropy),
+        stop: stop.clone(),
+        switches,
+    };
+    Ok((Hub::new(parts)?, persister))
+}
+
+/// Stored views, checked against the entries they point to; if they do not fit, none.
+fn load_views(layout: &Layout, decider: Arc<Decider>) -> Result<Views, StartError> {
+    let options = ledger::store_files::options(64 << 20);
+    let segments = layout.ledger.join("segments");
+    let reader = yiwang_journal::Reader::open_readonly(&segments, &options).ok().map(|(reader, _)| reader);
+    let size = reader.as_ref().map_or(0, yiwang_journal::Reader::len);
+    let read = |index| -> Option<Bytes> { reader.as_ref().and_then(|reader| reader.read(index).ok()) };
+    let stored = Persisted::open(&layout.views, size)?;
+    match Views::load(Arc::clone(&decider), stored, &read) {
+        Ok(views) => Ok(views),
+        Err(error) => {
+            tracing::warn!(%error, "stored views do not fit the ledger: rebuilt");
+            Persisted::drop_at(&layout.views);
+            Ok(Views::load(decider, Persisted::open(&layout.views, size)?, &read)?)
+        }
+    }
+}
+
+/// The first entries of a new ledger: its origin, and the policy that decides.
+async fn born(hub: &Hub, config: &Config) -> Result<(), StartError> {
+    if hub.ledger.reader().is_empty() {
+        let entry = pb::OriginEntry {
+            origin: config.raw.origin.clone(),
+            verifier_key: hub.checkpoints.key().to_string(),
+            old_head: Bytes::new(),
+        };
+        let draft = OriginDraft { entry };
+        hub.ledger.append(Box::new(draft)).await.map_err(|code| StartError::Other(code.to_string()))?;
+    }
+    health::record_policy(hub).await;
+    Ok(())
+}
+
+impl Running {
+    /// Waits until the hub is asked to stop, or stops by itself.
+    pub async fn wait(&self) {
+        self.hub.stop.cancelled().await;
+    }
+
+    /// Finishes what runs, at most for the grace time, then drops the rest. `Err` if the hub stopped by a fault.
+    pub async fn stop(mut self, grace: Duration) -> Result<(), StartError> {
+        self.hub.stop.cancel();
+        self.hub.links.close_all();
+        self.hub.tasks.close();
+        if tokio::time::timeout(grace, self.hub.tasks.wait()).await.is_err() {
+            tracing::warn!("some requests did not finish in time and are dropped");
+            self.drop_all.cancel();
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.hub.tasks.wait()).await;
+        }
+        self.persister.finish();
+        let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        failure.map_or(Ok(()), |why| Err(StartError::Other(why)))
+    }
+}

@@ -1,0 +1,82 @@
+//! `/live`, `/ready`, `/stages`, gRPC health, and the small task that keeps them true.
+
+use crate::context::Hub;
+use crate::directory::PolicyDraft;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use yiwang_proto::codes::Code;
+
+/// The plain-HTTP routes for whoever runs the hub.
+pub(super) fn routes(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/stages", get(stages))
+        .with_state(hub)
+}
+
+async fn ready(State(hub): State<Arc<Hub>>) -> (StatusCode, String) {
+    match hub.ledger.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(code) => {
+            let reason = hub.ledger.waiting_reason().unwrap_or_default();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{code}: {}\n{reason}\n", code.help()))
+        }
+    }
+}
+
+async fn stages(State(hub): State<Arc<Hub>>) -> String {
+    let means: serde_json::Map<String, serde_json::Value> = hub
+        .stage_times
+        .means()
+        .into_iter()
+        .map(|(name, count, mean)| (name.to_owned(), serde_json::json!({"count": count, "mean_us": mean})))
+        .collect();
+    let head = hub.ledger.checkpoint();
+    serde_json::json!({
+        "stages": means,
+        "ledger_size": head.size,
+        "connected": hub.links.connected(),
+        "links_replaced": hub.links.replaced(),
+        "publishing_behind": hub.ledger.publishing_behind(),
+    })
+    .to_string()
+}
+
+/// How often the watch looks; a full disk that has space again is noticed within this time.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps gRPC health true, looks for room while the ledger is full, records a new policy once it can.
+pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
+    const SERVICES: [&str; 4] =
+        ["", "yiwang.v1.ExchangeService", "yiwang.v1.RecordService", "yiwang.v1.CaseService"];
+    loop {
+        hub.ledger.probe_room().await;
+        record_policy(&hub).await;
+        let status = match hub.ledger.ready() {
+            Ok(()) | Err(Code::Overloaded) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        for service in SERVICES {
+            reporter.set_service_status(service, status).await;
+        }
+        if hub.stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Enters the policy that decides, if the ledger names another.
+pub(super) async fn record_policy(hub: &Hub) {
+    if !hub.policy_is_recorded()
+        && let Err(code) = hub.ledger.append(Box::new(PolicyDraft)).await
+    {
+        tracing::info!(%code, "the policy that decides is not yet in the ledger");
+    }
+}

@@ -1,0 +1,34 @@
+//! The hub's own limits, each with its reason. Limits of messages stand in `yiwang_proto::limits`.
+
+use std::time::Duration;
+
+/// Drafts waiting for the sequencer: at 50,000 entries per second this is less than a tenth of a second.
+pub const SEQUENCE_QUEUE: usize = 4096;
+/// Entries in one batch: one sync is shared by many, yet nobody waits for more than a few hundred hashes.
+pub const BATCH_MAX: usize = 512;
+/// Exchanges running at once over all members; more are refused at once, not queued.
+pub const EXCHANGES_MAX: usize = 8192;
+/// Exchanges running at once towards one adapter. One slow department must not hold the hub's memory.
+pub const LINK_IN_FLIGHT_MAX: usize = 1024;
+/// Frames waiting for one adapter's connection.
+pub const LINK_QUEUE: usize = 2048;
+/// Bytes of answer bodies that one link may hold in memory while they are put together.
+pub const LINK_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an answer may take where the contract allows more.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(30);
+/// Time within which a link's first frame must come.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a link is pinged; a link that does not answer within three is dropped.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+/// Request ids remembered per hub: a minute of statements at 50,000 per second would be three million.
+pub const REPLAY_MAX: usize = 4_000_000;
+/// Entries read back at start to fill ids and counters; older ones cannot matter.
+pub const LOOK_BACK_MAX: u64 = 5_000_000;
+/// How often checkpoint file and partial tiles are written: readers of files may lag this much.
+pub const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+/// How often views are written behind the ledger.
+pub const VIEWS_EVERY: Duration = Duration::from_millis(200);
+/// Members active within this time must show their heads after a restart.
+pub const ACTIVE_MEMBER_MS: i64 = 24 * 3600 * 1000;
+/// Life of a member's certificate; renewed at two thirds.
+pub const CERTIFICATE_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;

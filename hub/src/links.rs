@@ -1,0 +1,164 @@
+//! The links that adapters opened: one per member, each with its own bounded queue and budget, so that a
+//! slow or broken department harms nobody else.
+
+mod assemble;
+mod send;
+mod serve;
+
+pub use serve::{LinkServer, OutgoingFrames};
+
+use crate::limits::{LINK_IN_FLIGHT_MAX, LINK_QUEUE};
+use crate::views::DelegationView;
+use assemble::Pending;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb;
+
+/// One adapter's connection.
+pub struct Link {
+    member: MemberId,
+    /// The adapter's delegation, as the link's first frame showed it.
+    pub delegation: Arc<DelegationView>,
+    frames: mpsc::Sender<pb::HubFrame>,
+    pending: Mutex<HashMap<u64, Pending>>,
+    next_exchange: AtomicU64,
+    in_flight: Semaphore,
+    body_bytes: AtomicUsize,
+    closed: CancellationToken,
+}
+
+/// An answer as it came over a link; nothing in it is verified yet.
+pub struct RawAnswer {
+    /// Names the exchange on this link, for the receipt.
+    pub exchange: u64,
+    /// The link that answered.
+    pub link: Arc<Link>,
+    /// An encoded Envelope.
+    pub answer: Bytes,
+    /// An encoded AnswerBody.
+    pub body: Bytes,
+}
+
+/// What goes to an adapter.
+pub struct Outgoing {
+    /// The request envelope, exact bytes.
+    pub request: Bytes,
+    /// The request body, exact bytes.
+    pub body: Bytes,
+    /// When the hub gives up, wall clock milliseconds.
+    pub deadline_ms: i64,
+    /// Milliseconds until then.
+    pub wait_ms: u64,
+    /// W3C traceparent, or empty.
+    pub traceparent: String,
+}
+
+impl Link {
+    fn new(member: MemberId, delegation: Arc<DelegationView>) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
+        let (frames, queue) = mpsc::channel(LINK_QUEUE);
+        let link = Self {
+            member,
+            delegation,
+            frames,
+            pending: Mutex::default(),
+            next_exchange: AtomicU64::new(1),
+            in_flight: Semaphore::new(LINK_IN_FLIGHT_MAX),
+            body_bytes: AtomicUsize::new(0),
+            closed: CancellationToken::new(),
+        };
+        (Arc::new(link), queue)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the link; everybody who waits on it gets the same answer.
+    pub fn close(&self) {
+        self.closed.cancel();
+        let waiting: Vec<Pending> = self.pending().drain().map(|(_, pending)| pending).collect();
+        for pending in waiting {
+            self.body_bytes.fetch_sub(pending.held(), Ordering::Relaxed);
+            pending.fail(Code::ProviderUnavailable);
+        }
+    }
+
+    /// Whose link it is.
+    pub fn member(&self) -> &MemberId {
+        &self.member
+    }
+
+    /// Exchanges that run now.
+    pub fn running(&self) -> usize {
+        self.pending().len()
+    }
+}
+
+/// All links.
+#[derive(Default)]
+pub struct Links {
+    open: RwLock<HashMap<MemberId, Arc<Link>>>,
+    lost: Mutex<HashMap<MemberId, i64>>,
+    alarms: AtomicI64,
+}
+
+impl Links {
+    /// The link of a member.
+    pub fn of(&self, member: &MemberId) -> Option<Arc<Link>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
+    }
+
+    /// Since when a member is not connected, milliseconds; 0 where it is, or never was.
+    pub fn lost_since(&self, member: &MemberId) -> i64 {
+        if self.of(member).is_some() {
+            return 0;
+        }
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied().unwrap_or_default()
+    }
+
+    fn add(&self, link: &Arc<Link>) {
+        let old = self
+            .open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(link.member.clone(), Arc::clone(link));
+        if let Some(old) = old {
+            // Two adapters with one identity: an upgrade, or a stolen key. The newest serves; it is counted.
+            self.alarms.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(member = %link.member, "a second link of the same member replaces the first");
+            old.close();
+        }
+    }
+
+    fn remove(&self, link: &Arc<Link>, now_ms: i64) {
+        link.close();
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.get(&link.member).is_some_and(|current| Arc::ptr_eq(current, link)) {
+            open.remove(&link.member);
+            self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(link.member.clone(), now_ms);
+        }
+    }
+
+    /// Members with a link.
+    pub fn connected(&self) -> Vec<MemberId> {
+        let mut members: Vec<_> =
+            self.open.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        members.sort();
+        members
+    }
+
+    /// Ends all links.
+    pub fn close_all(&self) {
+        let links: Vec<_> =
+            self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for link in links {
+            link.close();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Sending requests and receipts down a link.
+
+use super::assemble::{Pending, Waiting};
+use super::{Link, Links, Outgoing, RawAnswer};
+use crate::ledger::Appended;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
+use yiwang_proto::pb;
+
+impl Links {
+    /// Sends a request to a member's adapter and waits for its answer. Refuses at once where the adapter is
+    /// not connected or its queue is full; never waits longer than told.
+    pub async fn ask(&self, member: &MemberId, out: Outgoing) -> Result<RawAnswer, Code> {
+        let link = self.of(member).ok_or(Code::ProviderUnavailable)?;
+        let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
+        let wait = Duration::from_millis(out.wait_ms);
+        match tokio::time::timeout(wait, Arc::clone(&link).exchange(out)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Code::DeadlineExceeded),
+        }
+    }
+}
+
+impl Link {
+    async fn exchange(self: Arc<Self>, out: Outgoing) -> Result<RawAnswer, Code> {
+        let exchange = self.next_exchange.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(CHUNK_MAX)));
+        self.pending().insert(exchange, Pending::new(reply, Arc::clone(&credit)));
+        let waiting = Waiting { link: Arc::clone(&self), exchange, answer, done: false };
+        if self.closed.is_cancelled() {
+            return Err(Code::ProviderUnavailable);
+        }
+        self.send_request(exchange, out, &credit).await?;
+        waiting.wait().await
+    }
+
+    async fn send_request(&self, exchange: u64, out: Outgoing, credit: &Semaphore) -> Result<(), Code> {
+        let mut body = out.body;
+        let mut first = Some((out.request, out.traceparent));
+        let mut chunk = 0;
+        loop {
+            let part = body.split_to(body.len().min(CHUNK_MAX));
+            let last = body.is_empty();
+            if let Ok(bytes) = u32::try_from(part.len())
+                && let Ok(permit) = credit.acquire_many(bytes).await
+            {
+                permit.forget();
+            }
+            let (request, traceparent) = first.take().unwrap_or_default();
+            let deadline_ms = out.deadline_ms;
+            let frame =
+                pb::RequestChunk { exchange, chunk, last, request, body: part, deadline_ms, traceparent };
+            let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Request(frame)) };
+            match self.frames.try_send(frame) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(Code::ProviderBusy),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Code::ProviderUnavailable),
+            }
+            if last {
+                return Ok(());
+            }
+            chunk += 1;
+        }
+    }
+
+    /// Sends the adapter its receipt. A link that is behind gets it by asking for the entry.
+    pub fn send_receipt(&self, exchange: u64, appended: &Appended) {
+        let receipt = pb::LinkReceipt {
+            exchange,
+            index: appended.index,
+            entry: appended.entry.clone(),
+            proof: appended.proof.clone(),
+        };
+        let batch = pb::ReceiptBatch { checkpoint: appended.checkpoint.clone(), receipts: vec![receipt] };
+        let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Receipts(batch)) };
+        if self.frames.try_send(frame).is_err() {
+            tracing::warn!(member = %self.member, index = appended.index, "a receipt could not be sent down the link");
+        }
+    }
+}

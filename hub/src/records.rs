@@ -1,0 +1,77 @@
+//! Plan and fan-out of a unified record. The plan holds no subject; the client verifies every contract of
+//! it, signs one request for each, and the hub runs them in parallel through the same pipeline.
+
+use crate::context::Hub;
+use crate::exchange;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::{AppId, MemberId, Purpose, RecordType};
+use yiwang_proto::limits::QUERY_MAX;
+use yiwang_proto::pb;
+
+/// Contracts in force that fit an app and purpose.
+pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb::PlanResponse, Code> {
+    let consumer = MemberId::parse(&request.consumer).map_err(|_| Code::Malformed)?;
+    let app = AppId::parse(&request.app).map_err(|_| Code::Malformed)?;
+    let purpose = Purpose::parse(&request.purpose).map_err(|_| Code::Malformed)?;
+    let records: Result<Vec<_>, _> =
+        request.records.iter().take(64).map(|name| RecordType::parse(name)).collect();
+    let records = records.map_err(|_| Code::Malformed)?;
+    if consumer != *peer {
+        return Err(Code::WrongMember);
+    }
+    let now = hub.clock.now_ms();
+    let fitting = hub.ledger.views().contracts(|contract| {
+        let text = &contract.text;
+        text.consumer.member == consumer
+            && text.purpose == purpose
+            && text.apps.contains(&app)
+            && (records.is_empty() || records.contains(&text.record))
+            && (contract.valid_from_ms..contract.valid_until_ms).contains(&now)
+    });
+    let contracts = fitting
+        .into_iter()
+        .take(QUERY_MAX)
+        .map(|view| {
+            let provider = &view.contract.text.provider.member;
+            pb::PlannedContract {
+                contract: view.document.clone(),
+                connected: hub.links.of(provider).is_some(),
+                disconnected_since_ms: hub.links.lost_since(provider),
+            }
+        })
+        .collect();
+    Ok(pb::PlanResponse { contracts })
+}
+
+/// Runs many exchanges in parallel and yields answers in the order in which they come.
+pub fn query(
+    hub: &Arc<Hub>,
+    peer: &MemberId,
+    request: pb::QueryRequest,
+    traceparent: &str,
+) -> Result<mpsc::Receiver<pb::QueryResponse>, Code> {
+    if request.exchanges.is_empty() || request.exchanges.len() > QUERY_MAX {
+        return Err(Code::TooLarge);
+    }
+    let (sender, receiver) = mpsc::channel(QUERY_MAX);
+    let tracker = hub.tasks.clone();
+    for (position, one) in (0_u32..).zip(request.exchanges) {
+        let (hub, peer, sender) = (Arc::clone(hub), peer.clone(), sender.clone());
+        let traceparent = traceparent.to_owned();
+        let task = async move {
+            let result = match exchange::run(&hub, peer, one, &traceparent).await {
+                Ok(answered) => pb::query_response::Result::Answered(answered),
+                Err(code) => pb::query_response::Result::Failed(pb::ExchangeFailure {
+                    code: code.as_str().to_owned(),
+                    message: code.help().to_owned(),
+                }),
+            };
+            // A caller that went away loses nothing but its own answer; the entry stands.
+            let _ = sender.send(pb::QueryResponse { position, result: Some(result) }).await;
+        };
+        tracker.spawn(task);
+    }
+    Ok(receiver)
+}

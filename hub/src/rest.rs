@@ -1,0 +1,92 @@
+//! HTTPS reading of the log as C2SP tlog-tiles: checkpoint and hash tiles for every member, entry bundles
+//! for auditors only.
+
+use crate::context::Hub;
+use crate::directory::LookupDraft;
+use crate::tls::identity::{Identity, Peer};
+use axum::Router;
+use axum::extract::{Extension, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use std::sync::Arc;
+use yiwang_proto::pb;
+use yiwang_proto::tile::{TileKind, TilePath, encode_bundle};
+
+/// The routes below the log's prefix.
+pub fn routes(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/log/checkpoint", get(checkpoint))
+        .route("/log/tile/{*path}", get(tile))
+        .with_state(hub)
+}
+
+/// Immutable for all time: a full tile never changes, and a partial one is named by its width.
+const IMMUTABLE: &str = "max-age=31536000, immutable";
+
+async fn checkpoint(State(hub): State<Arc<Hub>>) -> Response {
+    let note = hub.ledger.checkpoint().note;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "max-age=1")];
+    (headers, note).into_response()
+}
+
+async fn tile(
+    State(hub): State<Arc<Hub>>,
+    peer: Option<Extension<Peer>>,
+    Path(path): Path<String>,
+) -> Response {
+    let Ok(path) = TilePath::parse(&format!("tile/{path}")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let width = path.width();
+    let bytes = match path.kind() {
+        TileKind::Hashes(level) => hub.ledger.tile(level, path.index(), width),
+        TileKind::Entries => match peer.map(|Extension(peer)| peer.identity) {
+            Some(Identity::Auditor(auditor)) => {
+                let first = path.index().saturating_mul(256);
+                if hub.begins_session(&auditor) {
+                    let entry = pb::LookupEntry {
+                        auditor: auditor.as_str().to_owned(),
+                        what: "bundles".to_owned(),
+                        from_index: first,
+                        to_index: first + u64::from(width) - 1,
+                    };
+                    // What releases entries is an entry first.
+                    if hub.ledger.append(Box::new(LookupDraft { entry })).await.is_err() {
+                        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+                    }
+                }
+                bundle(&hub, first, width)
+            }
+            _ => return StatusCode::NOT_FOUND.into_response(),
+        },
+    };
+    match bytes {
+        Some(bytes) => {
+            let headers =
+                [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, IMMUTABLE)];
+            (headers, bytes).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn bundle(hub: &Hub, first: u64, width: u16) -> Option<Bytes> {
+    let end = first.checked_add(u64::from(width))?;
+    if end > hub.ledger.checkpoint().size {
+        return None;
+    }
+    let mut entries = Vec::with_capacity(usize::from(width));
+    let read = hub.ledger.reader().scan(first, &mut |index, bytes, _| {
+        if index < end {
+            entries.push(bytes);
+        }
+        index + 1 < end
+    });
+    if let Err(error) = read {
+        tracing::error!(%error, "entries could not be read");
+        return None;
+    }
+    encode_bundle(entries.iter().map(AsRef::as_ref)).ok().map(Bytes::from)
+}

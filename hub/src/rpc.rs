@@ -1,0 +1,88 @@
+//! gRPC: one thin file per service. A service checks who calls, calls the code that does the work, and
+//! maps codes to statuses.
+
+mod case;
+mod directory;
+mod enrolment;
+mod exchange;
+mod ledger;
+mod link;
+mod record;
+
+use crate::context::Hub;
+use crate::status;
+use crate::tls::identity::{Identity, Peer};
+use std::sync::Arc;
+use tonic::{Request, Status};
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_rpc::case_service_server::CaseServiceServer;
+use yiwang_rpc::directory_service_server::DirectoryServiceServer;
+use yiwang_rpc::enrolment_service_server::EnrolmentServiceServer;
+use yiwang_rpc::exchange_service_server::ExchangeServiceServer;
+use yiwang_rpc::ledger_service_server::LedgerServiceServer;
+use yiwang_rpc::link_service_server::LinkServiceServer;
+use yiwang_rpc::record_service_server::RecordServiceServer;
+
+/// Largest message that is decoded: a body at its limit with its statement, or a link message of chunks.
+const MESSAGE_MAX: usize = 8 * 1024 * 1024;
+
+/// Who calls.
+pub(crate) enum Caller {
+    /// A member's adapter, gateway or app.
+    Member(MemberId),
+    /// An auditor.
+    Auditor(AppId),
+}
+
+pub(crate) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    match request.extensions().get::<Peer>().map(|peer| &peer.identity) {
+        Some(Identity::Member(member)) => Ok(Caller::Member(member.clone())),
+        Some(Identity::Auditor(auditor)) => Ok(Caller::Auditor(auditor.clone())),
+        _ => Err(status::of(Code::WrongMember)),
+    }
+}
+
+pub(crate) fn member<T>(request: &Request<T>) -> Result<MemberId, Status> {
+    match caller(request)? {
+        Caller::Member(member) => Ok(member),
+        Caller::Auditor(_) => Err(status::of(Code::WrongMember)),
+    }
+}
+
+pub(crate) fn traceparent<T>(request: &Request<T>) -> String {
+    request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// All services for members and auditors, with reflection and health.
+pub fn member_routes(
+    hub: &Arc<Hub>,
+    health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
+) -> Result<axum::Router, tonic_reflection::server::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(yiwang_rpc::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let hub = || Arc::clone(hub);
+    let routes = tonic::service::Routes::new(
+        ExchangeServiceServer::new(exchange::Service(hub())).max_decoding_message_size(MESSAGE_MAX),
+    )
+    .add_service(RecordServiceServer::new(record::Service(hub())).max_decoding_message_size(MESSAGE_MAX))
+    .add_service(CaseServiceServer::new(case::Service(hub())))
+    .add_service(DirectoryServiceServer::new(directory::Service(hub())))
+    .add_service(LedgerServiceServer::new(ledger::Service(hub())))
+    .add_service(
+        LinkServiceServer::new(link::Service::new(hub()))
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX),
+    )
+    .add_service(health)
+    .add_service(reflection);
+    Ok(routes.prepare().into_axum_router())
+}
+
+/// The one service of the enrolment door.
+pub fn enrolment_routes(hub: &Arc<Hub>) -> axum::Router {
+    let service = EnrolmentServiceServer::new(enrolment::Service(Arc::clone(hub)));
+    tonic::service::Routes::new(service).prepare().into_axum_router()
+}

@@ -1,0 +1,119 @@
+//! Reading the ledger: heads for every member, single entries for their parties, all for auditors.
+
+use super::{Caller, caller, member};
+use crate::context::Hub;
+use crate::directory::LookupDraft;
+use crate::{evidence, status};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+use yiwang_proto::codes::Code;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb;
+use yiwang_rpc::ledger_service_server::LedgerService;
+
+pub(super) struct Service(pub(super) Arc<Hub>);
+
+impl Service {
+    /// Whether the caller may see an entry. An auditor's look is an entry of its own, before it is answered.
+    async fn may_see(&self, who: &Caller, index: u64, what: &str) -> Result<(), Status> {
+        match who {
+            Caller::Auditor(auditor) => {
+                let entry = pb::LookupEntry {
+                    auditor: auditor.as_str().to_owned(),
+                    what: what.to_owned(),
+                    from_index: index,
+                    to_index: index,
+                };
+                self.0.ledger.append(Box::new(LookupDraft { entry })).await.map_err(status::of)?;
+                Ok(())
+            }
+            Caller::Member(member) => {
+                let bytes = self.0.ledger.receipt(index).map_err(status::of)?.entry;
+                if is_party(&bytes, member) { Ok(()) } else { Err(status::of(Code::NotFound)) }
+            }
+        }
+    }
+}
+
+fn is_party(bytes: &bytes::Bytes, member: &MemberId) -> bool {
+    let Ok(entry) = entry::decode(bytes) else { return false };
+    match entry.kind {
+        Some(Kind::Exchange(exchange)) => {
+            entry::exchange_parties(&exchange).is_some_and(|(a, b)| a == *member || b == *member)
+                || exchange.peer == member.as_str()
+        }
+        Some(Kind::CaseStatement(case)) => SignedStatement::parse(case.statement)
+            .ok()
+            .and_then(|signed| yiwang_proto::case::CaseStatement::parse(signed.unverified_payload()).ok())
+            .is_some_and(|statement| statement.member == *member),
+        Some(Kind::Contract(document)) => yiwang_proto::contract::Contract::open_bytes(document.document)
+            .is_ok_and(|contract| contract.root_of(member).is_some()),
+        _ => false,
+    }
+}
+
+#[tonic::async_trait]
+impl LedgerService for Service {
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: self.0.ledger.checkpoint().note }))
+    }
+
+    async fn get_consistency(
+        &self,
+        request: Request<pb::GetConsistencyRequest>,
+    ) -> Result<Response<pb::GetConsistencyResponse>, Status> {
+        caller(&request)?;
+        let sizes = request.get_ref();
+        let proof = self.0.ledger.consistency(sizes.from_size, sizes.to_size).map_err(status::of)?;
+        Ok(Response::new(pb::GetConsistencyResponse { proof }))
+    }
+
+    async fn get_entry(
+        &self,
+        request: Request<pb::GetEntryRequest>,
+    ) -> Result<Response<pb::GetEntryResponse>, Status> {
+        let who = caller(&request)?;
+        let index = request.get_ref().index;
+        self.may_see(&who, index, "entry").await?;
+        let receipt = self.0.ledger.receipt(index).map_err(status::of)?.to_receipt();
+        Ok(Response::new(pb::GetEntryResponse { receipt: Some(receipt) }))
+    }
+
+    async fn get_evidence(
+        &self,
+        request: Request<pb::GetEvidenceRequest>,
+    ) -> Result<Response<pb::GetEvidenceResponse>, Status> {
+        let who = caller(&request)?;
+        let index = request.get_ref().index;
+        self.may_see(&who, index, "evidence").await?;
+        let evidence = evidence::collect(&self.0, index).map_err(status::of)?;
+        let bundle = serde_json::to_vec(&evidence).map_err(|_| status::of(Code::Internal))?;
+        Ok(Response::new(pb::GetEvidenceResponse { bundle: bundle.into() }))
+    }
+
+    async fn offer_head(
+        &self,
+        request: Request<pb::OfferHeadRequest>,
+    ) -> Result<Response<pb::OfferHeadResponse>, Status> {
+        let who = member(&request)?;
+        let shown = self
+            .0
+            .checkpoints
+            .open(&request.get_ref().checkpoint)
+            .map_err(|_| Status::failed_precondition("the head is not of this ledger"))?;
+        let appending = self.0.ledger.show_head(&who, &shown).map_err(status::of)?;
+        let head = self.0.ledger.checkpoint();
+        let proof = if shown.size <= head.size {
+            self.0.ledger.consistency(shown.size, head.size).map_err(status::of)?
+        } else {
+            Vec::new()
+        };
+        Ok(Response::new(pb::OfferHeadResponse { checkpoint: head.note, proof, appending }))
+    }
+}

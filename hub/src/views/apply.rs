@@ -1,0 +1,230 @@
+//! One entry after another makes the views. The same function runs in the sequencer, at start and in a
+//! rebuild.
+
+use super::persist::{Row, Table};
+use super::{CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
+use bytes::Bytes;
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use yiwang_proto::case::{Act, CaseStatement};
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
+use yiwang_proto::member::MemberCard;
+use yiwang_proto::pb;
+
+/// Why an entry does not fit the state. Drafts are checked before they become entries, so this means that
+/// the ledger is not one that this version wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ApplyError(String);
+
+fn fault(error: &dyn std::fmt::Display) -> ApplyError {
+    ApplyError(error.to_string())
+}
+
+impl Views {
+    /// Applies the entry at an index. Entries must come in order.
+    pub fn apply(&self, index: u64, entry: &pb::Entry) -> Result<(), ApplyError> {
+        let mut rows = Vec::new();
+        match entry.kind.as_ref() {
+            Some(Kind::Exchange(exchange)) => return self.apply_exchange(index, exchange),
+            Some(Kind::CaseStatement(case)) => {
+                rows = self.apply_case(index, entry.time_ms, &case.statement)?;
+            }
+            Some(other) => {
+                rows.extend(self.apply_registry(&mut self.write(), index, other)?);
+            }
+            None => return Err(ApplyError("the entry has no kind".to_owned())),
+        }
+        let mut changes = self.changes();
+        changes.rows.append(&mut rows);
+        changes.size = index + 1;
+        Ok(())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply_exchange(&self, index: u64, exchange: &pb::ExchangeEntry) -> Result<(), ApplyError> {
+        let parties = entry::exchange_parties(exchange);
+        let mut changes = self.changes();
+        for member in parties.into_iter().flat_map(|(consumer, provider)| [consumer, provider]) {
+            changes.parties.insert(member, index + 1);
+        }
+        changes.size = index + 1;
+        Ok(())
+    }
+
+    /// The hot path of [`Views::apply`] for exchanges that the sequencer itself finishes: the parties are
+    /// known, so the statement is not parsed again.
+    pub fn apply_exchange_of(&self, index: u64, consumer: &MemberId, provider: &MemberId) {
+        let mut changes = self.changes();
+        for member in [consumer, provider] {
+            match changes.parties.get_mut(member) {
+                Some(last) => *last = index + 1,
+                None => drop(changes.parties.insert(member.clone(), index + 1)),
+            }
+        }
+        changes.size = index + 1;
+    }
+
+    pub(super) fn apply_registry(
+        &self,
+        registry: &mut Registry,
+        index: u64,
+        kind: &Kind,
+    ) -> Result<Option<Row>, ApplyError> {
+        let row = |table, key: Vec<u8>| Ok(Some(Row::point(table, key, index)));
+        match kind {
+            Kind::Origin(origin) => {
+                registry.origin = Some(origin.origin.clone());
+                row(Table::Origin, b"origin".to_vec())
+            }
+            Kind::Member(member) => {
+                let document = parse(&member.card, DOCUMENT_MAX)?;
+                let card = MemberCard::open(&document).map_err(|error| fault(&error))?;
+                let key = card.member.as_str().as_bytes().to_vec();
+                registry.members.insert(card.member.clone(), Arc::new(MemberView { card, index }));
+                row(Table::Members, key)
+            }
+            Kind::Delegation(doc) => {
+                let document = parse(&doc.document, DOCUMENT_MAX)?;
+                let delegation = Delegation::open(&document).map_err(|error| fault(&error))?;
+                let digest = delegation.digest;
+                let view = DelegationView { delegation, document: doc.document.clone(), index };
+                registry.delegations.insert(digest, Arc::new(view));
+                row(Table::Delegations, digest.to_vec())
+            }
+            Kind::Contract(doc) => self.apply_contract(registry, index, &doc.document),
+            Kind::Policy(policy) => {
+                let digest = policy.digest.as_ref().try_into();
+                registry.policy = Some((index, digest.map_err(|error| fault(&error))?));
+                row(Table::Policy, b"policy".to_vec())
+            }
+            Kind::Lookup(_)
+            | Kind::Mapping(_)
+            | Kind::Folded(_)
+            | Kind::Snapshot(_)
+            | Kind::Revocation(_)
+            | Kind::Exchange(_)
+            | Kind::CaseStatement(_) => Ok(None),
+        }
+    }
+
+    fn apply_contract(
+        &self,
+        registry: &mut Registry,
+        index: u64,
+        document: &Bytes,
+    ) -> Result<Option<Row>, ApplyError> {
+        let signed = parse(document, CONTRACT_MAX)?;
+        let contract = Arc::new(Contract::open(&signed).map_err(|error| fault(&error))?);
+        let prepared = self
+            .decider
+            .prepare(Arc::clone(&contract))
+            .map_err(|faults| ApplyError(format!("the contract does not fit the catalogue: {faults:?}")))?;
+        let id = contract.text.id.clone();
+        if let Some(old) = registry.contracts.get(&id) {
+            let old = old.contract.digest;
+            registry.contract_digests.remove(&old);
+        }
+        registry.contract_digests.insert(contract.digest, id.clone());
+        let view = ContractView { prepared, contract, document: document.clone(), index };
+        registry.contracts.insert(id.clone(), Arc::new(view));
+        Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))
+    }
+
+    fn apply_case(&self, index: u64, time_ms: i64, bytes: &Bytes) -> Result<Vec<Row>, ApplyError> {
+        let statement = read_case(bytes)?;
+        let mut registry = self.write();
+        let open = registry.cases.get(&statement.case).cloned();
+        let (entries, closed) = match (&statement.act, open) {
+            (Act::Open { matter }, None) => {
+                let mut tags = statement.subject_tags;
+                tags.sort_unstable();
+                tags.dedup();
+                let view = CaseView {
+                    member: statement.member.clone(),
+                    matter: matter.clone(),
+                    tags,
+                    entries: vec![index],
+                    opened_at_ms: time_ms,
+                };
+                registry.cases.insert(statement.case.clone(), Arc::new(view));
+                (vec![index], false)
+            }
+            (Act::Add { .. }, Some(old)) => {
+                let mut view = CaseView::clone(&old);
+                view.tags.extend(statement.subject_tags);
+                view.tags.sort_unstable();
+                view.tags.dedup();
+                view.entries.push(index);
+                let entries = view.entries.clone();
+                registry.cases.insert(statement.case.clone(), Arc::new(view));
+                (entries, false)
+            }
+            (Act::Close { .. }, Some(old)) => {
+                registry.cases.remove(&statement.case);
+                let mut entries = old.entries.clone();
+                entries.push(index);
+                (entries, true)
+            }
+            _ => return Err(ApplyError(format!("case `{}` is not in that state", statement.case))),
+        };
+        drop(registry);
+        let mut changes = self.changes();
+        changes.parties.insert(statement.member, index + 1);
+        if closed {
+            changes.closed.insert(statement.case.clone(), entries.clone());
+        }
+        Ok(vec![Row::case(&statement.case, &entries, closed)])
+    }
+
+    /// Fills the memory from the stored rows. Rows only point at entries; the entries are what counts.
+    pub(super) fn load_stored(&self, read: &dyn Fn(u64) -> Option<Bytes>) -> Result<(), ApplyError> {
+        let entry_at = |index: u64| {
+            let bytes = read(index).ok_or_else(|| ApplyError(format!("entry {index} cannot be read")))?;
+            entry::decode(&bytes).map_err(|error| fault(&error))
+        };
+        for table in [Table::Origin, Table::Members, Table::Delegations, Table::Contracts, Table::Policy] {
+            for index in self.stored.points(table) {
+                let entry = entry_at(index)?;
+                if let Some(kind) = &entry.kind {
+                    self.apply_registry(&mut self.write(), index, kind)?;
+                }
+            }
+        }
+        for entries in self.stored.open_cases() {
+            for index in entries {
+                let entry = entry_at(index)?;
+                if let Some(Kind::CaseStatement(case)) = &entry.kind {
+                    self.apply_case(index, entry.time_ms, &case.statement)?;
+                }
+            }
+        }
+        let mut changes = self.changes();
+        changes.parties = self.stored.parties();
+        changes.rows.clear();
+        Ok(())
+    }
+
+    /// Whether a case id was ever used.
+    pub fn case_is_unknown(&self, id: &yiwang_proto::ids::CaseId) -> bool {
+        matches!(self.case(id), CaseStatus::Unknown)
+    }
+}
+
+fn parse(bytes: &Bytes, limit: usize) -> Result<SignedDocument, ApplyError> {
+    SignedDocument::parse(bytes.clone(), limit).map_err(|error| fault(&error))
+}
+
+/// The statement of a case entry. Its signature was verified before it became an entry.
+fn read_case(bytes: &Bytes) -> Result<CaseStatement, ApplyError> {
+    let signed = SignedStatement::parse(bytes.clone()).map_err(|error| fault(&error))?;
+    CaseStatement::parse(signed.unverified_payload()).map_err(|error| fault(&error))
+}

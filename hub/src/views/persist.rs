@@ -1,0 +1,254 @@
+//! The stored form of the views: sled trees that hold nothing but indexes of entries, with the ledger size
+//! they reflect. sled is not durable on return, and need not be: any doubt = drop it and rebuild.
+
+use super::Views;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use yiwang_proto::ids::{CaseId, MemberId};
+
+/// Why views cannot be stored, not even in memory.
+#[derive(Debug, thiserror::Error)]
+#[error("views cannot be opened: {0}")]
+pub struct PersistError(#[from] sled::Error);
+
+/// The trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    Origin,
+    Members,
+    Delegations,
+    Contracts,
+    Policy,
+    Cases,
+    Parties,
+}
+
+impl Table {
+    const ALL: [Table; 7] = [
+        Table::Origin,
+        Table::Members,
+        Table::Delegations,
+        Table::Contracts,
+        Table::Policy,
+        Table::Cases,
+        Table::Parties,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Table::Origin => "origin",
+            Table::Members => "members",
+            Table::Delegations => "delegations",
+            Table::Contracts => "contracts",
+            Table::Policy => "policy",
+            Table::Cases => "cases",
+            Table::Parties => "parties",
+        }
+    }
+}
+
+/// One row to be written.
+pub(super) struct Row {
+    table: Table,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Row {
+    pub(super) fn point(table: Table, key: Vec<u8>, index: u64) -> Self {
+        Self { table, key, value: index.to_be_bytes().to_vec() }
+    }
+
+    pub(super) fn case(id: &CaseId, entries: &[u64], closed: bool) -> Self {
+        let mut value = vec![u8::from(closed)];
+        value.extend(entries.iter().flat_map(|index| index.to_be_bytes()));
+        Self { table: Table::Cases, key: id.as_str().as_bytes().to_vec(), value }
+    }
+}
+
+const SIZE_KEY: &[u8] = b"ledger_size";
+
+/// The open database.
+#[derive(Clone)]
+pub struct Persisted {
+    database: sled::Db,
+    trees: Arc<Vec<sled::Tree>>,
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX)
+}
+
+impl Persisted {
+    /// Opens the folder; a database that does not open, or reflects more than the ledger holds, is dropped
+    /// and begins empty; where the disk refuses even that, it lives in memory until the next start.
+    pub fn open(dir: &Path, ledger_size: u64) -> Result<Self, PersistError> {
+        match Self::open_at(Some(dir)) {
+            Ok(stored) if stored.size() <= ledger_size => return Ok(stored),
+            Ok(stored) => {
+                tracing::warn!(views = stored.size(), ledger_size, "views are ahead of the ledger: rebuilt");
+                drop(stored);
+            }
+            Err(error) => tracing::warn!(%error, "views do not open: rebuilt"),
+        }
+        Self::drop_at(dir);
+        match Self::open_at(Some(dir)) {
+            Ok(stored) => Ok(stored),
+            Err(error) => {
+                tracing::warn!(%error, "views cannot be stored: they live in memory until the next start");
+                Self::open_at(None)
+            }
+        }
+    }
+
+    /// Removes stored views, so that the next opening rebuilds them.
+    pub fn drop_at(dir: &Path) {
+        if let Err(error) = std::fs::remove_dir_all(dir)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "old views cannot be removed");
+        }
+    }
+
+    fn open_at(dir: Option<&Path>) -> Result<Self, PersistError> {
+        let config = sled::Config::new().cache_capacity(16 << 20).flush_every_ms(None);
+        let config = match dir {
+            Some(dir) => config.path(dir),
+            None => config.temporary(true),
+        };
+        let database = config.open()?;
+        let trees: Result<Vec<_>, _> =
+            Table::ALL.iter().map(|table| database.open_tree(table.name())).collect();
+        Ok(Self { database, trees: Arc::new(trees?) })
+    }
+
+    fn tree(&self, table: Table) -> Option<&sled::Tree> {
+        let at = Table::ALL.iter().position(|known| *known == table)?;
+        self.trees.get(at)
+    }
+
+    /// Ledger size that the rows reflect.
+    pub fn size(&self) -> u64 {
+        match self.database.get(SIZE_KEY) {
+            Ok(Some(bytes)) => number(&bytes),
+            _ => 0,
+        }
+    }
+
+    fn rows(&self, table: Table) -> impl Iterator<Item = (sled::IVec, sled::IVec)> + '_ {
+        self.tree(table).into_iter().flat_map(|tree| tree.iter().filter_map(Result::ok))
+    }
+
+    /// Indexes in a table, ascending, so that newer cards and versions are applied last.
+    pub(super) fn points(&self, table: Table) -> Vec<u64> {
+        let mut points: Vec<u64> = self.rows(table).map(|(_, value)| number(&value)).collect();
+        points.sort_unstable();
+        points
+    }
+
+    pub(super) fn open_cases(&self) -> Vec<Vec<u64>> {
+        self.rows(Table::Cases).filter_map(|(_, value)| case_entries(&value, false)).collect()
+    }
+
+    pub(super) fn closed_case(&self, id: &CaseId) -> Option<Vec<u64>> {
+        let value = self.tree(Table::Cases)?.get(id.as_str()).ok()??;
+        case_entries(&value, true)
+    }
+
+    pub(super) fn parties(&self) -> HashMap<MemberId, u64> {
+        self.rows(Table::Parties)
+            .filter_map(|(key, value)| {
+                let member = MemberId::parse(std::str::from_utf8(&key).ok()?).ok()?;
+                Some((member, number(&value)))
+            })
+            .collect()
+    }
+
+    fn write(&self, rows: &[Row], parties: &HashMap<MemberId, u64>, size: u64) -> Result<(), sled::Error> {
+        for row in rows {
+            if let Some(tree) = self.tree(row.table) {
+                tree.insert(&row.key, row.value.as_slice())?;
+            }
+        }
+        if let Some(tree) = self.tree(Table::Parties) {
+            for (member, last) in parties {
+                tree.insert(member.as_str(), &last.to_be_bytes())?;
+            }
+        }
+        self.database.flush()?;
+        // The size goes last: rows that reflect more than it says are written again, never missed.
+        self.database.insert(SIZE_KEY, &size.to_be_bytes())?;
+        self.database.flush()?;
+        Ok(())
+    }
+}
+
+fn case_entries(value: &[u8], closed: bool) -> Option<Vec<u64>> {
+    let (flag, entries) = value.split_first()?;
+    (*flag == u8::from(closed)).then(|| entries.chunks_exact(8).map(number).collect())
+}
+
+/// Writes the views behind the ledger, in batches.
+pub struct Persister {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Persister {
+    /// Starts the thread.
+    pub fn start(views: Arc<Views>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("views-persist".to_owned()).spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::sleep(crate::limits::VIEWS_EVERY);
+                views.persist();
+            }
+            views.persist();
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Writes what is pending and ends the thread.
+    pub fn finish(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer of views ended by a panic; views are rebuilt at the next start");
+        }
+    }
+}
+
+impl Views {
+    /// Writes what changed. A failure keeps the rows for the next attempt.
+    ///
+    /// Views change before their entry is durable; rows may therefore point behind the ledger's end after
+    /// a crash. The stored size then is larger than the ledger, and the views are dropped and rebuilt.
+    fn persist(&self) {
+        let (rows, parties, size, closed) = {
+            let mut changes = self.changes();
+            if changes.size == self.stored.size() {
+                return;
+            }
+            let closed: Vec<CaseId> = changes.closed.keys().cloned().collect();
+            (std::mem::take(&mut changes.rows), changes.parties.clone(), changes.size, closed)
+        };
+        match self.stored.write(&rows, &parties, size) {
+            Ok(()) => {
+                let mut changes = self.changes();
+                for id in closed {
+                    changes.closed.remove(&id);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "views are behind the ledger; they catch up by themselves");
+                let mut changes = self.changes();
+                let newer = std::mem::replace(&mut changes.rows, rows);
+                changes.rows.extend(newer);
+            }
+        }
+    }
+}
