@@ -1,1 +1,16 @@
-//! under construction
+//! A folder of CSV files as a source of an adapter.
+//!
+//! Files are read whole, typed column by column, and kept in memory with an index for each operation. A
+//! row that does not fit its columns is quarantined with file, line and reason, never dropped in silence;
+//! a header that does not fit the mapping stops the source, because then nothing in the file can be
+//! trusted. Files are read again when they change; drop new ones in by renaming.
+#![deny(missing_docs)]
+
+mod cells;
+mod file;
+mod folder;
+mod snapshot;
+mod source;
+
+pub use file::Quarantined;
+pub use source::CsvSource;

@@ -10,7 +10,7 @@ use crate::mapping::{FieldDef, Mapping, OperationDef};
 use crate::reduce::{Layout, Writer};
 use crate::source::{FetchQuery, Fetched, Source, SourceError};
 use bytes::Bytes;
-use filter::Clause;
+use filter::Filter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +104,7 @@ pub struct MappedSource {
 struct Plan<'o> {
     fields: Vec<&'o FieldDef>,
     withheld: Vec<(FieldName, String)>,
-    clauses: Vec<Clause<'o>>,
+    filter: Filter<'o>,
     limit: u32,
     layout: Layout,
     query: FetchQuery,
@@ -153,31 +153,30 @@ impl MappedSource {
         };
         let filter_params: Vec<&FieldName> = ask.rows.iter().filter_map(|row| row.param.as_ref()).collect();
         let params = arguments::bind(operation, ask.subject, ask.arguments, &filter_params, zone)?;
-        let clauses = filter::resolve(ask.rows, ask.arguments, operation)?;
+        let filter = Filter::new(ask.rows, ask.arguments, operation)?;
         let (fields, withheld) = grant(operation, ask.fields);
         let mut columns: BTreeSet<Arc<str>> = BTreeSet::new();
-        let read = fields.iter().copied().chain(clauses.iter().map(|clause| clause.field));
+        let read = fields.iter().copied().chain(filter.fields());
         columns.extend(read.chain(operation.as_of.as_ref()).flat_map(FieldDef::columns));
         let columns: Vec<Arc<str>> = columns.into_iter().collect();
-        let pushed: Vec<_> = clauses.iter().filter_map(Clause::for_source).collect();
         let limit = operation.limit.min(ask.limit).clamp(1, ROWS_MAX);
         // One row more than is wanted shows that there are more; clauses that only hold of converted
         // values need rows to choose from.
-        let rows = if pushed.len() == clauses.len() { limit } else { limit.saturating_mul(SIEVE) };
+        let rows = if filter.all_pushed { limit } else { limit.saturating_mul(SIEVE) };
         Ok(Plan {
             fields,
             withheld,
-            clauses,
             limit,
             layout: Layout::new(columns.clone()),
             query: FetchQuery {
                 operation: Arc::clone(operation),
                 columns,
                 params,
-                filter: pushed,
+                filter: filter.pushed.clone(),
                 limit: rows + 1,
                 timeout: operation.timeout.min(Duration::from_millis(left)),
             },
+            filter,
         })
     }
 
@@ -195,7 +194,7 @@ impl MappedSource {
         let mut writer = Writer::new(operation, plan.fields, zone, now_ms);
         let mut kept = 0;
         for row in 0..rows.len() {
-            if !plan.clauses.iter().all(|clause| clause.holds(rows, row, &plan.layout, zone)) {
+            if !plan.filter.holds(rows, row, &plan.layout, zone) {
                 continue;
             }
             if kept == plan.limit {

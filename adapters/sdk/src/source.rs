@@ -3,13 +3,16 @@
 
 use crate::check::Finding;
 use crate::mapping::OperationDef;
-use crate::value::Rows;
+use crate::value::{Cell, Rows};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use yiwang_proto::contract::{RowOperator, Scalar};
+use yiwang_policies::rows::RowFilter;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::FieldName;
 
 /// A boxed future, so that `dyn Source` works.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -73,15 +76,47 @@ impl Setting {
     }
 }
 
-/// One clause of a row filter on a column whose cells stand in the record unchanged.
+/// The part of a row filter that a source applies itself: all its fields are columns whose cells stand in
+/// the record unchanged.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ColumnClause {
-    /// A declared column of the operation.
-    pub column: Arc<str>,
-    /// How it compares.
-    pub op: RowOperator,
-    /// One operand for `eq` and `prefix`, one or more for `in`, lower and upper bound for `range`.
-    pub operands: Vec<Scalar>,
+pub struct SourceFilter {
+    filter: RowFilter,
+    columns: BTreeMap<FieldName, Arc<str>>,
+}
+
+impl SourceFilter {
+    pub(crate) fn new(filter: RowFilter, columns: BTreeMap<FieldName, Arc<str>>) -> Self {
+        Self { filter, columns }
+    }
+
+    /// The filter, for its SQL.
+    pub fn filter(&self) -> &RowFilter {
+        &self.filter
+    }
+
+    /// The column of a field of the filter.
+    pub fn column(&self, field: &FieldName) -> Option<&Arc<str>> {
+        self.columns.get(field)
+    }
+
+    /// Whether a row matches: for sources without a query language.
+    pub fn matches<'r>(&self, cell: impl Fn(&str) -> Cell<'r>) -> bool {
+        let record = self
+            .columns
+            .iter()
+            .map(|(field, column)| {
+                let value = match cell(column) {
+                    Cell::Text(text) => serde_json::Value::from(text),
+                    Cell::Integer(value) => serde_json::Value::from(value),
+                    Cell::Number(value) => serde_json::Value::from(value),
+                    // Plain fields are texts and numbers; what is neither cannot match.
+                    _ => serde_json::Value::Null,
+                };
+                (field.to_string(), value)
+            })
+            .collect();
+        self.filter.matches_json(&record)
+    }
 }
 
 /// What to fetch.
@@ -94,8 +129,8 @@ pub struct FetchQuery {
     pub columns: Vec<Arc<str>>,
     /// Every parameter of the operation by name; `None` for an optional one that was not given.
     pub params: Vec<(Arc<str>, Option<Scalar>)>,
-    /// Clauses that the source applies itself.
-    pub filter: Vec<ColumnClause>,
+    /// What the source applies itself; its columns are declared columns of the operation.
+    pub filter: Option<SourceFilter>,
     /// Rows at most; one more than is wanted, so that a cut shows.
     pub limit: u32,
     /// After this the source gives up by itself.

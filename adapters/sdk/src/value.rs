@@ -46,19 +46,30 @@ enum Stored {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     width: usize,
+    text_max: usize,
     text: String,
     cells: Vec<Stored>,
 }
 
-/// A fetch that would hold more than `TEXT_MAX` bytes of text.
+/// Rows would hold more text than they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("rows are larger than {TEXT_MAX} bytes together")]
+#[error("rows hold more text than they may")]
 pub struct TooMuchText;
 
 impl Rows {
     /// No rows yet, of so many columns.
     pub fn new(width: usize) -> Self {
-        Self { width, text: String::new(), cells: Vec::new() }
+        Self::with_text_max(width, TEXT_MAX)
+    }
+
+    /// No rows yet, with another limit for their text; at most 4 GiB.
+    pub fn with_text_max(width: usize, text_max: usize) -> Self {
+        Self { width, text_max, text: String::new(), cells: Vec::new() }
+    }
+
+    /// Takes back the cells of a row that is not whole, so that its texts are not seen again.
+    pub fn cut_to(&mut self, rows: usize) {
+        self.cells.truncate(rows * self.width);
     }
 
     /// Adds the next cell; rows are filled from left to right.
@@ -73,11 +84,10 @@ impl Rows {
             Cell::Opaque => Stored::Opaque,
             Cell::Text(text) => {
                 let start = self.text.len();
-                if start + text.len() > TEXT_MAX {
+                if start + text.len() > self.text_max {
                     return Err(TooMuchText);
                 }
                 self.text.push_str(text);
-                // Both fit: TEXT_MAX is far under 4 GiB.
                 Stored::Text(
                     u32::try_from(start).map_err(|_| TooMuchText)?,
                     u32::try_from(text.len()).map_err(|_| TooMuchText)?,

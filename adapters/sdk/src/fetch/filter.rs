@@ -1,138 +1,124 @@
-//! The contract's row filter over an operation's fields. Clauses speak of fields; a source can apply them
-//! only where a cell stands in the record unchanged. Every clause is applied again to the converted values,
-//! whatever the source did, so a source that errs lets no row out.
+//! The contract's row filter over an operation's fields. Clauses speak of fields, and compare the values
+//! that stand in records. A source can apply a clause itself only where a cell stands in the record
+//! unchanged (`FieldDef::is_plain`); every clause is applied again to the converted values, whatever the
+//! source did, so a source that errs lets no row out.
+//!
+//! A text field on a column of numbers is compared by the source as a number, and so never equals a text:
+//! such a mapping gives the field a step, or the type `integer`.
 
 use super::AnswerError;
 use crate::mapping::{FieldDef, FieldType, OperationDef};
 use crate::reduce::Layout;
 use crate::reduce::convert::{Converted, convert};
-use crate::source::ColumnClause;
-use crate::value::{Cell, Rows};
+use crate::source::SourceFilter;
+use crate::value::{Rows, write_instant};
 use jiff::tz::TimeZone;
-use std::cmp::Ordering;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use yiwang_policies::rows::{RowFault, RowFilter};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::{RowClause, RowOperator, Scalar};
+use yiwang_proto::contract::{RowClause, Scalar};
 
-/// One clause with its field and operands.
+/// A row filter fitted to an operation.
 #[derive(Debug)]
-pub(crate) struct Clause<'o> {
-    pub(crate) field: &'o FieldDef,
-    op: RowOperator,
-    operands: Vec<Scalar>,
+pub(crate) struct Filter<'o> {
+    whole: RowFilter,
+    fields: Vec<&'o FieldDef>,
+    /// What the source applies.
+    pub(crate) pushed: Option<SourceFilter>,
+    /// Whether the source applies every clause.
+    pub(crate) all_pushed: bool,
 }
 
-/// Fits clauses to an operation; parameters take their values from the arguments.
-pub(crate) fn resolve<'o>(
-    clauses: &[RowClause],
-    arguments: &Arguments,
-    operation: &'o OperationDef,
-) -> Result<Vec<Clause<'o>>, AnswerError> {
-    clauses.iter().map(|clause| resolve_one(clause, arguments, operation)).collect()
+impl From<RowFault> for AnswerError {
+    fn from(fault: RowFault) -> Self {
+        let clause = fault.to_string();
+        Self { code: fault.code(), clause: clause.clone(), detail: clause }
+    }
 }
 
-fn resolve_one<'o>(
-    clause: &RowClause,
-    arguments: &Arguments,
-    operation: &'o OperationDef,
-) -> Result<Clause<'o>, AnswerError> {
-    let cannot = |why: &str| {
-        let text = format!("the row filter on `{}` cannot be applied: {why}", clause.field);
-        AnswerError { code: Code::SourceError, clause: text.clone(), detail: text }
-    };
-    clause.check().map_err(cannot)?;
-    let field =
-        operation.field(&clause.field).ok_or_else(|| cannot("the operation does not give the field"))?;
-    let operands = match (&clause.param, clause.op) {
-        (Some(param), _) => match arguments.get(param) {
-            Some(value) => vec![value.clone()],
-            None => return Err(AnswerError::argument(format!("argument `{param}` is missing"))),
-        },
-        (None, RowOperator::In) => clause.values.clone(),
-        (None, RowOperator::Range) => clause.from.iter().chain(clause.to.iter()).cloned().collect(),
-        (None, RowOperator::Eq | RowOperator::Prefix) => clause.value.iter().cloned().collect(),
-    };
-    Ok(Clause { field, op: clause.op, operands })
-}
-
-impl Clause<'_> {
-    /// The clause for the source, where it can apply it.
-    pub(crate) fn for_source(&self) -> Option<ColumnClause> {
-        let fits = |operand: &Scalar| match self.field.kind {
-            FieldType::String => matches!(operand, Scalar::Text(_)),
-            FieldType::Integer | FieldType::Number => {
-                matches!(operand, Scalar::Integer(_) | Scalar::Number(_))
+impl<'o> Filter<'o> {
+    /// Fits clauses to an operation; parameters take their values from the arguments.
+    pub(crate) fn new(
+        clauses: &[RowClause],
+        arguments: &Arguments,
+        operation: &'o OperationDef,
+    ) -> Result<Self, AnswerError> {
+        let whole = RowFilter::compile(clauses, arguments)?;
+        let mut fields: Vec<&FieldDef> = Vec::new();
+        let mut pushable: Vec<RowClause> = Vec::new();
+        let mut columns = BTreeMap::new();
+        for clause in clauses {
+            let Some(field) = operation.field(&clause.field) else {
+                let text = format!("rows: {}: the operation does not give the field", clause.field);
+                return Err(AnswerError { code: Code::SourceError, clause: text.clone(), detail: text });
+            };
+            if let Some(column) = field.from.as_ref().filter(|_| comparable(field, clause, arguments)) {
+                columns.insert(clause.field.clone(), Arc::clone(column));
+                pushable.push(clause.clone());
             }
-            _ => false,
-        };
-        if !self.field.is_plain() || !self.operands.iter().all(fits) {
-            return None;
+            if !fields.iter().any(|known| known.name == field.name) {
+                fields.push(field);
+            }
         }
-        Some(ColumnClause {
-            column: Arc::clone(self.field.from.as_ref()?),
-            op: self.op,
-            operands: self.operands.clone(),
-        })
+        let pushed = if pushable.is_empty() {
+            None
+        } else {
+            Some(SourceFilter::new(RowFilter::compile(&pushable, arguments)?, columns))
+        };
+        Ok(Self { whole, fields, pushed, all_pushed: pushable.len() == clauses.len() })
+    }
+
+    /// The fields that are compared.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'o FieldDef> {
+        self.fields.iter().copied()
     }
 
     /// Whether a row may be let out. A value that cannot be converted is outside.
     pub(crate) fn holds(&self, rows: &Rows, row: usize, layout: &Layout, zone: &TimeZone) -> bool {
-        match convert(self.field, rows, row, layout, zone) {
-            Ok((value, _)) => holds(&value, self.op, &self.operands, zone),
-            Err(_) => false,
+        if self.whole.is_empty() {
+            return true;
         }
-    }
-}
-
-impl ColumnClause {
-    /// Whether a cell satisfies the clause: for sources without a query language.
-    pub fn matches(&self, cell: Cell<'_>) -> bool {
-        let value = match cell {
-            Cell::Null | Cell::Opaque => return false,
-            Cell::Bool(value) => Converted::Bool(value),
-            Cell::Integer(value) => Converted::Integer(value),
-            Cell::Number(value) => Converted::Number(value),
-            Cell::Text(text) => Converted::Text(text.into()),
-            Cell::Date(day) => Converted::Date(day),
-            Cell::Instant(at) => Converted::Instant(at),
-        };
-        holds(&value, self.op, &self.operands, &TimeZone::UTC)
-    }
-}
-
-fn holds(value: &Converted<'_>, op: RowOperator, operands: &[Scalar], zone: &TimeZone) -> bool {
-    let equal = |operand: &Scalar| compare(value, operand, zone) == Some(Ordering::Equal);
-    match (op, operands) {
-        (RowOperator::Eq, [one]) => equal(one),
-        (RowOperator::In, some) => some.iter().any(equal),
-        (RowOperator::Prefix, [Scalar::Text(prefix)]) => match value {
-            Converted::Text(text) => text.starts_with(prefix.as_str()),
-            Converted::Date(day) => day.to_string().starts_with(prefix.as_str()),
-            _ => false,
-        },
-        (RowOperator::Range, [from, to]) => {
-            matches!(compare(value, from, zone), Some(Ordering::Greater | Ordering::Equal))
-                && matches!(compare(value, to, zone), Some(Ordering::Less | Ordering::Equal))
+        let mut record = Map::new();
+        for field in &self.fields {
+            let Ok((value, _)) = convert(field, rows, row, layout, zone) else { return false };
+            record.insert(field.name.to_string(), as_json(value, zone));
         }
-        _ => false,
+        self.whole.matches_json(&record)
     }
 }
 
-fn compare(value: &Converted<'_>, operand: &Scalar, zone: &TimeZone) -> Option<Ordering> {
-    match (value, operand) {
-        (Converted::Text(text), Scalar::Text(other)) => Some(text.as_bytes().cmp(other.as_bytes())),
-        (Converted::Bool(value), Scalar::Bool(other)) => Some(value.cmp(other)),
-        (Converted::Integer(value), Scalar::Integer(other)) => Some(value.cmp(other)),
-        (Converted::Integer(value), Scalar::Number(other)) => (*value as f64).partial_cmp(other),
-        (Converted::Number(value), Scalar::Integer(other)) => value.partial_cmp(&(*other as f64)),
-        (Converted::Number(value), Scalar::Number(other)) => value.partial_cmp(other),
-        (Converted::Date(day), Scalar::Text(other)) => other.parse().ok().map(|other| day.cmp(&other)),
-        (Converted::Instant(at), Scalar::Text(other)) => match other.parse::<jiff::Timestamp>() {
-            Ok(other) => Some(at.cmp(&other)),
-            // A bare day compares with the local calendar day.
-            Err(_) => other.parse().ok().map(|other| zone.to_datetime(*at).date().cmp(&other)),
-        },
-        _ => None,
+/// Whether the source's cell is what the clause compares: a plain field, and operands of its kind.
+fn comparable(field: &FieldDef, clause: &RowClause, arguments: &Arguments) -> bool {
+    let argument = clause.param.as_ref().and_then(|name| arguments.get(name));
+    let mut operands = clause
+        .values
+        .iter()
+        .chain(clause.value.as_ref())
+        .chain(clause.from.as_ref())
+        .chain(clause.to.as_ref())
+        .chain(argument);
+    field.is_plain()
+        && operands.all(|operand| match field.kind {
+            FieldType::String => matches!(operand, Scalar::Text(_)),
+            _ => matches!(operand, Scalar::Integer(_) | Scalar::Number(_)),
+        })
+}
+
+fn as_json(value: Converted<'_>, zone: &TimeZone) -> Value {
+    match value {
+        Converted::Null => Value::Null,
+        Converted::Bool(value) => Value::Bool(value),
+        Converted::Integer(value) => Value::from(value),
+        Converted::Number(value) => Value::from(value),
+        Converted::Text(text) => Value::String(text.into_owned()),
+        Converted::Date(day) => Value::String(day.to_string()),
+        Converted::Instant(at) => {
+            let mut out = Vec::new();
+            write_instant(&mut out, at, zone);
+            String::from_utf8(out).map_or(Value::Null, Value::String)
+        }
     }
 }

@@ -1,0 +1,240 @@
+//! One CSV file: header, rows, quarantine.
+//!
+//! Rows are cut from bytes and decoded cell by cell, so that one broken cell costs its row and not its
+//! file. That is sound for GBK and GB 18030 as well: no later byte of their characters is a comma, a quote
+//! or a line break.
+
+use crate::folder::FOLDER_MAX;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use yiwang_adapter_sdk::mapping::{ColumnDef, CsvDef, Encoding};
+use yiwang_adapter_sdk::source::SourceError;
+use yiwang_adapter_sdk::value::{Rows, typed_column};
+
+/// Bytes of one cell: the longest remark of an operator has some hundred characters.
+const CELL_MAX: usize = 64 * 1024;
+/// Quarantined rows that are kept of one file with their reason; more are only counted.
+const KEPT_MAX: usize = 1000;
+
+/// A row, or a whole file, that is not served. Names columns, holds no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The file's name in the folder.
+    pub file: String,
+    /// The line on which the row begins, from 1; 0 for the file as a whole.
+    pub line: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file that was read.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// Columns of the mapping in the order of its table, whatever the order of the file.
+    pub(crate) rows: Rows,
+    pub(crate) quarantined: Vec<Quarantined>,
+    /// All that were quarantined, kept or not.
+    pub(crate) quarantined_count: usize,
+}
+
+impl Parsed {
+    fn refuse(&mut self, file: &str, line: u64, reason: String) {
+        self.quarantined_count += 1;
+        if self.quarantined.len() < KEPT_MAX {
+            self.quarantined.push(Quarantined { file: file.to_owned(), line, reason });
+        }
+    }
+}
+
+/// Cuts rows from bytes and counts lines.
+struct Cutter<'d> {
+    data: &'d [u8],
+    reader: csv::Reader<&'d [u8]>,
+    /// Where the reader began.
+    base: usize,
+    /// Up to where lines were counted.
+    counted: usize,
+    line: u64,
+    /// Bytes that may still be read a second time after quotes that do not end.
+    again: usize,
+}
+
+/// One row as it was cut.
+struct Cut {
+    line: u64,
+    start: usize,
+    end: usize,
+}
+
+impl<'d> Cutter<'d> {
+    fn new(data: &'d [u8]) -> Self {
+        let again = data.len().saturating_mul(4);
+        Self { data, reader: reader(data), base: 0, counted: 0, line: 1, again }
+    }
+
+    /// The next row; blank lines are no rows.
+    fn next(&mut self, record: &mut csv::ByteRecord) -> Option<Cut> {
+        let before = self.base + usize::try_from(self.reader.position().byte()).ok()?;
+        let blank = self.data.get(before..)?.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let start = before + blank;
+        let passed = self.data.get(self.counted..start).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = start;
+        // Reading bytes from memory cannot fail; if it did, the file would end here.
+        if !self.reader.read_byte_record(record).unwrap_or(false) {
+            return None;
+        }
+        let end = self.base + usize::try_from(self.reader.position().byte()).ok()?;
+        Some(Cut { line: self.line, start, end })
+    }
+
+    /// Whether the row holds a quote that does not end, so that it swallowed what follows.
+    fn is_open(&self, cut: &Cut) -> bool {
+        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
+        row.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+    }
+
+    /// Goes on after the first line of a row that swallowed others. False if that was done too often.
+    fn back_to_next_line(&mut self, cut: &Cut) -> bool {
+        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
+        let Some(at) = row.iter().position(|byte| *byte == b'\n') else { return true };
+        let Some(left) = self.again.checked_sub(row.len() - at) else { return false };
+        self.again = left;
+        self.base = cut.start + at + 1;
+        self.reader = reader(self.data.get(self.base..).unwrap_or_default());
+        true
+    }
+}
+
+fn reader(data: &[u8]) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(data)
+}
+
+/// Reads a file's content.
+///
+/// Errors: a header that does not fit the mapping, an encoding that is not supported.
+pub(crate) fn parse(name: &str, data: &[u8], def: &CsvDef) -> Result<Parsed, SourceError> {
+    let drift = |what: String| SourceError::Drift(format!("file `{name}`: {what}"));
+    let (data, encoding) = encoding(data, def.encoding).map_err(drift)?;
+    let text_max = usize::try_from(FOLDER_MAX).unwrap_or(usize::MAX);
+    let mut parsed = Parsed { rows: Rows::with_text_max(def.columns.len(), text_max), ..Parsed::default() };
+    let mut cutter = Cutter::new(data);
+    let mut record = csv::ByteRecord::new();
+    if cutter.next(&mut record).is_none() {
+        return Err(drift("is empty, without even a header".to_owned()));
+    }
+    let places = header(&record, encoding, def).map_err(drift)?;
+    while let Some(cut) = cutter.next(&mut record) {
+        let open = cutter.is_open(&cut);
+        let refused = if open {
+            Err("has a quote that does not end".to_owned())
+        } else if record.len() != places.len() {
+            Err(format!("has {} cells, and the header has {}", record.len(), places.len()))
+        } else {
+            row(&record, &places, encoding, def, &mut parsed.rows)
+        };
+        if let Err(reason) = refused {
+            parsed.refuse(name, cut.line, reason);
+            let spans = cutter.data.get(cut.start..cut.end).unwrap_or_default();
+            let several = spans.iter().take(spans.len().saturating_sub(2)).any(|byte| *byte == b'\n');
+            if (open || record.len() != places.len()) && several && !cutter.back_to_next_line(&cut) {
+                return Err(drift("has too many quotes that do not end".to_owned()));
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+/// The content without its byte order mark, and its encoding.
+fn encoding(data: &[u8], wanted: Encoding) -> Result<(&[u8], Encoding), String> {
+    if data.starts_with(&[0xff, 0xfe]) || data.starts_with(&[0xfe, 0xff]) {
+        return Err("is in UTF-16; save it as UTF-8 or GBK".to_owned());
+    }
+    match data.strip_prefix(&[0xef, 0xbb, 0xbf]) {
+        None => Ok((data, wanted)),
+        // Some exports put the mark of UTF-8 before GBK.
+        Some(rest) if wanted == Encoding::Gbk && std::str::from_utf8(rest).is_err() => Ok((rest, wanted)),
+        Some(rest) => Ok((rest, Encoding::Utf8)),
+    }
+}
+
+fn decode(bytes: &[u8], encoding: Encoding) -> Option<Cow<'_, str>> {
+    match encoding {
+        Encoding::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Encoding::Gbk => encoding_rs::GB18030.decode_without_bom_handling_and_without_replacement(bytes),
+    }
+}
+
+/// For each column of the mapping, in the order of its table, its place in the file.
+fn header(record: &csv::ByteRecord, encoding: Encoding, def: &CsvDef) -> Result<Vec<usize>, String> {
+    let names: Vec<Option<Cow<'_, str>>> = record.iter().map(|cell| decode(cell, encoding)).collect();
+    let known = names.iter().flatten().filter(|name| def.columns.contains_key(name.as_ref())).count();
+    // A line of data must not be taken for a header and shown in an error.
+    if known * 2 < def.columns.len().min(names.len()) || known == 0 {
+        return Err("its first line is not the header that the mapping names".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        let Some(name) = name else { return Err("its header is not in the stated encoding".to_owned()) };
+        if !def.columns.contains_key(name.as_ref()) {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            return Err(format!("column `{shown}` is not in the mapping"));
+        }
+        if !seen.insert(name.as_ref()) {
+            return Err(format!("column `{name}` is there twice"));
+        }
+    }
+    let place = |column: &Arc<str>| {
+        let at = names.iter().position(|name| name.as_deref() == Some(column.as_ref()));
+        at.ok_or_else(|| format!("column `{column}` is missing"))
+    };
+    def.columns.keys().map(place).collect()
+}
+
+/// Adds a row; on failure nothing of it stays.
+fn row(
+    record: &csv::ByteRecord,
+    places: &[usize],
+    encoding: Encoding,
+    def: &CsvDef,
+    rows: &mut Rows,
+) -> Result<(), String> {
+    let whole = rows.len();
+    for ((column, kind), place) in def.columns.iter().zip(places) {
+        if let Err(reason) = cell(record.get(*place).unwrap_or_default(), column, kind, encoding, def, rows) {
+            rows.cut_to(whole);
+            return Err(reason);
+        }
+    }
+    let key = def.key.as_ref().and_then(|key| def.columns.keys().position(|column| column == key));
+    if let Some(at) = key
+        && rows.cell(whole, at) == yiwang_adapter_sdk::value::Cell::Null
+    {
+        rows.cut_to(whole);
+        return Err("has no key".to_owned());
+    }
+    Ok(())
+}
+
+fn cell(
+    bytes: &[u8],
+    column: &Arc<str>,
+    kind: &ColumnDef,
+    encoding: Encoding,
+    def: &CsvDef,
+    rows: &mut Rows,
+) -> Result<(), String> {
+    if bytes.len() > CELL_MAX {
+        return Err(format!("column `{column}` is over {CELL_MAX} bytes"));
+    }
+    let text =
+        decode(bytes, encoding).ok_or_else(|| format!("column `{column}` is not in the file's encoding"))?;
+    let cell =
+        typed_column(&text, kind, &def.common.zone).map_err(|fault| format!("column `{column}` {fault}"))?;
+    rows.push(cell).map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,203 @@
+//! Opens files of one folder and nothing else: names are matched against a pattern, hold no path, and are
+//! opened relative to the folder's handle without following links.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
+use std::io::Read as _;
+use std::path::Path;
+use yiwang_adapter_sdk::source::SourceError;
+
+/// Bytes of one file: a year of calls of a large city.
+pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
+/// Files of one folder.
+pub(crate) const FILES_MAX: usize = 512;
+/// Bytes of all files together; they are kept in memory.
+pub(crate) const FOLDER_MAX: u64 = 256 * 1024 * 1024;
+
+/// What tells that a file is the same as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    inode: u64,
+    size: u64,
+    modified: (i64, u64),
+}
+
+impl Version {
+    /// When it was written, milliseconds.
+    pub(crate) fn modified_ms(self) -> i64 {
+        let nanoseconds = i64::try_from(self.modified.1).unwrap_or_default();
+        self.modified.0.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
+    }
+}
+
+/// A file of the folder whose name matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// None for what is no plain file; it is reported and never opened.
+    pub(crate) version: Option<Version>,
+}
+
+/// The opened folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    handle: OwnedFd,
+    pattern: String,
+}
+
+fn unavailable(what: &str, error: rustix::io::Errno) -> SourceError {
+    SourceError::Unavailable(format!("{what}: {error}"))
+}
+
+impl Folder {
+    pub(crate) fn open(path: &Path, pattern: &str) -> Result<Self, SourceError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = open(path, flags, Mode::empty())
+            .map_err(|error| unavailable(&format!("folder `{}`", path.display()), error))?;
+        Ok(Self { handle, pattern: pattern.to_owned() })
+    }
+
+    /// Matching entries by name.
+    pub(crate) fn list(&self) -> Result<Vec<Entry>, SourceError> {
+        let list_error = |error| unavailable("the folder cannot be listed", error);
+        let mut entries = Vec::new();
+        for item in Dir::read_from(&self.handle).map_err(list_error)? {
+            let item = item.map_err(list_error)?;
+            let Ok(name) = item.file_name().to_str() else { continue };
+            if !matches(&self.pattern, name) {
+                continue;
+            }
+            // A file that has gone since is not there any more: nothing to report.
+            let Ok(stat) = statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            entries.push(Entry { name: name.to_owned(), version: plain.then(|| version(&stat)) });
+            if entries.len() > FILES_MAX {
+                return Err(SourceError::Unavailable(format!("the folder has over {FILES_MAX} files")));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let total: u64 = entries.iter().filter_map(|entry| entry.version).map(|version| version.size).sum();
+        if total > FOLDER_MAX {
+            return Err(SourceError::Unavailable(format!("the files are over {FOLDER_MAX} bytes together")));
+        }
+        Ok(entries)
+    }
+
+    /// The content of a file and the version that was read.
+    pub(crate) fn read(&self, name: &str) -> Result<(Vec<u8>, Version), SourceError> {
+        let bad = |what: String| SourceError::Unavailable(format!("file `{name}`: {what}"));
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+            return Err(bad("is no file name".to_owned()));
+        }
+        // Not blocking, so that a pipe put in a file's place cannot hold the adapter up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle =
+            openat(&self.handle, name, flags, Mode::empty()).map_err(|error| bad(error.to_string()))?;
+        let stat = rustix::fs::fstat(&handle).map_err(|error| bad(error.to_string()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(bad("is no plain file".to_owned()));
+        }
+        let version = version(&stat);
+        let mut content = Vec::new();
+        std::fs::File::from(handle)
+            .take(FILE_MAX + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| bad(error.to_string()))?;
+        if content.len() as u64 > FILE_MAX {
+            return Err(bad(format!("is over {FILE_MAX} bytes")));
+        }
+        Ok((content, version))
+    }
+}
+
+fn version(stat: &rustix::fs::Stat) -> Version {
+    Version {
+        inode: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
+        modified: (stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+/// `*` stands for any characters, `?` for one.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    // The longest match so far for each prefix of the pattern; linear in both, so no name is slow.
+    let mut reached = vec![false; name.len() + 1];
+    if let Some(start) = reached.first_mut() {
+        *start = true;
+    }
+    for wanted in pattern {
+        let mut next = vec![false; name.len() + 1];
+        let mut open = false;
+        for (at, slot) in next.iter_mut().enumerate() {
+            let here = reached.get(at).copied().unwrap_or_default();
+            open = open || here;
+            let before = at.checked_sub(1);
+            let stepped = before.is_some_and(|before| {
+                reached.get(before).copied().unwrap_or_default()
+                    && (wanted == '?' || name.get(before) == Some(&wanted))
+            });
+            *slot = if wanted == '*' { open } else { stepped };
+        }
+        reached = next;
+    }
+    reached.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, holds) in [
+            ("calls-*.csv", "calls-2026-11.csv", true),
+            ("calls-*.csv", "calls-.csv", true),
+            ("calls-*.csv", "calls-2026-11.csv.tmp", false),
+            ("calls-*.csv", ".calls-1.csv", false),
+            ("?.csv", "a.csv", true),
+            ("?.csv", "ab.csv", false),
+            ("*", "anything", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("exact.csv", "exact.csv", true),
+        ] {
+            assert_eq!(matches(pattern, name), holds, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_folder_is_ever_opened() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("canary.csv"), "A\nsecret").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path().join("canary.csv"), inside.path().join("link.csv"))
+            .unwrap();
+        std::fs::create_dir(inside.path().join("folder.csv")).unwrap();
+        std::fs::write(inside.path().join("good.csv"), "A\n1").unwrap();
+        let folder = Folder::open(inside.path(), "*.csv").unwrap();
+        let plain: Vec<String> = folder
+            .list()
+            .unwrap()
+            .into_iter()
+            .filter(|entry| entry.version.is_some())
+            .map(|entry| entry.name)
+            .collect();
+        assert_eq!(plain, ["good.csv"]);
+        let above = outside.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut tried = 0;
+        for name in ["link.csv", "folder.csv", "..", ".", "", "a\0b", "/etc/passwd", "./good.csv"] {
+            assert!(folder.read(name).is_err(), "{name:?}");
+            tried += 1;
+        }
+        for depth in 1..40 {
+            for middle in [above.clone(), format!("./{above}"), format!("x/../{above}")] {
+                let name = format!("{}{middle}/canary.csv", "../".repeat(depth));
+                assert!(folder.read(&name).is_err(), "{name}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 100);
+        assert_eq!(folder.read("good.csv").unwrap().0, b"A\n1");
+    }
+}

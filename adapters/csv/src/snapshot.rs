@@ -1,0 +1,246 @@
+//! All files of a folder as they were at one moment, with an index for each operation.
+
+use crate::cells::{write, write_wanted};
+use crate::file::{Parsed, Quarantined, parse};
+use crate::folder::{Entry, Folder, Version};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use yiwang_adapter_sdk::mapping::{Access, CsvDef, OperationDef, WhereDef, WhereValue};
+use yiwang_adapter_sdk::source::{FetchQuery, Fetched, SourceError};
+use yiwang_adapter_sdk::value::{Cell, Rows};
+use yiwang_proto::contract::Scalar;
+
+/// Quarantined rows that are kept with their reason over all files.
+const KEPT_MAX: usize = 10_000;
+
+/// File and row.
+type Place = (u32, u32);
+type Index = HashMap<u64, Vec<Place>>;
+
+#[derive(Debug)]
+struct Loaded {
+    name: String,
+    version: Version,
+    parsed: Arc<Parsed>,
+}
+
+/// The rows of a folder.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    entries: Vec<Entry>,
+    files: Vec<Loaded>,
+    /// One per operation, in the order of the mapping.
+    indexes: Vec<Index>,
+    hasher: RandomState,
+    quarantined: Vec<Quarantined>,
+    quarantined_count: usize,
+    /// Rows whose key came again in a later file.
+    pub(crate) replaced: usize,
+}
+
+impl Snapshot {
+    /// Reads the folder; files that are as they were in `previous` are not read again.
+    pub(crate) fn load(
+        folder: &Folder,
+        def: &CsvDef,
+        operations: &[Arc<OperationDef>],
+        previous: Option<&Self>,
+    ) -> Result<Self, SourceError> {
+        let entries = folder.list()?;
+        let mut snapshot = Self {
+            entries: entries.clone(),
+            files: Vec::new(),
+            indexes: Vec::new(),
+            hasher: RandomState::new(),
+            quarantined: Vec::new(),
+            quarantined_count: 0,
+            replaced: 0,
+        };
+        for entry in entries {
+            let Some(version) = entry.version else {
+                snapshot.quarantine([Quarantined {
+                    file: entry.name,
+                    line: 0,
+                    reason: "is no plain file and is not opened".to_owned(),
+                }]);
+                continue;
+            };
+            let known = previous.into_iter().flat_map(|previous| &previous.files);
+            let known = known.into_iter().find(|file| file.name == entry.name && file.version == version);
+            let loaded = match known {
+                Some(file) => Loaded { name: entry.name, version, parsed: Arc::clone(&file.parsed) },
+                None => {
+                    let (content, version) = folder.read(&entry.name)?;
+                    let parsed = Arc::new(parse(&entry.name, &content, def)?);
+                    Loaded { name: entry.name, version, parsed }
+                }
+            };
+            snapshot.quarantined_count += loaded.parsed.quarantined_count - loaded.parsed.quarantined.len();
+            snapshot.quarantine(loaded.parsed.quarantined.iter().cloned());
+            snapshot.files.push(loaded);
+        }
+        let gone = snapshot.replaced_rows(def);
+        snapshot.index(def, operations, &gone);
+        Ok(snapshot)
+    }
+
+    fn quarantine(&mut self, rows: impl IntoIterator<Item = Quarantined>) {
+        for row in rows {
+            self.quarantined_count += 1;
+            if self.quarantined.len() < KEPT_MAX {
+                self.quarantined.push(row);
+            }
+        }
+    }
+
+    /// Whether the folder looks as it did when this was read.
+    pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
+        Ok(folder.list()? == self.entries)
+    }
+
+    pub(crate) fn quarantined(&self) -> (&[Quarantined], usize) {
+        (&self.quarantined, self.quarantined_count)
+    }
+
+    pub(crate) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.files.iter().map(|file| file.parsed.rows.len()).sum()
+    }
+
+    /// When the newest file was written, milliseconds.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        self.files.iter().map(|file| file.version.modified_ms()).max()
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.files.iter().enumerate().flat_map(|(file, loaded)| {
+            let file = u32::try_from(file).unwrap_or(u32::MAX);
+            (0..u32::try_from(loaded.parsed.rows.len()).unwrap_or(u32::MAX)).map(move |row| (file, row))
+        })
+    }
+
+    fn cell(&self, (file, row): Place, column: usize) -> Cell<'_> {
+        self.files
+            .get(file as usize)
+            .map_or(Cell::Null, |loaded| loaded.parsed.rows.cell(row as usize, column))
+    }
+
+    /// Rows whose key comes again later: the last one counts.
+    fn replaced_rows(&mut self, def: &CsvDef) -> std::collections::HashSet<Place> {
+        let mut gone = std::collections::HashSet::new();
+        let at = def.key.as_ref().and_then(|key| def.columns.keys().position(|column| column == key));
+        if let Some(at) = at {
+            let mut last: HashMap<Vec<u8>, Place> = HashMap::new();
+            let whole = WhereDef {
+                column: def.key.clone().unwrap_or_else(|| Arc::from("")),
+                day: false,
+                value: WhereValue::Constant(Scalar::Bool(true)),
+            };
+            for place in self.places() {
+                let mut key = Vec::new();
+                if write(&mut key, self.cell(place, at), &whole, def)
+                    && let Some(earlier) = last.insert(key, place)
+                {
+                    gone.insert(earlier);
+                }
+            }
+        }
+        self.replaced = gone.len();
+        gone
+    }
+
+    fn index(
+        &mut self,
+        def: &CsvDef,
+        operations: &[Arc<OperationDef>],
+        gone: &std::collections::HashSet<Place>,
+    ) {
+        let indexes = operations.iter().map(|operation| {
+            let mut index = Index::new();
+            let Some(conditions) = conditions(operation, def) else { return index };
+            let mut key = Vec::new();
+            for place in self.places().filter(|place| !gone.contains(place)) {
+                if self.key(&mut key, place, &conditions, def) {
+                    index.entry(self.hasher.hash_one(&key)).or_default().push(place);
+                }
+            }
+            index
+        });
+        self.indexes = indexes.collect();
+    }
+
+    /// The key of a row for an operation; false if one of its cells is empty.
+    fn key(&self, key: &mut Vec<u8>, place: Place, conditions: &[Condition<'_>], def: &CsvDef) -> bool {
+        key.clear();
+        conditions.iter().all(|condition| write(key, self.cell(place, condition.column), condition.def, def))
+    }
+
+    /// Finds the rows of a query.
+    pub(crate) fn fetch(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {
+        let mut fetched = Rows::new(query.columns.len());
+        let conditions = conditions(&query.operation, def)
+            .ok_or_else(|| SourceError::Query("the operation has no conditions".to_owned()))?;
+        let Some(wanted) = wanted(&conditions, query, def) else { return Ok(Fetched { rows: fetched }) };
+        let columns: Option<Vec<usize>> =
+            query.columns.iter().map(|column| def.columns.keys().position(|known| known == column)).collect();
+        let columns =
+            columns.ok_or_else(|| SourceError::Query("a column is not in the mapping".to_owned()))?;
+        let found = self.indexes.get(at).and_then(|index| index.get(&self.hasher.hash_one(&wanted)));
+        let mut key = Vec::new();
+        for place in found.into_iter().flatten() {
+            if fetched.len() >= query.limit as usize {
+                break;
+            }
+            // Two keys can have one hash.
+            if !self.key(&mut key, *place, &conditions, def) || key != wanted {
+                continue;
+            }
+            let read = |column: &str| {
+                let at = def.columns.keys().position(|known| known.as_ref() == column);
+                at.map_or(Cell::Null, |at| self.cell(*place, at))
+            };
+            if query.filter.as_ref().is_some_and(|filter| !filter.matches(read)) {
+                continue;
+            }
+            for column in &columns {
+                fetched.push(self.cell(*place, *column))?;
+            }
+        }
+        Ok(Fetched { rows: fetched })
+    }
+}
+
+/// One condition with the place of its column.
+struct Condition<'o> {
+    column: usize,
+    def: &'o WhereDef,
+}
+
+fn conditions<'o>(operation: &'o OperationDef, def: &CsvDef) -> Option<Vec<Condition<'o>>> {
+    let Access::Where(list) = &operation.access else { return None };
+    list.iter()
+        .map(|condition| {
+            let column = def.columns.keys().position(|column| *column == condition.column)?;
+            Some(Condition { column, def: condition })
+        })
+        .collect()
+}
+
+fn wanted(conditions: &[Condition<'_>], query: &FetchQuery, def: &CsvDef) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    for condition in conditions {
+        let value = match &condition.def.value {
+            WhereValue::Constant(value) => value,
+            WhereValue::Param(name) => {
+                query.params.iter().find(|(known, _)| known.as_ref() == name.as_str())?.1.as_ref()?
+            }
+        };
+        let column = def.columns.get(&condition.def.column)?;
+        write_wanted(&mut key, value, condition.def, column, def)?;
+    }
+    Some(key)
+}

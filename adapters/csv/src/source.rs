@@ -1,0 +1,139 @@
+//! The folder as a source: reads again what changed, answers from memory.
+
+use crate::file::Quarantined;
+use crate::folder::Folder;
+use crate::snapshot::Snapshot;
+use std::sync::{Arc, Mutex, PoisonError};
+use yiwang_adapter_sdk::check::{Finding, Severity};
+use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
+use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+
+/// A folder of CSV files as a source.
+pub struct CsvSource {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    def: CsvDef,
+    operations: Vec<Arc<OperationDef>>,
+    folder: Folder,
+    /// The newest snapshot. Locked while files are read again: whoever asks then waits for the new rows.
+    current: Mutex<Option<Arc<Snapshot>>>,
+}
+
+impl CsvSource {
+    /// Opens the folder that a mapping names and reads its files. Errors: another kind of source, a
+    /// setting that is missing, a folder that cannot be read, a header that does not fit.
+    pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Self, SourceError> {
+        let SourceDef::Csv(def) = mapping.source() else {
+            return Err(SourceError::Setting("the mapping's source is not csv".to_owned()));
+        };
+        let path = mapping.base().join(def.folder.resolve(mapping.base(), environment)?);
+        let inner = Inner {
+            def: def.clone(),
+            operations: mapping.operations().to_vec(),
+            folder: Folder::open(&path, &def.files)?,
+            current: Mutex::new(None),
+        };
+        inner.snapshot()?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What is quarantined now, at most 10,000 rows, and how many there are in all.
+    pub fn quarantine(&self) -> (Vec<Quarantined>, usize) {
+        let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map_or((Vec::new(), 0), |snapshot| {
+            let (kept, count) = snapshot.quarantined();
+            (kept.to_vec(), count)
+        })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || work(&inner))
+            .await
+            .unwrap_or_else(|_| Err(SourceError::Unavailable("reading the files failed".to_owned())))
+    }
+}
+
+impl Inner {
+    /// The rows as they are now.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, SourceError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = current.as_ref()
+            && snapshot.is_current(&self.folder)?
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let loaded = Snapshot::load(&self.folder, &self.def, &self.operations, current.as_deref())?;
+        let loaded = Arc::new(loaded);
+        *current = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn fetch(&self, query: &FetchQuery) -> Result<Fetched, SourceError> {
+        let at = self.operations.iter().position(|operation| operation.name == query.operation.name);
+        let at = at.ok_or_else(|| SourceError::Query("the operation is of another mapping".to_owned()))?;
+        self.snapshot()?.fetch(at, query, &self.def)
+    }
+
+    fn findings(&self) -> Result<Vec<Finding>, SourceError> {
+        let snapshot = self.snapshot()?;
+        let mut findings = vec![Finding::new(
+            Severity::Note,
+            "A-CSV-010",
+            format!(
+                "{} files with {} rows; opened for reading only, beneath the folder, without following links",
+                snapshot.files(),
+                snapshot.rows()
+            ),
+        )];
+        if snapshot.files() == 0 {
+            let message = format!("no file of the folder matches `{}`", self.def.files);
+            findings.push(Finding::new(Severity::Error, "A-CSV-002", message));
+        }
+        if snapshot.replaced > 0 {
+            let message = format!("{} rows were replaced by later ones of the same key", snapshot.replaced);
+            findings.push(Finding::new(Severity::Note, "A-CSV-003", message));
+        }
+        let (kept, count) = snapshot.quarantined();
+        if let Some(first) = kept.first() {
+            let message = format!(
+                "{count} rows are quarantined; the first: file `{}`, line {}, {}",
+                first.file, first.line, first.reason
+            );
+            findings.push(
+                Finding::new(Severity::Warning, "A-CSV-004", message)
+                    .help("have them mended where they are made"),
+            );
+        }
+        Ok(findings)
+    }
+}
+
+impl Source for CsvSource {
+    fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
+        Box::pin(async move {
+            let timeout = query.timeout;
+            tokio::time::timeout(timeout, self.blocking(move |inner| inner.fetch(&query)))
+                .await
+                .unwrap_or(Err(SourceError::Timeout(timeout)))
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
+        Box::pin(self.blocking(|inner| Ok(Probe { newest_ms: inner.snapshot()?.newest_ms() })))
+    }
+
+    fn check(&self, _operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async move {
+            self.blocking(Inner::findings).await.unwrap_or_else(|error| {
+                let message = format!("the source cannot be checked: {error}");
+                vec![Finding::new(Severity::Error, "A-CSV-001", message)]
+            })
+        })
+    }
+}

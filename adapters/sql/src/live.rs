@@ -1,0 +1,125 @@
+//! What a live check of an SQLite source proves and refuses.
+
+use crate::sqlite::{connect, prepare_text, wrap};
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeSet;
+use std::path::Path;
+use yiwang_adapter_sdk::check::{Finding, Severity};
+use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind};
+use yiwang_adapter_sdk::source::SourceError;
+
+pub(crate) fn failed(error: &SourceError) -> Finding {
+    Finding::new(Severity::Error, "A-SQL-001", format!("the source cannot be checked: {error}"))
+}
+
+/// Tries to begin writing and says what refused it. `begin immediate` takes a lock and changes nothing.
+pub(crate) fn read_only(path: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Without the authorizer, so that it is the connection that refuses and not our own code.
+    let begun = Connection::open_with_flags(path, flags)
+        .and_then(|connection| connection.execute_batch("begin immediate; rollback"));
+    findings.push(match begun {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => {
+            Finding::new(Severity::Note, "A-SQL-010", "proved: the connection refuses to write")
+        }
+        Err(error) => Finding::new(
+            Severity::Warning,
+            "A-SQL-011",
+            format!("not proved that the connection cannot write: {}", prepare_text(&error)),
+        ),
+        Ok(()) => Finding::new(Severity::Error, "A-SQL-012", "the connection can write")
+            .help("this must not be; the file's system does not honour read-only opening"),
+    });
+    if connect(path).is_ok_and(|connection| connection.execute_batch("create temp table t (a)").is_ok()) {
+        findings.push(Finding::new(Severity::Error, "A-SQL-013", "a statement of a mapping could write"));
+    }
+    if std::fs::OpenOptions::new().append(true).open(path).is_ok() {
+        findings.push(
+            Finding::new(Severity::Warning, "A-SQL-014", "this user may write the database file")
+                .help("let the adapter run as a user that can only read it; then not even a fault can write"),
+        );
+    }
+    findings
+}
+
+pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findings: &mut Vec<Finding>) {
+    let add = |severity, code, message: String| {
+        Finding::new(severity, code, format!("operation {}: {message}", operation.name))
+    };
+    let all: &[&str] = &[];
+    let statement = wrap(operation, all, None)
+        .map_err(|error| error.to_string())
+        .and_then(|wrapped| connection.prepare(&wrapped.text).map_err(|error| prepare_text(&error)));
+    let statement = match statement {
+        Ok(statement) => statement,
+        Err(error) => {
+            findings.push(
+                add(Severity::Error, "A-SQL-002", format!("the statement cannot be prepared: {error}"))
+                    .help("compare its tables and columns with the database"),
+            );
+            return;
+        }
+    };
+    let names: BTreeSet<String> = statement.column_names().map(str::to_owned).collect();
+    let declared = operation.columns();
+    for column in declared.iter().filter(|column| !names.contains(column.as_ref())) {
+        let known = names.iter().cloned().collect::<Vec<_>>().join(", ");
+        findings.push(
+            add(Severity::Error, "A-SQL-003", format!("the statement gives no column `{column}`"))
+                .help(format!("it gives: {known}")),
+        );
+    }
+    if !statement.readonly() {
+        findings.push(add(Severity::Error, "A-SQL-004", "the statement writes".to_owned()));
+    }
+    for name in names.iter().filter(|name| !declared.iter().any(|known| known.as_ref() == name.as_str())) {
+        let message = format!("column `{name}` is selected and no field uses it");
+        findings.push(add(Severity::Warning, "A-SQL-005", message).help("take it out of the statement"));
+    }
+    if operation.kind == OperationKind::Lookup {
+        scans(connection, operation, findings);
+    }
+}
+
+/// A look-up that reads a table from end to end is refused: it is slow for us and hurts the department.
+fn scans(connection: &Connection, operation: &OperationDef, findings: &mut Vec<Finding>) {
+    let columns: Vec<_> = operation.columns().into_iter().collect();
+    let Ok(wrapped) = wrap(operation, &columns, None) else { return };
+    let explain = format!("explain query plan {}", wrapped.text);
+    let plan: Vec<String> = connection
+        .prepare(&explain)
+        .and_then(|mut statement| {
+            let rows = statement.raw_query();
+            rusqlite::fallible_iterator::FallibleIterator::collect(rows.map(|row| row.get("detail")))
+        })
+        .unwrap_or_default();
+    if plan.is_empty() {
+        let message = format!("operation {}: its plan cannot be shown", operation.name);
+        findings.push(Finding::new(Severity::Warning, "A-SQL-006", message));
+    }
+    let made: BTreeSet<&str> = plan
+        .iter()
+        .filter_map(|step| step.strip_prefix("CO-ROUTINE ").or_else(|| step.strip_prefix("MATERIALIZE ")))
+        .collect();
+    for step in &plan {
+        let Some(rest) = step.strip_prefix("SCAN ") else {
+            if step.contains("AUTOMATIC") {
+                let message = format!("operation {}: builds an index each time: {step}", operation.name);
+                findings.push(
+                    Finding::new(Severity::Warning, "A-SQL-007", message).help("have an index made for it"),
+                );
+            }
+            continue;
+        };
+        let table = rest.split(' ').next().unwrap_or_default();
+        if table == "CONSTANT" || table == "q" || made.contains(table) || rest.starts_with("(subquery") {
+            continue;
+        }
+        let message = format!("operation {}: reads `{table}` in full", operation.name);
+        findings.push(
+            Finding::new(Severity::Error, "A-SQL-008", message)
+                .help("have an index made on the column that is looked up, or make the operation a search"),
+        );
+    }
+}
