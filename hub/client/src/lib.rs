@@ -1,7 +1,13 @@
 //! What a member's program needs to speak with its hub: the member's folder, enrolment, the pinned way
-//! to the hub.
+//! to the hub; and for apps: plan, sign, send, verify, merge into a unified record.
 #![deny(missing_docs)]
 
+pub mod cases;
+pub mod client;
+pub mod error;
+pub mod exchange;
 pub mod folder;
+pub mod merge;
+pub mod record;
 pub mod tls;
 pub mod token;

@@ -163,7 +163,7 @@ impl Draft for ExchangeDraft {
 fn changed(decided: &Decided, at: &Linear<'_>) -> Option<Code> {
     let text = &decided.contract.contract.text;
     let current = at.views.contract(&text.id);
-    if !current.is_some_and(|view| view.index == decided.contract.index) {
+    if current.is_none_or(|view| view.index != decided.contract.index) {
         return Some(Code::NoContract);
     }
     if at.time_ms >= decided.contract.contract.valid_until_ms {

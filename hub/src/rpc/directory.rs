@@ -89,6 +89,17 @@ impl DirectoryService for Service {
         Ok(Response::new(pb::GetContractResponse { document: view.document.clone(), index: view.index }))
     }
 
+    async fn get_delegation(
+        &self,
+        request: Request<pb::GetDelegationRequest>,
+    ) -> Result<Response<pb::GetDelegationResponse>, Status> {
+        caller(&request)?;
+        let not_found = || status::of(Code::NotFound);
+        let digest = request.get_ref().digest.as_ref().try_into().map_err(|_| not_found())?;
+        let view = self.0.ledger.views().delegation(&digest).ok_or_else(not_found)?;
+        Ok(Response::new(pb::GetDelegationResponse { document: view.document.clone(), index: view.index }))
+    }
+
     async fn list_members(
         &self,
         request: Request<pb::ListMembersRequest>,

@@ -142,7 +142,7 @@ impl TokenStore {
         let text =
             format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default()));
         let kept = serde_json::to_vec(&RawFile { who, expires }).unwrap_or_default();
-        let path = self.dir.join(file_name(&secret));
+        let (path, _used) = self.paths(&secret);
         match files::replace(&path, &kept, files::PRIVATE) {
             Ok(()) => Ok(text),
             Err(source) => Err(TokenError::Io { path, source }),
@@ -162,6 +162,15 @@ impl TokenStore {
         Identity::from_who(&raw.who).ok_or_else(refused)
     }
 
+    /// Whose token it is, without spending it: what to check the rest of an enrolment against.
+    ///
+    /// # Errors
+    /// [`TokenError::Refused`] unless [`TokenStore::redeem`] would now succeed for that holder.
+    pub fn holder(&self, secret: &str, now_ms: i64) -> Result<Identity, TokenError> {
+        let raw = self.unspent(secret, now_ms)?;
+        Identity::from_who(&raw.who).ok_or(TokenError::Refused(Refusal::Unknown))
+    }
+
     /// Spends a token. After `Ok` the secret never works again, also after a power cut.
     ///
     /// # Errors
@@ -169,21 +178,10 @@ impl TokenStore {
     /// not redeemed before. A refusal spends nothing.
     pub fn redeem(&self, secret: &str, who: &Identity, now_ms: i64) -> Result<(), TokenError> {
         let refused = |why| Err(TokenError::Refused(why));
-        if secret.is_empty() || secret.len() > SECRET_MAX {
-            return refused(Refusal::Unknown);
-        }
-        let name = file_name(secret);
-        let (path, used) = (self.dir.join(&name), self.dir.join(USED).join(&name));
-        let Some(raw) = read(&path)? else {
-            return refused(if used.exists() { Refusal::Used } else { Refusal::Unknown });
-        };
-        if raw.who != who.who() {
+        if self.unspent(secret, now_ms)?.who != who.who() {
             return refused(Refusal::OtherHolder);
         }
-        // A date that does not parse ends the token.
-        if parse_rfc3339(&raw.expires).map_or(true, |expires_ms| now_ms >= expires_ms) {
-            return refused(Refusal::Expired);
-        }
+        let (path, used) = self.paths(secret);
         match std::fs::rename(&path, &used) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return refused(Refusal::Used),
@@ -194,10 +192,27 @@ impl TokenStore {
         }
         Ok(())
     }
-}
 
-fn file_name(secret: &str) -> String {
-    hex(&sha256(secret.as_bytes()))
+    fn paths(&self, secret: &str) -> (PathBuf, PathBuf) {
+        let name = hex(&sha256(secret.as_bytes()));
+        (self.dir.join(&name), self.dir.join(USED).join(&name))
+    }
+
+    fn unspent(&self, secret: &str, now_ms: i64) -> Result<RawFile, TokenError> {
+        let refused = |why| Err(TokenError::Refused(why));
+        if secret.is_empty() || secret.len() > SECRET_MAX {
+            return refused(Refusal::Unknown);
+        }
+        let (path, used) = self.paths(secret);
+        let Some(raw) = read(&path)? else {
+            return refused(if used.exists() { Refusal::Used } else { Refusal::Unknown });
+        };
+        // A date that does not parse ends the token.
+        if parse_rfc3339(&raw.expires).map_or(true, |expires_ms| now_ms >= expires_ms) {
+            return refused(Refusal::Expired);
+        }
+        Ok(raw)
+    }
 }
 
 fn read(path: &Path) -> Result<Option<RawFile>, TokenError> {
@@ -251,11 +266,13 @@ mod tests {
         assert_eq!(why(store.redeem(&secret, &health, 0)), Some(Refusal::OtherHolder));
         let auditor = Identity::from_who("auditor:police").unwrap();
         assert_eq!(why(store.redeem(&secret, &auditor, 0)), Some(Refusal::OtherHolder));
+        assert_eq!(store.holder(&secret, 9_999).unwrap(), police);
         store.redeem(&secret, &police, 9_999).unwrap();
         assert_eq!(why(store.redeem(&secret, &police, 0)), Some(Refusal::Used));
         let again = TokenStore::open(dir.path()).unwrap();
         assert_eq!(why(again.redeem(&secret, &police, 0)), Some(Refusal::Used), "also after a restart");
         assert_eq!(why(store.redeem(&late, &police, 10_000)), Some(Refusal::Expired));
+        assert!(store.holder(&secret, 0).is_err() && store.holder(&late, 10_000).is_err());
         for bad in ["", "x", "../used", &"a".repeat(1000)] {
             assert_eq!(why(store.redeem(bad, &police, 0)), Some(Refusal::Unknown), "{bad:?}");
         }

@@ -1,0 +1,240 @@
+//! A member's app towards the hub: it signs, sends, verifies. Nothing that the hub says is believed
+//! without a signature under a root that this member knows.
+
+use crate::error::ClientError;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tonic::transport::Channel;
+use yiwang_policies::Catalogue;
+use yiwang_proto::Digest;
+use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::checkpoint::{Checkpoint, CheckpointVerifier};
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::keys::{PublicKey, SecretKey};
+use yiwang_proto::limits::DOCUMENT_MAX;
+use yiwang_proto::merkle::verify_growth;
+use yiwang_proto::pb;
+use yiwang_proto::receipt::{self, VerifiedReceipt};
+use yiwang_proto::request::Head;
+use yiwang_proto::tag::TagKey;
+use yiwang_rpc::directory_service_client::DirectoryServiceClient;
+use yiwang_rpc::ledger_service_client::LedgerServiceClient;
+
+/// Who an app is and whom it trusts.
+pub struct AppIdentity {
+    /// Its member.
+    pub member: MemberId,
+    /// Its name.
+    pub app: AppId,
+    /// Its key.
+    pub key: SecretKey,
+    /// The key's delegation, published.
+    pub delegation: SignedDocument,
+    /// The member's own root, pinned.
+    pub root: PublicKey,
+    /// The member's key for subject tags.
+    pub tags: TagKey,
+    /// Opens checkpoints of the pinned ledger.
+    pub checkpoints: Arc<CheckpointVerifier>,
+}
+
+/// Keeps the newest verified head between runs. Durable when `keep` returns.
+pub trait HeadStore: Send + Sync {
+    /// The kept signed note, if any.
+    fn load(&self) -> Option<Vec<u8>>;
+    /// Keeps a newer one.
+    fn keep(&self, note: &[u8]) -> std::io::Result<()>;
+}
+
+/// Forgets heads when the process ends; for tools that only read.
+#[derive(Debug, Default)]
+pub struct NoHeadStore;
+
+impl HeadStore for NoHeadStore {
+    fn load(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn keep(&self, _note: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The client of one app. Cheap to share; usable from many tasks.
+pub struct Client {
+    pub(crate) identity: AppIdentity,
+    pub(crate) channel: Channel,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) catalogue: Catalogue,
+    heads: Arc<dyn HeadStore>,
+    head: Mutex<Option<Checkpoint>>,
+    delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
+}
+
+/// Delegations remembered; adapters of a city are far fewer.
+const DELEGATIONS_MAX: usize = 10_000;
+/// Largest answer that is decoded: a query's answers come one by one.
+pub(crate) const MESSAGE_MAX: usize = 8 * 1024 * 1024;
+
+impl Client {
+    /// A client on a channel. Call [`Client::meet`] before the first request.
+    pub fn new(
+        identity: AppIdentity,
+        channel: Channel,
+        heads: Arc<dyn HeadStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, ClientError> {
+        let catalogue = Catalogue::builtin().map_err(|error| ClientError::Ask(error.to_string()))?;
+        let kept = heads.load().and_then(|note| identity.checkpoints.open(&note).ok());
+        Ok(Self {
+            identity,
+            channel,
+            clock,
+            entropy,
+            catalogue,
+            heads,
+            head: Mutex::new(kept),
+            delegations: Mutex::default(),
+        })
+    }
+
+    /// Who this is.
+    pub fn identity(&self) -> &AppIdentity {
+        &self.identity
+    }
+
+    /// The catalogue of records.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Checkpoint>> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest head this client has verified.
+    pub fn head(&self) -> Head {
+        self.kept().as_ref().map_or(Head { size: 0, root: yiwang_proto::merkle::EMPTY_ROOT }, |kept| Head {
+            size: kept.size,
+            root: kept.root,
+        })
+    }
+
+    /// Shows the hub the head that this member kept and takes the newer one, if it is proved to grow from
+    /// it. A hub that was rolled back or shows another history is found out here.
+    pub async fn meet(&self) -> Result<Head, ClientError> {
+        let kept = self.heads.load().unwrap_or_default();
+        let mut ledger = LedgerServiceClient::new(self.channel.clone());
+        let (note, proof) = if kept.is_empty() {
+            let answer = ledger.get_checkpoint(pb::GetCheckpointRequest {}).await?.into_inner();
+            (answer.checkpoint, Vec::new())
+        } else {
+            let offer = pb::OfferHeadRequest { checkpoint: kept.into() };
+            let answer = ledger.offer_head(offer).await?.into_inner();
+            (answer.checkpoint, answer.proof)
+        };
+        let newer = self.identity.checkpoints.open(&note).map_err(ClientError::unverified)?;
+        let old = self.kept().clone();
+        if let Some(old) = &old {
+            let proof = receipt::hashes(&proof).map_err(ClientError::unverified)?;
+            verify_growth(old.size, newer.size, &old.root, &newer.root, &proof).map_err(|error| {
+                ClientError::Unverified(format!(
+                    "the hub's head of size {} does not grow from the kept head of size {}: {error}; keep both as evidence",
+                    newer.size, old.size
+                ))
+            })?;
+        }
+        if old.is_none_or(|old| newer.size > old.size) {
+            self.heads
+                .keep(&note)
+                .map_err(|error| ClientError::Ask(format!("the new head cannot be kept: {error}")))?;
+            *self.kept() = Some(newer);
+        }
+        Ok(self.head())
+    }
+
+    /// Verifies a receipt against the pinned ledger.
+    pub fn verify_receipt(&self, receipt: Option<pb::Receipt>) -> Result<VerifiedReceipt, ClientError> {
+        let receipt = receipt.ok_or_else(|| ClientError::unverified("there is no receipt"))?;
+        receipt::verify(&receipt, |note| self.identity.checkpoints.open(note))
+            .map_err(ClientError::unverified)
+    }
+
+    /// The adapter key behind a digest, checked under a provider's root.
+    pub(crate) async fn adapter_key(
+        &self,
+        digest: &Digest,
+        provider: &MemberId,
+        root: &PublicKey,
+    ) -> Result<Arc<Delegation>, ClientError> {
+        let known = {
+            let known = self.delegations.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(digest).cloned()
+        };
+        let delegation = match known {
+            Some(delegation) => delegation,
+            None => self.fetch_delegation(digest).await?,
+        };
+        if delegation.root != *root || delegation.member != *provider || delegation.role != Role::Adapter {
+            return Err(ClientError::unverified(
+                "the adapter's key is not delegated under the contract's root",
+            ));
+        }
+        Ok(delegation)
+    }
+
+    async fn fetch_delegation(&self, digest: &Digest) -> Result<Arc<Delegation>, ClientError> {
+        let mut directory = DirectoryServiceClient::new(self.channel.clone());
+        let request = pb::GetDelegationRequest { digest: digest.to_vec().into() };
+        let document = directory.get_delegation(request).await?.into_inner().document;
+        let signed = SignedDocument::parse(document, DOCUMENT_MAX).map_err(ClientError::unverified)?;
+        let delegation = Arc::new(Delegation::open(&signed).map_err(ClientError::unverified)?);
+        if delegation.digest != *digest {
+            return Err(ClientError::unverified(
+                "the hub sent another delegation than the one that was named",
+            ));
+        }
+        let mut known = self.delegations.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= DELEGATIONS_MAX {
+            known.clear();
+        }
+        known.insert(*digest, Arc::clone(&delegation));
+        Ok(delegation)
+    }
+
+    /// Publishes a signed document and verifies that it is in the ledger.
+    pub async fn publish(&self, document: &SignedDocument) -> Result<VerifiedReceipt, ClientError> {
+        publish(self.channel.clone(), document, &self.identity.checkpoints).await
+    }
+
+    /// The evidence bundle of an exchange, as the hub collects it; verify it with `yiwang audit verify`.
+    pub async fn evidence(&self, index: u64) -> Result<Vec<u8>, ClientError> {
+        let mut ledger =
+            LedgerServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let answer = ledger.get_evidence(pb::GetEvidenceRequest { index }).await?;
+        Ok(answer.into_inner().bundle.to_vec())
+    }
+}
+
+/// Publishes a signed document over a member's channel; used before any app exists.
+pub async fn publish(
+    channel: Channel,
+    document: &SignedDocument,
+    checkpoints: &CheckpointVerifier,
+) -> Result<VerifiedReceipt, ClientError> {
+    let mut directory = DirectoryServiceClient::new(channel);
+    let request = pb::PublishRequest { document: document.bytes().clone() };
+    let receipt = directory.publish(request).await?.into_inner().receipt;
+    let receipt = receipt.ok_or_else(|| ClientError::unverified("there is no receipt"))?;
+    let verified =
+        receipt::verify(&receipt, |note| checkpoints.open(note)).map_err(ClientError::unverified)?;
+    let entered = yiwang_proto::evidence::document_of(&verified.entry);
+    if entered != Some(document.bytes()) {
+        return Err(ClientError::unverified("the entry holds another document"));
+    }
+    Ok(verified)
+}

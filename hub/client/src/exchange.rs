@@ -1,0 +1,190 @@
+//! One exchange from the app's side: sign, send, verify everything that came back.
+
+use crate::client::{Client, MESSAGE_MAX};
+use crate::error::ClientError;
+use bytes::Bytes;
+use yiwang_proto::Digest;
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::body::{AnswerBody, Arguments, RequestBody};
+use yiwang_proto::contract::Contract;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, RequestId};
+use yiwang_proto::limits::STATEMENT_LIFETIME_MS;
+use yiwang_proto::pb;
+use yiwang_proto::receipt::VerifiedReceipt;
+use yiwang_proto::request::Request;
+use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
+
+/// What is asked under one contract.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The operation.
+    pub operation: Operation,
+    /// The fields.
+    pub fields: Vec<FieldName>,
+    /// The case.
+    pub case: CaseId,
+    /// The acting officer's pseudonym.
+    pub officer: Option<Officer>,
+    /// The subject's canonical identifier; empty where there is none.
+    pub subject: String,
+    /// Further arguments.
+    pub arguments: Arguments,
+    /// The request that this one repeats.
+    pub retry_of: Option<RequestId>,
+}
+
+/// A signed request, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct SignedRequest {
+    /// The statement's values.
+    pub request: Request,
+    /// SHA-256 of the signed payload.
+    pub digest: Digest,
+    /// Envelope and body, exact bytes.
+    pub message: pb::ExchangeRequest,
+}
+
+/// How an exchange ended, verified.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// The provider answered.
+    Answered {
+        /// The statement.
+        answer: Box<Answer>,
+        /// JSON array of records.
+        records: Bytes,
+    },
+    /// Hub or provider refused.
+    Denied {
+        /// The service code.
+        code: String,
+        /// The clause.
+        clause: String,
+    },
+    /// No answer.
+    Failed {
+        /// The service code.
+        code: String,
+    },
+}
+
+/// A verified exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exchanged {
+    /// The receipt of its entry.
+    pub receipt: VerifiedReceipt,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl Client {
+    /// Signs a request under a contract that was verified.
+    pub fn sign(&self, contract: &Contract, ask: &Ask) -> SignedRequest {
+        let now = self.clock.now_ms();
+        let identity = &self.identity;
+        let body = RequestBody { subject: ask.subject.clone(), arguments: ask.arguments.clone() };
+        let (body, body_digest) = body.encode(self.entropy.as_ref());
+        let mut fields = ask.fields.clone();
+        fields.sort();
+        fields.dedup();
+        let subjects = if ask.subject.is_empty() { None } else { Some(ask.subject.as_str()) };
+        let request = Request {
+            id: RequestId::new(now, self.entropy.as_ref()),
+            consumer: identity.member.clone(),
+            app: identity.app.clone(),
+            provider: contract.text.provider.member.clone(),
+            contract: contract.text.id.clone(),
+            contract_digest: contract.digest,
+            purpose: contract.text.purpose.clone(),
+            case: ask.case.clone(),
+            record: contract.text.record.clone(),
+            operation: ask.operation.clone(),
+            fields,
+            subject_tags: subjects.map(|subject| identity.tags.tag(subject, &ask.case)).into_iter().collect(),
+            issued_at_ms: now,
+            expires_at_ms: now.saturating_add(STATEMENT_LIFETIME_MS),
+            body_digest,
+            head: self.head(),
+            retry_of: ask.retry_of.clone(),
+            officer: ask.officer.clone(),
+            delegation_digest: identity.delegation.digest(),
+        };
+        self.seal(request, body)
+    }
+
+    /// Signs a statement as it stands. For tools that need to control every value.
+    pub fn seal(&self, request: Request, body: Bytes) -> SignedRequest {
+        let signed = request.sign(&self.identity.key);
+        let digest = signed.digest();
+        let message = pb::ExchangeRequest { request: signed.bytes().clone(), body };
+        SignedRequest { request, digest, message }
+    }
+
+    /// Sends one request and verifies the answer.
+    pub async fn exchange(
+        &self,
+        contract: &Contract,
+        signed: &SignedRequest,
+    ) -> Result<Exchanged, ClientError> {
+        let mut service =
+            ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let response = service.exchange(signed.message.clone()).await?.into_inner();
+        self.verify(contract, signed, response).await
+    }
+
+    /// Verifies a response: the receipt, that its entry holds this request, and the provider's signature.
+    pub async fn verify(
+        &self,
+        contract: &Contract,
+        signed: &SignedRequest,
+        response: pb::ExchangeResponse,
+    ) -> Result<Exchanged, ClientError> {
+        let receipt = self.verify_receipt(response.receipt)?;
+        let Some(Kind::Exchange(entry)) = receipt.entry.kind.clone() else {
+            return Err(ClientError::unverified("the entry is no exchange"));
+        };
+        let holds_it = entry.request == signed.message.request
+            || (entry.request.is_empty() && entry.request_digest.as_ref() == signed.digest);
+        if !holds_it {
+            return Err(ClientError::unverified("the entry records another request"));
+        }
+        let (code, clause) = (entry.code.clone(), entry.clause.clone());
+        let ending = match entry.outcome() {
+            pb::Outcome::Answered => self.open_answer(contract, signed, &entry, &response.body).await?,
+            pb::Outcome::Denied | pb::Outcome::Withheld => Ending::Denied { code, clause },
+            pb::Outcome::Failed => Ending::Failed { code },
+            pb::Outcome::Unspecified => return Err(ClientError::unverified("the entry has no outcome")),
+        };
+        Ok(Exchanged { receipt, ending })
+    }
+
+    async fn open_answer(
+        &self,
+        contract: &Contract,
+        signed: &SignedRequest,
+        entry: &pb::ExchangeEntry,
+        body: &Bytes,
+    ) -> Result<Ending, ClientError> {
+        let envelope = SignedStatement::parse(entry.answer.clone()).map_err(ClientError::unverified)?;
+        let claimed = Answer::parse(envelope.unverified_payload()).map_err(ClientError::unverified)?;
+        let provider = &contract.text.provider;
+        let delegation =
+            self.adapter_key(&claimed.delegation_digest, &provider.member, &provider.root).await?;
+        let answer = Answer::open(&envelope, &delegation.key).map_err(ClientError::unverified)?;
+        if let Some(what) = answer.mismatch(&signed.request, &signed.digest) {
+            return Err(ClientError::unverified(format!("the answer {what}")));
+        }
+        if !delegation.valid_at(answer.answered_at_ms) {
+            return Err(ClientError::unverified("the adapter's delegation did not hold when it answered"));
+        }
+        match (&answer.verdict, answer.body_digest) {
+            (Verdict::Answered, Some(digest)) => {
+                let records = AnswerBody::open(body, &digest).map_err(ClientError::unverified)?.records;
+                Ok(Ending::Answered { answer: Box::new(answer), records })
+            }
+            _ => Err(ClientError::unverified("the entry says answered, the provider does not")),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The unified record: plan → verify contracts → sign → one call → verify → merge.
+
+use crate::client::{Client, MESSAGE_MAX};
+use crate::error::ClientError;
+use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
+use crate::merge::{FieldState, Part, PartOutcome, Row, Unified, merge};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::pb;
+use yiwang_proto::time::format_rfc3339;
+use yiwang_rpc::record_service_client::RecordServiceClient;
+
+/// What is asked of all departments at once.
+#[derive(Debug, Clone)]
+pub struct RecordQuery {
+    /// The subject's canonical identifier; empty where the records are about none.
+    pub subject: String,
+    /// Why.
+    pub purpose: Purpose,
+    /// In which case.
+    pub case: CaseId,
+    /// Who acts.
+    pub officer: Option<Officer>,
+    /// Records and fields; empty = everything that contracts grant.
+    pub fields: BTreeMap<RecordType, Vec<FieldName>>,
+    /// Further arguments.
+    pub arguments: Arguments,
+}
+
+/// How one source did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceState {
+    /// The provider.
+    pub member: String,
+    /// The contract.
+    pub contract: String,
+    /// The record.
+    pub record: String,
+    /// `answered`, or the service code.
+    pub state: String,
+    /// The clause that decided, if any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub clause: String,
+    /// The ledger entry.
+    pub receipt: Option<u64>,
+    /// Whether more rows existed than the contract lets out.
+    pub truncated: bool,
+}
+
+/// One record over all departments.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UnifiedRecord {
+    /// Whether every source answered.
+    pub complete: bool,
+    /// Fields by record and name.
+    pub records: Unified,
+    /// How each source did.
+    pub sources: Vec<SourceState>,
+}
+
+/// A contract of a plan that was verified.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The contract.
+    pub contract: Arc<Contract>,
+    /// Since when its provider is not connected.
+    pub unavailable_since: Option<String>,
+    /// Whether it is connected.
+    pub connected: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRow {
+    fields: BTreeMap<FieldName, Value>,
+    #[serde(default)]
+    as_of: Option<String>,
+    #[serde(default)]
+    quality: BTreeMap<FieldName, Vec<String>>,
+}
+
+/// By convention of the catalogue, operations that take a subject end in `by_id` or `by_person`.
+fn takes_subject(operation: &Operation) -> bool {
+    let name = operation.as_str();
+    name.ends_with("by_id") || name.ends_with("by_person")
+}
+
+impl Client {
+    /// The contracts that could serve, each verified: both signatures, and this member's own root.
+    pub async fn plan(&self, purpose: &Purpose, records: &[RecordType]) -> Result<Vec<Planned>, ClientError> {
+        let mut service =
+            RecordServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let request = pb::PlanRequest {
+            consumer: self.identity.member.as_str().to_owned(),
+            app: self.identity.app.as_str().to_owned(),
+            purpose: purpose.as_str().to_owned(),
+            records: records.iter().map(|record| record.as_str().to_owned()).collect(),
+        };
+        let plan = service.plan(request).await?.into_inner();
+        let mut planned = Vec::with_capacity(plan.contracts.len());
+        for item in plan.contracts {
+            let contract = Contract::open_bytes(item.contract).map_err(ClientError::unverified)?;
+            let consumer = &contract.text.consumer;
+            if consumer.member != self.identity.member || consumer.root != self.identity.root {
+                return Err(ClientError::Unverified(format!(
+                    "contract `{}` names another root for this member: the hub may have enrolled a false one",
+                    contract.text.id
+                )));
+            }
+            let since = item.disconnected_since_ms;
+            planned.push(Planned {
+                contract: Arc::new(contract),
+                connected: item.connected,
+                unavailable_since: (since > 0).then(|| format_rfc3339(since)),
+            });
+        }
+        Ok(planned)
+    }
+
+    /// Asks all departments and merges their answers.
+    pub async fn query_record(&self, query: &RecordQuery) -> Result<UnifiedRecord, ClientError> {
+        let records: Vec<RecordType> = query.fields.keys().cloned().collect();
+        let planned = self.plan(&query.purpose, &records).await?;
+        let mut asks = Vec::new();
+        for plan in &planned {
+            for ask in self.asks(&plan.contract, query) {
+                let signed = self.sign(&plan.contract, &ask);
+                asks.push((plan, signed));
+            }
+        }
+        let endings = self.send_all(&asks).await?;
+        let mut parts = Vec::new();
+        let mut sources = Vec::new();
+        for ((plan, signed), ending) in asks.iter().zip(endings) {
+            let (part, state) = self.part(plan, signed, ending)?;
+            parts.push(part);
+            sources.push(state);
+        }
+        let mut unified = merge(&parts);
+        fill_ungranted(&mut unified, query);
+        let complete = !sources.is_empty() && sources.iter().all(|source| source.state == "answered");
+        Ok(UnifiedRecord { complete, records: unified, sources })
+    }
+
+    /// One request for what may travel in the open, one for the classes that need sealing, so that a field
+    /// which must be withheld does not withhold the others.
+    fn asks(&self, contract: &Contract, query: &RecordQuery) -> Vec<Ask> {
+        let text = &contract.text;
+        let wanted = query.fields.get(&text.record).filter(|fields| !fields.is_empty());
+        let fields: Vec<FieldName> = text
+            .fields
+            .iter()
+            .filter(|field| wanted.is_none_or(|wanted| wanted.contains(field)))
+            .cloned()
+            .collect();
+        let by_subject = !query.subject.is_empty();
+        let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
+        let Some(operation) = operation else { return Vec::new() };
+        let sealed = |field: &FieldName| {
+            self.catalogue.field(&text.record, field).is_none_or(|known| known.class >= 3)
+        };
+        let (closed, open): (Vec<_>, Vec<_>) = fields.into_iter().partition(sealed);
+        [open, closed]
+            .into_iter()
+            .filter(|fields| !fields.is_empty())
+            .map(|fields| Ask {
+                operation: operation.clone(),
+                fields,
+                case: query.case.clone(),
+                officer: query.officer.clone(),
+                subject: query.subject.clone(),
+                arguments: query.arguments.clone(),
+                retry_of: None,
+            })
+            .collect()
+    }
+
+    async fn send_all(
+        &self,
+        asks: &[(&Planned, SignedRequest)],
+    ) -> Result<Vec<Result<Exchanged, Code>>, ClientError> {
+        let mut endings: Vec<Result<Exchanged, Code>> =
+            asks.iter().map(|_| Err(Code::DeadlineExceeded)).collect();
+        if asks.is_empty() {
+            return Ok(endings);
+        }
+        let exchanges = asks.iter().map(|(_, signed)| signed.message.clone()).collect();
+        let mut service =
+            RecordServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let mut answers = service.query(pb::QueryRequest { exchanges }).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            let at = usize::try_from(answer.position).unwrap_or(usize::MAX);
+            let (Some((plan, signed)), Some(slot)) = (asks.get(at), endings.get_mut(at)) else {
+                return Err(ClientError::unverified("the hub answered a request that was not sent"));
+            };
+            *slot = match answer.result {
+                Some(pb::query_response::Result::Answered(response)) => {
+                    Ok(self.verify(&plan.contract, signed, response).await?)
+                }
+                Some(pb::query_response::Result::Failed(failure)) => {
+                    Err(Code::parse(&failure.code).unwrap_or(Code::Internal))
+                }
+                None => return Err(ClientError::unverified("an answer of the hub is empty")),
+            };
+        }
+        Ok(endings)
+    }
+
+    fn part(
+        &self,
+        plan: &Planned,
+        signed: &SignedRequest,
+        ending: Result<Exchanged, Code>,
+    ) -> Result<(Part, SourceState), ClientError> {
+        let text = &plan.contract.text;
+        let receipt = ending.as_ref().ok().map(|exchanged| exchanged.receipt.index);
+        let since = plan.unavailable_since.clone();
+        let mut truncated = false;
+        let (outcome, state, clause) = match ending {
+            Ok(Exchanged { ending: Ending::Answered { answer, records }, .. }) => {
+                truncated = answer.truncated;
+                let rows = open_rows(&records, &answer)?;
+                let withheld = answer.withheld.clone();
+                (PartOutcome::Answered { rows, withheld }, "answered".to_owned(), String::new())
+            }
+            Ok(Exchanged { ending: Ending::Denied { code, clause }, .. }) => {
+                (PartOutcome::Refused { code: code.clone(), clause: clause.clone() }, code, clause)
+            }
+            Ok(Exchanged { ending: Ending::Failed { code }, .. }) => {
+                (PartOutcome::Failed { code: code.clone(), since }, code, String::new())
+            }
+            Err(code) => {
+                let code = code.as_str().to_owned();
+                (PartOutcome::Failed { code: code.clone(), since }, code, String::new())
+            }
+        };
+        let part = Part {
+            record: text.record.clone(),
+            fields: signed.request.fields.clone(),
+            member: text.provider.member.clone(),
+            contract: text.id.clone(),
+            receipt,
+            outcome,
+        };
+        let source = SourceState {
+            member: part.member.as_str().to_owned(),
+            contract: part.contract.as_str().to_owned(),
+            record: part.record.as_str().to_owned(),
+            state,
+            clause,
+            receipt,
+            truncated,
+        };
+        Ok((part, source))
+    }
+}
+
+/// The rows of an answer, which must hold what its statement says and nothing else.
+pub fn open_rows(records: &[u8], answer: &yiwang_proto::answer::Answer) -> Result<Vec<Row>, ClientError> {
+    let wire: Vec<WireRow> = serde_json::from_slice(records)
+        .map_err(|_| ClientError::unverified("the records are not a JSON array of records"))?;
+    if u32::try_from(wire.len()).ok() != Some(answer.rows) {
+        return Err(ClientError::unverified("the body holds another number of rows than its statement says"));
+    }
+    let foreign = wire.iter().flat_map(|row| row.fields.keys()).any(|field| !answer.fields.contains(field));
+    if foreign {
+        return Err(ClientError::unverified("the body holds a field that its statement does not name"));
+    }
+    Ok(wire
+        .into_iter()
+        .map(|row| Row { fields: row.fields, as_of: row.as_of, quality: row.quality })
+        .collect())
+}
+
+/// Fields that were wanted and that no contract of the plan grants.
+fn fill_ungranted(unified: &mut Unified, query: &RecordQuery) {
+    for (record, fields) in &query.fields {
+        for field in fields {
+            unified.entry(record.clone()).or_default().entry(field.clone()).or_insert_with(|| {
+                FieldState::Withheld {
+                    code: Code::FieldNotGranted.as_str().to_owned(),
+                    clause: "no contract in force grants it".to_owned(),
+                    source: None,
+                }
+            });
+        }
+    }
+}
