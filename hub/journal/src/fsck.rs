@@ -162,10 +162,10 @@ fn check_segment(
 
 fn check_newest(cursor: &mut Cursor, path: &Path, report: &mut FsckReport) -> std::io::Result<Expected> {
     let header = *cursor.header();
-    let walk = cursor.batches(u64::MAX)?;
+    let (walk, tail) = cursor.examine()?;
     check_padding(cursor, path, &walk, report)?;
     report.len = walk.next_index;
-    match cursor.tail(&walk)? {
+    match tail {
         Tail::Clean => report.records += walk.offsets.len() as u64,
         Tail::Torn { last_byte } => {
             report.records += walk.offsets.len() as u64;

@@ -212,9 +212,7 @@ pub(crate) fn open(
 
     let (header, file) = open_segment(disk, &newest.path, writable)?;
     let mut cursor = Cursor::new(Arc::clone(&file), header);
-    let read = |_: &()| io_error(&newest.path, "read");
-    let walk = cursor.batches(u64::MAX).map_err(read(&()))?;
-    let tail = cursor.tail(&walk).map_err(read(&()))?;
+    let (walk, tail) = cursor.examine().map_err(io_error(&newest.path, "read"))?;
     // The newest segment may be empty yet; the two that hold the newest records are read in full.
     let sealed = if walk.offsets.is_empty() { 2 } else { 1 };
     check_sealed(disk, &segments, sealed)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_no_space};
 
 /// Name of the next segment until it gets its header and its own name.
 const SPARE_FILE: &str = "spare.new";
@@ -153,9 +153,12 @@ impl Spare {
         let made = match std::mem::replace(&mut self.state, State::None) {
             State::Ready(file) => Ok(file),
             State::None => self.maker.make(),
-            State::Running(thread) => {
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("the allocating thread died")))
-            }
+            State::Running(thread) => match thread.join() {
+                // Space may have returned since the thread found none.
+                Ok(Err(error)) if is_no_space(&error) => self.maker.make(),
+                Ok(made) => made,
+                Err(_) => Err(io::Error::other("the allocating thread died")),
+            },
         };
         let file = made?;
         self.state = State::Ready(Arc::clone(&file));

@@ -207,9 +207,28 @@ impl Cursor {
         Ok(walk)
     }
 
-    /// Judges what stands after the last complete batch of `walk`.
-    pub fn tail(&mut self, walk: &Walk) -> io::Result<Tail> {
-        let Some(last_byte) = self.last_byte(walk.end)? else { return Ok(Tail::Clean) };
+    /// Walks over the newest segment and judges its end. The file may be written meanwhile.
+    ///
+    /// What counts is what was there when the examination began, so batches that come later never look like ones
+    /// behind damage. A batch that is half written while it is read is looked at again.
+    pub fn examine(&mut self) -> io::Result<(Walk, Tail)> {
+        let mut reached = None;
+        loop {
+            self.buf.clear();
+            let last_byte = self.last_byte(DATA_START)?;
+            let walk = self.batches(u64::MAX)?;
+            let tail = self.tail(&walk, last_byte)?;
+            let grown = reached.is_none_or(|end| walk.end > end);
+            if !(matches!(tail, Tail::Damaged { .. }) && grown) {
+                return Ok((walk, tail));
+            }
+            reached = Some(walk.end);
+        }
+    }
+
+    /// Judges what stands after the last complete batch of `walk`, up to `last_byte`.
+    fn tail(&mut self, walk: &Walk, last_byte: Option<u64>) -> io::Result<Tail> {
+        let Some(last_byte) = last_byte.filter(|at| *at >= walk.end) else { return Ok(Tail::Clean) };
         let damaged = |what: String, sure| Tail::Damaged {
             offset: walk.stop_at,
             index: walk.stop_index,

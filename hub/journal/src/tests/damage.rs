@@ -62,7 +62,7 @@ fn no_wrong_answer(reader: &Reader) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// A flipped bit is refused at the opening, an error at the read, a fault for fsck, or stands where nothing is.
     #[test]

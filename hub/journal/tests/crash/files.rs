@@ -4,7 +4,7 @@ use std::path::Path;
 
 use yiwang_journal::{Journal, OpenError, Reader, fsck};
 
-use crate::writer::{check, data, next_batch, options};
+use crate::writer::{Writer, check, data, next_batch, options};
 
 fn fill(dir: &Path, records: u64) -> u64 {
     let (mut journal, _) = Journal::open(dir, options(), 0).unwrap();
@@ -90,4 +90,23 @@ fn links_folders_and_pipes_in_place_of_segments_are_refused() {
     fs::rename(&aside, &segment).unwrap();
     fs::write(temp.path().join("1.seg"), b"").unwrap();
     refused("foreign name");
+}
+
+#[test]
+fn verifiers_of_a_journal_in_use_see_no_damage() {
+    let temp = tempfile::tempdir().unwrap();
+    fill(temp.path(), 1);
+    let mut writer = Writer::start(temp.path(), 1);
+    let mut seen = 0;
+    for round in 0..10 {
+        writer.run(1);
+        let (reader, _) = Reader::open_readonly(temp.path(), &options()).unwrap();
+        assert!(reader.len() >= seen, "round {round}");
+        seen = reader.len();
+        assert_eq!(reader.read(seen - 1).unwrap(), data(seen - 1));
+        let report = fsck(temp.path());
+        assert!(report.is_sound(), "round {round}: {report:?}");
+    }
+    let acked = writer.kill();
+    check(temp.path(), acked, "after the verifiers");
 }
