@@ -21,6 +21,8 @@ mod bundle;
 pub mod command;
 mod error;
 mod files;
+#[cfg(feature = "fixture")]
+pub mod fixture;
 mod fsck;
 mod ledger;
 mod options;

@@ -47,8 +47,11 @@ pub(crate) struct Decision {
     pub contract: Arc<Prepared>,
     pub delegation: Arc<Delegation>,
     pub case: Option<Facts>,
+    /// A permit must hold at one of them, a denial at one of them.
     pub times: Vec<i64>,
     pub expect: Expect,
+    /// What it rests on changed so shortly before that the hub may have decided without it.
+    pub just_changed: bool,
 }
 
 /// Work for one entry.
@@ -102,24 +105,27 @@ fn decide(index: u64, decision: &Decision, decider: &Decider, done: &mut Done) {
         };
         decider.decide(&decision.request, &decision.contract, &context)
     };
-    let mut denial = None;
-    let permitted = decision.times.iter().any(|now_ms| match judge(*now_ms) {
-        Ok(_) => true,
-        Err(refused) => {
-            denial = Some(refused);
-            false
+    let (mut permitted, mut denial) = (false, None);
+    for now_ms in &decision.times {
+        match judge(*now_ms) {
+            Ok(_) => permitted = true,
+            Err(refused) => denial = Some(refused),
         }
-    });
-    match (decision.expect, permitted) {
-        (Expect::Permit, true) => done.decisions.permitted_again += 1,
-        (Expect::Deny, false) => done.decisions.denied_again += 1,
-        (Expect::Permit, false) => {
+    }
+    match (decision.expect, denial) {
+        (Expect::Permit, _) if permitted => done.decisions.permitted_again += 1,
+        (Expect::Deny, Some(_)) => done.decisions.denied_again += 1,
+        (Expect::Permit, denial) => {
             done.decisions.contradicted += 1;
             let why = denial.map_or_else(|| "no time to decide at".to_owned(), |denial| denial.to_string());
             let what = format!("was forwarded, and the rules deny it: {why}");
             done.findings.push(Finding::new(Some(index), Rule::Decision, what));
         }
-        (Expect::Deny, true) => {
+        (Expect::Deny, None) if decision.just_changed => {
+            let reason = "denied in the moment in which what it rests on changed".to_owned();
+            *done.decisions.not_decided.entry(reason).or_default() += 1;
+        }
+        (Expect::Deny, None) => {
             done.decisions.contradicted += 1;
             let what = "was denied by the hub, and the rules permit it";
             done.findings.push(Finding::new(Some(index), Rule::Decision, what));

@@ -59,6 +59,14 @@ struct Known {
     contract: Arc<Contract>,
     /// None where this program's rules cannot take it.
     prepared: Option<Arc<Prepared>>,
+    time_ms: i64,
+}
+
+/// A delegation of the ledger.
+#[derive(Debug)]
+struct Held {
+    delegation: Arc<Delegation>,
+    time_ms: i64,
 }
 
 /// What document an entry carries.
@@ -76,7 +84,7 @@ pub(crate) struct State<'a> {
     time_ms: i64,
     members: HashMap<MemberId, Member>,
     documents: HashMap<u64, Document>,
-    delegations: HashMap<Digest, Arc<Delegation>>,
+    delegations: HashMap<Digest, Held>,
     contracts: HashMap<Digest, Arc<Known>>,
     newest: HashMap<ContractId, (u32, Digest)>,
     policies: BTreeMap<u64, Digest>,
@@ -86,6 +94,7 @@ pub(crate) struct State<'a> {
     last_of: HashMap<MemberId, u64>,
     revocations: u64,
     in_flight_at_close: u64,
+    unverified_requests: u64,
     findings: Vec<Finding>,
     jobs: Vec<Job>,
     kinds: BTreeMap<&'static str, u64>,
@@ -112,6 +121,7 @@ impl<'a> State<'a> {
             last_of: HashMap::new(),
             revocations: 0,
             in_flight_at_close: 0,
+            unverified_requests: 0,
             findings: Vec::new(),
             jobs: Vec::new(),
             kinds: BTreeMap::new(),
@@ -173,6 +183,9 @@ impl<'a> State<'a> {
         self.decisions.permitted_again += done.decisions.permitted_again;
         self.decisions.denied_again += done.decisions.denied_again;
         self.decisions.contradicted += done.decisions.contradicted;
+        for (reason, count) in &done.decisions.not_decided {
+            *self.decisions.not_decided.entry(reason.clone()).or_default() += count;
+        }
     }
 
     /// The last checks, and all counts into the report.
@@ -206,6 +219,11 @@ impl<'a> State<'a> {
                 "{} revocations: their signatures were checked, their effect was not",
                 self.revocations
             ));
+        }
+        if self.unverified_requests > 0 {
+            report.note(
+                "the denied request's signature was not verified: the bundle holds no delegation for it",
+            );
         }
         if self.in_flight_at_close > 0 {
             report.note(format!(

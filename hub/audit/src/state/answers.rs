@@ -5,6 +5,7 @@ use super::{Document, Known, State};
 use crate::parse::Stated;
 use crate::redecide::Signature;
 use crate::rules::Rule;
+use std::sync::Arc;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::{Delegation, Role};
@@ -57,7 +58,9 @@ impl State<'_> {
             let what = format!("entry {index} is not the adapter's delegation that the answer names");
             self.finding(at, Rule::Reference, what);
         }
-        let Some(delegation) = self.delegations.get(&statement.delegation_digest).cloned() else {
+        let Some(delegation) =
+            self.delegations.get(&statement.delegation_digest).map(|held| Arc::clone(&held.delegation))
+        else {
             let what = "its answer names a delegation that no earlier entry carries";
             self.finding(at, Rule::Answer, what);
             return None;
@@ -86,7 +89,7 @@ fn signer_fault(
         Some("its answer is signed by a key that is no adapter's")
     } else if delegation.member != answer.provider || delegation.name != answer.adapter {
         Some("its answer is signed by an adapter of another name or member")
-    } else if !delegation.valid_at(subject.at.time_ms) {
+    } else if ![subject.at.time_ms, answer.answered_at_ms].iter().any(|ms| delegation.valid_at(*ms)) {
         Some("the adapter's delegation was not valid then")
     } else if root.is_some_and(|root| *root != delegation.root) {
         Some("the adapter's delegation is not under the provider's root in the contract")

@@ -5,6 +5,7 @@ use crate::parse::Stated;
 use crate::redecide::{Facts, Job, Signature};
 use crate::rules::Rule;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::delegation::Role;
 use yiwang_proto::envelope::payload_type;
@@ -20,6 +21,7 @@ struct Case {
     member: MemberId,
     matter: Matter,
     opened: u64,
+    changed_ms: i64,
     closed_ms: Option<i64>,
     tags: HashSet<Tag>,
 }
@@ -36,6 +38,7 @@ pub(super) struct Register {
 pub(super) struct Met {
     pub facts: Facts,
     pub opened: u64,
+    pub changed_ms: i64,
     /// Closed after the request was issued.
     pub closed_under_way: bool,
 }
@@ -57,6 +60,7 @@ impl Register {
                     member: statement.member.clone(),
                     matter: matter.clone(),
                     opened: at.index,
+                    changed_ms: at.time_ms,
                     closed_ms: None,
                     tags: statement.subject_tags.iter().copied().collect(),
                 };
@@ -68,6 +72,7 @@ impl Register {
             (_, Some(case)) if case.closed_ms.is_some() => Err("adds to or closes a case that is closed"),
             (Act::Add { .. }, Some(case)) => {
                 case.tags.extend(&statement.subject_tags);
+                case.changed_ms = at.time_ms;
                 Ok(())
             }
             (Act::Close { .. }, Some(case)) => {
@@ -89,6 +94,7 @@ impl Register {
                 lists_all_tags: request.subject_tags.iter().all(|tag| case.tags.contains(tag)),
             },
             opened: case.opened,
+            changed_ms: case.changed_ms,
             closed_under_way: case.closed_ms.is_some_and(|closed| closed >= request.issued_at_ms),
         })
     }
@@ -100,11 +106,11 @@ impl State<'_> {
         if !in_time(at, statement.issued_at_ms, statement.expires_at_ms) {
             self.finding(at, Rule::Case, "recorded outside the time that its statement names");
         }
-        if let Some(first) = self.case_statements.first(&statement.member, &statement.id) {
-            self.finding(at, Rule::Replay, format!("the same case statement as in entry {first}"));
+        let id = (&statement.member, &statement.id);
+        if let Some(used) = self.case_statements.get(id.0, id.1) {
+            self.finding(at, Rule::Replay, format!("the same case statement as in entry {}", used.first));
         }
-        let (member, id) = (&statement.member, &statement.id);
-        self.case_statements.insert(member, id, at.index, statement.expires_at_ms, at.time_ms);
+        self.case_statements.insert(id, at.index, true, statement.expires_at_ms, at.time_ms);
         self.case_signer(at, stated);
         if let Err(fault) = self.cases.take(at, statement) {
             self.finding(at, Rule::Case, fault);
@@ -114,7 +120,9 @@ impl State<'_> {
 
     fn case_signer(&mut self, at: At, stated: &Stated<CaseStatement>) {
         let statement = &stated.statement;
-        let Some(delegation) = self.delegations.get(&statement.delegation_digest).cloned() else {
+        let Some(delegation) =
+            self.delegations.get(&statement.delegation_digest).map(|held| Arc::clone(&held.delegation))
+        else {
             return self.finding(at, Rule::Case, "signed under a delegation that no earlier entry carries");
         };
         let holder = delegation.member == statement.member && delegation.name == statement.app;

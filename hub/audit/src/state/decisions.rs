@@ -2,13 +2,16 @@
 
 use super::cases::Met;
 use super::exchanges::Subject;
-use super::{Known, State, in_time};
+use super::{Known, Scope, State, in_time};
 use crate::redecide::{Decision, Expect};
 use crate::rules::Rule;
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::pb::Outcome;
+
+/// Time that may pass between a denial and its entry.
+const DECISION_DELAY_MS: i64 = 2_000;
 
 /// Codes of denials that depend on what the ledger does not hold: bodies, counts, load, clocks of the moment.
 const UNDECIDABLE: &[Code] = &[
@@ -83,7 +86,9 @@ impl State<'_> {
             return None;
         }
         if let Some((rule, what)) = self.objection(subject, contract, app.is_some()) {
-            if expect == Expect::Deny {
+            if expect == Expect::Deny && self.scope == Scope::Parts && (contract.is_none() || app.is_none()) {
+                self.not_decided("what the denial rests on is not in the bundle");
+            } else if expect == Expect::Deny {
                 self.decisions.denied_again += 1;
             } else {
                 self.decisions.contradicted += 1;
@@ -107,11 +112,20 @@ impl State<'_> {
             self.not_decided("the contract does not stand under these rules");
             return None;
         };
-        // An answer that was released must be right at its index; what was not released, when it was asked.
+        // An answer that was released must be right at its index; what was not released, when it was asked;
+        // a denial shortly before it was recorded.
         let mut times = vec![at.time_ms];
-        if passed && ending.outcome != Outcome::Answered {
+        if !passed {
+            times.push(at.time_ms.saturating_sub(DECISION_DELAY_MS));
+        } else if ending.outcome != Outcome::Answered {
             times.push(request.statement.issued_at_ms.min(at.time_ms));
         }
+        let changes = [
+            case.as_ref().map(|met| met.changed_ms),
+            contract.map(|known| known.time_ms),
+            self.delegations.get(&request.statement.delegation_digest).map(|held| held.time_ms),
+        ];
+        let newest_change = changes.into_iter().flatten().max().unwrap_or(i64::MIN);
         Some(Decision {
             request: Arc::clone(&request.statement),
             contract: prepared,
@@ -119,6 +133,7 @@ impl State<'_> {
             case: case.map(|met| met.facts),
             times,
             expect,
+            just_changed: newest_change >= at.time_ms.saturating_sub(DECISION_DELAY_MS),
         })
     }
 

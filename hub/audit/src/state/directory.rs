@@ -1,6 +1,6 @@
 //! Members, delegations, contracts, policies, and entries that stand alone.
 
-use super::{At, Document, Known, Member, Scope, State};
+use super::{At, Document, Held, Known, Member, Scope, State};
 use crate::rules::Rule;
 use std::sync::Arc;
 use yiwang_proto::contract::Contract;
@@ -49,7 +49,8 @@ impl State<'_> {
             None => self.no_card(at, Rule::Delegation, &delegation.member),
         }
         self.documents.insert(at.index, Document::Delegation(delegation.digest));
-        self.delegations.entry(delegation.digest).or_insert_with(|| Arc::clone(delegation));
+        let held = || Held { delegation: Arc::clone(delegation), time_ms: at.time_ms };
+        self.delegations.entry(delegation.digest).or_insert_with(held);
     }
 
     fn no_card(&mut self, at: At, rule: Rule, member: &MemberId) {
@@ -100,7 +101,10 @@ impl State<'_> {
             }
         };
         self.documents.insert(at.index, Document::Contract(contract.digest));
-        self.contracts.insert(contract.digest, Arc::new(Known { contract: Arc::clone(contract), prepared }));
+        self.contracts.insert(
+            contract.digest,
+            Arc::new(Known { contract: Arc::clone(contract), prepared, time_ms: at.time_ms }),
+        );
         if before.is_none_or(|(version, _)| text.version > version) {
             self.newest.insert(text.id.clone(), (text.version, contract.digest));
         }

@@ -1,9 +1,11 @@
 //! Exchanges: what an entry says of a request, held against everything before it.
 
+use super::replays::Use;
 use super::{At, Scope, State, in_time};
 use crate::parse::{Exchange, Stated};
 use crate::redecide::{Job, Signature};
 use crate::rules::Rule;
+use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::MemberId;
@@ -71,8 +73,13 @@ impl Ending {
 
     /// Whether the hub let the request pass.
     fn passed(self, raw: &pb::ExchangeEntry) -> bool {
-        let later =
-            [Code::ProviderUnavailable, Code::ProviderBusy, Code::DeadlineExceeded, Code::SourceError];
+        let later = [
+            Code::AnswerInvalid,
+            Code::ProviderUnavailable,
+            Code::ProviderBusy,
+            Code::DeadlineExceeded,
+            Code::SourceError,
+        ];
         match self.outcome {
             Outcome::Answered | Outcome::Withheld => true,
             Outcome::Failed => !raw.answer.is_empty() || self.code.is_some_and(|code| later.contains(&code)),
@@ -104,11 +111,15 @@ impl State<'_> {
         let Ok(ending) = ending else { return };
         let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
         self.replay(subject);
-        let app = self.delegations.get(&request.statement.delegation_digest).cloned();
+        let app = self
+            .delegations
+            .get(&request.statement.delegation_digest)
+            .map(|held| Arc::clone(&held.delegation));
         let contract = self.contracts.get(&request.statement.contract_digest).cloned();
         let mut case = self.cases.meet(&request.statement);
         if let Some(met) = &mut case
             && subject.passed
+            && ending.outcome != Outcome::Answered
             && met.closed_under_way
             && !met.facts.open
         {
@@ -125,6 +136,8 @@ impl State<'_> {
                 rule: Rule::Request,
                 whose: format!("app `{}` of `{}`", request.statement.app, request.statement.consumer),
             }),
+            // A denial points at no delegation, so that its bundle may hold none.
+            None if self.scope == Scope::Parts && !subject.passed => self.unverified_requests += 1,
             None => self.finding(
                 at,
                 Rule::Request,
@@ -213,45 +226,51 @@ impl State<'_> {
     fn replay(&mut self, subject: Subject<'_>) {
         let Subject { at, raw, ending, request, .. } = subject;
         let request = &request.statement;
-        let first = self.requests.first(&request.consumer, &request.id);
-        if raw.late_of != 0 {
-            if first != raw.late_of.checked_sub(1) || ending.outcome != Outcome::Withheld {
-                self.finding(
-                    at,
-                    Rule::Replay,
-                    "a late answer to another request, or one that was not withheld",
-                );
-            }
-            return;
-        }
+        let id = (&request.consumer, &request.id);
+        let used = self.requests.get(id.0, id.1);
         let denied = ending.outcome == Outcome::Denied && raw.answer.is_empty();
-        if denied && ending.code == Some(Code::Replayed) {
-            let over = !in_time(at, request.issued_at_ms, request.expires_at_ms);
-            match (raw.replay_of.checked_sub(1), first) {
-                (None, _) => self.not_decided("replayed, the first use is not recorded"),
-                (Some(said), Some(first)) if said == first => self.decisions.denied_again += 1,
-                (Some(said), None) if said < at.index && (over || self.scope == Scope::Parts) => {
-                    self.not_decided("replayed, the first use is long ago or not at hand");
-                }
-                (Some(said), _) => {
-                    let what =
-                        format!("denied as a replay of entry {said}, which is not the first use of its id");
-                    self.finding(at, Rule::Replay, what);
-                }
+        let replayed = denied && ending.code == Some(Code::Replayed);
+        if raw.late_of != 0 {
+            let first = raw.late_of.checked_sub(1);
+            if used.and_then(|used| used.spent) != first || ending.outcome != Outcome::Withheld {
+                let what = "a late answer to another request, or one that was not withheld";
+                self.finding(at, Rule::Replay, what);
             }
             return;
         }
-        if raw.replay_of != 0 {
+        // Refused before the id was looked at.
+        let early = denied && ending.code.is_some_and(|code| BEFORE_USE.contains(&code));
+        let spends = !replayed && !early && raw.peer == request.consumer.as_str();
+        if replayed {
+            self.replayed(subject, used);
+        } else if raw.replay_of != 0 {
             self.finding(at, Rule::Replay, "names a first use, and is not denied as a replay");
-        }
-        let unused = denied && ending.code.is_some_and(|code| BEFORE_USE.contains(&code));
-        if unused || raw.peer != request.consumer.as_str() {
-            return;
-        }
-        if let Some(first) = first {
+        } else if let Some(first) = used.and_then(|used| used.spent).filter(|_| spends) {
             let what = format!("request id `{}` was used in entry {first}", request.id);
             self.finding(at, Rule::Replay, what);
         }
-        self.requests.insert(&request.consumer, &request.id, at.index, request.expires_at_ms, at.time_ms);
+        self.requests.insert(id, at.index, spends, request.expires_at_ms, at.time_ms);
+    }
+
+    /// A refused replay names an entry with the same id.
+    fn replayed(&mut self, subject: Subject<'_>, used: Option<Use>) {
+        let Subject { at, raw, request, .. } = subject;
+        let request = &request.statement;
+        let over = !in_time(at, request.issued_at_ms, request.expires_at_ms);
+        match (raw.replay_of.checked_sub(1), used) {
+            (None, _) => self.not_decided("replayed, the first use is not recorded"),
+            (Some(said), Some(used))
+                if [Some(used.first), Some(used.last), used.spent].contains(&Some(said)) =>
+            {
+                self.decisions.denied_again += 1;
+            }
+            (Some(said), None) if said < at.index && (over || self.scope == Scope::Parts) => {
+                self.not_decided("replayed, the first use is long ago or not at hand");
+            }
+            (Some(said), _) => {
+                let what = format!("denied as a replay of entry {said}, which has another request id");
+                self.finding(at, Rule::Replay, what);
+            }
+        }
     }
 }

@@ -9,9 +9,15 @@ const KEEP_MS: i64 = 180_000;
 /// Ids between two clearings.
 const CLEAR_EVERY: usize = 65_536;
 
-#[derive(Debug, Clone, Copy)]
-struct Use {
-    index: u64,
+/// What an id was used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Use {
+    /// The first entry with it, whatever became of it.
+    pub first: u64,
+    /// The newest entry with it.
+    pub last: u64,
+    /// The first entry that used it up.
+    pub spent: Option<u64>,
     expires_at_ms: i64,
 }
 
@@ -31,13 +37,20 @@ fn number(id: &RequestId) -> u128 {
 }
 
 impl Seen {
-    /// Index of the entry that used the id first.
-    pub fn first(&self, member: &MemberId, id: &RequestId) -> Option<u64> {
-        self.by_member.get(member)?.get(&number(id)).map(|used| used.index)
+    /// The entries with an id.
+    pub fn get(&self, member: &MemberId, id: &RequestId) -> Option<Use> {
+        self.by_member.get(member)?.get(&number(id)).copied()
     }
 
-    /// Keeps an id; an earlier use stays.
-    pub fn insert(&mut self, member: &MemberId, id: &RequestId, index: u64, expires_at_ms: i64, now_ms: i64) {
+    /// Keeps an id; `spends` where the entry at `index` uses it up.
+    pub fn insert(
+        &mut self,
+        (member, id): (&MemberId, &RequestId),
+        index: u64,
+        spends: bool,
+        expires_at_ms: i64,
+        now_ms: i64,
+    ) {
         self.since_clearing += 1;
         if self.since_clearing >= CLEAR_EVERY {
             self.since_clearing = 0;
@@ -49,7 +62,12 @@ impl Seen {
             Some(ids) => ids,
             None => self.by_member.entry(member.clone()).or_default(),
         };
-        ids.entry(number(id)).or_insert(Use { index, expires_at_ms });
+        let used =
+            ids.entry(number(id)).or_insert(Use { first: index, last: index, spent: None, expires_at_ms });
+        used.last = index;
+        if spends {
+            used.spent = used.spent.or(Some(index));
+        }
     }
 }
 
@@ -62,14 +80,16 @@ mod tests {
         let member = MemberId::parse("police").unwrap();
         let id = |n: u32| RequestId::parse(&format!("0190a5c3-0000-7000-8000-{n:012x}")).unwrap();
         let mut seen = Seen::default();
-        seen.insert(&member, &id(1), 10, 1000, 0);
-        seen.insert(&member, &id(1), 11, 1000, 0);
-        assert_eq!(seen.first(&member, &id(1)), Some(10));
-        assert_eq!(seen.first(&member, &id(2)), None);
+        seen.insert((&member, &id(1)), 10, false, 1000, 0);
+        seen.insert((&member, &id(1)), 11, true, 1000, 0);
+        seen.insert((&member, &id(1)), 12, true, 1000, 0);
+        let used = seen.get(&member, &id(1)).unwrap();
+        assert_eq!((used.first, used.spent, used.last), (10, Some(11), 12));
+        assert_eq!(seen.get(&member, &id(2)), None);
         for n in 0..70_000 {
-            seen.insert(&member, &id(n + 5), u64::from(n), 2_000_000, 1_000_000);
+            seen.insert((&member, &id(n + 5)), u64::from(n), true, 2_000_000, 1_000_000);
         }
-        assert_eq!(seen.first(&member, &id(1)), None, "over long ago");
-        assert_eq!(seen.first(&member, &id(5)), Some(0));
+        assert_eq!(seen.get(&member, &id(1)), None, "over long ago");
+        assert_eq!(seen.get(&member, &id(5)).unwrap().first, 0);
     }
 }
