@@ -8,22 +8,23 @@ use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::decision::{Denial, OfficerProof, Permit};
 use crate::fields::{Fault, check_contract};
-use crate::input::Context;
+use crate::input::{Context, Counts};
 use crate::lint::{Lint, LintError};
 use crate::rows::{RowFault, check_arguments};
-use crate::rules::{GRANTED, ROW_ARGUMENTS, ROW_FILTER, Rule, TABLE, find};
+use crate::rules::{ROW_ARGUMENTS, ROW_FILTER, Rule, find};
+use crate::ruleset::RuleSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use cedar_policy::{
-    Authorizer, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet,
+    Authorizer, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Response,
     RestrictedExpression as Expr, Schema, ValidationMode, Validator,
 };
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr as _;
 use std::sync::Arc;
 use yiwang_proto::Digest;
 use yiwang_proto::contract::{Contract, Method};
-use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::request::Request;
 
@@ -56,7 +57,7 @@ pub enum PolicyError {
 #[derive(Debug)]
 pub struct Decider {
     authorizer: Authorizer,
-    policies: PolicySet,
+    rules: RuleSet,
     schema: Schema,
     catalogue: Catalogue,
     names: Names,
@@ -161,14 +162,17 @@ impl Decider {
         if let Some(warning) = warnings.into_iter().next() {
             return Err(PolicyError::Text { file: schema.0.to_owned(), fault: warning.to_string() });
         }
-        let policies = read_rules(rules)?;
-        let result = Validator::new(parsed.clone()).validate(&policies, ValidationMode::Strict);
-        if !result.validation_passed_without_warnings() {
-            return Err(PolicyError::Validation(result.to_string()));
+        let rules = RuleSet::load(rules)?;
+        let validator = Validator::new(parsed.clone());
+        for set in [&rules.each, &rules.joined] {
+            let result = validator.validate(set, ValidationMode::Strict);
+            if !result.validation_passed_without_warnings() {
+                return Err(PolicyError::Validation(result.to_string()));
+            }
         }
         Ok(Self {
             authorizer: Authorizer::new(),
-            policies,
+            rules,
             schema: parsed,
             catalogue,
             names: Names::new()?,
@@ -240,7 +244,6 @@ impl Decider {
             pair("fields", texts(&said.fields)),
             pair("personal_fields", of_class(2)),
             pair("sensitive_fields", of_class(3)),
-            pair("sealed_fields", of_class(4)),
             pair("about_person", Expr::new_bool(about_person)),
             pair("break_glass", Expr::new_bool(said.break_glass)),
             pair("per_app_per_minute", long(said.limits.per_app_per_minute)),
@@ -264,33 +267,29 @@ impl Decider {
         let judged = self
             .cedar_request(request, contract, context, None)
             .map_err(|_| Denial::policy_error("rule input: the request could not be put before the rules"))?;
-        let response = self.authorizer.is_authorized(&judged, &self.policies, &contract.entities);
-        let rows = context
+        let ask = |rules| self.authorizer.is_authorized(&judged, rules, &contract.entities);
+        let row_fault = context
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
-        if response.diagnostics().errors().next().is_some() {
-            return Err(Denial::policy_error("rule evaluation: a rule could not be evaluated"));
-        }
-        if response.decision() == Decision::Allow && rows.is_none() {
+        let granted = ask(&self.rules.joined);
+        let erred = |response: &Response| response.diagnostics().errors().next().is_some();
+        if granted.decision() == Decision::Allow && !erred(&granted) && row_fault.is_none() {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, OfficerProof::Asserted));
+        }
+        let response = ask(&self.rules.each);
+        if erred(&response) {
+            return Err(Denial::policy_error("rule evaluation: a rule could not be evaluated"));
         }
         let mut rules = Vec::new();
         if response.decision() == Decision::Deny {
             for id in response.diagnostics().reason() {
-                let id: &str = id.as_ref();
-                match find(id) {
-                    Some((rank, rule)) => {
-                        rules.push((
-                            rank,
-                            rule,
-                            explain(rule, request, &contract.contract, context, &self.catalogue),
-                        ));
-                    }
-                    None => return Err(Denial::policy_error("rule table: a rule without a code denied")),
-                }
+                let (rank, rule) = find(id.as_ref())
+                    .ok_or_else(|| Denial::policy_error("rule table: a rule without a code denied"))?;
+                let clause = explain(rule, request, &contract.contract, context, &self.catalogue);
+                rules.push((rank, rule, clause));
             }
         }
-        if let Some(fault) = rows {
+        if let Some(fault) = row_fault {
             let id = match fault {
                 RowFault::Argument { .. } => ROW_ARGUMENTS,
                 RowFault::Outside { .. } => ROW_FILTER,
@@ -309,9 +308,16 @@ impl Decider {
         context: &Context<'_>,
         schema: Option<&Schema>,
     ) -> Result<cedar_policy::Request, String> {
-        let mut facts = Vec::with_capacity(20);
-        facts.extend([
-            pair("live", Expr::new_bool(context.site.is_live())),
+        let signer = context.delegation;
+        let subject = match context.body {
+            None => "unseen",
+            Some(body) if body.subject.is_empty() => "none",
+            Some(_) => "named",
+        };
+        let case = context.case;
+        let counts = context.counts.unwrap_or(Counts { app_this_minute: 0, officer_today: 0 });
+        let facts = [
+            pair("site", text(context.site.as_str())),
             pair("now", long(context.now_ms)),
             pair("contract", text(request.contract.as_str())),
             pair("contract_digest", bytes(&request.contract_digest)),
@@ -322,31 +328,23 @@ impl Decider {
             pair("operation", text(request.operation.as_str())),
             pair("fields", texts(&request.fields)),
             pair("tags", long(u32::try_from(request.subject_tags.len()).unwrap_or(u32::MAX))),
+            pair("subject", text(subject)),
             pair("issued_at", long(request.issued_at_ms)),
             pair("expires_at", long(request.expires_at_ms)),
             pair("sealed", Expr::new_bool(context.sealed)),
-            pair("officer_proof", text(OfficerProof::Asserted.as_str())),
-            pair("delegation", self.delegation(request, context.delegation)?),
-        ]);
-        if let Some(body) = context.body {
-            facts.push(pair("subject_given", Expr::new_bool(!body.subject.is_empty())));
-        }
-        if let Some(case) = context.case {
-            let case = [
-                pair("member", text(case.member.as_str())),
-                pair("matter", text(case.matter.as_str())),
-                pair("open", Expr::new_bool(case.open)),
-                pair("lists_all_tags", Expr::new_bool(case.lists_all_tags)),
-            ];
-            facts.push(pair("case", record(case)?));
-        }
-        if let Some(counts) = context.counts {
-            let counts = [
-                pair("app_this_minute", long(counts.app_this_minute)),
-                pair("officer_today", long(counts.officer_today)),
-            ];
-            facts.push(pair("counts", record(counts)?));
-        }
+            pair("signer", Expr::new_entity_uid(self.names.app(&signer.member, &signer.name))),
+            pair("signer_root", bytes(signer.root.as_bytes())),
+            pair("signer_role", text(role(signer.role))),
+            pair("signer_named", Expr::new_bool(signer.digest == request.delegation_digest)),
+            pair("signer_from", long(signer.valid_from_ms)),
+            pair("signer_until", long(signer.valid_until_ms)),
+            pair("case_member", text(case.map_or("", |case| case.member.as_str()))),
+            pair("case_matter", text(case.map_or("", |case| case.matter.as_str()))),
+            pair("case_open", Expr::new_bool(case.is_some_and(|case| case.open))),
+            pair("case_lists_all_tags", Expr::new_bool(case.is_some_and(|case| case.lists_all_tags))),
+            pair("app_this_minute", long(counts.app_this_minute)),
+            pair("officer_today", long(counts.officer_today)),
+        ];
         let facts = cedar_policy::Context::from_pairs(facts).map_err(|error| error.to_string())?;
         cedar_policy::Request::new(
             self.names.app(&request.consumer, &request.app),
@@ -356,46 +354,6 @@ impl Decider {
             schema,
         )
         .map_err(|error| error.to_string())
-    }
-
-    fn delegation(&self, request: &Request, delegation: &Delegation) -> Result<Expr, String> {
-        record([
-            pair("member", text(delegation.member.as_str())),
-            pair("root", bytes(delegation.root.as_bytes())),
-            pair("role", text(role(delegation.role))),
-            pair("holder", Expr::new_entity_uid(self.names.app(&delegation.member, &delegation.name))),
-            pair("named", Expr::new_bool(delegation.digest == request.delegation_digest)),
-            pair("valid_from", long(delegation.valid_from_ms)),
-            pair("valid_until", long(delegation.valid_until_ms)),
-        ])
-    }
-}
-
-fn record(fields: impl IntoIterator<Item = (String, Expr)>) -> Result<Expr, String> {
-    Expr::new_record(fields).map_err(|error| error.to_string())
-}
-
-fn read_rules(files: &[(&str, &str)]) -> Result<PolicySet, PolicyError> {
-    let mut all = PolicySet::new();
-    let mut missing: BTreeSet<&str> = TABLE.iter().map(|rule| rule.id).collect();
-    missing.insert(GRANTED);
-    for rust in [ROW_ARGUMENTS, ROW_FILTER] {
-        missing.remove(rust);
-    }
-    for (file, source) in files {
-        let fault = |error: String| PolicyError::Text { file: (*file).to_owned(), fault: error };
-        let set = PolicySet::from_str(source).map_err(|error| fault(error.to_string()))?;
-        for policy in set.policies() {
-            let id = policy.annotation("id").ok_or_else(|| fault("a rule has no @id".to_owned()))?;
-            if !missing.remove(id) {
-                return Err(PolicyError::Rule(id.to_owned()));
-            }
-            all.add(policy.new_id(PolicyId::new(id))).map_err(|error| fault(error.to_string()))?;
-        }
-    }
-    match missing.into_iter().next() {
-        None => Ok(all),
-        Some(id) => Err(PolicyError::Rule(id.to_owned())),
     }
 }
 

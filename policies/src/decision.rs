@@ -1,6 +1,6 @@
 //! What a decision yields.
 
-use crate::rules::Rule;
+use crate::rules::{CASE, HIDDEN_BY_CASE, Rule};
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, RowClause};
@@ -93,6 +93,9 @@ impl Denial {
 
     /// From the rules that deny, with the clause of each, by rank.
     pub(crate) fn of(mut rules: Vec<(usize, &'static Rule, String)>) -> Option<Self> {
+        if rules.iter().any(|(_, rule, _)| rule.id == CASE) {
+            rules.retain(|(_, rule, _)| !HIDDEN_BY_CASE.contains(&rule.id));
+        }
         rules.sort_by_key(|(rank, _, _)| *rank);
         let mut all = rules.into_iter().map(|(_, rule, clause)| (rule.code, printable(&clause)));
         let (code, clause) = all.next()?;

@@ -17,9 +17,13 @@ pub enum Site {
 }
 
 impl Site {
-    /// Whether the request is being served now.
-    pub fn is_live(self) -> bool {
-        self != Self::Verifier
+    /// The word that the rules use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Adapter => "adapter",
+            Self::Verifier => "verifier",
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod naive;
 pub mod rates;
 pub mod rows;
 mod rules;
+mod ruleset;
 
 pub use catalogue::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};
 pub use decide::{Decider, PolicyError, Prepared};
@@ -32,5 +33,7 @@ pub use lint::{Refusal, lint_name};
 pub use rates::Rates;
 pub use rows::{RowFault, RowFilter, check_arguments};
 
+#[cfg(test)]
+mod situations;
 #[cfg(test)]
 mod testing;

@@ -1,1 +1,185 @@
 use super::*;
+
+#[test]
+fn every_rule_refuses_its_examples_in_every_spelling() {
+    for (rule, names) in [
+        (
+            "N1",
+            &[
+                "face_id",
+                "FaceImage",
+                "faceImage",
+                "face",
+                "biometricTemplate",
+                "renlian_tezheng",
+                "RENLIAN",
+                "人脸特征",
+                "finger_print_x_fingerprint",
+                "ｆａｃｅ＿ｉｄ",
+                "face1",
+                "dna",
+            ][..],
+        ),
+        (
+            "N2",
+            &[
+                "risk_score",
+                "riskScore",
+                "RiskScore",
+                "RISK_SCORE",
+                "person_risk_rank",
+                "riskscore",
+                "social-credit-score",
+                "fengxian_pingfen",
+                "fengxianpingfen",
+                "风险评分",
+            ][..],
+        ),
+        (
+            "N3",
+            &[
+                "special_groups",
+                "key_person",
+                "KeyPersons",
+                "watchlist",
+                "watch_list_2",
+                "zhongdian_renyuan",
+                "重点人员清单",
+                "blacklisted",
+            ][..],
+        ),
+        (
+            "N4",
+            &["trajectory", "movement_trail", "location_history", "vehicle.trail", "guiji", "活动轨迹"][..],
+        ),
+        (
+            "N5",
+            &["dossier", "one_person_one_file", "person.search", "PersonProfile", "yirenyidang", "一人一档"]
+                [..],
+        ),
+        ("N6", &["suspicious_person", "accent", "beard_mark", "可疑人员"][..]),
+        (
+            "N7",
+            &[
+                "ethnicity",
+                "faith",
+                "political_view",
+                "party_member",
+                "race",
+                "minzu",
+                "政治面貌",
+                "degree_of_concern",
+                "relatives_in_detention",
+                "zongjiao_xinyang",
+            ][..],
+        ),
+        ("N8", &["worker_track", "gps_trail", "staff.location", "workerTracking"][..]),
+        ("N9", &["petitioner_list", "repeat_callers", "key_petitioner", "上访人员"][..]),
+    ] {
+        for name in names {
+            let refusal = lint_name(name).unwrap_or_else(|| panic!("{name} passes"));
+            assert_eq!(refusal.rule, rule, "{name}: {refusal}");
+            assert!(!refusal.reason.is_empty() && !refusal.counterpart.is_empty());
+        }
+    }
+}
+
+#[test]
+fn innocent_names_pass() {
+    for name in [
+        "surface",
+        "surface_area",
+        "interface",
+        "typeface",
+        "face_value",
+        "faceToFace",
+        "face-to-face",
+        "traceability",
+        "trace_id",
+        "audit_trail",
+        "trail_length",
+        "score_of_game",
+        "score",
+        "credit",
+        "race_condition",
+        "embrace",
+        "good_faith",
+        "religious_affairs",
+        "key",
+        "key_fingerprint",
+        "personal",
+        "person.by_id",
+        "person_count",
+        "group",
+        "special_needs",
+        "target_date",
+        "location",
+        "location_code",
+        "history",
+        "track",
+        "fuselage",
+        "accentuate",
+        "accent_color",
+        "missing-person.search",
+        "petition",
+        "petitioner",
+        "caller",
+        "police-street-person",
+        "risk_assessment_id",
+        "flood_risk",
+        "party",
+        "parties",
+        "partner_pseudonym",
+        "policy",
+        "concern",
+        "staff",
+        "worker_role",
+        "data",
+        "DNAT",
+        "as_of",
+        "T_RY",
+        "XM",
+        "地址",
+        "姓名",
+    ] {
+        assert_eq!(lint_name(name), None, "{name}");
+    }
+}
+
+#[test]
+fn words_are_cut_where_a_reader_cuts_them() {
+    for (name, cut) in [
+        ("riskScore", "risk score"),
+        ("HTTPServer2Go", "http server go"),
+        ("a.b-c_d e", "a b c d e"),
+        ("ABC", "abc"),
+        ("__", ""),
+        ("", ""),
+        ("人face脸", "face"),
+    ] {
+        assert_eq!(words(name).join(" "), cut, "{name}");
+    }
+}
+
+#[test]
+fn the_file_is_read_strictly_and_every_rule_is_there() {
+    let lint = Lint::builtin().unwrap();
+    let ids: Vec<&str> = lint.rules.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9"]);
+    let rule = "[[rule]]\nid = \"N1\"\nreason = \"r\"\ncounterpart = \"c\"\nunless = []\nhan = []\n";
+    assert!(Lint::load(("x", &format!("{rule}phrases = [\"a word\"]"))).is_err(), "a word of one letter");
+    assert!(Lint::load(("x", &format!("{rule}phrases = [\"Word\"]"))).is_err());
+    assert!(Lint::load(("x", &format!("{rule}phrases = [\"two  words\"]"))).is_err());
+    assert!(Lint::load(("x", &format!("{rule}phrases = []\nregex = []"))).is_err());
+    assert!(
+        Lint::load(("x", &format!("{rule}phrases = [\"word*\"]"))).unwrap().refuse("sword words").is_some()
+    );
+}
+
+#[test]
+fn long_and_odd_names_are_judged_in_linear_time() {
+    let long = "face_to_".repeat(5001);
+    assert!(lint_name(&long).is_some());
+    let long = "surface_".repeat(5000);
+    assert_eq!(lint_name(&long), None);
+}

@@ -54,8 +54,10 @@ fn live(context: &Context<'_>) -> bool {
 fn parties(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
     let said = &contract.text;
     if live(context) {
-        let body_known = context.sealed || context.body.is_some();
-        if context.counts.is_none() || !body_known {
+        let body_known = context.body.is_some() || (context.sealed && context.site == Site::Hub);
+        let counted =
+            context.counts.is_some_and(|counts| counts.app_this_minute > 0 && counts.officer_today > 0);
+        if !counted || !body_known {
             codes.push((0, Code::PolicyError));
         }
     }

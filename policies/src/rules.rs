@@ -22,6 +22,11 @@ const fn rule(id: &'static str, code: Code, clause: &'static str) -> Rule {
 /// The id of the one rule that permits.
 pub(crate) const GRANTED: &str = "granted";
 
+/// The rule that asks for a case of the consumer.
+pub(crate) const CASE: &str = "case";
+/// Rules that say something about the case: silent where it is none of the consumer's.
+pub(crate) const HIDDEN_BY_CASE: [&str; 3] = ["case-closed", "matter", "case-tags"];
+
 /// Rule of arguments that do not fit a row clause; judged in Rust.
 pub(crate) const ROW_ARGUMENTS: &str = "row-arguments";
 /// Rule of arguments outside the row filter; judged in Rust.
@@ -45,7 +50,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("method", Code::OperationNotGranted, "method"),
     rule("break-glass", Code::OperationNotGranted, "break_glass"),
     rule("fields", Code::FieldNotGranted, "fields"),
-    rule("case", Code::NoCase, "rule case: no case of the consumer"),
+    rule(CASE, Code::NoCase, "rule case: no case of the consumer"),
     rule("case-closed", Code::CaseClosed, "rule case-closed"),
     rule("matter", Code::MatterMismatch, "matters"),
     rule("subject-tag", Code::SubjectNotInCase, "rule subject-tag: the statement names no subject"),

@@ -1,0 +1,206 @@
+//! Every way in which a request can miss its contract, one at a time. The table feeds the policy matrix,
+//! the tests of codes, and the random near-misses of the differential test.
+
+use crate::input::{Counts, Site};
+use crate::testing::*;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::{ContractId, Matter, Operation, Purpose, RecordType};
+
+/// Changes a world that is granted. `expected` is the first code of the adapter's refusal, none if it is
+/// still granted.
+pub struct Situation {
+    pub name: &'static str,
+    pub expected: Option<Code>,
+    pub change: fn(&mut World),
+}
+
+fn edit(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
+    *world = world.clone().contract_with(change);
+}
+
+macro_rules! situations {
+    ($($name:literal => $expected:expr, $change:expr;)*) => {
+        pub const ALL: &[Situation] =
+            &[$(Situation { name: $name, expected: $expected, change: $change }),*];
+    };
+}
+
+situations! {
+    "granted: fields of class 2 with tag and case" => None, |_| {};
+    "granted: one field" => None, |w| w.request.fields = fields(&["status"]);
+    "granted: a second tag that the case lists" => None, |w| w.request.subject_tags.push([2; 32]);
+    "granted: an argument inside the rows" => None, |w| argue(w, "area_code", "980101");
+    "granted: the last allowed exchange" => None, |w| {
+        w.counts = Some(Counts { app_this_minute: 600, officer_today: 100 });
+    };
+    "granted: the last moment of the statement" => None, |w| w.request.expires_at_ms = NOW + 1;
+    "granted: 30 s ahead" => None, |w| {
+        w.request.issued_at_ms = NOW + 30_000;
+        w.request.expires_at_ms = NOW + 60_000;
+    };
+    "granted: class 1 of a record about nobody, without tag and subject" => None, incident;
+    "no counts given" => Some(Code::PolicyError), |w| w.counts = None;
+    "counts of nothing" => Some(Code::PolicyError), |w| {
+        w.counts = Some(Counts { app_this_minute: 0, officer_today: 1 });
+    };
+    "no body given" => Some(Code::PolicyError), |w| w.body = None;
+    "another contract's id" => Some(Code::NoContract), |w| {
+        w.request.contract = ContractId::parse("civil-street-other").unwrap();
+    };
+    "another provider" => Some(Code::NoContract), |w| w.request.provider = member("police");
+    "another consumer" => Some(Code::ConsumerMismatch), |w| w.request.consumer = member("gas-company");
+    "another consumer with its own root, key and case" => Some(Code::ConsumerMismatch), |w| {
+        w.request.consumer = member("gas-company");
+        w.delegation.member = member("gas-company");
+        w.delegation.root = root(3).public();
+        w.case = Some((member("gas-company"), matter("social-assistance"), true, true));
+    };
+    "another app of the consumer" => Some(Code::ConsumerMismatch), |w| {
+        w.request.app = app("statistics");
+        w.delegation.name = app("statistics");
+    };
+    "contract changed after signing, or an older version" => Some(Code::ContractInvalid), |w| {
+        w.request.contract_digest = [1; 32];
+    };
+    "contract not yet valid" => Some(Code::ContractNotYetValid), |w| {
+        edit(w, |json| json["valid_from"] = "2026-12-31T00:00:00Z".into());
+    };
+    "contract expired" => Some(Code::ContractExpired), |w| {
+        edit(w, |json| json["valid_until"] = "2026-02-01T00:00:00Z".into());
+    };
+    "delegation under another root" => Some(Code::DelegationInvalid), |w| w.delegation.root = root(3).public();
+    "delegation under the provider's root" => Some(Code::DelegationInvalid), |w| w.delegation.root = root(1).public();
+    "delegation of another member" => Some(Code::DelegationInvalid), |w| w.delegation.member = member("gas-company");
+    "delegation of another app" => Some(Code::DelegationInvalid), |w| w.delegation.name = app("statistics");
+    "delegation of an adapter" => Some(Code::DelegationInvalid), |w| w.delegation.role = Role::Adapter;
+    "delegation of an officer" => Some(Code::DelegationInvalid), |w| w.delegation.role = Role::Officer;
+    "delegation for sealing" => Some(Code::DelegationInvalid), |w| w.delegation.role = Role::Sealing;
+    "another delegation than the statement's" => Some(Code::DelegationInvalid), |w| w.delegation.digest = [8; 32];
+    "delegation not yet valid" => Some(Code::DelegationInvalid), |w| w.delegation.valid_from_ms = NOW + 1;
+    "delegation expired" => Some(Code::DelegationInvalid), |w| w.delegation.valid_until_ms = NOW;
+    "statement expired" => Some(Code::StatementExpired), |w| w.request.expires_at_ms = NOW;
+    "statement over 30 s ahead" => Some(Code::ClockSkew), |w| {
+        w.request.issued_at_ms = NOW + 30_001;
+        w.request.expires_at_ms = NOW + 60_000;
+    };
+    "another purpose" => Some(Code::PurposeMismatch), |w| {
+        w.request.purpose = Purpose::parse("criminal-case.evidence").unwrap();
+    };
+    "another record" => Some(Code::OperationNotGranted), |w| {
+        w.request.record = RecordType::parse("Person").unwrap();
+    };
+    "another operation" => Some(Code::OperationNotGranted), |w| {
+        w.request.operation = Operation::parse("benefit.by_area").unwrap();
+    };
+    "contract for batches" => Some(Code::OperationNotGranted), |w| edit(w, |json| json["method"] = "batch".into());
+    "contract for counts" => Some(Code::OperationNotGranted), |w| edit(w, |json| json["method"] = "count".into());
+    "contract with emergency access" => Some(Code::OperationNotGranted), |w| {
+        edit(w, |json| json["break_glass"] = true.into());
+    };
+    "a field that is not granted" => Some(Code::FieldNotGranted), |w| {
+        w.request.fields = fields(&["household", "scheme"]);
+    };
+    "a field that is in no catalogue" => Some(Code::FieldNotGranted), |w| w.request.fields = fields(&["whim"]);
+    "no case" => Some(Code::NoCase), |w| w.case = None;
+    "case of another member" => Some(Code::NoCase), |w| case(w, |case| case.0 = member("gas-company"));
+    "closed case of another member with another matter" => Some(Code::NoCase), |w| {
+        w.case = Some((member("gas-company"), matter("bench"), false, false));
+    };
+    "case closed" => Some(Code::CaseClosed), |w| case(w, |case| case.2 = false);
+    "case of another matter" => Some(Code::MatterMismatch), |w| case(w, |case| case.1 = matter("bench"));
+    "subject that the case does not list" => Some(Code::SubjectNotInCase), |w| case(w, |case| case.3 = false);
+    "no tag for a record about a person" => Some(Code::SubjectNotInCase), |w| w.request.subject_tags.clear();
+    "no tag for class 1 of a record about a person" => Some(Code::SubjectNotInCase), |w| {
+        w.request.fields = fields(&["area_code"]);
+        w.request.subject_tags.clear();
+    };
+    "no tag for class 2 of a record about a place" => Some(Code::SubjectNotInCase), |w| {
+        incident(w);
+        w.request.fields = fields(&["caller", "type"]);
+    };
+    "no subject in the body for a record about a person" => Some(Code::ArgumentInvalid), |w| unnamed(w);
+    "class 3 in an open body" => Some(Code::SealingRequired), |w| {
+        w.request.fields = fields(&["amount_band", "scheme"]);
+    };
+    "class 4 in an open body" => Some(Code::SealingRequired), |w| sealed_record(w);
+    "class 3 sealed, officer asserted" => Some(Code::ApprovalsRequired), |w| {
+        w.request.fields = fields(&["amount_band"]);
+        w.sealed = true;
+    };
+    "class 4 sealed, no approvals" => Some(Code::ApprovalsRequired), |w| {
+        sealed_record(w);
+        w.sealed = true;
+    };
+    "class 2 sealed, body not seen: granted at the hub alone" => Some(Code::PolicyError), |w| {
+        w.sealed = true;
+        w.body = None;
+    };
+    "an argument that the rows need is missing" => Some(Code::ArgumentInvalid), |w| forget(w);
+    "a row outside the filter" => Some(Code::RowOutsideFilter), |w| argue(w, "area_code", "980201");
+    "app over its rate" => Some(Code::RateExceeded), |w| {
+        w.counts = Some(Counts { app_this_minute: 601, officer_today: 1 });
+    };
+    "officer over the rate" => Some(Code::RateExceeded), |w| {
+        w.counts = Some(Counts { app_this_minute: 1, officer_today: 101 });
+    };
+    "a clock at the end of time" => Some(Code::PolicyError), |w| w.now_ms = i64::MAX;
+}
+
+fn matter(name: &str) -> Matter {
+    Matter::parse(name).unwrap()
+}
+
+fn case(world: &mut World, change: impl FnOnce(&mut (yiwang_proto::ids::MemberId, Matter, bool, bool))) {
+    if let Some(case) = &mut world.case {
+        change(case);
+    }
+}
+
+fn argue(world: &mut World, name: &str, value: &str) {
+    if let Some(body) = &mut world.body {
+        body.arguments.extend([argument(name, Scalar::Text(value.to_owned()))]);
+    }
+}
+
+fn forget(world: &mut World) {
+    if let Some(body) = &mut world.body {
+        body.arguments.clear();
+    }
+}
+
+fn unnamed(world: &mut World) {
+    if let Some(body) = &mut world.body {
+        body.subject.clear();
+    }
+}
+
+/// Calls of one township and day: no person is named.
+fn incident(world: &mut World) {
+    edit(world, |json| {
+        json["record"] = "Incident".into();
+        json["fields"] = serde_json::json!(["caller", "opened_at", "type"]);
+        json["class"] = 2.into();
+        json["rows"] = serde_json::json!([{"field": "township", "op": "eq", "param": "scheme"}]);
+    });
+    world.request.record = RecordType::parse("Incident").unwrap();
+    world.request.fields = fields(&["opened_at", "type"]);
+    world.request.subject_tags.clear();
+    unnamed(world);
+}
+
+fn sealed_record(world: &mut World) {
+    edit(world, |json| {
+        json["record"] = "MentalHealthRecord".into();
+        json["fields"] = serde_json::json!(["diagnosis"]);
+        json["class"] = 4.into();
+        json["rows"] = serde_json::json!([]);
+    });
+    world.request.record = RecordType::parse("MentalHealthRecord").unwrap();
+    world.request.fields = fields(&["diagnosis"]);
+}
+
+/// A site as the matrix prints it.
+pub const SITES: [(&str, Site); 3] =
+    [("hub", Site::Hub), ("adapter", Site::Adapter), ("verifier", Site::Verifier)];
