@@ -21,7 +21,11 @@ impl Service {
     /// Who wants to enrol, by its own card or, without one, as the auditor that the token names.
     fn claimed(&self, request: &pb::EnrolRequest) -> Result<(Identity, Option<MemberCard>), Status> {
         if request.card.is_empty() {
-            let who = self.0.tokens.holder(&request.token).map_err(|error| refused(&error))?;
+            let who = self
+                .0
+                .tokens
+                .holder(&request.token, self.0.clock.now_ms())
+                .map_err(|error| refused(&error))?;
             return match who {
                 Identity::Auditor(auditor) => Ok((Identity::Auditor(auditor), None)),
                 _ => Err(Status::invalid_argument("a member enrols with its card")),

@@ -149,19 +149,6 @@ impl TokenStore {
         }
     }
 
-    /// Whom an unspent token was issued for.
-    ///
-    /// # Errors
-    /// [`TokenError::Refused`] if there is none with this secret.
-    pub fn holder(&self, secret: &str) -> Result<Identity, TokenError> {
-        let refused = || TokenError::Refused(Refusal::Unknown);
-        if secret.is_empty() || secret.len() > SECRET_MAX {
-            return Err(refused());
-        }
-        let raw = read(&self.dir.join(file_name(secret)))?.ok_or_else(refused)?;
-        Identity::from_who(&raw.who).ok_or_else(refused)
-    }
-
     /// Whose token it is, without spending it: what to check the rest of an enrolment against.
     ///
     /// # Errors

@@ -1,0 +1,180 @@
+//! A member of the test world: its folder, and what runs beside its systems.
+
+use crate::world::World;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use yiwang_adapter_csv::CsvSource;
+use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
+use yiwang_adapter_sdk::connect::run_link;
+use yiwang_adapter_sdk::decide::ContractPolicy;
+use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::source::{Environment, Source};
+use yiwang_adapter_sql::SqliteSource;
+use yiwang_client::client::{AppIdentity, Client, HeadStore};
+use yiwang_client::folder::Folder;
+use yiwang_policies::Decider;
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::{AppId, MemberId};
+
+/// Settings by name, as a department's service file would give them.
+#[derive(Debug, Default, Clone)]
+pub struct Settings(pub HashMap<String, String>);
+
+impl Environment for Settings {
+    fn var(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+/// A member.
+pub struct Member {
+    /// Its folder.
+    pub folder: Folder,
+    /// Settings of its sources.
+    pub settings: Settings,
+    /// Mapping files of its adapter.
+    pub mappings: Vec<PathBuf>,
+}
+
+/// A running adapter.
+pub struct RunningAdapter {
+    /// The adapter.
+    pub adapter: Arc<Adapter>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl RunningAdapter {
+    /// Stops it and waits until it is gone.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+struct FolderHeads(PathBuf);
+
+impl HeadStore for FolderHeads {
+    fn load(&self) -> Option<Vec<u8>> {
+        let folder = Folder::open(&self.0).ok()?;
+        folder.enrolled().ok()?.checkpoint().ok()?.map(|(_, bytes)| bytes.to_vec())
+    }
+
+    fn keep(&self, note: &[u8]) -> std::io::Result<()> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
+        enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
+    }
+}
+
+impl Member {
+    /// Its id.
+    pub fn id(&self) -> &MemberId {
+        self.folder.member()
+    }
+
+    /// Opens checkpoints of the ledger that this member pinned.
+    pub fn checkpoints(&self) -> Arc<CheckpointVerifier> {
+        let enrolled = self.folder.enrolled().unwrap();
+        Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 64))
+    }
+
+    /// The opened sources of its mappings.
+    pub fn sources(&self) -> Vec<MappedSource> {
+        self.mappings.iter().map(|path| open_source(path, &self.settings)).collect()
+    }
+
+    /// An adapter over its sources, not yet connected.
+    pub fn adapter(&self, world: &World) -> Adapter {
+        let name = AppId::parse("main").unwrap();
+        let config = AdapterConfig {
+            member: self.id().clone(),
+            adapter: name.clone(),
+            root: self.folder.root_public(),
+            key: self.folder.load_key(Role::Adapter, &name).unwrap(),
+            delegation: self.folder.load_delegation(Role::Adapter, &name).unwrap().0,
+            tag_key: self.folder.tag_key().unwrap(),
+            ledger: self.checkpoints(),
+            journal_dir: self.folder.path().join("journal"),
+            contracts: ContractPolicy::default(),
+            limits: AdapterLimits { segment_bytes: 1 << 20, ..AdapterLimits::default() },
+        };
+        let decider = Arc::new(Decider::builtin().unwrap());
+        let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+        Adapter::open(config, self.sources(), decider, clock, entropy).unwrap()
+    }
+
+    /// Connects an adapter and waits until the hub has its link.
+    pub async fn run_adapter(&self, world: &World) -> RunningAdapter {
+        let adapter = Arc::new(self.adapter(world));
+        let running = self.run_this(world, adapter);
+        world.until_linked(self.id()).await;
+        running
+    }
+
+    /// Connects this adapter without waiting.
+    pub fn run_this(&self, world: &World, adapter: Arc<Adapter>) -> RunningAdapter {
+        let stop = CancellationToken::new();
+        let (dir, clock) = (self.folder.path().to_owned(), Arc::clone(&world.clock));
+        let connect = move || {
+            let (dir, clock) = (dir.clone(), Arc::clone(&clock));
+            async move { Folder::open(&dir)?.enrolled()?.channel(clock).await }
+        };
+        let (served, ended) = (Arc::clone(&adapter), stop.clone());
+        let task = tokio::spawn(async move {
+            run_link(served, connect, ended).await.unwrap();
+        });
+        RunningAdapter { adapter, stop, task }
+    }
+
+    /// Makes and publishes an app, and a client for it that has met the hub.
+    pub async fn app(&self, world: &World, name: &str) -> Client {
+        let client = self.app_unpublished(world, name).await;
+        client.publish(&client.identity().delegation).await.unwrap();
+        client.meet().await.unwrap();
+        client
+    }
+
+    /// A client for an app whose delegation is not published.
+    pub async fn app_unpublished(&self, world: &World, name: &str) -> Client {
+        let name = AppId::parse(name).unwrap();
+        if self.folder.load_key(Role::App, &name).is_err() {
+            let now = world.clock.now_ms();
+            self.folder
+                .delegate(Role::App, &name, now - 60_000, now + 30 * world.day(), world.entropy.as_ref())
+                .unwrap();
+        }
+        let identity = AppIdentity {
+            member: self.id().clone(),
+            app: name.clone(),
+            key: self.folder.load_key(Role::App, &name).unwrap(),
+            delegation: self.folder.load_delegation(Role::App, &name).unwrap().0,
+            root: self.folder.root_public(),
+            tags: self.folder.tag_key().unwrap(),
+            checkpoints: self.checkpoints(),
+        };
+        let channel = self.folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
+        let heads = Arc::new(FolderHeads(self.folder.path().to_owned()));
+        Client::new(identity, channel, heads, Arc::clone(&world.clock), Arc::clone(&world.entropy)).unwrap()
+    }
+}
+
+/// Opens the source that a mapping file describes.
+pub fn open_source(path: &Path, settings: &Settings) -> MappedSource {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mapping = Mapping::parse(&text, path).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let source: Arc<dyn Source> = if text.contains("[source.csv]") {
+        Arc::new(CsvSource::open(&mapping, settings).unwrap())
+    } else {
+        Arc::new(SqliteSource::open(&mapping, settings).unwrap())
+    };
+    MappedSource::new(Arc::new(mapping), source)
+}

@@ -1,0 +1,192 @@
+//! The world: a hub in this process with real TLS on loopback, and members with folders of their own.
+
+use crate::contracts::Draft;
+use crate::departments;
+use crate::member::{Member, Settings};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use yiwang_client::folder::Folder;
+use yiwang_client::token::EnrolToken;
+use yiwang_hub::config::{Config, RawConfig};
+use yiwang_hub::context::TestSwitches;
+use yiwang_hub::lifecycle::{self, Ambient, Running};
+use yiwang_hub::tls::accept::AcceptLimits;
+use yiwang_hub::tls::identity::Identity;
+use yiwang_proto::ambient::{Clock, Entropy, SeededEntropy, SystemClock};
+use yiwang_proto::delegation::Role;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{AppId, MemberId};
+
+/// The world.
+pub struct World {
+    /// Everything lies below it.
+    pub dir: TempDir,
+    /// Everybody's time.
+    pub clock: Arc<dyn Clock>,
+    /// Everybody's chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The hub, unless it is stopped.
+    pub hub: Option<Running>,
+    config: Config,
+    switches: TestSwitches,
+}
+
+impl World {
+    /// A world with a hub on free ports, by the system's clock.
+    pub async fn new(seed: u64) -> Self {
+        Self::with(seed, Arc::new(SystemClock::default()), TestSwitches::default()).await
+    }
+
+    /// A world with another clock or with switches.
+    pub async fn with(seed: u64, clock: Arc<dyn Clock>, switches: TestSwitches) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+        let ambient = Ambient { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) };
+        let hub_dir = dir.path().join("hub");
+        lifecycle::init(&hub_dir, &raw_config(), &ambient).unwrap();
+        let config = Config::read(&hub_dir).unwrap();
+        let mut world = Self { dir, clock, entropy, hub: None, config, switches };
+        world.start_hub().await;
+        world
+    }
+
+    /// One day in milliseconds.
+    pub fn day(&self) -> i64 {
+        24 * 3600 * 1000
+    }
+
+    /// The hub's folder.
+    pub fn hub_dir(&self) -> PathBuf {
+        self.dir.path().join("hub")
+    }
+
+    /// The running hub.
+    pub fn hub(&self) -> &Running {
+        self.hub.as_ref().expect("the hub runs")
+    }
+
+    /// Starts the hub; after the first start on the same ports, so that members find it again.
+    pub async fn start_hub(&mut self) {
+        self.try_start_hub().await.unwrap();
+    }
+
+    /// Like [`World::start_hub`], for tests in which it must fail.
+    pub async fn try_start_hub(&mut self) -> Result<(), lifecycle::StartError> {
+        let ambient = Ambient { clock: Arc::clone(&self.clock), entropy: Arc::clone(&self.entropy) };
+        let running =
+            lifecycle::start(&self.config, &ambient, self.switches.clone(), AcceptLimits::default()).await?;
+        self.config.raw.listen = running.address;
+        self.config.raw.enrol_listen = running.enrol_address;
+        self.config.raw.health_listen = running.health_address;
+        self.hub = Some(running);
+        Ok(())
+    }
+
+    /// Stops the hub in good order.
+    pub async fn stop_hub(&mut self) {
+        if let Some(hub) = self.hub.take() {
+            hub.stop(Duration::from_secs(5)).await.unwrap();
+        }
+    }
+
+    /// An enrolment token.
+    pub fn token(&self, identity: &Identity) -> String {
+        let hub = self.hub();
+        let facts = lifecycle::facts(&self.config, hub.address, hub.enrol_address).unwrap();
+        let tokens = lifecycle::tokens(&self.config).unwrap();
+        let expires = self.clock.now_ms() + 3_600_000;
+        tokens.issue(identity, &facts, expires, self.entropy.as_ref()).unwrap()
+    }
+
+    /// A new member, enrolled, with a delegated adapter key.
+    pub async fn member(&self, id: &str) -> Member {
+        let id = MemberId::parse(id).unwrap();
+        let dir = self.dir.path().join("members").join(id.as_str());
+        let (clock, entropy) = (self.clock.as_ref(), self.entropy.as_ref());
+        let mut folder = Folder::init(&dir, &id, id.as_str(), entropy, clock).unwrap();
+        let now = self.clock.now_ms();
+        let main = AppId::parse("main").unwrap();
+        folder.delegate(Role::Adapter, &main, now - 60_000, now + 30 * self.day(), entropy).unwrap();
+        let token = self.token(&Identity::Member(id));
+        folder.enrol(&EnrolToken::parse(&token).unwrap(), Arc::clone(&self.clock)).await.unwrap();
+        Member { folder, settings: Settings::default(), mappings: Vec::new() }
+    }
+
+    /// A department of the synthetic city that lies in `city`, with its mappings of this repository.
+    pub async fn department(&self, city: &yiwang_city::City, id: &str, records: &[&str]) -> Member {
+        let mut member = self.member(id).await;
+        for source in city.sources().iter().filter(|source| source.member == id) {
+            let path = source.path.display().to_string();
+            member.settings.0.insert(source.variable.to_string(), path);
+        }
+        member.mappings =
+            records.iter().map(|record| departments().join(id).join(format!("{record}.toml"))).collect();
+        member
+    }
+
+    /// The synthetic city, small.
+    pub fn city(&self) -> yiwang_city::City {
+        let dir = self.dir.path().join("city");
+        yiwang_city::build(yiwang_city::CityPlan { seed: 7, scale: 0.0005 }, &dir).unwrap()
+    }
+
+    /// Signs and publishes a contract as the consumer.
+    pub async fn agree(&self, draft: &Draft, provider: &Member, consumer: &Member) -> SignedDocument {
+        let document = draft.sign(provider, consumer);
+        let channel = consumer.folder.enrolled().unwrap().channel(Arc::clone(&self.clock)).await.unwrap();
+        yiwang_client::client::publish(channel, &document, &consumer.checkpoints()).await.unwrap();
+        document
+    }
+
+    /// Waits until a member's adapter is linked.
+    pub async fn until_linked(&self, member: &MemberId) {
+        for _ in 0..1000 {
+            if self.hub().hub.links.of(member).is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the adapter of `{member}` did not connect within 10 s");
+    }
+
+    /// Verifies the whole ledger as an auditor would, from files alone. The hub must be stopped.
+    pub fn ledger_dir(&self) -> PathBuf {
+        self.hub_dir().join("ledger")
+    }
+}
+
+fn raw_config() -> RawConfig {
+    let any = "127.0.0.1:0".parse().unwrap();
+    RawConfig {
+        format: "hub/1".to_owned(),
+        origin: "log.city.example/yiwang".to_owned(),
+        trust_domain: "city.example".to_owned(),
+        listen: any,
+        enrol_listen: any,
+        health_listen: any,
+        names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        public_port: 0,
+        segment_bytes: 4 << 20,
+        otlp: None,
+    }
+}
+
+/// Whether any file below a folder holds the bytes.
+pub fn folder_holds(dir: &Path, needle: &[u8]) -> bool {
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = std::fs::read(&path)
+                && bytes.windows(needle.len()).any(|window| window == needle)
+            {
+                return true;
+            }
+        }
+    }
+    false
+}
