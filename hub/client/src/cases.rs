@@ -1,6 +1,6 @@
 //! Opening, adding to and closing cases.
 
-use crate::client::Client;
+use crate::client::{Client, call};
 use crate::error::ClientError;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::entry::Kind;
@@ -32,7 +32,7 @@ impl Client {
         let signed = self.sign_case(case, act, subjects);
         let mut cases = CaseServiceClient::new(self.channel.clone());
         let request = pb::SubmitRequest { statement: signed.bytes().clone() };
-        let verified = self.verify_receipt(cases.submit(request).await?.into_inner().receipt)?;
+        let verified = self.verify_receipt(cases.submit(call(request)).await?.into_inner().receipt)?;
         match &verified.entry.kind {
             Some(Kind::CaseStatement(entry)) if entry.statement == *signed.bytes() => Ok(verified),
             _ => Err(ClientError::unverified("the entry does not hold the case statement")),
@@ -65,7 +65,7 @@ impl Client {
     /// What the register knows of a case of this member.
     pub async fn show_case(&self, case: &CaseId) -> Result<pb::ShowResponse, ClientError> {
         let mut cases = CaseServiceClient::new(self.channel.clone());
-        let shown = cases.show(pb::ShowRequest { case_id: case.as_str().to_owned() }).await?.into_inner();
+        let shown = cases.show(call(pb::ShowRequest { case_id: case.as_str().to_owned() })).await?.into_inner();
         for receipt in &shown.receipts {
             self.verify_receipt(Some(receipt.clone()))?;
         }

@@ -220,6 +220,25 @@ impl Client {
     }
 }
 
+tokio::task_local! {
+    static TRACEPARENT: String;
+}
+
+/// Runs a future within a trace: every call that it makes to the hub carries this W3C `traceparent`. Tasks
+/// that it spawns do not.
+pub async fn traced<F: Future>(traceparent: String, future: F) -> F::Output {
+    TRACEPARENT.scope(traceparent, future).await
+}
+
+/// A call with the trace context of the running future, if there is one.
+pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Ok(Ok(value)) = TRACEPARENT.try_with(|text| text.parse()) {
+        request.metadata_mut().insert("traceparent", value);
+    }
+    request
+}
+
 /// Publishes a signed document over a member's channel; used before any app exists.
 pub async fn publish(
     channel: Channel,

@@ -1,6 +1,6 @@
 //! One exchange from the app's side: sign, send, verify everything that came back.
 
-use crate::client::{Client, MESSAGE_MAX};
+use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use bytes::Bytes;
 use yiwang_proto::Digest;
@@ -130,7 +130,7 @@ impl Client {
     ) -> Result<Exchanged, ClientError> {
         let mut service =
             ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
-        let response = service.exchange(signed.message.clone()).await?.into_inner();
+        let response = service.exchange(call(signed.message.clone())).await?.into_inner();
         self.verify(contract, signed, response).await
     }
 

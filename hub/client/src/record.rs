@@ -1,6 +1,6 @@
 //! The unified record: plan → verify contracts → sign → one call → verify → merge.
 
-use crate::client::{Client, MESSAGE_MAX};
+use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
 use crate::merge::{FieldState, Part, PartOutcome, Row, Unified, merge};
@@ -102,7 +102,7 @@ impl Client {
             purpose: purpose.as_str().to_owned(),
             records: records.iter().map(|record| record.as_str().to_owned()).collect(),
         };
-        let plan = service.plan(request).await?.into_inner();
+        let plan = service.plan(call(request)).await?.into_inner();
         let mut planned = Vec::with_capacity(plan.contracts.len());
         for item in plan.contracts {
             let contract = Contract::open_bytes(item.contract).map_err(ClientError::unverified)?;
@@ -193,7 +193,7 @@ impl Client {
         let exchanges = asks.iter().map(|(_, signed)| signed.message.clone()).collect();
         let mut service =
             RecordServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
-        let mut answers = service.query(pb::QueryRequest { exchanges }).await?.into_inner();
+        let mut answers = service.query(call(pb::QueryRequest { exchanges })).await?.into_inner();
         while let Some(answer) = answers.message().await? {
             let at = usize::try_from(answer.position).unwrap_or(usize::MAX);
             let (Some((plan, signed)), Some(slot)) = (asks.get(at), endings.get_mut(at)) else {
