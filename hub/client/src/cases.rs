@@ -65,7 +65,8 @@ impl Client {
     /// What the register knows of a case of this member.
     pub async fn show_case(&self, case: &CaseId) -> Result<pb::ShowResponse, ClientError> {
         let mut cases = CaseServiceClient::new(self.channel.clone());
-        let shown = cases.show(call(pb::ShowRequest { case_id: case.as_str().to_owned() })).await?.into_inner();
+        let shown =
+            cases.show(call(pb::ShowRequest { case_id: case.as_str().to_owned() })).await?.into_inner();
         for receipt in &shown.receipts {
             self.verify_receipt(Some(receipt.clone()))?;
         }
