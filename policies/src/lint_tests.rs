@@ -5,78 +5,30 @@ fn every_rule_refuses_its_examples_in_every_spelling() {
     for (rule, names) in [
         (
             "N1",
-            &[
-                "face_id",
-                "FaceImage",
-                "faceImage",
-                "face",
-                "biometricTemplate",
-                "renlian_tezheng",
-                "RENLIAN",
-                "人脸特征",
-                "finger_print_x_fingerprint",
-                "ｆａｃｅ＿ｉｄ",
-                "face1",
-                "dna",
-            ][..],
+            "face_id FaceImage faceImage face biometricTemplate renlian_tezheng RENLIAN 人脸特征 fingerprint_2",
         ),
+        ("N1", "ｆａｃｅ＿ｉｄ face1 dna voiceprintHash"),
         (
             "N2",
-            &[
-                "risk_score",
-                "riskScore",
-                "RiskScore",
-                "RISK_SCORE",
-                "person_risk_rank",
-                "riskscore",
-                "social-credit-score",
-                "fengxian_pingfen",
-                "fengxianpingfen",
-                "风险评分",
-            ][..],
+            "risk_score riskScore RiskScore RISK_SCORE person_risk_rank riskscore fengxian_pingfen 风险评分",
         ),
+        ("N2", "fengxianpingfen social-credit-score"),
         (
             "N3",
-            &[
-                "special_groups",
-                "key_person",
-                "KeyPersons",
-                "watchlist",
-                "watch_list_2",
-                "zhongdian_renyuan",
-                "重点人员清单",
-                "blacklisted",
-            ][..],
+            "special_groups key_person KeyPersons watchlist watch_list_2 zhongdian_renyuan 重点人员清单 blacklisted",
         ),
-        (
-            "N4",
-            &["trajectory", "movement_trail", "location_history", "vehicle.trail", "guiji", "活动轨迹"][..],
-        ),
-        (
-            "N5",
-            &["dossier", "one_person_one_file", "person.search", "PersonProfile", "yirenyidang", "一人一档"]
-                [..],
-        ),
-        ("N6", &["suspicious_person", "accent", "beard_mark", "可疑人员"][..]),
+        ("N4", "trajectory movement_trail location_history vehicle.trail guiji 活动轨迹"),
+        ("N5", "dossier one_person_one_file person.search PersonProfile yirenyidang 一人一档"),
+        ("N6", "suspicious_person accent beard_mark 可疑人员"),
         (
             "N7",
-            &[
-                "ethnicity",
-                "faith",
-                "political_view",
-                "party_member",
-                "race",
-                "minzu",
-                "政治面貌",
-                "degree_of_concern",
-                "relatives_in_detention",
-                "zongjiao_xinyang",
-            ][..],
+            "ethnicity faith political_view party_member race minzu 政治面貌 degree_of_concern zongjiao_xinyang",
         ),
-        ("N8", &["worker_track", "gps_trail", "staff.location", "workerTracking"][..]),
-        ("N9", &["petitioner_list", "repeat_callers", "key_petitioner", "上访人员"][..]),
+        ("N7", "relatives_in_detention"),
+        ("N8", "worker_track gps_trail staff.location workerTracking"),
+        ("N9", "petitioner_list repeat_callers key_petitioner 上访人员"),
     ] {
-        for name in names {
+        for name in names.split(' ') {
             let refusal = lint_name(name).unwrap_or_else(|| panic!("{name} passes"));
             assert_eq!(refusal.rule, rule, "{name}: {refusal}");
             assert!(!refusal.reason.is_empty() && !refusal.counterpart.is_empty());
@@ -86,63 +38,18 @@ fn every_rule_refuses_its_examples_in_every_spelling() {
 
 #[test]
 fn innocent_names_pass() {
-    for name in [
-        "surface",
-        "surface_area",
-        "interface",
-        "typeface",
-        "face_value",
-        "faceToFace",
-        "face-to-face",
-        "traceability",
-        "trace_id",
-        "audit_trail",
-        "trail_length",
-        "score_of_game",
-        "score",
-        "credit",
-        "race_condition",
-        "embrace",
-        "good_faith",
-        "religious_affairs",
-        "key",
-        "key_fingerprint",
-        "personal",
-        "person.by_id",
-        "person_count",
-        "group",
-        "special_needs",
-        "target_date",
-        "location",
-        "location_code",
-        "history",
-        "track",
-        "fuselage",
-        "accentuate",
-        "accent_color",
-        "missing-person.search",
-        "petition",
-        "petitioner",
-        "caller",
-        "police-street-person",
-        "risk_assessment_id",
-        "flood_risk",
-        "party",
-        "parties",
-        "partner_pseudonym",
-        "policy",
-        "concern",
-        "staff",
-        "worker_role",
-        "data",
-        "DNAT",
-        "as_of",
-        "T_RY",
-        "XM",
-        "地址",
-        "姓名",
+    for names in [
+        "surface surface_area interface typeface face_value faceToFace face-to-face traceability",
+        "trace_id audit_trail trail_length score_of_game score credit race_condition embrace",
+        "good_faith religious_affairs key key_fingerprint personal person.by_id person_count group",
+        "special_needs target_date location location_code history track fuselage accentuate",
+        "accent_color missing-person.search petition petitioner caller police-street-person",
+        "risk_assessment_id flood_risk party parties partner_pseudonym policy concern staff",
+        "worker_role data DNAT as_of T_RY XM 地址 姓名",
     ] {
-        assert_eq!(lint_name(name), None, "{name}");
+        for name in names.split(' ') {
+            assert_eq!(lint_name(name), None, "{name}");
+        }
     }
 }
 
