@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::segment::{DATA_START, RECORD_HEADER_BYTES, extent};
+use crate::segment::{DATA_START, RECORD_HEADER_BYTES, RecordHeader, extent};
 use crate::{ReadError, fsck_with};
 
 /// A journal over several segments, closed.
@@ -279,6 +279,41 @@ fn a_record_inside_a_record_is_not_taken_for_one() {
         if calls == 3 { 0 } else { n - 1 }
     });
     assert_eq!(open(&disk, 2).unwrap().len(), 1);
+}
+
+/// Checksum and leaf hash each catch what the other lets pass, at every way of reading.
+#[test]
+fn a_matching_checksum_does_not_excuse_a_wrong_leaf_hash_nor_the_reverse() {
+    let forge = |change: fn(&mut RecordHeader, &mut Vec<u8>), resum: bool| {
+        let (disk, acked) = sound();
+        let mut content = disk.content(&segment(0)).unwrap();
+        let at = DATA_START as usize;
+        let mut record = RecordHeader::decode(&content[at..]).unwrap();
+        let mut bytes = data(0).to_vec();
+        change(&mut record, &mut bytes);
+        let seed = crate::segment::SegmentHeader::decode(&content).unwrap().seed();
+        let mut image = Vec::new();
+        record.encode_into(&mut image, seed, &bytes);
+        if !resum {
+            image[4..8].copy_from_slice(&record.crc.to_le_bytes());
+        }
+        content[at..at + image.len()].copy_from_slice(&image);
+        // One reader knows the places of the records before the damage, one looks for them after it.
+        let (early, _) = open_readonly(&disk).unwrap();
+        assert_eq!(early.read(0).unwrap(), data(0));
+        disk.replace(&segment(0), content);
+        assert!(matches!(early.read(0), Err(ReadError::Damaged { index: 0, .. })));
+        let (journal, _) = open(&disk, acked).unwrap();
+        let reader = journal.reader();
+        assert!(matches!(reader.read(0), Err(ReadError::Damaged { index: 0, .. })));
+        assert!(matches!(reader.scan(0).next(), Some(Err(ReadError::Damaged { index: 0, .. }))));
+        assert!(matches!(reader.scan_back(1).next(), Some(Err(ReadError::Damaged { index: 0, .. }))));
+        assert!(!fsck_with(&disk, dir()).is_sound());
+    };
+    forge(|_, bytes| bytes[0] ^= 1, true);
+    forge(|record, _| record.leaf[7] ^= 1, true);
+    forge(|record, _| record.batch += 1, false);
+    forge(|record, _| record.crc ^= 1, false);
 }
 
 #[test]
