@@ -1,1 +1,169 @@
+use super::*;
+use std::path::Path;
+use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
+use yiwang_adapter_sdk::value::Cell;
 
+fn def(encoding: &str) -> CsvDef {
+    let text = format!(
+        r#"format = "adapter/1"
+mapping = "a.b"
+record = "Incident"
+owner = "police"
+[source.csv]
+folder = "."
+files = "*.csv"
+encoding = "{encoding}"
+time_zone = "Asia/Shanghai"
+key = "NO"
+[source.csv.columns]
+NO = "string"
+AT = "timestamp"
+N = "integer"
+TEXT = "string"
+[[operation]]
+name = "incident.by_no"
+kind = "lookup"
+params.no = {{ type = "string", pattern = ".*" }}
+where = {{ NO = ":no" }}
+limit = 1
+timeout = "1s"
+[operation.fields]
+incident_id = {{ from = "NO", type = "string" }}
+"#
+    );
+    match Mapping::parse(&text, Path::new("m.toml")).unwrap().source() {
+        SourceDef::Csv(def) => def.clone(),
+        SourceDef::Sqlite(_) => panic!("a csv mapping"),
+    }
+}
+
+fn texts(parsed: &Parsed) -> Vec<String> {
+    // Columns are in the order of their names: AT, N, NO, TEXT.
+    (0..parsed.rows.len())
+        .map(|row| match parsed.rows.cell(row, 3) {
+            Cell::Text(text) => text.to_owned(),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+fn refused(parsed: &Parsed) -> Vec<(u64, &str)> {
+    parsed.quarantined.iter().map(|row| (row.line, row.reason.as_str())).collect()
+}
+
+fn gbk(text: &str) -> Vec<u8> {
+    encoding_rs::GB18030.encode(text).0.into_owned()
+}
+
+const MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+const GOOD: &str = "NO,AT,N,TEXT\nC1,2026-11-03 22:14:21,5,松风路42号\n";
+
+#[test]
+fn encodings_and_marks() {
+    let marked = |bytes: &[u8]| [MARK, bytes].concat();
+    for (encoding, content) in [
+        ("utf-8", GOOD.as_bytes().to_vec()),
+        ("utf-8", marked(GOOD.as_bytes())),
+        ("gbk", gbk(GOOD)),
+        // The new program writes UTF-8 with a mark into the folder of the old one.
+        ("gbk", marked(GOOD.as_bytes())),
+        // And some put the mark of UTF-8 before GBK.
+        ("gbk", marked(&gbk(GOOD))),
+    ] {
+        let parsed = parse("a.csv", &content, &def(encoding)).unwrap();
+        assert_eq!(texts(&parsed), ["松风路42号"], "{encoding}");
+        assert_eq!(parsed.quarantined_count, 0);
+        assert_eq!(parsed.rows.cell(0, 1), Cell::Integer(5));
+        let at: jiff::Timestamp = "2026-11-03T22:14:21+08:00".parse().unwrap();
+        assert_eq!(parsed.rows.cell(0, 0), Cell::Instant(at));
+    }
+    let wide: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain(GOOD.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let error = parse("a.csv", &wide, &def("utf-8")).unwrap_err();
+    assert!(error.to_string().contains("is in UTF-16"), "{error}");
+}
+
+/// Characters of GB 18030 whose later bytes look like ASCII, rare ones and four-byte ones among them.
+#[test]
+fn rare_characters_of_gb_18030_survive() {
+    for text in ["䶮𠮷㐀", "誠|誠", "乗\\乗", "〇﨑", "镕喆堃"] {
+        let content = gbk(&format!("NO,AT,N,TEXT\nC1,,,{text}\n"));
+        let parsed = parse("a.csv", &content, &def("gbk")).unwrap();
+        assert_eq!(texts(&parsed), [text]);
+    }
+}
+
+#[test]
+fn one_broken_cell_costs_one_row() {
+    let mut content = gbk("NO,AT,N,TEXT\nC1,,,一\nC2,,,");
+    content.extend_from_slice(&[0x81, 0x20]);
+    content.extend_from_slice(&gbk("\nC3,,,三\n"));
+    let parsed = parse("a.csv", &content, &def("gbk")).unwrap();
+    assert_eq!(texts(&parsed), ["一", "三"]);
+    assert_eq!(refused(&parsed), [(3, "column `TEXT` is not in the file's encoding")]);
+}
+
+#[test]
+fn lines_are_those_of_an_editor_whatever_ends_them() {
+    let rows = "NO,AT,N,TEXT\nC1,,,\"two\nlines, and \"\"quotes\"\"\"\n\nC2,,x,bad\nC3,,7,good\nC4,tomorrow,,bad\n,,,no key\nC5,,,last";
+    for text in [rows.to_owned(), rows.replace('\n', "\r\n")] {
+        let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+        assert_eq!(parsed.rows.len(), 3);
+        assert!(texts(&parsed)[0].contains("lines, and \"quotes\""));
+        assert_eq!(
+            refused(&parsed),
+            [
+                (5, "column `N` is not a whole number"),
+                (7, "column `AT` is not a timestamp"),
+                (8, "has no key")
+            ],
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn an_open_quote_costs_its_own_line_only() {
+    let text = "NO,AT,N,TEXT\nC1,,,one\nC2,,,\"open\nC3,,,three\nC4,,,four\nC5,too,few\nC6,,,six\n";
+    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+    assert_eq!(texts(&parsed), ["one", "three", "four", "six"]);
+    assert_eq!(
+        refused(&parsed),
+        [(3, "has a quote that does not end"), (6, "has 3 cells, and the header has 4")]
+    );
+}
+
+#[test]
+fn a_file_of_open_quotes_is_refused_and_not_read_for_ever() {
+    let text = format!("NO,AT,N,TEXT\n{}", "C,,,\"\"\"x\n".repeat(20_000));
+    let outcome = parse("a.csv", text.as_bytes(), &def("utf-8"));
+    // Either way it ends: as a refusal of the file, or with rows that are all accounted for.
+    match outcome {
+        Err(error) => assert!(error.to_string().contains("quotes that do not end"), "{error}"),
+        Ok(parsed) => assert!(parsed.quarantined_count + parsed.rows.len() >= 1),
+    }
+}
+
+#[test]
+fn headers_that_drift_are_named_and_data_is_not_shown() {
+    let error = |text: &str| parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap_err().to_string();
+    assert!(error("NO,AT,N,TEXT,FAITH\n").ends_with("file `a.csv`: column `FAITH` is not in the mapping"));
+    assert!(error("NO,AT,N\n").ends_with("column `TEXT` is missing"));
+    assert!(error("NO,AT,N,TEXT,NO\n").ends_with("column `NO` is there twice"));
+    assert!(error("").ends_with("is empty, without even a header"));
+    assert!(error("NO,AT,N,text\n").ends_with("column `text` is not in the mapping"));
+    let data = error("C1,980101199001010017,5,secret\nC2,980101199001010017,5,secret\n");
+    assert!(data.ends_with("its first line is not the header that the mapping names"), "{data}");
+    // Another order of the same columns is the same file.
+    let parsed = parse("a.csv", b"TEXT,N,AT,NO\nx,1,,C1\n", &def("utf-8")).unwrap();
+    assert_eq!(texts(&parsed), ["x"]);
+}
+
+#[test]
+fn a_cell_without_end_is_bounded_and_reasons_hold_no_value() {
+    let text = format!("NO,AT,N,TEXT\nC1,,,{}\nC2,,secret,x\n", "y".repeat(CELL_MAX + 1));
+    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+    assert_eq!(parsed.rows.len(), 0);
+    assert_eq!(parsed.quarantined_count, 2);
+    assert!(parsed.quarantined.iter().all(|row| !row.reason.contains("secret") && row.reason.len() < 100));
+}

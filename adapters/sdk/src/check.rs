@@ -1,8 +1,9 @@
-//! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes, and the
-//! live source.
+//! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
+//! catalogue and the mapping's own tests, and the live source.
 
-use crate::mapping::Mapping;
+use crate::mapping::{FieldDef, FieldType, Mapping, OperationDef};
 use crate::source::Source;
+use yiwang_policies::{Catalogue, RecordDef, lint_name};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,14 +27,14 @@ pub struct Finding {
     pub message: String,
     /// What to do next.
     pub help: Option<String>,
-    /// Line and column in the mapping file, both from 1.
-    pub place: Option<(usize, usize)>,
+    /// Byte range in the mapping file, where the finding is about a place in it.
+    pub span: Option<std::ops::Range<usize>>,
 }
 
 impl Finding {
     /// A finding without help or place.
     pub fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity, code, message: message.into(), help: None, place: None }
+        Self { severity, code, message: message.into(), help: None, span: None }
     }
 
     /// Adds what to do next.
@@ -42,27 +43,160 @@ impl Finding {
         self.help = Some(help.into());
         self
     }
+
+    /// Adds the place in the mapping file.
+    #[must_use]
+    pub fn at(mut self, span: std::ops::Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
 }
 
 /// How far a check goes.
+#[derive(Clone, Copy)]
 pub enum Level<'a> {
     /// Without the source.
     Offline,
     /// With the opened source.
-    Live(&'a dyn Source),
+    Live {
+        /// The source, opened from this mapping.
+        source: &'a dyn Source,
+        /// The wall clock, milliseconds.
+        now_ms: i64,
+    },
 }
 
 /// Checks a mapping that parsed.
 pub async fn check(mapping: &Mapping, level: Level<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for result in crate::mapping::run_tests(mapping) {
-        if let Some(failure) = result.failure {
-            let message = format!("test `{}` fails: {failure}", result.name);
-            findings.push(Finding::new(Severity::Error, "A-MAP-020", message));
-        }
+    match Catalogue::builtin() {
+        Ok(catalogue) => names(mapping, &catalogue, &mut findings),
+        Err(error) => findings.push(Finding::new(Severity::Error, "A-MAP-001", error.to_string())),
     }
-    if let Level::Live(source) = level {
+    tests(mapping, &mut findings);
+    if let Level::Live { source, now_ms } = level {
         findings.extend(source.check(mapping.operations().to_vec()).await);
+        findings.push(freshness(mapping, source, now_ms).await);
     }
     findings
+}
+
+fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) {
+    let mut judge = |name: &str, what: &str, span: std::ops::Range<usize>| {
+        if let Some(refusal) = lint_name(name) {
+            let message = format!("{what} `{name}`: {refusal}");
+            findings.push(Finding::new(Severity::Error, "A-MAP-002", message).at(span));
+        }
+    };
+    judge(mapping.record().as_str(), "record", mapping.record_span());
+    for operation in mapping.operations() {
+        judge(operation.name.as_str(), "operation", operation.span.clone());
+        for field in operation.fields.iter().chain(operation.as_of.as_ref()) {
+            judge(field.name.as_str(), "field", field.span.clone());
+            for column in field.columns() {
+                judge(&column, "column", field.span.clone());
+            }
+        }
+    }
+    let Some(record) = catalogue.record(mapping.record()) else {
+        let message = format!("record `{}` is not in the catalogue", mapping.record());
+        findings.push(Finding::new(Severity::Error, "A-MAP-003", message).at(mapping.record_span()));
+        return;
+    };
+    for operation in mapping.operations() {
+        for field in &operation.fields {
+            against_catalogue(operation, field, record, findings);
+        }
+        if operation.as_of.is_none() {
+            let message =
+                format!("operation {}: no `as_of`; records are as old as nobody knows", operation.name);
+            let finding = Finding::new(Severity::Warning, "A-MAP-004", message).at(operation.span.clone());
+            findings.push(finding.help("name the column that says when a row was last good"));
+        }
+    }
+}
+
+fn against_catalogue(
+    operation: &OperationDef,
+    field: &FieldDef,
+    record: &RecordDef,
+    findings: &mut Vec<Finding>,
+) {
+    let place = format!("operation {}, field `{}`", operation.name, field.name);
+    let Some(known) = record.field(&field.name) else {
+        let help =
+            super::mapping::nearest(field.name.as_str(), record.fields.keys().map(|name| name.as_str()));
+        let mut finding = Finding::new(
+            Severity::Error,
+            "A-MAP-005",
+            format!("{place}: record `{}` of the catalogue has no such field", record.name),
+        )
+        .at(field.span.clone());
+        finding.help = help.map(|near| format!("did you mean `{near}`?"));
+        findings.push(finding);
+        return;
+    };
+    if !fits(field.kind, known.kind) {
+        let (has, wants) = (field.kind.as_str(), known.kind.as_str());
+        let message = format!("{place}: is a {has} here and a {wants} in the catalogue");
+        findings.push(Finding::new(Severity::Error, "A-MAP-006", message).at(field.span.clone()));
+    }
+    if let Some(class) = field.class.filter(|class| *class < known.class) {
+        let message = format!("{place}: class {class} is under class {} of the catalogue", known.class);
+        let finding = Finding::new(Severity::Error, "A-MAP-007", message).at(field.span.clone());
+        findings.push(finding.help("a mapping can raise a class, never lower it"));
+    }
+}
+
+/// Whether values of a mapping's type are values of the catalogue's. A source that already holds the
+/// catalogue's words gives a code as a string.
+fn fits(mapped: FieldType, known: yiwang_policies::FieldType) -> bool {
+    use yiwang_policies::FieldType as Known;
+    match (mapped, known) {
+        (FieldType::String | FieldType::Code, Known::String | Known::Code) => true,
+        (FieldType::Integer, Known::Number) => true,
+        (mapped, known) => mapped.as_str() == known.as_str(),
+    }
+}
+
+fn tests(mapping: &Mapping, findings: &mut Vec<Finding>) {
+    for (result, test) in crate::mapping::run_tests(mapping).into_iter().zip(mapping.tests()) {
+        if let Some(failure) = result.failure {
+            let message = format!("test `{}` fails: {failure}", result.name);
+            findings.push(Finding::new(Severity::Error, "A-MAP-010", message).at(test.span.clone()));
+        }
+    }
+    for operation in mapping.operations() {
+        if !mapping.tests().iter().any(|test| test.operation == operation.name) {
+            let message = format!("operation {} has no test", operation.name);
+            findings.push(Finding::new(Severity::Warning, "A-MAP-011", message).at(operation.span.clone()));
+        }
+    }
+}
+
+async fn freshness(mapping: &Mapping, source: &dyn Source, now_ms: i64) -> Finding {
+    let newest = match source.probe().await {
+        Ok(probe) => probe.newest_ms,
+        Err(error) => return Finding::new(Severity::Error, "A-SRC-001", format!("probe: {error}")),
+    };
+    let Some(limits) = &mapping.source().common().freshness else {
+        return Finding::new(
+            Severity::Note,
+            "A-SRC-002",
+            "the source answers its probe; no freshness is asked",
+        );
+    };
+    let Some(newest) = newest else {
+        return Finding::new(Severity::Error, "A-SRC-003", "the source cannot say how fresh it is");
+    };
+    let age_ms = u128::try_from(now_ms.saturating_sub(newest)).unwrap_or_default();
+    let hours = age_ms / 3_600_000;
+    let (severity, code) = if age_ms > limits.fail.as_millis() {
+        (Severity::Error, "A-SRC-004")
+    } else if age_ms > limits.warn.as_millis() {
+        (Severity::Warning, "A-SRC-005")
+    } else {
+        (Severity::Note, "A-SRC-006")
+    };
+    Finding::new(severity, code, format!("the newest data is {hours} h old"))
 }

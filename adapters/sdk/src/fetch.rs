@@ -22,6 +22,8 @@ use yiwang_proto::limits::{BODY_MAX, ROWS_MAX};
 
 /// Rows fetched for each row wanted where a clause can only be applied to converted values.
 const SIEVE: u32 = 10;
+/// The highest class that may travel in a body that is not sealed.
+const OPEN_CLASS_MAX: u8 = 2;
 /// Bytes of records: the body's limit less its salt and framing.
 const RECORDS_MAX: usize = BODY_MAX - 64;
 
@@ -107,7 +109,7 @@ struct Plan<'o> {
     filter: Filter<'o>,
     limit: u32,
     layout: Layout,
-    query: FetchQuery,
+    fetch_limit: u32,
 }
 
 impl MappedSource {
@@ -132,19 +134,23 @@ impl MappedSource {
             let clause = format!("operation `{}` is not mapped", ask.operation);
             AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
         })?;
-        let plan = self.plan(operation, &ask)?;
-        let timeout = plan.query.timeout;
+        let (plan, query) = self.plan(operation, &ask)?;
+        let timeout = query.timeout;
         if plan.fields.is_empty() {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
-        let fetched = match tokio::time::timeout(timeout, self.source.fetch(plan.query.clone())).await {
+        let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
             Ok(fetched) => fetched?,
             Err(_) => return Err(SourceError::Timeout(timeout).into()),
         };
         self.reduce(operation, plan, &fetched, ask.now_ms)
     }
 
-    fn plan<'o>(&self, operation: &'o Arc<OperationDef>, ask: &Ask<'_>) -> Result<Plan<'o>, AnswerError> {
+    fn plan<'o>(
+        &self,
+        operation: &'o Arc<OperationDef>,
+        ask: &Ask<'_>,
+    ) -> Result<(Plan<'o>, FetchQuery), AnswerError> {
         let zone = &self.mapping.source().common().zone;
         let left = ask.deadline_ms.saturating_sub(ask.now_ms);
         let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else {
@@ -163,21 +169,16 @@ impl MappedSource {
         // One row more than is wanted shows that there are more; clauses that only hold of converted
         // values need rows to choose from.
         let rows = if filter.all_pushed { limit } else { limit.saturating_mul(SIEVE) };
-        Ok(Plan {
-            fields,
-            withheld,
-            limit,
-            layout: Layout::new(columns.clone()),
-            query: FetchQuery {
-                operation: Arc::clone(operation),
-                columns,
-                params,
-                filter: filter.pushed.clone(),
-                limit: rows + 1,
-                timeout: operation.timeout.min(Duration::from_millis(left)),
-            },
-            filter,
-        })
+        let query = FetchQuery {
+            operation: Arc::clone(operation),
+            columns: columns.clone(),
+            params,
+            filter: filter.pushed.clone(),
+            limit: rows + 1,
+            timeout: operation.timeout.min(Duration::from_millis(left)),
+        };
+        let layout = Layout::new(columns);
+        Ok((Plan { fields, withheld, filter, limit, layout, fetch_limit: rows + 1 }, query))
     }
 
     fn reduce(
@@ -189,7 +190,7 @@ impl MappedSource {
     ) -> Result<Mapped, AnswerError> {
         let zone = &self.mapping.source().common().zone;
         let rows = &fetched.rows;
-        let mut truncated = rows.len() >= plan.query.limit as usize;
+        let mut truncated = rows.len() >= plan.fetch_limit as usize;
         let names = plan.fields.iter().map(|field| field.name.clone()).collect();
         let mut writer = Writer::new(operation, plan.fields, zone, now_ms);
         let mut kept = 0;
@@ -247,6 +248,12 @@ fn grant<'o>(
             withheld.push((name.clone(), "not mapped".to_owned()));
             continue;
         };
+        // Until bodies are sealed, a class that only the mapping raises is refused here as the decision
+        // refuses the catalogue's.
+        if let Some(class) = field.class.filter(|class| *class > OPEN_CLASS_MAX) {
+            withheld.push((name.clone(), format!("class {class}: {}", Code::SealingRequired)));
+            continue;
+        }
         // INVARIANT: what an expression reads counts as asked. Else a field computed from `x` would let
         // out `x` under another name.
         let hidden = field.computed_from().find_map(|column| {

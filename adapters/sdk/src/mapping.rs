@@ -19,6 +19,7 @@ pub use def::{
     SqliteDef, Step, TestDef, UnknownCode, WhereDef, WhereValue,
 };
 pub use expression::{Computed, Expression, NoValue};
+pub(crate) use fault::nearest;
 pub use fault::{MappingFault, render};
 pub use test_run::{TestResult, run_tests};
 

@@ -37,3 +37,18 @@ fn every_departments_mapping_parses_and_passes_its_own_tests() {
     }
     assert!(mappings >= 10, "only {mappings} mappings found");
 }
+
+#[tokio::test]
+async fn every_departments_mapping_fits_the_catalogue_and_the_lint() {
+    for file in departments() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        if !text.contains("format = \"adapter/1\"") {
+            continue;
+        }
+        let mapping = Mapping::parse(&text, &file).unwrap();
+        let findings = crate::check::check(&mapping, crate::check::Level::Offline).await;
+        let errors: Vec<_> =
+            findings.iter().filter(|finding| finding.severity == crate::check::Severity::Error).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+    }
+}

@@ -119,6 +119,9 @@ impl SourceFilter {
     }
 }
 
+/// A parameter's name and value; `None` for an optional one that was not given.
+pub type BoundParam = (Arc<str>, Option<Scalar>);
+
 /// What to fetch.
 #[derive(Debug, Clone)]
 pub struct FetchQuery {
@@ -127,8 +130,8 @@ pub struct FetchQuery {
     /// Columns that may be read, and no others: what granted fields, row filter and as-of time need. Rows
     /// come back with their cells in this order. Each is a declared column of the operation.
     pub columns: Vec<Arc<str>>,
-    /// Every parameter of the operation by name; `None` for an optional one that was not given.
-    pub params: Vec<(Arc<str>, Option<Scalar>)>,
+    /// Every parameter of the operation.
+    pub params: Vec<BoundParam>,
     /// What the source applies itself; its columns are declared columns of the operation.
     pub filter: Option<SourceFilter>,
     /// Rows at most; one more than is wanted, so that a cut shows.

@@ -100,7 +100,7 @@ impl Rows {
 
     /// Whole rows held.
     pub fn len(&self) -> usize {
-        if self.width == 0 { 0 } else { self.cells.len() / self.width }
+        self.cells.len().checked_div(self.width).unwrap_or_default()
     }
 
     /// Whether there is no whole row.
@@ -133,7 +133,9 @@ impl Rows {
 pub fn parse_date(text: &str, format: Option<&str>) -> Option<Date> {
     match format {
         Some(format) => Date::strptime(format, text).ok(),
-        None => iso_date(text).or_else(|| text.parse::<DateTime>().ok().map(|at| at.date())),
+        None if text.len() == 10 => text.parse().ok(),
+        None if text.len() >= 16 => text.parse::<DateTime>().ok().map(|at| at.date()),
+        None => None,
     }
 }
 
@@ -208,10 +210,6 @@ pub fn typed_column<'t>(text: &'t str, column: &ColumnDef, zone: &TimeZone) -> R
     }))
 }
 
-fn iso_date(text: &str) -> Option<Date> {
-    (text.len() == 10).then(|| text.parse().ok())?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +246,9 @@ mod tests {
         assert_eq!(day("1990-01-31 00:00:00", None).as_deref(), Some("1990-01-31"));
         assert_eq!(day("19900131", Some("%Y%m%d")).as_deref(), Some("1990-01-31"));
         assert_eq!(day("1990/01/31", Some("%Y/%m/%d")).as_deref(), Some("1990-01-31"));
-        for (bad, format) in [("19900231", Some("%Y%m%d")), ("1990-02-31", None), ("x", None)] {
+        for (bad, format) in
+            [("19900231", Some("%Y%m%d")), ("1990-02-31", None), ("19900131", None), ("x", None)]
+        {
             assert_eq!(day(bad, format), None);
         }
     }

@@ -12,13 +12,14 @@ pub(crate) fn failed(error: &SourceError) -> Finding {
     Finding::new(Severity::Error, "A-SQL-001", format!("the source cannot be checked: {error}"))
 }
 
-/// Tries to begin writing and says what refused it. `begin immediate` takes a lock and changes nothing.
+/// Tries to write, inside a transaction that is rolled back, and says what refused it.
 pub(crate) fn read_only(path: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // Without the authorizer, so that it is the connection that refuses and not our own code.
-    let begun = Connection::open_with_flags(path, flags)
-        .and_then(|connection| connection.execute_batch("begin immediate; rollback"));
+    let begun = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.execute_batch("begin; create table yiwang_write_probe (a); rollback")
+    });
     findings.push(match begun {
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => {
             Finding::new(Severity::Note, "A-SQL-010", "proved: the connection refuses to write")

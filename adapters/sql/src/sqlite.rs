@@ -169,7 +169,13 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, SourceError> {
 /// Whatever a mapping's statement says, SQLite lets it read and compute, nothing else.
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+        // Tables of SQLite itself tell of the file and the schema, which are nobody's record.
+        AuthAction::Read { table_name, .. }
+            if !table_name.starts_with("pragma_") && !table_name.starts_with("sqlite_") =>
+        {
+            Authorization::Allow
+        }
         AuthAction::Function { function_name } if function_name != "load_extension" => Authorization::Allow,
         _ => Authorization::Deny,
     }

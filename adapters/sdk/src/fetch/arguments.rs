@@ -3,6 +3,7 @@
 
 use super::AnswerError;
 use crate::mapping::{OperationDef, ParamDef, ParamType};
+use crate::source::BoundParam;
 use crate::value::parse_date;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub(crate) fn bind(
     arguments: &Arguments,
     filter_params: &[&FieldName],
     source_zone: &TimeZone,
-) -> Result<Vec<(Arc<str>, Option<Scalar>)>, AnswerError> {
+) -> Result<Vec<BoundParam>, AnswerError> {
     for name in arguments.keys() {
         let declared = operation.params.iter().any(|param| param.name == *name);
         if !declared && !filter_params.contains(&name) {
@@ -60,7 +61,7 @@ pub(crate) fn bind_test(
     operation: &OperationDef,
     args: &BTreeMap<FieldName, Scalar>,
     source_zone: &TimeZone,
-) -> Result<Vec<(Arc<str>, Option<Scalar>)>, AnswerError> {
+) -> Result<Vec<BoundParam>, AnswerError> {
     let mut arguments = args.clone();
     let subject = operation.subject.as_ref().and_then(|name| arguments.remove(name));
     let subject = match subject {

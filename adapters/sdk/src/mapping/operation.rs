@@ -161,7 +161,7 @@ fn access(
     match source? {
         SourceDef::Sqlite(_) => sql(node, params, faults).map(Access::Sql),
         SourceDef::Csv(csv) => {
-            let Some(inner) = Table::of(node, "where", faults) else { return None };
+            let inner = Table::of(node, "where", faults)?;
             let clauses: Vec<WhereDef> = inner
                 .entries()
                 .into_iter()

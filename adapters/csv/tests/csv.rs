@@ -1,0 +1,176 @@
+//! A CSV folder as a source: the compliance suite, reading again, what is refused.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use yiwang_adapter_csv::CsvSource;
+use yiwang_adapter_sdk::compliance;
+use yiwang_adapter_sdk::fetch::{Ask, MappedSource};
+use yiwang_adapter_sdk::mapping::{Mapping, render};
+use yiwang_adapter_sdk::source::{ProcessEnvironment, Source, SourceError};
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::{FieldName, Operation};
+
+fn parse(text: &str, folder: &Path) -> Mapping {
+    Mapping::parse(text, &folder.join("person.toml")).unwrap_or_else(|faults| {
+        panic!("{}", faults.iter().map(|fault| render(fault, text)).collect::<String>())
+    })
+}
+
+fn suite_mapping(folder: &Path) -> String {
+    let columns: String = compliance::COLUMNS.map(|column| format!("{column} = \"string\"\n")).concat();
+    let source = format!(
+        "[source.csv]\nfolder = '{}'\nfiles = \"people-*.csv\"\nencoding = \"utf-8\"\ntime_zone = \"Asia/Shanghai\"\nkey = \"ID\"\n[source.csv.columns]\n{columns}",
+        folder.display()
+    );
+    compliance::mapping(&source, "where = { ID = \":id\" }", "where = { AREA = \":area\" }")
+}
+
+fn write(folder: &Path) {
+    let mut file = csv::Writer::from_path(folder.join("people-1.csv")).unwrap();
+    file.write_record(compliance::COLUMNS).unwrap();
+    for row in compliance::rows() {
+        file.write_record(row).unwrap();
+    }
+    file.flush().unwrap();
+}
+
+fn open(folder: &Path) -> (Arc<Mapping>, Arc<dyn Source>) {
+    let mapping = parse(&suite_mapping(folder), folder);
+    let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+    assert_eq!(source.quarantine().1, 0);
+    (Arc::new(mapping), Arc::new(source))
+}
+
+#[tokio::test]
+async fn csv_complies() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path());
+    let outcomes = compliance::run(|| open(folder.path())).await;
+    assert!(outcomes.len() >= 14);
+    assert_eq!(compliance::failures(&outcomes), "");
+}
+
+async fn name_of(mapped: &MappedSource, id: &str) -> Result<String, (Code, String)> {
+    let (operation, name) = (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap());
+    let arguments = [].into();
+    let ask = Ask {
+        operation: &operation,
+        fields: std::slice::from_ref(&name),
+        rows: &[],
+        subject: id,
+        arguments: &arguments,
+        limit: 1,
+        now_ms: compliance::NOW_MS,
+        deadline_ms: compliance::NOW_MS + 60_000,
+    };
+    let mapped = mapped.answer(ask).await.map_err(|error| (error.code, error.detail))?;
+    let records: serde_json::Value = serde_json::from_slice(&mapped.records).unwrap();
+    Ok(records.pointer("/0/fields/name").map_or("", |name| name.as_str().unwrap()).to_owned())
+}
+
+const HEADER: &str = "ID,NM,SEX,BORN,AREA,AMT,STATE,UPD\n";
+
+fn drop_in(folder: &Path, name: &str, content: &str) {
+    // As departments are told to: written aside, then renamed.
+    std::fs::write(folder.join("aside"), content).unwrap();
+    std::fs::rename(folder.join("aside"), folder.join(name)).unwrap();
+}
+
+#[tokio::test]
+async fn files_that_come_change_or_go_are_seen_at_the_next_question() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path());
+    let (mapping, source) = open(folder.path());
+    let mapped = MappedSource::new(mapping, source);
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "云甲");
+    let row = |id: &str, name: &str| format!("{HEADER}{id},{name},1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    drop_in(folder.path(), "people-2.csv", &row("P700", "new"));
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "new");
+    // The same key in a later file: the later row counts.
+    drop_in(folder.path(), "people-3.csv", &row("P1", "moved"));
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "moved");
+    drop_in(folder.path(), "people-2.csv", &row("P700", "changed"));
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "changed");
+    std::fs::remove_file(folder.path().join("people-3.csv")).unwrap();
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "云甲");
+    // A header that drifts stops the source, by name, until it is mended.
+    drop_in(folder.path(), "people-2.csv", "ID,NM,SEX,BORN,AREA,AMT,STATE,UPD,FAITH\nP1,x,1,,,,,,\n");
+    let (code, detail) = name_of(&mapped, "P1").await.unwrap_err();
+    assert_eq!(code, Code::SourceError);
+    assert!(detail.contains("file `people-2.csv`: column `FAITH` is not in the mapping"), "{detail}");
+    drop_in(folder.path(), "people-2.csv", &row("P700", "mended"));
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "mended");
+}
+
+#[tokio::test]
+async fn a_link_out_of_the_folder_is_reported_and_never_read() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(folder.path());
+    let canary = format!("{HEADER}P800,canary,1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    std::fs::write(outside.path().join("people-9.csv"), canary).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("people-9.csv"), folder.path().join("people-9.csv"))
+        .unwrap();
+    let mapping = parse(&suite_mapping(folder.path()), folder.path());
+    let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+    let (kept, count) = source.quarantine();
+    assert_eq!((kept[0].file.as_str(), kept[0].line, count), ("people-9.csv", 0, 1));
+    let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
+    assert_eq!(name_of(&mapped, "P800").await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn real_calls_of_a_township_and_a_day() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let data = std::env::var_os("YIWANG_TEST_DATA").map_or_else(|| root.join("../../../shared"), Into::into);
+    let folder = data.join("data/montgomery-911");
+    if !folder.is_dir() {
+        println!("skipped: no test data");
+        return;
+    }
+    let file = root.join("../departments/real/montgomery-911/mapping.toml");
+    let text = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("{ env = \"MONTGOMERY_CSV\" }", &format!("'{}'", folder.canonicalize().unwrap().display()));
+    let mapping = parse(&text, root);
+    let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+    assert_eq!(source.quarantine().1, 0);
+    let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
+    let operation = Operation::parse("incident.by_township_day").unwrap();
+    let fields = ["type", "opened_at", "township"].map(|name| FieldName::parse(name).unwrap());
+    let arguments = [("township", "NORRISTOWN"), ("day", "2015-12-11")]
+        .map(|(name, value)| (FieldName::parse(name).unwrap(), Scalar::Text(value.to_owned())))
+        .into();
+    let ask = Ask {
+        operation: &operation,
+        fields: &fields,
+        rows: &[],
+        subject: "",
+        arguments: &arguments,
+        limit: 1000,
+        now_ms: compliance::NOW_MS,
+        deadline_ms: compliance::NOW_MS + 60_000,
+    };
+    let answer = mapped.answer(ask).await.unwrap();
+    let wanted = std::fs::read_to_string(folder.join("montgomery-911.csv"))
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(",2015-12-11 ") && line.contains(",NORRISTOWN,"))
+        .count();
+    assert!(wanted > 5);
+    assert_eq!(answer.rows as usize, wanted);
+    let records: Vec<serde_json::Value> = serde_json::from_slice(&answer.records).unwrap();
+    assert!(records.iter().all(|record| record.pointer("/fields/township").unwrap() == "NORRISTOWN"));
+    assert!(records.iter().all(|record| {
+        record.pointer("/fields/opened_at").unwrap().as_str().unwrap().ends_with("-05:00")
+    }));
+}
+
+#[test]
+fn a_mapping_of_another_source_and_a_missing_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = parse(&suite_mapping(&folder.path().join("none")), folder.path());
+    let error = CsvSource::open(&mapping, &ProcessEnvironment).err().unwrap();
+    assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
+}

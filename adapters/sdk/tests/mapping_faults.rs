@@ -1,0 +1,181 @@
+//! Broken mapping files: each fault has its place and a help, all faults come at once, and no secret or
+//! value is ever shown.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use yiwang_adapter_sdk::mapping::{Mapping, render};
+
+const SQLITE: &str = include_str!("mappings/sqlite.toml");
+const CSV: &str = include_str!("mappings/csv.toml");
+
+/// What is changed in a good file: its name, the text that goes, the text that comes.
+type Change = (&'static str, &'static str, &'static str);
+
+const SQLITE_CHANGES: &[Change] = &[
+    ("a key that is misspelt", "mapping = \"police", "maping = \"police"),
+    ("another format", "adapter/1", "adapter/2"),
+    ("no record", "record = \"Person\"\n", ""),
+    ("a record that is no record type", "\"Person\"", "\"person\""),
+    ("an owner that is no member", "owner = \"police\"", "owner = \"Police Bureau\""),
+    ("a source that is not known", "[source.sqlite]", "[source.sqlit]"),
+    ("two sources", "[codes.sex]", "[source.csv]\nfolder = \"x\"\n[codes.sex]"),
+    ("an address with a password", "path = { env = \"POLICE_DB\" }", "path = \"postgres://u:hunter2@db/x\""),
+    ("a password without quotes", "path = { env = \"POLICE_DB\" }", "path = hunter2"),
+    ("a password under another key", "path = { env = \"POLICE_DB\" }", "pasword = \"hunter2\""),
+    ("two references at once", "{ env = \"POLICE_DB\" }", "{ env = \"A\", file = \"hunter2\" }"),
+    ("a reference that is misspelt", "{ env = \"POLICE_DB\" }", "{ evn = \"hunter2\" }"),
+    ("a source that may write", "read_only = true", "read_only = false"),
+    ("a zone that is not known", "Asia/Shanghai", "Asia/Shanghia"),
+    ("no zone", "time_zone = \"Asia/Shanghai\"\n", ""),
+    ("a duration without a unit", "every = \"15s\"", "every = \"15\""),
+    ("a probe that writes", "probe = \"select 1\"", "probe = \"delete from t\""),
+    ("a warning after the failure", "warn = \"24h\"", "warn = \"24d\""),
+    ("codes without a rule for others", "unknown = \"fail\"\n", ""),
+    ("a rule for others that is not known", "unknown = \"fail\"", "unknown = \"guess\""),
+    ("codes without codes", "\"1\" = \"male\"\n\"2\" = \"female\"\n", ""),
+    ("an operation's name", "name = \"person.by_id\"\nkind", "name = \"Person by id\"\nkind"),
+    ("a kind that is misspelt", "kind = \"lookup\"", "kind = \"lokup\""),
+    ("a subject that is no parameter", "subject = \"id\"", "subject = \"idd\""),
+    ("a subject that is optional", "[0-9X]$\" }", "[0-9X]$\", optional = true }"),
+    ("a parameter that is misspelt in the statement", "SFZH = :id", "SFZH = :idd"),
+    ("a parameter that is not used", "SFZH = :id", "SFZH = '1'"),
+    ("two statements", "SFZH = :id", "SFZH = :id; drop table T_RY"),
+    ("a statement that deletes", "select XM", "delete XM"),
+    ("a parameter by number", "SFZH = :id", "SFZH = :id and 1 = ?1"),
+    ("a quote that does not end", "SFZH = :id", "SFZH = :id and XM = 'x"),
+    ("conditions of a CSV source", "limit = 1", "where = { SFZH = \":id\" }\nlimit = 1"),
+    ("no limit", "limit = 1\n", ""),
+    ("a limit that is too large", "limit = 1", "limit = 1001"),
+    ("a timeout that is misspelt", "timeout = \"2s\"", "timeuot = \"2s\""),
+    ("a timeout in words", "timeout = \"2s\"", "timeout = \"2 sec\""),
+    ("a timeout that is too long", "timeout = \"2s\"", "timeout = \"1m\""),
+    ("a field without type", "from = \"CSRQ\", type = \"date\"", "from = \"CSRQ\""),
+    ("a type that is misspelt", "type = \"date\"", "type = \"dat\""),
+    ("a field from nowhere", "from = \"CSRQ\", type", "type"),
+    ("a step that is misspelt", "[\"trim\", \"nfc\"]", "[\"trimm\", \"nfc\"]"),
+    ("a code table that is not there", "codes = \"sex\"", "codes = \"sexx\""),
+    ("a code without table", ", codes = \"sex\"", ""),
+    ("a format on a text", "steps = [\"trim\", \"nfc\"]", "format = \"%Y\""),
+    ("an expression that does not parse", "'g-' + row.GRID", "'g-' + row."),
+    ("an expression that loops", "'g-' + row.GRID", "[row.GRID].map(x, x)[0]"),
+    ("an expression over nothing", "'g-' + row.GRID", "'g-' + rwo.GRID"),
+    ("an expression that calls what is not there", "'g-' + row.GRID", "sizee(row.GRID)"),
+    ("a class that does not exist", "class = 2", "class = 5"),
+    ("an as-of time that is a date", "type = \"timestamp\", required", "type = \"date\", required"),
+    ("a field's name", "birth_date = {", "birthDate = {"),
+    ("a field that is no table", "sex = { from = \"XB\", type = \"code\", codes = \"sex\" }", "sex = \"XB\""),
+    ("a parameter without pattern", ", pattern = \"^[0-9]{17}[0-9X]$\"", ""),
+    ("a pattern that does not parse", "[0-9X]$", "[0-9X$"),
+    ("a pattern on a day", "type = \"string\", pattern", "type = \"date\", pattern"),
+    ("a test of another operation", "operation = \"person.by_id\"", "operation = \"person.by_di\""),
+    ("a row with another column", "{ XM = \"云甲\"", "{ XN = \"云甲\""),
+    ("an expectation of another field", "{ name = \"云甲\"", "{ nmae = \"云甲\""),
+    ("a test with two outcomes", "expect = [", "expect_error = \"x\"\nexpect = ["),
+    ("a key that stands twice", "owner = \"police\"", "owner = \"police\"\nowner = \"police\""),
+];
+
+const CSV_CHANGES: &[Change] = &[
+    ("a key that is no column", "key = \"CALL_NO\"", "key = \"CALL_NR\""),
+    ("files in another folder", "\"calls-*.csv\"", "\"../calls-*.csv\""),
+    ("an encoding that is not known", "\"gbk\"", "\"latin1\""),
+    ("a column type that is misspelt", "AREA = \"string\"", "AREA = \"strnig\""),
+    ("a condition on another column", "{ AREA = ", "{ AERA = "),
+    ("a part that is not known", "\"CALL_TIME@date\"", "\"CALL_TIME@day\""),
+    ("the day of a text", "\"CALL_TIME@date\"", "\"CALL_NO@date\""),
+    ("a condition on another parameter", "\":day\"", "\":dya\""),
+    ("a statement", "limit = 200", "sql = \"select 1\"\nlimit = 200"),
+    ("a field of another column", "from = \"CALL_NO\"", "from = \"CALLNO\""),
+    ("no columns", "[source.csv.columns]", "[source.csv.colums]"),
+    ("a probe", "time_zone", "health = { probe = \"select 1\" }\ntime_zone"),
+];
+
+fn all() -> Vec<(&'static Change, String, Vec<yiwang_adapter_sdk::mapping::MappingFault>)> {
+    let bases = [(SQLITE, SQLITE_CHANGES), (CSV, CSV_CHANGES)];
+    let changes =
+        bases.into_iter().flat_map(|(base, changes)| changes.iter().map(move |change| (base, change)));
+    changes
+        .map(|(base, change)| {
+            assert!(base.contains(change.1), "{}: nothing to change", change.0);
+            let text = base.replacen(change.1, change.2, 1);
+            match Mapping::parse(&text, Path::new("m.toml")) {
+                Ok(_) => panic!("{} is taken", change.0),
+                Err(faults) => (change, text, faults),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_files_that_are_broken_here_are_sound() {
+    for text in [SQLITE, CSV] {
+        if let Err(faults) = Mapping::parse(text, Path::new("m.toml")) {
+            panic!("{}", faults.iter().map(|fault| render(fault, text)).collect::<String>());
+        }
+    }
+}
+
+#[test]
+fn each_fault_has_its_place_and_no_secret_is_shown() {
+    let mut shown = String::new();
+    let mut broken = 0;
+    for (change, text, faults) in all() {
+        broken += 1;
+        let _ = writeln!(shown, "# {}", change.0);
+        assert!(!faults.is_empty());
+        for fault in faults {
+            assert!(fault.line >= 1 && fault.column >= 1);
+            let rendered = render(&fault, &text);
+            assert!(rendered.starts_with(&format!("m.toml:{}:{}: ", fault.line, fault.column)));
+            assert!(!rendered.contains("hunter2"), "{rendered}");
+            assert!(!format!("{fault} {:?}", fault.help).contains("hunter2"));
+            shown.push_str(&rendered);
+        }
+        shown.push('\n');
+    }
+    assert!(broken >= 60);
+    insta::assert_snapshot!("faults", shown);
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_order_of_the_file() {
+    let text = SQLITE
+        .replace("owner = \"police\"", "ownr = \"police\"")
+        .replace("Asia/Shanghai", "Asia/Nowhere")
+        .replace("SFZH = :id", "SFZH = :idd")
+        .replace("timeout = \"2s\"", "timeout = \"2\"")
+        .replace("codes = \"sex\"", "codes = \"xes\"");
+    let faults = match Mapping::parse(&text, Path::new("m.toml")) {
+        Ok(_) => panic!("taken"),
+        Err(faults) => faults,
+    };
+    assert!(faults.len() >= 6, "{faults:?}");
+    assert!(faults.windows(2).all(|pair| match pair {
+        [a, b] => (a.line, a.column) <= (b.line, b.column),
+        _ => true,
+    }));
+}
+
+#[test]
+fn hostile_files_are_refused_without_a_panic() {
+    let deep = format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let wide = "x = 1\n".repeat(200_000);
+    let random: String = (0..5000_u32).map(|n| char::from_u32(n * 97 % 0xd7ff).unwrap_or(' ')).collect();
+    for text in ["", "\u{0}", "[[[[", "= = =", "format", "[source]", "operation = 1", &deep, &wide, &random] {
+        match Mapping::parse(text, Path::new("m.toml")) {
+            Ok(_) => panic!("taken"),
+            Err(faults) => {
+                assert!(!faults.is_empty());
+                for fault in faults {
+                    render(&fault, text);
+                }
+            }
+        }
+    }
+    // Every prefix of a good file: a file that is still being written.
+    for (at, _) in SQLITE.char_indices().step_by(7) {
+        if let Err(faults) = Mapping::parse(SQLITE.get(..at).unwrap_or_default(), Path::new("m.toml")) {
+            assert!(!faults.is_empty());
+        }
+    }
+}
