@@ -3,7 +3,7 @@
 
 mod config;
 
-pub use config::{AdapterConfig, AdapterError, AdapterLimits};
+pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
 use crate::connect::Unreceipted;
 use crate::decide::{ContractPolicy, Judged};

@@ -9,7 +9,7 @@ mod writer;
 
 pub use memory::{HeldHead, MemoryError};
 pub(crate) use memory::{Memory, VersionSeen};
-pub use record::{ContractSeen, Exchange, KeptHead, Kind, Record, RecordError};
+pub use record::{ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, Record, RecordError};
 pub(crate) use replay::Taken;
 pub use writer::{AnswerJournal, JournalError};
 
@@ -42,3 +42,6 @@ pub fn read(dir: &Path) -> Result<impl Iterator<Item = Result<Record, JournalErr
         Record::decode(data).map_err(|source| JournalError::Record { index, source })
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,15 @@ use crate::connect::Unreceipted;
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
 use crate::health::Counters;
-use crate::journal::{self, AnswerJournal, JournalError, Memory, MemoryError, Record};
+use crate::journal::{self, AnswerJournal, ClockAccepted, JournalError, Kind, Memory, MemoryError, Record};
 use crate::material::{Cases, Documents};
 use crate::reply::Signer;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
+use yiwang_journal::disk::{Disk, RealDisk};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -36,7 +38,7 @@ pub struct AdapterLimits {
     pub handshake_ms: u64,
     /// Milliseconds that exchanges under way have to finish when the adapter is stopped.
     pub drain_ms: u64,
-    /// Bytes of one journal segment, preallocated; a multiple of 4096 and at least 9 MiB.
+    /// Bytes of one journal segment, preallocated; a multiple of 4096 and at least 3 MiB.
     pub segment_bytes: u64,
 }
 
@@ -77,6 +79,16 @@ pub struct AdapterConfig {
     pub contracts: ContractPolicy,
     /// Sizes and times.
     pub limits: AdapterLimits,
+}
+
+/// What to do where the journal holds a later time than the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockRule {
+    /// Nothing is judged below the journal's time: the adapter waits until the clock has caught up.
+    NeverBack,
+    /// Goes on from the present clock: for an operator who knows that the clock had jumped ahead. The
+    /// acceptance is journalled.
+    AcceptPresent,
 }
 
 /// Why an adapter does not start.
@@ -125,24 +137,27 @@ impl Adapter {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, AdapterError> {
+        Self::open_on(Arc::new(RealDisk), ClockRule::NeverBack, config, sources, decider, clock, entropy)
+    }
+
+    /// [`Adapter::open`] with a rule for the clock, and the journal on any disk, for tests of its faults.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        rule: ClockRule,
+        config: AdapterConfig,
+        sources: Vec<MappedSource>,
+        decider: Arc<Decider>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, AdapterError> {
         let delegation = Delegation::open_under(&config.delegation, &config.root)?;
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let mut memory = Memory::default();
-        let mut contradiction = None;
-        let salt = u64::from_le_bytes(random(entropy.as_ref()));
-        let options = journal::options(config.limits.segment_bytes, salt);
-        let journal = AnswerJournal::open(&config.journal_dir, options, 0, |index, data| {
-            let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
-            if let Err(error) = memory.load(index, &record, now_ms, &config.ledger) {
-                contradiction.get_or_insert(error);
-            }
-            Ok(())
-        })?;
-        if let Some(error) = contradiction {
-            return Err(error.into());
-        }
+        let (journal, memory) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
         let counters = Arc::new(Counters::default());
         let signer = Signer {
             member: config.member.clone(),
@@ -175,6 +190,42 @@ impl Adapter {
             journal,
             clock,
         })
+    }
+}
+
+/// Opens the journal and reads what it remembers.
+fn open_journal(
+    disk: Arc<dyn Disk>,
+    rule: ClockRule,
+    config: &AdapterConfig,
+    now_ms: i64,
+    entropy: &dyn Entropy,
+) -> Result<(AnswerJournal, Memory), AdapterError> {
+    let memory = RefCell::new(Memory::default());
+    let mut contradiction = None;
+    let options = journal::options(config.limits.segment_bytes, u64::from_le_bytes(random(entropy)));
+    let visit = |index, data| {
+        let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
+        if let Err(error) = memory.borrow_mut().load(index, &record, now_ms, &config.ledger) {
+            contradiction.get_or_insert(error);
+        }
+        Ok(())
+    };
+    let accept = || {
+        let before_ms = memory.borrow().highest_ms;
+        if rule == ClockRule::NeverBack || before_ms <= now_ms {
+            return None;
+        }
+        tracing::warn!(before_ms, now_ms, "the operator accepted a clock behind the journal's time");
+        let record = Record::new(now_ms, Kind::ClockAccepted(ClockAccepted { before_ms }));
+        // It changes memory as it will when the journal is read again.
+        memory.borrow_mut().load(u64::MAX, &record, now_ms, &config.ledger).ok()?;
+        Some(record.encode())
+    };
+    let journal = AnswerJournal::open(disk, &config.journal_dir, options, visit, accept)?;
+    match contradiction {
+        Some(error) => Err(error.into()),
+        None => Ok((journal, memory.into_inner())),
     }
 }
 

@@ -97,6 +97,12 @@ impl Memory {
                 self.see(&id, seen.version, &digest);
                 Ok(())
             }
+            Some(Kind::ClockAccepted(_)) => {
+                self.highest_ms = record.time_ms;
+                // Windows of a time that never was would count for ever.
+                self.rates = Rates::new();
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -121,13 +127,17 @@ impl Memory {
         if !exchange.counted || time_ms < ids_from.min(today) {
             return Ok(());
         }
-        let fault = |_| MemoryError::Value(index);
-        let signed =
-            SignedStatement::parse(exchange.request.clone()).map_err(|_| MemoryError::Value(index))?;
-        let request = Request::parse(signed.unverified_payload()).map_err(fault)?;
-        self.rates.count(&request.contract, &request.app, None, time_ms);
-        // Only a full set can refuse here: then nothing is accepted until ids expire.
-        let _ = self.replay.take(&request.consumer, &request.id, request.expires_at_ms, time_ms);
+        let value = MemoryError::Value(index);
+        let signed = SignedStatement::parse(exchange.request.clone()).map_err(|_| value.clone())?;
+        let request = Request::parse(signed.unverified_payload()).map_err(|_| value)?;
+        if time_ms >= today {
+            self.rates.count(&request.contract, &request.app, None, time_ms);
+        }
+        if time_ms >= ids_from {
+            // Nothing is forgotten yet: an accepted clock may lie before this record. Only a full set can
+            // refuse here; then nothing is accepted until ids expire.
+            let _ = self.replay.take(&request.consumer, &request.id, request.expires_at_ms, i64::MIN);
+        }
         Ok(())
     }
 

@@ -15,11 +15,12 @@ pub enum RecordError {
 /// One record.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Record {
-    /// The adapter's time, milliseconds since 1970: never lower than in an earlier record.
+    /// The adapter's time, milliseconds since 1970: never lower than in an earlier record, unless the
+    /// operator accepted a clock in between.
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
     pub kind: Option<Kind>,
 }
 
@@ -35,6 +36,9 @@ pub enum Kind {
     /// A contract version that is in force; older ones are refused from now on.
     #[prost(message, tag = "4")]
     Contract(ContractSeen),
+    /// The operator accepted the clock: the record's own time is the highest from now on.
+    #[prost(message, tag = "5")]
+    ClockAccepted(ClockAccepted),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -78,6 +82,14 @@ pub struct ContractSeen {
     /// SHA-256 of its signed payload.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: Bytes,
+}
+
+/// The way out after a clock had jumped ahead.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClockAccepted {
+    /// The highest time before, milliseconds.
+    #[prost(int64, tag = "1")]
+    pub before_ms: i64,
 }
 
 impl Record {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
+use yiwang_journal::disk::Disk;
 use yiwang_journal::{AppendError, Journal, OpenError, Options, ReadError};
 
 /// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
@@ -14,9 +15,9 @@ const QUEUE: usize = 1024;
 /// Jobs in one batch: above this a longer batch no longer saves time per record.
 const BATCH_JOBS: usize = 256;
 /// Bytes of one batch in the journal's file.
-pub(super) const BATCH_BYTES_MAX: u64 = 8 << 20;
+pub(super) const BATCH_BYTES_MAX: u64 = 2 << 20;
 /// Bytes at which a batch is closed: one more job still fits below [`BATCH_BYTES_MAX`].
-const BATCH_BYTES_WANTED: usize = 4 << 20;
+const BATCH_BYTES_WANTED: usize = 1 << 20;
 
 /// Why something is not in the journal.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum JournalError {
 
 struct Job {
     // None asks only whether there is space.
-    record: Option<[Bytes; 2]>,
+    record: Option<Bytes>,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
@@ -67,17 +68,26 @@ struct State {
 }
 
 impl AnswerJournal {
-    /// Opens or makes a journal and shows every durable record, oldest first, before anything is written.
+    /// Opens or makes a journal and shows every durable record, oldest first; then writes what `first`
+    /// gives, before anything else.
     pub(crate) fn open(
+        disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
-        floor: u64,
         mut visit: impl FnMut(u64, Bytes) -> Result<(), JournalError>,
+        first: impl FnOnce() -> Option<Bytes>,
     ) -> Result<Self, JournalError> {
-        let (journal, _) = Journal::open(dir, options, floor)?;
+        // The floor protects records under a signed head; an adapter signs none over its own journal.
+        let (mut journal, _) = Journal::open_with(disk, dir, options, 0)?;
         for item in journal.reader().scan(0) {
             let (index, data, _) = item?;
             visit(index, data)?;
+        }
+        if let Some(record) = first() {
+            journal.append(&[record]).map_err(|error| match error {
+                AppendError::NoSpace(_) => JournalError::Full,
+                _ => JournalError::Dead,
+            })?;
         }
         Self::start(journal)
     }
@@ -113,15 +123,7 @@ impl AnswerJournal {
     /// [`JournalError::Full`]: it is not there. [`JournalError::Dead`]: nobody knows; nothing that rests on
     /// it may be released.
     pub async fn append(&self, record: Bytes) -> Result<(), JournalError> {
-        self.submit(Some([record, Bytes::new()])).await
-    }
-
-    /// Makes two records durable, both or neither.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub async fn append_two(&self, first: Bytes, second: Bytes) -> Result<(), JournalError> {
-        self.submit(Some([first, second])).await
+        self.submit(Some(record)).await
     }
 
     /// Whether a write failed, so that only a new start helps.
@@ -134,7 +136,7 @@ impl AnswerJournal {
         self.state.full.load(Ordering::Acquire)
     }
 
-    async fn submit(&self, record: Option<[Bytes; 2]>) -> Result<(), JournalError> {
+    async fn submit(&self, record: Option<Bytes>) -> Result<(), JournalError> {
         let Some(queue) = &self.queue else { return Err(JournalError::Dead) };
         let (done, outcome) = oneshot::channel();
         // A closed queue means that the thread is gone.
@@ -155,12 +157,12 @@ impl Drop for AnswerJournal {
 
 fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State) {
     let mut batch: Vec<Job> = Vec::with_capacity(BATCH_JOBS);
-    let mut records: Vec<Bytes> = Vec::with_capacity(2 * BATCH_JOBS);
+    let mut records: Vec<Bytes> = Vec::with_capacity(BATCH_JOBS);
     while let Some(first) = jobs.blocking_recv() {
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(job) = next {
-            for record in job.record.iter().flatten().filter(|record| !record.is_empty()) {
+            if let Some(record) = &job.record {
                 bytes += record.len();
                 records.push(record.clone());
             }

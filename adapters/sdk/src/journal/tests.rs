@@ -1,0 +1,68 @@
+use super::*;
+use bytes::Bytes;
+use prost::Message as _;
+
+#[test]
+fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
+    let exchange = Exchange {
+        request: Bytes::from_static(b"request"),
+        answer: Bytes::from_static(b"answer"),
+        counted: true,
+        subject_key: Bytes::from(vec![1; 32]),
+        provider_tag: Bytes::from(vec![2; 32]),
+    };
+    for kind in [
+        Kind::Exchange(exchange),
+        Kind::Head(KeptHead { checkpoint: Bytes::from_static(b"note") }),
+        Kind::Contract(ContractSeen { contract: "a-contract".to_owned(), version: 2, digest: Bytes::new() }),
+        Kind::ClockAccepted(ClockAccepted { before_ms: 9 }),
+    ] {
+        let record = Record::new(7, kind);
+        assert_eq!(Record::decode(record.encode()).unwrap(), record);
+    }
+    // A kind of a later version: field 15.
+    assert_eq!(Record::decode(Bytes::from_static(&[0x08, 1, 0x7a, 0])), Err(RecordError::Unknown));
+    assert_eq!(Record::decode(Bytes::new()), Err(RecordError::Unknown));
+    assert_eq!(Record::decode(Bytes::from_static(&[0xff])), Err(RecordError::Unknown));
+}
+
+#[test]
+fn the_largest_statements_fit_a_record() {
+    let largest = || Bytes::from(vec![0; yiwang_proto::limits::STATEMENT_MAX]);
+    let exchange = Exchange {
+        request: largest(),
+        answer: largest(),
+        counted: true,
+        subject_key: Bytes::from(vec![1; 32]),
+        provider_tag: Bytes::from(vec![2; 32]),
+    };
+    assert!(Record::new(i64::MAX, Kind::Exchange(exchange)).encoded_len() <= RECORD_MAX);
+}
+
+#[tokio::test]
+async fn what_waits_together_shares_a_sync() {
+    use yiwang_journal::simulated::{Operation, SimulatedDisk};
+    let disk = SimulatedDisk::new();
+    let open = |seen: &mut Vec<Bytes>| {
+        let options = options(4 << 20, 1);
+        let visit = |_, data| {
+            seen.push(data);
+            Ok(())
+        };
+        AnswerJournal::open(std::sync::Arc::new(disk.clone()), Path::new("/j"), options, visit, || None)
+            .unwrap()
+    };
+    let journal = open(&mut Vec::new());
+    let records: Vec<Bytes> = (0..500_u32).map(|n| Bytes::from(n.to_le_bytes().to_vec())).collect();
+    let waiting = records.iter().map(|record| journal.append(record.clone()));
+    for outcome in futures_util::future::join_all(waiting).await {
+        outcome.unwrap();
+    }
+    let syncs = disk.operations().iter().filter(|done| **done == Operation::SyncData).count();
+    assert!(syncs < 100, "{syncs} syncs for 500 records");
+    drop(journal);
+    disk.cut_power(|_| 0);
+    let mut seen = Vec::new();
+    open(&mut seen);
+    assert_eq!(seen, records, "all of them, in the order in which they came");
+}

@@ -1,0 +1,147 @@
+//! What an adapter checks and remembers when it starts.
+
+use crate::hub::ORIGIN;
+use crate::world::{
+    ADAPTER, APP, CONSUMER_ROOT, HOUR, NOW, ONE, PROVIDER_ROOT, STRANGER, World, delegate, key, member,
+};
+use std::path::Path;
+use std::sync::Arc;
+use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterError, ClockRule};
+use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::health::LinkState;
+use yiwang_adapter_sdk::journal::{Kind, RECORD_MAX, Record};
+use yiwang_journal::{Options, Reader};
+use yiwang_policies::Decider;
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::{Delegation, Role};
+
+/// All records of the world's journal.
+pub fn records(world: &World) -> Vec<Record> {
+    let options = Options { max_record: RECORD_MAX, ..Options::default() };
+    let disk = Arc::new(world.disk.clone());
+    let (reader, _) = Reader::open_readonly_with(disk, Path::new("/journal"), &options).unwrap();
+    reader.scan(0).map(|item| Record::decode(item.unwrap().1).unwrap()).collect()
+}
+
+fn open(world: &World, config: AdapterConfig) -> Result<Adapter, AdapterError> {
+    open_by(world, ClockRule::NeverBack, config, vec![world.source()])
+}
+
+fn open_by(
+    world: &World,
+    rule: ClockRule,
+    config: AdapterConfig,
+    sources: Vec<MappedSource>,
+) -> Result<Adapter, AdapterError> {
+    let decider = Arc::new(Decider::builtin().unwrap());
+    let disk = Arc::new(world.disk.clone());
+    let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
+    Adapter::open_on(disk, rule, config, sources, decider, clock, entropy)
+}
+
+#[test]
+fn a_delegation_that_does_not_fit_the_adapter_is_seen_at_the_start() {
+    let world = World::new();
+    let with = |document| AdapterConfig { delegation: document, ..world.config() };
+    let of_root = |root, name: &str, role, app: &str, of| with(delegate(root, name, role, app, of));
+    let not_for = |config| matches!(open(&world, config), Err(AdapterError::NotFor(_)));
+    assert!(not_for(of_root(PROVIDER_ROOT, "civil-affairs", Role::App, "main", ADAPTER)));
+    assert!(not_for(of_root(PROVIDER_ROOT, "police", Role::Adapter, "main", ADAPTER)));
+    assert!(not_for(of_root(PROVIDER_ROOT, "civil-affairs", Role::Adapter, "other", ADAPTER)));
+    assert!(not_for(of_root(PROVIDER_ROOT, "civil-affairs", Role::Adapter, "main", APP)));
+    let root = key(PROVIDER_ROOT);
+    let name = "main".parse().unwrap();
+    let (from, until) = (NOW - 2 * HOUR, NOW - HOUR);
+    let over = Delegation::sign(
+        &root,
+        &member("civil-affairs"),
+        Role::Adapter,
+        &name,
+        key(ADAPTER).public(),
+        1,
+        from,
+        until,
+    );
+    assert!(not_for(with(over)));
+    for other in [STRANGER, CONSUMER_ROOT] {
+        let config = of_root(other, "civil-affairs", Role::Adapter, "main", ADAPTER);
+        assert!(matches!(open(&world, config), Err(AdapterError::Delegation(_))));
+    }
+    assert!(open(&world, world.config()).is_ok());
+}
+
+#[test]
+fn two_mappings_for_one_operation_and_a_mapping_of_another_member_are_seen_at_the_start() {
+    let world = World::new();
+    let start = |config, sources| open_by(&world, ClockRule::NeverBack, config, sources);
+    let twice = start(world.config(), vec![world.source(), world.source()]);
+    assert!(matches!(twice, Err(AdapterError::ServedTwice { .. })));
+    let police = AdapterConfig {
+        member: member("police"),
+        delegation: delegate(PROVIDER_ROOT, "police", Role::Adapter, "main", ADAPTER),
+        ..world.config()
+    };
+    assert!(matches!(start(police, vec![world.source()]), Err(AdapterError::OtherOwner { .. })));
+}
+
+#[tokio::test]
+async fn the_journal_of_another_ledger_is_refused() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = crate::link::FakeHub::start(&world).await;
+    let served = crate::link::Served::start(&adapter, &hub);
+    let conn = hub.linked().await;
+    crate::link::until(|| adapter.health().link == LinkState::Up).await;
+    drop(conn);
+    served.stop().await;
+    drop(adapter);
+    let head = records(&world).into_iter().any(|record| matches!(record.kind, Some(Kind::Head(_))));
+    assert!(head, "the head of the handshake is kept");
+    let other = crate::hub::Ledger::new(6);
+    let ledger = Arc::new(CheckpointVerifier::new(other.verifier_key(), ORIGIN, 4));
+    let config = AdapterConfig { ledger, ..world.config() };
+    assert!(matches!(open(&world, config), Err(AdapterError::Memory(_))));
+    assert_eq!(world.open().head().head.size, world.ledger.len());
+}
+
+#[tokio::test]
+async fn a_clock_that_had_jumped_ahead_is_accepted_by_the_operator_and_opens_no_replay() {
+    let world = World::new();
+    let ahead = NOW + 20 * HOUR;
+    world.clock.set_ms(ahead);
+    let adapter = world.open();
+    let (request, body) = world.request(ONE);
+    world.ask(&adapter, &request, &body).await.answered();
+    drop(adapter);
+    world.clock.set_ms(NOW);
+    let adapter = world.open();
+    assert_eq!(world.look_up(&adapter, ONE).await.failed(), Code::ClockSkew);
+    drop(adapter);
+    let accepted =
+        || open_by(&world, ClockRule::AcceptPresent, world.config(), vec![world.source()]).unwrap();
+    let adapter = accepted();
+    world.look_up(&adapter, ONE).await.answered();
+    drop(adapter);
+    let kinds: Vec<_> = records(&world).into_iter().filter_map(|record| record.kind).collect();
+    assert!(kinds.iter().any(|kind| matches!(kind, Kind::ClockAccepted(kept) if kept.before_ms >= ahead)));
+    // Accepted once, it needs no acceptance again; and what was answered under the wrong clock is used up.
+    let adapter = world.open();
+    world.look_up(&adapter, ONE).await.answered();
+    world.clock.set_ms(ahead);
+    assert_eq!(world.ask(&adapter, &request, &body).await.denied(), Code::Replayed);
+    drop(adapter);
+    world.clock.set_ms(ahead + 1);
+    let adapter = accepted();
+    assert_eq!(world.ask(&adapter, &request, &body).await.denied(), Code::Replayed);
+}
+
+#[tokio::test]
+async fn one_journal_is_open_once() {
+    let world = World::new();
+    let adapter = world.open();
+    assert!(matches!(world.try_open(), Err(AdapterError::Journal(_))));
+    world.look_up(&adapter, ONE).await.answered();
+    drop(adapter);
+    world.open();
+}
