@@ -1,0 +1,184 @@
+//! The commands, for the program `yiwang-adapter` and for others that mount them.
+
+mod check;
+mod folder_check;
+mod report;
+mod show;
+mod test;
+
+use crate::config::{Config, ConfigError};
+use crate::error::HostError;
+use crate::run::{Addresses, Surroundings, run};
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+use yiwang_adapter_sdk::mapping::{MappingFault, render};
+
+/// Exit code when all is well.
+pub const OK: u8 = 0;
+/// Exit code when a test of a mapping fails.
+pub const FAILED: u8 = 1;
+/// Exit code when a file must be mended.
+pub const CONFIG: u8 = 2;
+/// Exit code when the files are good, but something around them is not.
+pub const ENVIRONMENT: u8 = 3;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check mapping files, or a whole configuration: shape, names and codes, live source
+    Check(Check),
+    /// Run the tests that stand in mapping files
+    Test(Test),
+    /// Run the adapter and the gateway of a configuration
+    Run(Run),
+    /// Show what a mapping or configuration file says, normalised, without secrets
+    Show(Show),
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Mapping files
+    #[arg(required_unless_present = "config", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Check this adapter.toml with its member folder, its mappings and the hub
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    pub config: Option<PathBuf>,
+    /// Do not open sources, do not connect
+    #[arg(long)]
+    pub offline: bool,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Arguments of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Mapping files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "adapter.toml")]
+    pub config: PathBuf,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// A mapping file or an adapter.toml
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Carries out a command and yields the exit code. `run` ends when `stop` is cancelled.
+///
+/// # Errors
+/// Writing to `out` failed; nobody reads the rest.
+pub async fn execute(
+    command: Command,
+    surroundings: Surroundings,
+    stop: CancellationToken,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    match command {
+        Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
+        Command::Test(arguments) => test::test(&arguments.files, out),
+        Command::Show(arguments) => show::show(&arguments.file, out),
+        Command::Run(arguments) => run_host(&arguments.config, surroundings, stop, out).await,
+    }
+}
+
+/// The OTLP collector that `run` should send traces to, for the program that sets telemetry up before it
+/// calls [`execute`]; none for other commands and for files that do not hold.
+#[must_use]
+pub fn otlp(command: &Command) -> Option<String> {
+    match command {
+        Command::Run(arguments) => Config::read(&arguments.config).ok()?.otlp,
+        _ => None,
+    }
+}
+
+async fn run_host(
+    path: &Path,
+    surroundings: Surroundings,
+    stop: CancellationToken,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(&error, out),
+    };
+    // Whether anybody reads these lines is not the host's matter.
+    let ready = |addresses: Addresses| drop(announce(addresses, out));
+    match run(config, surroundings, stop, ready).await {
+        Ok(()) => Ok(OK),
+        Err(error) => refuse(&error, out),
+    }
+}
+
+fn announce(addresses: Addresses, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
+    if let Some(address) = addresses.gateway {
+        writeln!(out, "gateway http://{address}")?;
+    }
+    if let Some(address) = addresses.health {
+        writeln!(out, "health http://{address}")?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+fn refuse_config(error: &ConfigError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    out.write_all(error.render().as_bytes())?;
+    Ok(CONFIG)
+}
+
+fn refuse(error: &HostError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    match error {
+        HostError::Config(error) => return refuse_config(error, out),
+        HostError::Mapping(faults) => {
+            for fault in faults {
+                let text = std::fs::read_to_string(&fault.file).unwrap_or_default();
+                out.write_all(render(fault, &text).as_bytes())?;
+            }
+        }
+        error => writeln!(out, "{error}")?,
+    }
+    Ok(if error.is_environment() { ENVIRONMENT } else { CONFIG })
+}
+
+/// A fault at a byte range of a file, for the renderer.
+fn fault_at(
+    file: &Path,
+    text: &str,
+    span: std::ops::Range<usize>,
+    message: &str,
+    help: Option<String>,
+) -> MappingFault {
+    let before = text.get(..span.start).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    MappingFault {
+        file: file.to_path_buf(),
+        line: before.matches('\n').count() + 1,
+        column: before.get(start..).unwrap_or_default().chars().count() + 1,
+        span,
+        message: message.to_owned(),
+        help,
+    }
+}

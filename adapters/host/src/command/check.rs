@@ -1,0 +1,130 @@
+//! `check`: shape, then names and codes and tests, then the live source.
+
+use super::report::{LIVE, NAMES, Report, SHAPE, Section};
+use super::{Check, fault_at, folder_check};
+use crate::config::{Config, ConfigError};
+use crate::run::Surroundings;
+use crate::sources::{open, read_mapping};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yiwang_adapter_sdk::check::{Finding, Level, Severity, check as check_mapping};
+use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::source::{Source, SourceError};
+
+pub(super) async fn check(
+    arguments: &Check,
+    surroundings: &Surroundings,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    let mut report = Report::default();
+    let files = match &arguments.config {
+        None => arguments.files.clone(),
+        Some(path) => configuration(path, arguments.offline, surroundings, &mut report).await,
+    };
+    for file in files {
+        mapping(&file, arguments.offline, surroundings, &mut report).await;
+    }
+    report.write(arguments.output, out)
+}
+
+/// The configuration with all that is around it; yields the mapping files that it names.
+async fn configuration(
+    path: &Path,
+    offline: bool,
+    surroundings: &Surroundings,
+    report: &mut Report,
+) -> Vec<PathBuf> {
+    let mut shape = Section::new(path.display().to_string(), SHAPE);
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            match &error {
+                ConfigError::Read { .. } => shape.bad(error.to_string()),
+                ConfigError::Faults { faults, text } => {
+                    faults.iter().for_each(|fault| shape.fault(Severity::Error, None, fault, text));
+                }
+            }
+            report.0.push(shape);
+            return Vec::new();
+        }
+    };
+    let files = config.adapter.as_ref().map(|part| part.mappings.clone()).unwrap_or_default();
+    let apps = config.gateway.as_ref().map_or(0, |part| part.apps.len());
+    shape.good(format!("{} mappings, {apps} apps", files.len()));
+    report.0.push(shape);
+    folder_check::check(&config, offline, surroundings, report).await;
+    files
+}
+
+async fn mapping(file: &Path, offline: bool, surroundings: &Surroundings, report: &mut Report) {
+    let about = file.display().to_string();
+    let mut shape = Section::new(about.as_str(), SHAPE);
+    let text = match read_mapping(file) {
+        Ok(text) => text,
+        Err(error) => {
+            shape.bad(error.to_string());
+            report.0.push(shape);
+            return;
+        }
+    };
+    let mapping = match Mapping::parse(&text, file) {
+        Ok(mapping) => Arc::new(mapping),
+        Err(faults) => {
+            faults.iter().for_each(|fault| shape.fault(Severity::Error, None, fault, &text));
+            report.0.push(shape);
+            return;
+        }
+    };
+    let fields: usize = mapping.operations().iter().map(|operation| operation.fields.len()).sum();
+    let (operations, tests) = (mapping.operations().len(), mapping.tests().len());
+    shape.good(format!(
+        "`{}`: record {}, {operations} operations, {fields} fields, {tests} tests",
+        mapping.name(),
+        mapping.record()
+    ));
+    report.0.push(shape);
+    let opened = if offline { None } else { Some(open_source(&mapping, surroundings).await) };
+    let level = match &opened {
+        Some(Ok(source)) => Level::Live { source: source.as_ref(), now_ms: surroundings.clock.now_ms() },
+        _ => Level::Offline,
+    };
+    let findings = check_mapping(&mapping, level).await;
+    let (names, mut live): (Vec<Finding>, Vec<Finding>) =
+        findings.into_iter().partition(|finding| finding.code.starts_with("A-MAP-"));
+    if let Some(Err(error)) = &opened {
+        live.push(Finding::new(Severity::Error, "A-SRC-000", error.to_string()));
+    }
+    let mut section = Section::new(about.as_str(), NAMES);
+    if names.iter().all(|finding| finding.severity == Severity::Note) {
+        section.good("every name and type is the catalogue's, every test passes");
+    }
+    add(names, file, &text, &mut section);
+    report.0.push(section);
+    if !offline {
+        let mut section = Section::new(about, LIVE);
+        add(live, file, &text, &mut section);
+        report.0.push(section);
+    }
+}
+
+async fn open_source(
+    mapping: &Arc<Mapping>,
+    surroundings: &Surroundings,
+) -> Result<Arc<dyn Source>, SourceError> {
+    let (mapping, environment) = (Arc::clone(mapping), Arc::clone(&surroundings.environment));
+    let opening = tokio::task::spawn_blocking(move || open(&mapping, environment.as_ref()));
+    opening.await.unwrap_or_else(|_| Err(SourceError::Unavailable("opening it failed".to_owned())))
+}
+
+fn add(findings: Vec<Finding>, file: &Path, text: &str, section: &mut Section) {
+    for finding in findings {
+        match finding.span.clone() {
+            None => section.finding(finding),
+            Some(span) => {
+                let fault = fault_at(file, text, span, &finding.message, finding.help);
+                section.fault(finding.severity, Some(finding.code), &fault, text);
+            }
+        }
+    }
+}

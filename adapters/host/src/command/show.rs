@@ -1,0 +1,186 @@
+//! `show`: what a file says once defaults are filled in. References to secrets are shown, secrets never.
+
+use super::{CONFIG, OK, refuse_config};
+use crate::config::{Config, FORMAT};
+use crate::sources::read_mapping;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use yiwang_adapter_sdk::mapping::{Access, FieldDef, Mapping, OperationDef, SourceDef, render};
+use yiwang_adapter_sdk::source::Setting;
+use yiwang_policies::Catalogue;
+use yiwang_proto::hex;
+
+pub(super) fn show(file: &Path, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    let text = match read_mapping(file) {
+        Ok(text) => text,
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            return Ok(CONFIG);
+        }
+    };
+    let is_config = text.lines().any(|line| {
+        line.split_once('=').is_some_and(|(key, value)| {
+            key.trim() == "format" && value.trim().trim_start_matches('"').starts_with(FORMAT)
+        })
+    });
+    let shown = if is_config {
+        match Config::parse(file, &text) {
+            Ok(config) => configuration(&config),
+            Err(error) => return refuse_config(&error, out),
+        }
+    } else {
+        match Mapping::parse(&text, file) {
+            Ok(mapping) => mapping_of(&mapping),
+            Err(faults) => {
+                for fault in faults {
+                    out.write_all(render(&fault, &text).as_bytes())?;
+                }
+                return Ok(CONFIG);
+            }
+        }
+    };
+    out.write_all(shown.map_err(std::io::Error::other)?.as_bytes())?;
+    Ok(OK)
+}
+
+fn configuration(config: &Config) -> Result<String, toml::ser::Error> {
+    let mut shown = json!({
+        "format": FORMAT,
+        "member_folder": config.member_folder.display().to_string(),
+    });
+    let Some(map) = shown.as_object_mut() else { return Ok(String::new()) };
+    if let Some(part) = &config.adapter {
+        let paths: Vec<String> = part.mappings.iter().map(|path| path.display().to_string()).collect();
+        map.insert("adapter".to_owned(), json!(part.name));
+        map.insert("mappings".to_owned(), json!(paths));
+        map.insert("journal".to_owned(), json!(part.journal.display().to_string()));
+        map.insert("segment_bytes".to_owned(), json!(part.segment_bytes));
+        if let Some(only) = &part.only_contracts {
+            let only: Vec<String> = only.iter().map(|digest| hex(digest)).collect();
+            map.insert("only_contracts".to_owned(), json!(only));
+        }
+    }
+    if config.otlp.is_some() {
+        // A collector's URL may carry a password.
+        map.insert("otlp".to_owned(), json!("…"));
+    }
+    if let Some(part) = &config.gateway {
+        let apps: Vec<Value> =
+            part.apps.iter().map(|app| json!({ "name": app.name, "token_sha256": "…" })).collect();
+        map.insert("gateway".to_owned(), json!({ "listen": part.listen.to_string(), "app": apps }));
+    }
+    if let Some(address) = config.health {
+        map.insert("health".to_owned(), json!({ "listen": address.to_string() }));
+    }
+    toml::to_string(&shown)
+}
+
+#[derive(Serialize)]
+struct ShownMapping {
+    mapping: String,
+    record: String,
+    owner: String,
+    /// What auditors see in answers.
+    sha256: String,
+    source: Value,
+    operation: Vec<ShownOperation>,
+}
+
+#[derive(Serialize)]
+struct ShownOperation {
+    name: String,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    limit: u32,
+    timeout_ms: u64,
+    access: String,
+    params: Vec<String>,
+    fields: BTreeMap<String, String>,
+}
+
+fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
+    let catalogue = Catalogue::builtin().ok();
+    toml::to_string(&ShownMapping {
+        mapping: mapping.name().to_owned(),
+        record: mapping.record().to_string(),
+        owner: mapping.owner().to_string(),
+        sha256: hex(&mapping.digest()),
+        source: source(mapping.source()),
+        operation: mapping
+            .operations()
+            .iter()
+            .map(|operation| shown_operation(mapping, operation, catalogue.as_ref()))
+            .collect(),
+    })
+}
+
+fn source(def: &SourceDef) -> Value {
+    let common = def.common();
+    let mut shown = json!({
+        "kind": def.kind(),
+        "time_zone": common.zone.iana_name().unwrap_or("fixed"),
+        "health_every_ms": u64::try_from(common.health.every.as_millis()).unwrap_or(u64::MAX),
+        "unhealthy_after": common.health.unhealthy_after,
+    });
+    let Some(map) = shown.as_object_mut() else { return shown };
+    match def {
+        SourceDef::Sqlite(sqlite) => {
+            map.insert("path".to_owned(), setting(&sqlite.path));
+        }
+        SourceDef::Csv(csv) => {
+            map.insert("folder".to_owned(), setting(&csv.folder));
+            map.insert("files".to_owned(), json!(csv.files));
+            map.insert("columns".to_owned(), json!(csv.columns.len()));
+        }
+    }
+    shown
+}
+
+/// A reference as it stands; the plain value of a path, which is no secret.
+fn setting(setting: &Setting) -> Value {
+    match setting {
+        Setting::Plain(value) => json!(value),
+        Setting::Env(name) => json!({ "env": name }),
+        Setting::File(path) => json!({ "file": path.display().to_string() }),
+    }
+}
+
+fn shown_operation(
+    mapping: &Mapping,
+    operation: &OperationDef,
+    catalogue: Option<&Catalogue>,
+) -> ShownOperation {
+    let class = |field: &FieldDef| {
+        let known = catalogue.and_then(|known| known.field(mapping.record(), &field.name));
+        field.class.or(known.map(|known| known.class))
+    };
+    let field = |field: &FieldDef| {
+        let columns: Vec<String> = field.columns().map(|column| column.to_string()).collect();
+        let class = class(field).map_or_else(|| "?".to_owned(), |class| class.to_string());
+        let required = if field.required { ", required" } else { "" };
+        let steps: Vec<String> = field.steps.iter().map(|step| format!("{step:?}").to_lowercase()).collect();
+        let steps = if steps.is_empty() { String::new() } else { format!(", {}", steps.join(" ")) };
+        format!("{} from {}, class {class}{steps}{required}", field.kind.as_str(), columns.join(" "))
+    };
+    let all = operation.fields.iter().chain(operation.as_of.as_ref());
+    ShownOperation {
+        name: operation.name.to_string(),
+        kind: format!("{:?}", operation.kind).to_lowercase(),
+        subject: operation.subject.as_ref().map(ToString::to_string),
+        limit: operation.limit,
+        timeout_ms: u64::try_from(operation.timeout.as_millis()).unwrap_or(u64::MAX),
+        access: match &operation.access {
+            Access::Sql(statement) => statement.trim().to_owned(),
+            Access::Where(conditions) => {
+                let columns: Vec<&str> = conditions.iter().map(|one| one.column.as_ref()).collect();
+                format!("rows by {}", columns.join(", "))
+            }
+        },
+        params: operation.params.iter().map(|param| param.name.to_string()).collect(),
+        fields: all.map(|one| (one.name.to_string(), field(one))).collect(),
+    }
+}

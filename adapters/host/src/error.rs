@@ -1,0 +1,86 @@
+//! Why the host does not start, or stopped by itself.
+
+use crate::config::ConfigError;
+use std::path::PathBuf;
+use yiwang_adapter_sdk::adapter::AdapterError;
+use yiwang_adapter_sdk::connect::LinkError;
+use yiwang_adapter_sdk::mapping::MappingFault;
+use yiwang_adapter_sdk::source::SourceError;
+use yiwang_client::error::ClientError;
+use yiwang_client::folder::FolderError;
+
+/// Why the host does not start, or stopped by itself. Names files, never what is secret in them.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// `adapter.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The member's folder.
+    #[error("member folder: {0}")]
+    Folder(#[from] FolderError),
+    /// A key of the folder is not delegated as the configuration wants it.
+    #[error(
+        "`{name}` cannot serve: its {role} key is not delegated now; have the member's root sign a delegation"
+    )]
+    NotDelegated {
+        /// The app or adapter.
+        name: String,
+        /// `app` or `adapter`.
+        role: &'static str,
+    },
+    /// Two of the configuration's files cannot be brought together.
+    #[error("`{}` cannot be read: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Mapping files with faults.
+    #[error("{} faults in mapping files; the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
+    Mapping(Vec<MappingFault>),
+    /// A source that a setting is missing for.
+    #[error("mapping `{mapping}`: {source}")]
+    Source {
+        /// Its name.
+        mapping: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// The adapter.
+    #[error("adapter: {0}")]
+    Adapter(#[from] AdapterError),
+    /// The rules that decide.
+    #[error("rules: {0}")]
+    Rules(String),
+    /// An app's client.
+    #[error("app `{app}`: {source}")]
+    Client {
+        /// Which app.
+        app: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// A listener.
+    #[error("`{address}` cannot be listened on: {source}; is another program there?")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The link was given up.
+    #[error("link: {0}")]
+    Link(#[from] LinkError),
+    /// A task ended that never should.
+    #[error("the task `{0}` ended by itself; this is a fault of the program, start it again and report it")]
+    Died(&'static str),
+}
+
+impl HostError {
+    /// Whether the environment is at fault, not the configuration: worth another try with the same files.
+    #[must_use]
+    pub const fn is_environment(&self) -> bool {
+        matches!(self, Self::Source { .. } | Self::Listen { .. } | Self::Link(_) | Self::Died(_))
+    }
+}

@@ -1,0 +1,172 @@
+//! The gateway: plain REST for the member's own apps on its own network. It holds the apps' keys, and for
+//! each request plans, signs, sends, verifies and merges as an app with the client library would. It keeps
+//! no answer.
+//!
+//! | route | what |
+//! |---|---|
+//! | `POST /v1/records/query` | one unified record: `{subject?, purpose, case, officer?, fields?, arguments?}` |
+//! | `POST /v1/cases` | opens a case: `{matter, subjects}` |
+//! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, reason}` |
+//! | `POST /v1/cases/{case}/close` | closes it: `{reason}` |
+//! | `GET /v1/cases/{case}` | what the register knows of it |
+//! | `GET /problems/{code}` | what an error means |
+//!
+//! Identifiers of subjects travel in bodies only, never in URLs, and never into logs.
+
+mod body;
+mod cases;
+mod guard;
+mod meet;
+mod problem;
+mod records;
+mod trace;
+
+pub(crate) use meet::keep_met;
+
+use crate::config::GatewayPart;
+use crate::error::HostError;
+use crate::heads::FolderHeads;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use meet::Meeting;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use yiwang_client::client::{AppIdentity, Client};
+use yiwang_client::folder::Folder;
+use yiwang_proto::Digest;
+use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::AppId;
+
+/// Requests of one app that run at once; the surplus is refused at once with 429.
+const IN_FLIGHT_MAX: usize = 64;
+/// Checkpoints remembered: as many as arrive while one answer is verified.
+const CHECKPOINTS_KNOWN: usize = 64;
+
+/// The gateway of a member.
+pub struct Gateway {
+    apps: Vec<Arc<App>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    unauthenticated: AtomicU64,
+}
+
+/// One app behind the gateway.
+pub(crate) struct App {
+    name: AppId,
+    token_sha256: Digest,
+    client: Client,
+    meeting: Meeting,
+    places: Arc<Semaphore>,
+    answered: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Gateway {
+    /// Makes the clients of all apps; connections are made by the first calls.
+    ///
+    /// # Errors
+    /// [`HostError`]: an app without key or delegation in force, a folder that is not enrolled.
+    pub fn open(
+        part: &GatewayPart,
+        folder: &Folder,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, HostError> {
+        let enrolled = folder.enrolled()?;
+        let channel = enrolled.channel_lazy(Arc::clone(clock))?;
+        let key = enrolled.verifier_key().clone();
+        let checkpoints = Arc::new(CheckpointVerifier::new(key, enrolled.origin(), CHECKPOINTS_KNOWN));
+        let mut apps = Vec::with_capacity(part.apps.len());
+        for app in &part.apps {
+            let (document, delegation) = folder.load_delegation(Role::App, &app.name)?;
+            if !delegation.valid_at(clock.now_ms()) {
+                return Err(HostError::NotDelegated { name: app.name.to_string(), role: "app" });
+            }
+            let identity = AppIdentity {
+                member: folder.member().clone(),
+                app: app.name.clone(),
+                key: folder.load_key(Role::App, &app.name)?,
+                delegation: document,
+                root: folder.root_public(),
+                tags: folder.tag_key()?,
+                checkpoints: Arc::clone(&checkpoints),
+            };
+            let heads = Arc::new(FolderHeads::open(enrolled.clone())?);
+            let client =
+                Client::new(identity, channel.clone(), heads, Arc::clone(clock), Arc::clone(entropy));
+            let client = client.map_err(|source| HostError::Client { app: app.name.to_string(), source })?;
+            apps.push(Arc::new(App {
+                name: app.name.clone(),
+                token_sha256: app.token_sha256,
+                client,
+                meeting: Meeting::default(),
+                places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+                answered: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+            }));
+        }
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        Ok(Self { apps, clock, entropy, unauthenticated: AtomicU64::new(0) })
+    }
+
+    /// The routes.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/v1/records/query", post(records::query))
+            .route("/v1/cases", post(cases::open))
+            .route("/v1/cases/{case}", get(cases::show))
+            .route("/v1/cases/{case}/add", post(cases::add))
+            .route("/v1/cases/{case}/close", post(cases::close))
+            .route_layer(axum::middleware::from_fn_with_state(Arc::clone(self), guard::guard))
+            .route("/problems/{code}", get(problem::explain))
+            .method_not_allowed_fallback(async || problem::Problem::new(&problem::METHOD_NOT_ALLOWED))
+            .fallback(async || problem::Problem::new(&problem::NOT_FOUND))
+    }
+
+    pub(crate) fn apps(&self) -> &[Arc<App>] {
+        &self.apps
+    }
+
+    /// Apps that have not met the hub, or met one that cannot be believed.
+    pub(crate) fn not_met(&self) -> impl Iterator<Item = &AppId> {
+        self.apps.iter().filter(|app| !app.meeting.is_met()).map(|app| &app.name)
+    }
+
+    /// Counts since the start.
+    pub(crate) fn status(&self) -> Value {
+        let apps: Vec<Value> = self
+            .apps
+            .iter()
+            .map(|app| {
+                json!({
+                    "name": app.name,
+                    "hub": app.meeting.word(),
+                    "head_size": app.client.head().size,
+                    "in_flight": IN_FLIGHT_MAX.saturating_sub(app.places.available_permits()),
+                    "answered": app.answered.load(Ordering::Relaxed),
+                    "refused": app.refused.load(Ordering::Relaxed),
+                })
+            })
+            .collect();
+        json!({ "apps": apps, "unauthenticated": self.unauthenticated.load(Ordering::Relaxed) })
+    }
+}
+
+/// An answer in JSON that nobody may keep.
+fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, problem::Problem> {
+    let bytes = serde_json::to_vec(value).map_err(|_| problem::Problem::new(&problem::INTERNAL))?;
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CACHE_CONTROL, "no-store")
+        .body(Body::from(bytes))
+        .map_err(|_| problem::Problem::new(&problem::INTERNAL))
+}

@@ -1,0 +1,113 @@
+//! Meeting the hub: each app's client shows the head it kept and takes a newer one only with a proof. It
+//! happens at the start, every minute, and again when the hub comes back.
+
+use super::App;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use yiwang_client::error::ClientError;
+
+/// Between two meetings: how old the head in an app's statements may be.
+const EVERY: Duration = Duration::from_secs(60);
+/// First and longest pause after a meeting that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// A hub that does not answer so long is away.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How an app stands with the hub.
+#[derive(Default)]
+pub(super) struct Meeting {
+    state: AtomicU8,
+    again: Notify,
+}
+
+const NEVER: u8 = 0;
+const MET: u8 = 1;
+const AWAY: u8 = 2;
+const ALARM: u8 = 3;
+
+impl Meeting {
+    fn get(&self) -> u8 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// Whether the newest meeting went well.
+    pub(super) fn is_met(&self) -> bool {
+        self.get() == MET
+    }
+
+    /// Whether the hub was met since the start; before that nothing is asked.
+    pub(super) fn was_met(&self) -> bool {
+        matches!(self.get(), MET | AWAY)
+    }
+
+    /// Whether the hub showed a ledger that cannot be believed; then nothing is asked any more.
+    pub(super) fn is_alarm(&self) -> bool {
+        self.get() == ALARM
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match self.get() {
+            MET => "met",
+            AWAY => "away",
+            ALARM => "alarm",
+            _ => "not met yet",
+        }
+    }
+
+    /// Meets again soon: a call found that the hub was away, or waits for heads.
+    pub(super) fn again(&self) {
+        self.again.notify_one();
+    }
+}
+
+/// Meets the hub again and again, until stopped.
+pub(crate) async fn keep_met(app: Arc<App>, stop: CancellationToken) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let met = stop.run_until_cancelled(tokio::time::timeout(PATIENCE, app.client.meet())).await;
+        let Some(met) = met else { return };
+        let wait = note(&app, met.ok(), &mut pause);
+        let waiting = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = app.meeting.again.notified() => {}
+            }
+        };
+        if stop.run_until_cancelled(waiting).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn note<T>(app: &App, met: Option<Result<T, ClientError>>, pause: &mut Duration) -> Duration {
+    let before = app.meeting.get();
+    let name = app.name.as_str();
+    let (state, wait) = match met {
+        Some(Ok(_)) => {
+            *pause = FIRST_PAUSE;
+            if before != MET {
+                tracing::info!(app = name, head = app.client.head().size, "met the hub");
+            }
+            (MET, EVERY)
+        }
+        Some(Err(error @ ClientError::Unverified(_))) => {
+            tracing::error!(app = name, %error, "the hub's ledger cannot be believed; nothing is asked");
+            (ALARM, EVERY)
+        }
+        missed => {
+            let why = missed.and_then(Result::err).map_or_else(|| "no answer".to_owned(), |e| e.to_string());
+            if before != AWAY {
+                tracing::warn!(app = name, %why, "the hub was not met; it is tried again");
+            }
+            *pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            // What once was alarming stays so until a meeting goes well.
+            (if matches!(before, NEVER | ALARM) { before } else { AWAY }, *pause)
+        }
+    };
+    app.meeting.state.store(state, Ordering::Release);
+    wait
+}

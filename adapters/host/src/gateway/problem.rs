@@ -1,0 +1,257 @@
+//! Errors as RFC 9457 problems. What the gateway itself refuses and the service codes of the hub have one
+//! list of codes; no problem holds a value of the request.
+
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use yiwang_client::error::ClientError;
+use yiwang_proto::codes::Code;
+
+/// A kind of problem of the gateway's own.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    fix: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident = $status:ident $code:literal, $title:literal, $fix:literal;)*) => {
+        $(pub(super) const $name: Kind =
+            Kind { code: $code, status: StatusCode::$status, title: $title, fix: $fix };)*
+        const KINDS: &[&Kind] = &[$(&$name,)*];
+    };
+}
+
+kinds! {
+    QUERY_STRING = BAD_REQUEST "query_string", "there are no parameters in the address",
+        "put everything into the body: addresses end up in logs";
+    NOT_JSON = BAD_REQUEST "not_json", "the body is not JSON", "send one JSON object";
+    INVALID = UNPROCESSABLE_ENTITY "invalid", "the body does not say what it must", "see `errors`";
+    UNAUTHENTICATED = UNAUTHORIZED "unauthenticated", "no app has this token",
+        "send `Authorization: Bearer <token>` with the app's token";
+    NOT_FOUND = NOT_FOUND "not_found", "there is no such thing here", "see the list of routes in the README";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method_not_allowed", "not with this method", "see the header `Allow`";
+    BODY_TIMEOUT = REQUEST_TIMEOUT "body_timeout", "the body did not come in time", "send it at once";
+    TOO_LARGE = PAYLOAD_TOO_LARGE "too_large", "the body is too large", "send at most 64 KiB";
+    NOT_A_JSON_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type", "the body must be JSON",
+        "send `Content-Type: application/json`";
+    BUSY = TOO_MANY_REQUESTS "busy", "this app has too many requests open", "wait for answers before you ask again";
+    NO_CONTRACT = FORBIDDEN "no_contract", "no contract in force lets this app ask for this",
+        "compare app, purpose and records with the contract, or ask the provider for one";
+    HUB_UNREACHABLE = SERVICE_UNAVAILABLE "hub_unreachable", "the hub cannot be reached",
+        "try again; if it stays so, look at the gateway's log";
+    TIMED_OUT = GATEWAY_TIMEOUT "deadline_exceeded", "no answer in time", "try again later; a source or the hub is slow";
+    UNVERIFIED = BAD_GATEWAY "unverified", "the hub's answer does not verify",
+        "tell whoever runs the gateway: hub or provider broke a promise, the log says which";
+    INTERNAL = INTERNAL_SERVER_ERROR "internal", "the gateway failed", "tell whoever runs the gateway";
+}
+
+/// One problem.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: String,
+    fix: &'static str,
+    detail: Option<String>,
+    errors: Vec<Value>,
+    trace_id: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(kind: &Kind) -> Self {
+        Self {
+            status: kind.status,
+            code: kind.code,
+            title: kind.title.to_owned(),
+            fix: kind.fix,
+            detail: None,
+            errors: Vec::new(),
+            trace_id: None,
+        }
+    }
+
+    /// A problem with a service code of the hub.
+    pub(super) fn of(code: Code) -> Self {
+        Self {
+            status: status(code),
+            code: code.as_str(),
+            title: code.as_str().replace('_', " "),
+            fix: code.help(),
+            detail: None,
+            errors: Vec::new(),
+            trace_id: None,
+        }
+    }
+
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// What is wrong where in the body: JSON pointers and words.
+    pub(super) fn errors(mut self, errors: Vec<(String, String)>) -> Self {
+        let error = |(pointer, detail)| json!({ "pointer": pointer, "detail": detail });
+        self.errors = errors.into_iter().map(error).collect();
+        self
+    }
+
+    pub(super) fn trace(mut self, id: &str) -> Self {
+        self.trace_id = Some(id.to_owned());
+        self
+    }
+
+    fn json(&self) -> Value {
+        let mut body = json!({
+            "type": format!("/problems/{}", self.code),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "fix": self.fix,
+        });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(self.detail.iter().map(|detail| ("detail".to_owned(), json!(detail))));
+            body.extend(self.trace_id.iter().map(|id| ("trace_id".to_owned(), json!(id))));
+            if !self.errors.is_empty() {
+                body.insert("errors".to_owned(), Value::Array(self.errors.clone()));
+            }
+        }
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.json().to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // What is left of a body that was not read whole would be taken for the next request.
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        // For the log line of the request.
+        response.extensions_mut().insert(Refused(self.code));
+        response
+    }
+}
+
+/// The code of a refusal, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused(pub(super) &'static str);
+
+/// What went wrong between gateway and hub. The inner text is for the log only.
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Self {
+        match &error {
+            ClientError::Hub { code } => Self::of(*code),
+            ClientError::Transport(_) => {
+                tracing::warn!(%error, "a call to the hub failed");
+                Self::new(&HUB_UNREACHABLE)
+            }
+            ClientError::Unverified(_) => {
+                tracing::error!(%error, "an answer does not verify");
+                Self::new(&UNVERIFIED)
+            }
+            ClientError::Ask(_) => {
+                tracing::error!(%error, "the gateway failed");
+                Self::new(&INTERNAL)
+            }
+        }
+    }
+}
+
+/// The one place where service codes become HTTP statuses.
+const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::ArgumentInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::NotFound | Code::NoCase => StatusCode::NOT_FOUND,
+        Code::CaseClosed => StatusCode::CONFLICT,
+        Code::RateExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Code::ProviderUnavailable
+        | Code::ProviderBusy
+        | Code::LedgerFull
+        | Code::LedgerNotAppending
+        | Code::Overloaded
+        | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        // What the app cannot mend: the gateway's keys, certificate or clock, or the other side's fault.
+        Code::Malformed
+        | Code::WrongMember
+        | Code::SignatureInvalid
+        | Code::KeyUnknown
+        | Code::DelegationInvalid
+        | Code::StatementExpired
+        | Code::Replayed
+        | Code::SourceError
+        | Code::AnswerInvalid
+        | Code::PolicyError
+        | Code::Internal => StatusCode::BAD_GATEWAY,
+        Code::NoContract
+        | Code::ContractExpired
+        | Code::ContractNotYetValid
+        | Code::ContractInvalid
+        | Code::PurposeMismatch
+        | Code::ConsumerMismatch
+        | Code::MatterMismatch
+        | Code::SubjectNotInCase
+        | Code::TagMismatch
+        | Code::FieldNotGranted
+        | Code::OperationNotGranted
+        | Code::RowOutsideFilter
+        | Code::SealingRequired
+        | Code::ApprovalsRequired => StatusCode::FORBIDDEN,
+    }
+}
+
+/// `GET /problems/{code}`: what a problem's `type` points to.
+pub(super) async fn explain(Path(code): Path<String>) -> Response {
+    let own = KINDS.iter().find(|kind| kind.code == code).map(|kind| Problem::new(kind));
+    let Some(problem) = own.or_else(|| Code::parse(&code).map(Problem::of)) else {
+        return Problem::new(&NOT_FOUND).into_response();
+    };
+    let mut response = Response::new(Body::from(problem.json().to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_a_refusal_and_no_two_kinds_share_one() {
+        for code in Code::ALL {
+            assert!(status(*code).as_u16() >= 400, "{code}");
+        }
+        let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();
+        assert_eq!(codes.len(), KINDS.len());
+    }
+
+    #[test]
+    fn inner_texts_stay_inside() {
+        let secret = "980121197107090015";
+        for error in [
+            ClientError::Transport(secret.to_owned()),
+            ClientError::Unverified(secret.to_owned()),
+            ClientError::Ask(secret.to_owned()),
+        ] {
+            assert!(!Problem::from(error).json().to_string().contains(secret));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `POST /v1/records/query`: one unified record.
+
+use super::answer;
+use super::body::{Faults, read};
+use super::guard::Caller;
+use super::problem::{NO_CONTRACT, Problem};
+use axum::extract::{Extension, Request};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+use yiwang_client::record::RecordQuery;
+use yiwang_policies::Catalogue;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    subject: Option<Value>,
+    purpose: Option<Value>,
+    case: Option<Value>,
+    officer: Option<Value>,
+    fields: Option<Value>,
+    arguments: Option<Value>,
+}
+
+pub(super) async fn query(
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let client = &caller.app.client;
+    let raw = read(request).await;
+    let query =
+        raw.and_then(|raw| check(&raw, client.catalogue())).map_err(|problem| caller.traced(problem))?;
+    let unified = client.query_record(&query).await.map_err(|error| caller.problem(error))?;
+    if unified.sources.is_empty() {
+        // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
+        return Err(caller.traced(Problem::new(&NO_CONTRACT)));
+    }
+    answer(StatusCode::OK, &unified)
+}
+
+fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
+    let mut faults = Faults::default();
+    let subject = match &raw.subject {
+        None => Some(String::new()),
+        Some(value) => faults.subject("#/subject", value),
+    };
+    let purpose = faults.id("purpose", raw.purpose.as_ref());
+    let case = faults.id("case", raw.case.as_ref());
+    let officer = faults.optional_id("officer", raw.officer.as_ref());
+    let fields = faults.fields(raw.fields.as_ref());
+    let arguments = faults.arguments(raw.arguments.as_ref());
+    if purpose.as_ref().is_some_and(|purpose| !catalogue.has_purpose(purpose)) {
+        faults.add("#/purpose", "is not in the catalogue of purposes");
+    }
+    for (record, names) in fields.iter().flatten() {
+        let Some(known) = catalogue.record(record) else {
+            faults.add(format!("#/fields/{record}"), "is no record of the catalogue");
+            continue;
+        };
+        for name in names.iter().filter(|name| known.field(name).is_none()) {
+            faults.add(format!("#/fields/{record}"), format!("record `{record}` has no field `{name}`"));
+        }
+    }
+    let checked = || {
+        Some(RecordQuery {
+            subject: subject?,
+            purpose: purpose?,
+            case: case?,
+            officer,
+            fields: fields?,
+            arguments: arguments?,
+        })
+    };
+    faults.finish(checked())
+}

@@ -1,0 +1,65 @@
+//! The parts that need the disk: sources and the adapter with its journal.
+
+use super::Surroundings;
+use crate::config::AdapterPart;
+use crate::error::HostError;
+use crate::sources::{Watched, read_mappings};
+use std::sync::Arc;
+use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
+use yiwang_adapter_sdk::decide::ContractPolicy;
+use yiwang_client::folder::Folder;
+use yiwang_policies::Decider;
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::Role;
+
+/// Checkpoints remembered: as many as arrive while one answer is made.
+const CHECKPOINTS_KNOWN: usize = 64;
+
+/// Reads the mappings and opens their sources; files are read off the runtime's threads.
+pub(super) async fn open_sources(
+    part: &AdapterPart,
+    surroundings: &Surroundings,
+) -> Result<Vec<Arc<Watched>>, HostError> {
+    let (files, environment) = (part.mappings.clone(), Arc::clone(&surroundings.environment));
+    let opening = tokio::task::spawn_blocking(move || {
+        let mappings = read_mappings(&files)?;
+        mappings
+            .into_iter()
+            .map(|mapping| Watched::open(mapping, Arc::clone(&environment)).map(Arc::new))
+            .collect()
+    });
+    opening.await.unwrap_or(Err(HostError::Died("opening of sources")))
+}
+
+pub(super) async fn open_adapter(
+    part: &AdapterPart,
+    folder: &Folder,
+    sources: &[Arc<Watched>],
+    surroundings: &Surroundings,
+) -> Result<Adapter, HostError> {
+    let enrolled = folder.enrolled()?;
+    let (delegation, _) = folder.load_delegation(Role::Adapter, &part.name)?;
+    let key = enrolled.verifier_key().clone();
+    let contracts = match &part.only_contracts {
+        None => ContractPolicy::SignedByOwnRoot,
+        Some(digests) => ContractPolicy::Only(digests.clone()),
+    };
+    let config = AdapterConfig {
+        member: folder.member().clone(),
+        adapter: part.name.clone(),
+        root: folder.root_public(),
+        key: folder.load_key(Role::Adapter, &part.name)?,
+        delegation,
+        tag_key: folder.tag_key()?,
+        ledger: Arc::new(CheckpointVerifier::new(key, enrolled.origin(), CHECKPOINTS_KNOWN)),
+        journal_dir: part.journal.clone(),
+        contracts,
+        limits: AdapterLimits { segment_bytes: part.segment_bytes, ..AdapterLimits::default() },
+    };
+    let decider = Decider::builtin().map_err(|error| HostError::Rules(error.to_string()))?;
+    let mapped = sources.iter().map(|source| source.mapped.clone()).collect();
+    let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
+    let opening =
+        tokio::task::spawn_blocking(move || Adapter::open(config, mapped, Arc::new(decider), clock, entropy));
+    Ok(opening.await.map_err(|_| HostError::Died("opening of the adapter"))??)
+}

@@ -1,0 +1,193 @@
+//! Opens the sources that mappings name, and watches them. A source that is away at the start does not
+//! keep the others from serving: it is opened again until it is there.
+
+use crate::error::HostError;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use yiwang_adapter_csv::CsvSource;
+use yiwang_adapter_sdk::check::{Finding, Severity};
+use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, MappingFault, OperationDef, SourceDef};
+use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sql::SqliteSource;
+use yiwang_proto::ambient::Clock;
+
+/// Reads mapping files, all of them before any fault is told.
+///
+/// # Errors
+/// [`HostError::Mapping`] with the faults of all files, [`HostError::Read`].
+pub fn read_mappings(files: &[PathBuf]) -> Result<Vec<Arc<Mapping>>, HostError> {
+    let mut mappings = Vec::with_capacity(files.len());
+    let mut faults: Vec<MappingFault> = Vec::new();
+    for file in files {
+        match Mapping::parse(&read_mapping(file)?, file) {
+            Ok(mapping) => mappings.push(Arc::new(mapping)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(mappings) } else { Err(HostError::Mapping(faults)) }
+}
+
+/// Reads a mapping file's text; one that is too long is left for the parser to refuse.
+pub(crate) fn read_mapping(file: &Path) -> Result<String, HostError> {
+    use std::io::Read as _;
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(file)?.take(MAPPING_MAX as u64 + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|source| HostError::Read { path: file.to_owned(), source })
+}
+
+/// Opens the source of a mapping.
+///
+/// # Errors
+/// [`SourceError`]: a setting that is missing, or a source that is not there.
+pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Arc<dyn Source>, SourceError> {
+    Ok(match mapping.source() {
+        SourceDef::Sqlite(_) => Arc::new(SqliteSource::open(mapping, environment)?),
+        SourceDef::Csv(_) => Arc::new(CsvSource::open(mapping, environment)?),
+    })
+}
+
+/// A mapping's source, watched.
+pub(crate) struct Watched {
+    pub(crate) mapped: MappedSource,
+    state: Mutex<State>,
+    failures: AtomicU32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    trouble: Option<String>,
+    newest_ms: Option<i64>,
+}
+
+/// How one source does.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceHealth {
+    pub(crate) mapping: String,
+    pub(crate) trouble: Option<String>,
+    pub(crate) newest_ms: Option<i64>,
+    pub(crate) stale: bool,
+}
+
+impl Watched {
+    /// Opens the source of a mapping, or prepares to open it later.
+    pub(crate) fn open(mapping: Arc<Mapping>, environment: Arc<dyn Environment>) -> Result<Self, HostError> {
+        let mut state = State::default();
+        let source = match open(&mapping, environment.as_ref()) {
+            Ok(source) => source,
+            // A missing setting does not come by waiting.
+            Err(source @ SourceError::Setting(_)) => {
+                return Err(HostError::Source { mapping: mapping.name().to_owned(), source });
+            }
+            Err(error) => {
+                tracing::warn!(mapping = mapping.name(), %error, "the source is away and will be tried again");
+                state.trouble = Some(error.to_string());
+                Arc::new(Late { mapping: Arc::clone(&mapping), environment, opened: OnceLock::new() })
+            }
+        };
+        let failures = AtomicU32::new(0);
+        Ok(Self { mapped: MappedSource::new(mapping, source), state: Mutex::new(state), failures })
+    }
+
+    /// How the source does; old data is told, but does not make a source unfit.
+    pub(crate) fn health(&self, now_ms: i64) -> SourceHealth {
+        let mapping = self.mapped.mapping();
+        let State { trouble, newest_ms } = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let limit = mapping.source().common().freshness.as_ref().map(|freshness| freshness.fail.as_millis());
+        let stale = newest_ms.zip(limit).is_some_and(|(newest, limit)| {
+            u128::try_from(now_ms.saturating_sub(newest)).is_ok_and(|age| age > limit)
+        });
+        SourceHealth { mapping: mapping.name().to_owned(), trouble, newest_ms, stale }
+    }
+
+    /// Probes the source as often as its mapping says, until stopped.
+    pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mapping = Arc::clone(self.mapped.mapping());
+        let every = mapping.source().common().health.every.max(Duration::from_secs(1));
+        loop {
+            let probed = stop.run_until_cancelled(self.mapped.source().probe()).await;
+            let Some(probed) = probed else { return };
+            self.note(probed, mapping.source().common().health.unhealthy_after);
+            if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn note(&self, probed: Result<Probe, SourceError>, unhealthy_after: u32) {
+        let name = self.mapped.mapping().name();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match probed {
+            Ok(probe) => {
+                self.failures.store(0, Ordering::Relaxed);
+                if state.trouble.take().is_some() {
+                    tracing::info!(mapping = name, "the source is back");
+                }
+                state.newest_ms = probe.newest_ms;
+            }
+            Err(error) => {
+                let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
+                self.failures.store(failures, Ordering::Relaxed);
+                if failures >= unhealthy_after || state.trouble.is_some() {
+                    if state.trouble.is_none() {
+                        tracing::warn!(mapping = name, %error, "the source does not answer its probe");
+                    }
+                    state.trouble = Some(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Time by which data is judged; for [`Watched::health`].
+pub(crate) fn healths(sources: &[Arc<Watched>], clock: &dyn Clock) -> Vec<SourceHealth> {
+    sources.iter().map(|source| source.health(clock.now_ms())).collect()
+}
+
+/// A source that was away when the host started. Its probe opens it; until then it is unavailable.
+struct Late {
+    mapping: Arc<Mapping>,
+    environment: Arc<dyn Environment>,
+    opened: OnceLock<Arc<dyn Source>>,
+}
+
+impl Late {
+    fn now(&self) -> Result<&Arc<dyn Source>, SourceError> {
+        self.opened.get().ok_or_else(|| SourceError::Unavailable("it was not opened yet".to_owned()))
+    }
+
+    async fn try_open(&self) -> Result<&Arc<dyn Source>, SourceError> {
+        if let Ok(source) = self.now() {
+            return Ok(source);
+        }
+        let (mapping, environment) = (Arc::clone(&self.mapping), Arc::clone(&self.environment));
+        let opened = tokio::task::spawn_blocking(move || open(&mapping, environment.as_ref())).await;
+        let opened = opened.map_err(|_| SourceError::Unavailable("opening it failed".to_owned()))??;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+}
+
+impl Source for Late {
+    fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
+        Box::pin(async move { self.now()?.fetch(query).await })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
+        Box::pin(async move { self.try_open().await?.probe().await })
+    }
+
+    fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async move {
+            match self.try_open().await {
+                Ok(source) => source.check(operations).await,
+                Err(error) => vec![Finding::new(Severity::Error, "A-SRC-000", error.to_string())],
+            }
+        })
+    }
+}
