@@ -197,7 +197,13 @@ mod tests {
                 tried += 1;
             }
         }
-        assert!(tried > 100);
+        let pieces = ["..", ".", "/", "\\", "%2e%2e", "~", "canary.csv", "link.csv", above.as_str(), "\0"];
+        for number in 0..10_000_usize {
+            let name: String = [1000, 100, 10, 1].map(|power| pieces[number / power % pieces.len()]).concat();
+            assert!(folder.read(&name).is_err(), "{name:?}");
+            tried += 1;
+        }
+        assert!(tried > 10_000);
         assert_eq!(folder.read("good.csv").unwrap().0, b"A\n1");
     }
 }

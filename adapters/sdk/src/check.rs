@@ -1,9 +1,9 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
-use crate::mapping::{FieldDef, FieldType, Mapping, OperationDef};
+use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef};
 use crate::source::Source;
-use yiwang_policies::{Catalogue, RecordDef, lint_name};
+use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,34 @@ impl Finding {
     pub fn at(mut self, span: std::ops::Range<usize>) -> Self {
         self.span = Some(span);
         self
+    }
+}
+
+/// A finding for a terminal, with the line of the mapping file that it is about.
+pub fn render(finding: &Finding, mapping: &Mapping, text: &str) -> String {
+    let severity = match finding.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    };
+    let message = format!("{severity} {}: {}", finding.code, finding.message);
+    match &finding.span {
+        Some(span) => {
+            let (line, column) = crate::mapping::position(text, span.start);
+            let fault = MappingFault {
+                file: mapping.file().to_path_buf(),
+                span: span.clone(),
+                line,
+                column,
+                message,
+                help: finding.help.clone(),
+            };
+            crate::mapping::render(&fault, text)
+        }
+        None => {
+            let help = finding.help.iter().map(|help| format!("  = help: {help}\n")).collect::<String>();
+            format!("{}: {message}\n{help}", mapping.file().display())
+        }
     }
 }
 
@@ -104,6 +132,16 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         return;
     };
     for operation in mapping.operations() {
+        if record.subject == SubjectKind::Person && operation.subject.is_none() {
+            let message = format!(
+                "operation {}: `{}` is about a person, and no `subject` is named",
+                operation.name, record.name
+            );
+            let finding = Finding::new(Severity::Error, "A-MAP-008", message).at(operation.span.clone());
+            findings.push(finding.help(
+                "name the parameter that takes the person's identifier; records about persons are not listed",
+            ));
+        }
         for field in &operation.fields {
             against_catalogue(operation, field, record, findings);
         }
@@ -138,7 +176,7 @@ fn against_catalogue(
     };
     if !fits(field.kind, known.kind) {
         let (has, wants) = (field.kind.as_str(), known.kind.as_str());
-        let message = format!("{place}: is a {has} here and a {wants} in the catalogue");
+        let message = format!("{place}: is of type {has} here and of type {wants} in the catalogue");
         findings.push(Finding::new(Severity::Error, "A-MAP-006", message).at(field.span.clone()));
     }
     if let Some(class) = field.class.filter(|class| *class < known.class) {

@@ -19,8 +19,8 @@ pub use def::{
     SqliteDef, Step, TestDef, UnknownCode, WhereDef, WhereValue,
 };
 pub use expression::{Computed, Expression, NoValue};
-pub(crate) use fault::nearest;
 pub use fault::{MappingFault, render};
+pub(crate) use fault::{nearest, position};
 pub use test_run::{TestResult, run_tests};
 
 use std::collections::BTreeMap;

@@ -179,3 +179,40 @@ fn hostile_files_are_refused_without_a_panic() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_mapping_that_parses_is_held_against_the_catalogue() {
+    use yiwang_adapter_sdk::check::{Level, check, render};
+    let changes = [
+        ("name = { from = \"XM\"", "nam = { from = \"XM\"", "A-MAP-005"),
+        ("record = \"Person\"", "record = \"Persona\"", "A-MAP-003"),
+        ("class = 2", "class = 1", "A-MAP-007"),
+        ("type = \"date\", format = \"%Y%m%d\"", "type = \"integer\"", "A-MAP-006"),
+        ("subject = \"id\"\n", "", "A-MAP-008"),
+        ("as_of = { from = \"GXSJ\", type = \"timestamp\", required = true }\n", "", "A-MAP-004"),
+        ("\"1\" = \"male\"", "\"1\" = \"man\"", "A-MAP-010"),
+        ("from = \"XM\"", "from = \"BIRTH_FAITH_RELIGION\"", "A-MAP-002"),
+    ];
+    let mut shown = String::new();
+    for (from, to, code) in changes {
+        let text = match code {
+            "A-MAP-005" | "A-MAP-002" | "A-MAP-004" => {
+                // Tests that would not parse any more go too.
+                let end = SQLITE.find("[[test]]").unwrap_or(SQLITE.len());
+                SQLITE.get(..end).unwrap_or_default().replacen(from, to, 1)
+            }
+            _ => SQLITE.replacen(from, to, 1),
+        };
+        let mapping = match Mapping::parse(&text, Path::new("m.toml")) {
+            Ok(mapping) => mapping,
+            Err(faults) => panic!("{code}: {faults:?}"),
+        };
+        let findings = check(&mapping, Level::Offline).await;
+        let found = findings.iter().find(|finding| finding.code == code);
+        match found {
+            Some(finding) => shown.push_str(&render(finding, &mapping, &text)),
+            None => panic!("{code}: {findings:?}"),
+        }
+    }
+    insta::assert_snapshot!("findings", shown);
+}

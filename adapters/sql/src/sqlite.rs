@@ -1,4 +1,6 @@
-//! SQLite, opened read only.
+//! SQLite, opened read only. A database in WAL mode can be read only while its `-wal` and `-shm` files are
+//! there or their folder can be written: use a rollback journal, or a copy, where the adapter's user may
+//! not write.
 
 use crate::dialect::{Dialect, Sqlite, Wrapped};
 use crate::live;

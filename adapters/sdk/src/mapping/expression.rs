@@ -147,7 +147,13 @@ fn inspect(node: &IdedExpr, columns: &mut Vec<Arc<str>>) -> Result<(), Refusal> 
                 columns.push(Arc::from(select.field.as_str()));
                 Ok(())
             }
-            _ => Err(("expression selects from something that has no fields".to_owned(), None)),
+            _ => {
+                inspect(&select.operand, columns)?;
+                Err((
+                    "expression selects from something that has no fields".to_owned(),
+                    Some("only `row` has fields".to_owned()),
+                ))
+            }
         },
         Expr::Call(call) => inspect_call(call, columns),
         Expr::List(list) => list.elements.iter().try_for_each(|element| inspect(element, columns)),

@@ -36,7 +36,7 @@ pub(crate) fn read(
 ) -> Option<FieldDef> {
     let table = Table::of(node, format!("field `{}`", shown(name)), faults)?;
     table.only(&["from", "type", "steps", "required", "class", "codes", "format", "expr", "check"], faults);
-    let name: Option<yiwang_proto::ids::FieldName> = id(name, span.clone(), "fields", faults);
+    let name: Option<yiwang_proto::ids::FieldName> = id(name, span.clone(), &shown(name), faults);
     let kind = table.need("type", faults).and_then(|node| one_of(node, "type", &TYPES, faults));
     let from = table.text("from", faults);
     if from.is_some_and(|from| from.is_empty() || from.len() > 128 || from.contains('\0')) {

@@ -95,7 +95,7 @@ fn param(name: &str, span: Range<usize>, node: &Node<'_>, faults: &mut Faults<'_
         ("date", ParamType::Date),
         ("timestamp", ParamType::Timestamp),
     ];
-    let name = id(name, span, "params", faults);
+    let name = id(name, span, &shown(name), faults);
     let kind = table.need("type", faults).and_then(|node| one_of(node, "type", &choices, faults));
     let pattern = pattern(&table, kind, faults);
     let whole = i64::MIN..i64::MAX;
@@ -167,8 +167,11 @@ fn access(
                 .into_iter()
                 .filter_map(|(key, span, node)| condition(key, span, node, csv, params, faults))
                 .collect();
-            if clauses.is_empty() {
+            if inner.entries().is_empty() {
                 faults.add(node.span(), "where has no condition", None);
+            }
+            if clauses.len() < inner.entries().len() {
+                return None;
             }
             let used: Vec<&str> = clauses
                 .iter()
@@ -200,7 +203,10 @@ fn sql(node: &Node<'_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Option<
         }
     }
     let used: Vec<&str> = scanned.params.iter().map(String::as_str).collect();
-    unused(&used, params, node.span(), faults);
+    // A misspelt name is one fault, not two.
+    if used.iter().all(|name| params.iter().any(|param| param.name.as_str() == *name)) {
+        unused(&used, params, node.span(), faults);
+    }
     Some(statement.to_owned())
 }
 

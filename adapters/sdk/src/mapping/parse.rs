@@ -98,9 +98,8 @@ fn code_tables(node: &super::read::Node<'_>, faults: &mut Faults<'_>) -> BTreeMa
     for (name, span, node) in all.entries() {
         let what = format!("codes.{}", super::read::shown(name));
         let Some(table) = Table::of(node, what, faults) else { continue };
-        if let Some(codes) = code_table(name, span, &table, faults) {
-            tables.insert(name.to_owned(), Arc::new(codes));
-        }
+        let codes = code_table(name, span, &table, faults);
+        tables.insert(name.to_owned(), Arc::new(codes));
     }
     tables
 }
@@ -110,19 +109,21 @@ fn code_table(
     span: std::ops::Range<usize>,
     table: &Table<'_, '_>,
     faults: &mut Faults<'_>,
-) -> Option<CodeTable> {
+) -> CodeTable {
     let mut words = BTreeMap::new();
+    // A table with a fault is kept, so that fields that name it do not show a second one; the mapping is
+    // refused all the same.
     let mut unknown = None;
     for (code, _, node) in table.entries() {
         if code == "unknown" {
             let choices =
                 [("fail", UnknownCode::Fail), ("null", UnknownCode::Null), ("keep", UnknownCode::Keep)];
-            unknown = Some(one_of(node, "unknown", &choices, faults)?);
+            unknown = one_of(node, "unknown", &choices, faults);
         } else if let Some(word) = text(node, code, faults) {
             words.insert(code.to_owned(), word.to_owned());
         }
     }
-    if unknown.is_none() {
+    if table.get("unknown").is_none() {
         faults.add(
             span.clone(),
             format!("{} lacks `unknown`", table.what),
@@ -135,5 +136,5 @@ fn code_table(
     if words.is_empty() {
         faults.add(span.clone(), format!("{} lists no code", table.what), None);
     }
-    Some(CodeTable { name: name.to_owned(), words, unknown: unknown?, span })
+    CodeTable { name: name.to_owned(), words, unknown: unknown.unwrap_or(UnknownCode::Fail), span }
 }

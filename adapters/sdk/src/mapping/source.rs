@@ -73,7 +73,7 @@ fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
         let choices = [("utf-8", Encoding::Utf8), ("gbk", Encoding::Gbk)];
         one_of(node, "encoding", &choices, faults)
     });
-    let columns = table.need("columns", faults).map(|node| columns(node, faults)).unwrap_or_default();
+    let columns = columns(table.need("columns", faults)?, faults);
     let key = table.text("key", faults).map(Arc::<str>::from);
     if let Some(key) = &key
         && !columns.contains_key(key)

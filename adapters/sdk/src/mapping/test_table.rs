@@ -17,10 +17,12 @@ pub(crate) fn read_all(
     faults: &mut Faults<'_>,
 ) -> Vec<TestDef> {
     let list = root.list("test", faults).unwrap_or_default();
+    // Names are compared only with operations that are sound: the rest would follow from earlier faults.
+    let settled = faults.is_empty();
     list.iter()
         .filter_map(|node| {
             let table = Table::of(node, "a test", faults)?;
-            read(&table, operations, source, faults)
+            read(&table, operations, source, settled, faults)
         })
         .collect()
 }
@@ -29,13 +31,14 @@ fn read(
     table: &Table<'_, '_>,
     operations: &[Arc<OperationDef>],
     source: Option<&SourceDef>,
+    settled: bool,
     faults: &mut Faults<'_>,
 ) -> Option<TestDef> {
     table.only(&["name", "operation", "args", "rows", "expect", "expect_error"], faults);
     let name = table.need_text("name", faults);
     let operation = table.need_text("operation", faults).and_then(|given| {
         let found = operations.iter().find(|operation| operation.name.as_str() == given);
-        if found.is_none() {
+        if found.is_none() && settled {
             let known = operations.iter().map(|operation| operation.name.as_str());
             let help = nearest(given, known).map(|near| format!("did you mean `{near}`?"));
             let span = table.get("operation").map_or(0..0, toml::Spanned::span);
@@ -45,8 +48,9 @@ fn read(
     });
     let args = table.get("args").map(|node| args(node, faults)).unwrap_or_default();
     table.need("rows", faults);
-    let rows = rows(table, operation.map(AsRef::as_ref), source, faults);
-    let expect = expectation(table, operation.map(AsRef::as_ref), faults);
+    let known = operation.filter(|_| settled).map(AsRef::as_ref);
+    let rows = rows(table, known, source, faults);
+    let expect = expectation(table, known, faults);
     Some(TestDef {
         name: name?.to_owned(),
         operation: Operation::parse(operation?.name.as_str()).ok()?,
@@ -73,7 +77,7 @@ fn args(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<FieldName, Scalar>
                 continue;
             }
         };
-        if let Some(name) = id::<FieldName>(name, span, "args", faults) {
+        if let Some(name) = id::<FieldName>(name, span, &shown(name), faults) {
             args.insert(name, scalar);
         }
     }
