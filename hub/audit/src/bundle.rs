@@ -59,7 +59,7 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     report.entries = entries.len() as u64;
     check_tlog_proof(&bundle, &checkpoint, &mut report);
     check_copies(&bundle, &entries, &mut report);
-    let mut state = State::new(&decider, Scope::Parts, &options.roots);
+    let mut state = State::new(decider, Scope::Parts, &options.roots);
     for (index, (bytes, _)) in &entries {
         match parse(*index, bytes) {
             Ok(parsed) => {
@@ -72,7 +72,7 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     let (findings, jobs) = state.drain();
     report.add(findings);
     for job in jobs {
-        let done = run(&job, &decider);
+        let done = run(&job, decider);
         state.done(&done);
         report.signatures += done.signatures;
         report.add(done.findings);

@@ -13,6 +13,7 @@ use crate::tiles::Tiles;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use yiwang_journal::{OpenError, Reader, Scan};
 use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -62,8 +63,8 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
         return Err(AuditError::Pruned(reader.first()));
     }
     let mut pass = Pass {
-        decider: &decider,
-        state: State::new(&decider, Scope::Whole, &options.roots),
+        decider,
+        state: State::new(decider, Scope::Whole, &options.roots),
         tiles: Tiles::new(folder),
         roots: [&checkpoint, &older].into_iter().flatten().map(|head| (head.size, None)).collect(),
         ledger: (origin, key.to_string()),
@@ -79,9 +80,11 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
     Ok(report)
 }
 
-/// The rules of this program.
-pub(crate) fn load_decider() -> Result<Decider, AuditError> {
-    Decider::builtin().map_err(|error| AuditError::Policies(error.to_string()))
+/// The rules of this program. They are constant and take longer to compile than a bundle takes to verify.
+pub(crate) fn load_decider() -> Result<&'static Decider, AuditError> {
+    static RULES: OnceLock<Result<Decider, String>> = OnceLock::new();
+    let rules = RULES.get_or_init(|| Decider::builtin().map_err(|error| error.to_string()));
+    rules.as_ref().map_err(|error| AuditError::Policies(error.clone()))
 }
 
 /// The folder with the segments.

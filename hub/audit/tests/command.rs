@@ -1,5 +1,5 @@
 //! The program: exit codes, both forms of output, reports.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Output};

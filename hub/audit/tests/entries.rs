@@ -1,6 +1,6 @@
 //! Entries that a lying hub, consumer or provider makes up: each is found at its index, by its rule, and
 //! the ledger around it stays clean. Everything is signed with the real key of the ledger.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use tempfile::TempDir;
 use yiwang_audit::fixture::{Exchange, Party, STEP_MS, World, adapter, app, tag};
@@ -434,13 +434,25 @@ fn under_another_policy_nothing_is_decided_again_and_the_report_says_so() {
 }
 
 #[test]
-fn an_answer_that_was_withheld_is_clean_and_not_decided() {
+fn an_answer_that_was_withheld_is_clean_and_was_rightly_forwarded() {
+    let withheld = |exchange: &mut Exchange, code: Code| {
+        exchange.entry.set_outcome(pb::Outcome::Withheld);
+        exchange.entry.code = code.as_str().to_owned();
+    };
     let mut world = World::new();
     let mut exchange = world.exchange();
-    exchange.entry.set_outcome(pb::Outcome::Withheld);
-    exchange.entry.code = Code::CaseClosed.as_str().to_owned();
+    withheld(&mut exchange, Code::CaseClosed);
+    exchange.request.issued_at_ms = world.now_ms - 1_000;
+    let case = world.case.clone();
+    world.close_case(&case);
     world.record(exchange);
     let report = verify(&world);
     assert!(report.is_clean(), "{}", show(&report));
-    assert_eq!(report.outcomes["withheld case_closed"], 1);
+    assert_eq!((report.outcomes["withheld case_closed"], report.decisions.permitted_again), (1, 1));
+    // Not released, says the hub; that it was forwarded at all was against the contract.
+    spoilt(Rule::Decision, |_, exchange| {
+        *exchange = exchange.clone().with_fields(&["birth_date", "id_number"]);
+        exchange.answer.as_mut().unwrap().fields.truncate(1);
+        withheld(exchange, Code::CaseClosed);
+    });
 }

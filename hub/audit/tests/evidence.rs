@@ -1,5 +1,5 @@
 //! Evidence bundles and proof files: an honest one passes, a changed one is refused.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use yiwang_audit::fixture::{ORIGIN, World};
 use yiwang_audit::{Options, Report, Rule, verify_evidence, verify_proof};

@@ -1,5 +1,5 @@
 //! Bundles, proofs and folders from strangers: no panic, no unbounded work, never a clean verdict.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use proptest::prelude::*;
 use std::sync::LazyLock;

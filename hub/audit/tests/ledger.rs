@@ -1,5 +1,5 @@
 //! Whole ledger folders: a clean one passes, and every way to spoil one is found where it happened.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use tempfile::TempDir;

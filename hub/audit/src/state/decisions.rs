@@ -2,7 +2,7 @@
 
 use super::cases::Met;
 use super::exchanges::Subject;
-use super::{Known, Scope, State, in_time};
+use super::{Known, RECORD_DELAY_MS, Scope, State, in_time};
 use crate::redecide::{Decision, Expect};
 use crate::rules::Rule;
 use std::sync::Arc;
@@ -96,10 +96,7 @@ impl State<'_> {
             }
             return None;
         }
-        if ending.outcome == Outcome::Withheld {
-            self.not_decided("withheld: an answer was not released");
-            return None;
-        }
+
         let policy = match raw.policy_index {
             0 => self.policies.last_key_value().map(|(_, digest)| *digest),
             index => self.policies.get(&index).copied(),
@@ -112,13 +109,14 @@ impl State<'_> {
             self.not_decided("the contract does not stand under these rules");
             return None;
         };
-        // An answer that was released must be right at its index; what was not released, when it was asked;
-        // a denial shortly before it was recorded.
+        // An answer that was released must be right at its index; what was not released, when it was asked or
+        // forwarded; a denial shortly before it was recorded.
         let mut times = vec![at.time_ms];
         if !passed {
             times.push(at.time_ms.saturating_sub(DECISION_DELAY_MS));
         } else if ending.outcome != Outcome::Answered {
             times.push(request.statement.issued_at_ms.min(at.time_ms));
+            times.push(at.time_ms.saturating_sub(RECORD_DELAY_MS));
         }
         let changes = [
             case.as_ref().map(|met| met.changed_ms),
