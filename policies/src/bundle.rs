@@ -15,7 +15,6 @@ pub const SCHEMA: (&str, &str) = ("schema/yiwang.cedarschema", include_str!("../
 /// The Cedar rules, one file per decision.
 pub const RULES: &[(&str, &str)] = files![
     "base/granted.cedar",
-    "base/complete.cedar",
     "base/contract.cedar",
     "base/consumer.cedar",
     "base/validity.cedar",

@@ -7,25 +7,18 @@
 use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::decision::{Denial, OfficerProof, Permit};
+use crate::facts::{Facts, method_text};
 use crate::fields::{Fault, check_contract};
-use crate::input::{Context, Counts};
+use crate::input::Context;
 use crate::lint::{Lint, LintError};
 use crate::rows::{RowFault, check_arguments};
 use crate::rules::{ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use cedar_policy::{
-    Authorizer, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Response,
-    RestrictedExpression as Expr, Schema, ValidationMode, Validator,
-};
-use std::collections::{HashMap, HashSet};
-use std::str::FromStr as _;
+use cedar_policy::{Authorizer, Decision, Entities, EntityUid, Response, Schema, ValidationMode, Validator};
 use std::sync::Arc;
 use yiwang_proto::Digest;
-use yiwang_proto::contract::{Contract, Method};
+use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::request::Request;
 
 /// Why the rules or data of a bundle are refused.
@@ -60,7 +53,7 @@ pub struct Decider {
     rules: RuleSet,
     schema: Schema,
     catalogue: Catalogue,
-    names: Names,
+    facts: Facts,
     digest: Digest,
 }
 
@@ -76,70 +69,6 @@ impl Prepared {
     /// The contract.
     pub fn contract(&self) -> &Arc<Contract> {
         &self.contract
-    }
-}
-
-/// Parsed once: Cedar's parser costs more than a whole decision.
-#[derive(Debug)]
-struct Names {
-    app: EntityTypeName,
-    contract: EntityTypeName,
-    exchange: EntityUid,
-}
-
-impl Names {
-    fn new() -> Result<Self, PolicyError> {
-        let fault = |error: cedar_policy::ParseErrors| PolicyError::Text {
-            file: bundle::SCHEMA.0.to_owned(),
-            fault: error.to_string(),
-        };
-        Ok(Self {
-            app: EntityTypeName::from_str("App").map_err(fault)?,
-            contract: EntityTypeName::from_str("Contract").map_err(fault)?,
-            exchange: EntityUid::from_str(r#"Action::"exchange""#).map_err(fault)?,
-        })
-    }
-
-    fn app(&self, member: &MemberId, app: &AppId) -> EntityUid {
-        let id = EntityId::new(format!("{member}/{app}"));
-        EntityUid::from_type_name_and_id(self.app.clone(), id)
-    }
-}
-
-fn text(value: &str) -> Expr {
-    Expr::new_string(value.to_owned())
-}
-
-fn texts<'a, T: AsRef<str> + 'a>(values: impl IntoIterator<Item = &'a T>) -> Expr {
-    Expr::new_set(values.into_iter().map(|value| text(value.as_ref())))
-}
-
-fn bytes(value: &[u8; 32]) -> Expr {
-    Expr::new_string(STANDARD_NO_PAD.encode(value))
-}
-
-fn long(value: impl Into<i64>) -> Expr {
-    Expr::new_long(value.into())
-}
-
-fn pair(key: &str, value: Expr) -> (String, Expr) {
-    (key.to_owned(), value)
-}
-
-fn method(method: Method) -> &'static str {
-    match method {
-        Method::Query => "query",
-        Method::Batch => "batch",
-        Method::Count => "count",
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::App => "app",
-        Role::Adapter => "adapter",
-        Role::Officer => "officer",
-        Role::Sealing => "sealing",
     }
 }
 
@@ -175,7 +104,7 @@ impl Decider {
             rules,
             schema: parsed,
             catalogue,
-            names: Names::new()?,
+            facts: Facts::new()?,
             digest,
         })
     }
@@ -213,46 +142,7 @@ impl Decider {
     }
 
     pub(crate) fn prepare_unchecked(&self, contract: Arc<Contract>) -> Result<Prepared, String> {
-        let said = &contract.text;
-        let of_class = |least: u8| {
-            let is = |name: &&_| {
-                // A field that the catalogue lost counts as sealed.
-                self.catalogue.field(&said.record, name).map_or(4, |field| field.class) >= least
-            };
-            texts(said.fields.iter().filter(is))
-        };
-        let apps =
-            said.apps.iter().map(|app| Expr::new_entity_uid(self.names.app(&said.consumer.member, app)));
-        let about_person = self
-            .catalogue
-            .record(&said.record)
-            .is_none_or(|record| record.subject == crate::catalogue::SubjectKind::Person);
-        let attributes = HashMap::from([
-            pair("id", text(said.id.as_str())),
-            pair("digest", bytes(&contract.digest)),
-            pair("provider", text(said.provider.member.as_str())),
-            pair("consumer", text(said.consumer.member.as_str())),
-            pair("consumer_root", bytes(said.consumer.root.as_bytes())),
-            pair("apps", Expr::new_set(apps)),
-            pair("valid_from", long(contract.valid_from_ms)),
-            pair("valid_until", long(contract.valid_until_ms)),
-            pair("purpose", text(said.purpose.as_str())),
-            pair("matters", texts(&said.matters)),
-            pair("method", text(method(said.method))),
-            pair("record", text(said.record.as_str())),
-            pair("operations", texts(&said.operations)),
-            pair("fields", texts(&said.fields)),
-            pair("personal_fields", of_class(2)),
-            pair("sensitive_fields", of_class(3)),
-            pair("about_person", Expr::new_bool(about_person)),
-            pair("break_glass", Expr::new_bool(said.break_glass)),
-            pair("per_app_per_minute", long(said.limits.per_app_per_minute)),
-            pair("per_officer_per_day", long(said.limits.per_officer_per_day)),
-        ]);
-        let id = EntityId::new(said.id.as_str());
-        let resource = EntityUid::from_type_name_and_id(self.names.contract.clone(), id);
-        let entity = Entity::new(resource.clone(), attributes, HashSet::new()).map_err(|e| e.to_string())?;
-        let entities = Entities::from_entities([entity], None).map_err(|e| e.to_string())?;
+        let (resource, entities) = self.facts.contract(&contract, &self.catalogue)?;
         Ok(Prepared { contract, entities, resource })
     }
 
@@ -264,19 +154,20 @@ impl Decider {
         contract: &Prepared,
         context: &Context<'_>,
     ) -> Result<Permit, Denial> {
-        let judged = self
-            .cedar_request(request, contract, context, None)
-            .map_err(|_| Denial::policy_error("rule input: the request could not be put before the rules"))?;
-        let ask = |rules| self.authorizer.is_authorized(&judged, rules, &contract.entities);
+        if !context.is_complete() {
+            return Err(Denial::policy_error("rule complete: body or counts were not given to the decision"));
+        }
+        let unjudged = |_| Denial::policy_error("rule input: the request could not be put before the rules");
         let row_fault = context
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
-        let granted = ask(&self.rules.joined);
-        let erred = |response: &Response| response.diagnostics().errors().next().is_some();
+        let judged = self.facts.grant(request, &contract.resource, context, None).map_err(unjudged)?;
+        let granted = self.authorizer.is_authorized(&judged, &self.rules.joined, &contract.entities);
         if granted.decision() == Decision::Allow && !erred(&granted) && row_fault.is_none() {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, OfficerProof::Asserted));
         }
-        let response = ask(&self.rules.each);
+        let judged = self.facts.exchange(request, &contract.resource, context, None).map_err(unjudged)?;
+        let response = self.authorizer.is_authorized(&judged, &self.rules.each, &contract.entities);
         if erred(&response) {
             return Err(Denial::policy_error("rule evaluation: a rule could not be evaluated"));
         }
@@ -299,62 +190,10 @@ impl Decider {
         // Nothing forbids and nothing permits: the rule that permits did not hold.
         Err(Denial::of(rules).unwrap_or_else(|| Denial::policy_error("rule granted: nothing permits")))
     }
+}
 
-    /// The request as Cedar sees it; with a schema it is checked against it, which serving does without.
-    pub(crate) fn cedar_request(
-        &self,
-        request: &Request,
-        contract: &Prepared,
-        context: &Context<'_>,
-        schema: Option<&Schema>,
-    ) -> Result<cedar_policy::Request, String> {
-        let signer = context.delegation;
-        let subject = match context.body {
-            None => "unseen",
-            Some(body) if body.subject.is_empty() => "none",
-            Some(_) => "named",
-        };
-        let case = context.case;
-        let counts = context.counts.unwrap_or(Counts { app_this_minute: 0, officer_today: 0 });
-        let facts = [
-            pair("site", text(context.site.as_str())),
-            pair("now", long(context.now_ms)),
-            pair("contract", text(request.contract.as_str())),
-            pair("contract_digest", bytes(&request.contract_digest)),
-            pair("consumer", text(request.consumer.as_str())),
-            pair("provider", text(request.provider.as_str())),
-            pair("purpose", text(request.purpose.as_str())),
-            pair("record", text(request.record.as_str())),
-            pair("operation", text(request.operation.as_str())),
-            pair("fields", texts(&request.fields)),
-            pair("tags", long(u32::try_from(request.subject_tags.len()).unwrap_or(u32::MAX))),
-            pair("subject", text(subject)),
-            pair("issued_at", long(request.issued_at_ms)),
-            pair("expires_at", long(request.expires_at_ms)),
-            pair("sealed", Expr::new_bool(context.sealed)),
-            pair("signer", Expr::new_entity_uid(self.names.app(&signer.member, &signer.name))),
-            pair("signer_root", bytes(signer.root.as_bytes())),
-            pair("signer_role", text(role(signer.role))),
-            pair("signer_named", Expr::new_bool(signer.digest == request.delegation_digest)),
-            pair("signer_from", long(signer.valid_from_ms)),
-            pair("signer_until", long(signer.valid_until_ms)),
-            pair("case_member", text(case.map_or("", |case| case.member.as_str()))),
-            pair("case_matter", text(case.map_or("", |case| case.matter.as_str()))),
-            pair("case_open", Expr::new_bool(case.is_some_and(|case| case.open))),
-            pair("case_lists_all_tags", Expr::new_bool(case.is_some_and(|case| case.lists_all_tags))),
-            pair("app_this_minute", long(counts.app_this_minute)),
-            pair("officer_today", long(counts.officer_today)),
-        ];
-        let facts = cedar_policy::Context::from_pairs(facts).map_err(|error| error.to_string())?;
-        cedar_policy::Request::new(
-            self.names.app(&request.consumer, &request.app),
-            self.names.exchange.clone(),
-            contract.resource.clone(),
-            facts,
-            schema,
-        )
-        .map_err(|error| error.to_string())
-    }
+fn erred(response: &Response) -> bool {
+    response.diagnostics().errors().next().is_some()
 }
 
 /// The clause text of a rule that denied; with the names of fields where the rule is about them.
@@ -371,7 +210,7 @@ fn explain(
             let missing = request.fields.iter().filter(|field| !contract.text.fields.contains(field));
             Some(missing.map(|field| field.as_str()).collect::<Vec<_>>().join(" "))
         }
-        "method" => Some(format!("{} is not served", method(contract.text.method))),
+        "method" => Some(format!("{} is not served", method_text(contract.text.method))),
         "break-glass" => Some("emergency access is not served".to_owned()),
         "sealing" | "approvals" => {
             let class = |name| catalogue.field(&contract.text.record, name).map_or(4, |field| field.class);

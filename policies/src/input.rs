@@ -17,13 +17,9 @@ pub enum Site {
 }
 
 impl Site {
-    /// The word that the rules use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hub => "hub",
-            Self::Adapter => "adapter",
-            Self::Verifier => "verifier",
-        }
+    /// Whether the request is being served now.
+    pub fn is_live(self) -> bool {
+        self != Self::Verifier
     }
 }
 
@@ -68,4 +64,14 @@ pub struct Context<'a> {
     pub counts: Option<Counts>,
     /// Whether the body travels sealed.
     pub sealed: bool,
+}
+
+impl Context<'_> {
+    /// Whether hub and adapter brought what a decision needs: counts that include this request, and the
+    /// body, which only a hub may lack, when it is sealed. Without them there is no decision.
+    pub(crate) fn is_complete(&self) -> bool {
+        let counted = |counts: Counts| counts.app_this_minute > 0 && counts.officer_today > 0;
+        let body = self.body.is_some() || (self.sealed && self.site == Site::Hub);
+        !self.site.is_live() || (body && self.counts.is_some_and(counted))
+    }
 }

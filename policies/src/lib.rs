@@ -15,6 +15,7 @@ pub mod bundle;
 pub mod catalogue;
 pub mod decide;
 pub mod decision;
+mod facts;
 pub mod fields;
 pub mod input;
 pub mod lint;

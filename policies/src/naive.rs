@@ -18,6 +18,13 @@ pub fn decide(
     contract: &Contract,
     context: &Context<'_>,
 ) -> Vec<Code> {
+    if live(context) {
+        let counted = context.counts.is_some_and(|c| c.app_this_minute > 0 && c.officer_today > 0);
+        let body_known = context.body.is_some() || (context.sealed && context.site == Site::Hub);
+        if !counted || !body_known {
+            return vec![Code::PolicyError];
+        }
+    }
     let mut codes = Vec::new();
     parties(request, contract, context, &mut codes);
     times(request, contract, context, &mut codes);
@@ -53,14 +60,6 @@ fn live(context: &Context<'_>) -> bool {
 
 fn parties(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
     let said = &contract.text;
-    if live(context) {
-        let body_known = context.body.is_some() || (context.sealed && context.site == Site::Hub);
-        let counted =
-            context.counts.is_some_and(|counts| counts.app_this_minute > 0 && counts.officer_today > 0);
-        if !counted || !body_known {
-            codes.push((0, Code::PolicyError));
-        }
-    }
     if request.contract != said.id || request.provider != said.provider.member {
         codes.push((1, Code::NoContract));
     }
@@ -107,7 +106,10 @@ fn scope(request: &Request, contract: &Contract, codes: &mut Codes) {
     if request.purpose != said.purpose {
         codes.push((11, Code::PurposeMismatch));
     }
-    if request.record != said.record || !said.operations.contains(&request.operation) {
+    if request.record != said.record {
+        codes.push((12, Code::OperationNotGranted));
+    }
+    if !said.operations.contains(&request.operation) {
         codes.push((12, Code::OperationNotGranted));
     }
     if said.method != Method::Query {

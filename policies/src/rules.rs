@@ -19,8 +19,24 @@ const fn rule(id: &'static str, code: Code, clause: &'static str) -> Rule {
     Rule { id, code, clause }
 }
 
-/// The id of the one rule that permits.
+/// The id of the rule that permits.
 pub(crate) const GRANTED: &str = "granted";
+/// The id of the rule that permits at once, when all others are joined to it.
+pub(crate) const AT_ONCE: &str = "granted-at-once";
+
+/// The rules that the terms stand for (`facts::Terms` holds what they compare): those marked `@terms`.
+pub(crate) const TERMS: [&str; 10] = [
+    "contract",
+    "contract-digest",
+    "consumer",
+    "app",
+    "delegation",
+    "purpose",
+    "record",
+    "method",
+    "break-glass",
+    CASE,
+];
 
 /// The rule that asks for a case of the consumer.
 pub(crate) const CASE: &str = "case";
@@ -34,7 +50,6 @@ pub(crate) const ROW_FILTER: &str = "row-filter";
 
 /// All rules that deny, the strongest first.
 pub(crate) const TABLE: &[Rule] = &[
-    rule("complete", Code::PolicyError, "rule complete: body or counts were not given to the decision"),
     rule("contract", Code::NoContract, "id, provider.member"),
     rule("consumer", Code::ConsumerMismatch, "consumer.member"),
     rule("app", Code::ConsumerMismatch, "apps"),
@@ -46,7 +61,8 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("statement-expired", Code::StatementExpired, "statement: expires_at"),
     rule("statement-ahead", Code::ClockSkew, "statement: issued_at is over 30 s ahead"),
     rule("purpose", Code::PurposeMismatch, "purpose"),
-    rule("operation", Code::OperationNotGranted, "record, operations"),
+    rule("record", Code::OperationNotGranted, "record"),
+    rule("operation", Code::OperationNotGranted, "operations"),
     rule("method", Code::OperationNotGranted, "method"),
     rule("break-glass", Code::OperationNotGranted, "break_glass"),
     rule("fields", Code::FieldNotGranted, "fields"),

@@ -1,12 +1,13 @@
 //! Loads the rules twice: as they stand, each with its id, and joined into one.
 //!
-//! Cedar pays for each policy, not for each condition. So the joined rule, the one `permit` whose
-//! conditions are its own and the negation of every `forbid`'s, answers "is it granted" at once; the rules
-//! themselves are asked only when it is not, for the reasons. Both come from the same files, and the joined
-//! one fails closed: where a condition errs, it does not permit.
+//! Cedar pays for each policy and each node of it. So one joined rule answers "is it granted" at once, and
+//! the rules themselves are asked only when it is not, for the reasons. The joined rule is made from the
+//! same files: the permit `granted-at-once` with the negation of every `forbid`, except of those marked
+//! `@terms`, which its own condition stands for. It fails closed: where a condition errs, it does not
+//! permit. The differential test holds both forms against a third one without Cedar.
 
 use crate::decide::PolicyError;
-use crate::rules::{GRANTED, ROW_ARGUMENTS, ROW_FILTER, TABLE};
+use crate::rules::{AT_ONCE, GRANTED, ROW_ARGUMENTS, ROW_FILTER, TABLE, TERMS};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
@@ -24,9 +25,9 @@ impl RuleSet {
     /// Parses the files, each `(path, text)`, and holds their ids against the table.
     pub fn load(files: &[(&str, &str)]) -> Result<Self, PolicyError> {
         let mut each = PolicySet::new();
-        let mut parts = Vec::new();
+        let (mut permit, mut forbids) = (None, Vec::new());
         let mut missing: BTreeSet<&str> = TABLE.iter().map(|rule| rule.id).collect();
-        missing.insert(GRANTED);
+        missing.extend([GRANTED, AT_ONCE]);
         for rust in [ROW_ARGUMENTS, ROW_FILTER] {
             missing.remove(rust);
         }
@@ -38,16 +39,34 @@ impl RuleSet {
                 if !missing.remove(id) {
                     return Err(PolicyError::Rule(id.to_owned()));
                 }
-                let wanted = if id == GRANTED { Effect::Permit } else { Effect::Forbid };
-                if policy.effect() != wanted {
+                let part = match id {
+                    GRANTED | AT_ONCE => Effect::Permit,
+                    _ => Effect::Forbid,
+                };
+                if policy.effect() != part {
                     return Err(fault(format!("`{id}` has the wrong effect")));
                 }
-                parts.push((id == GRANTED, policy.to_json().map_err(|error| fault(error.to_string()))?));
+                let json = || policy.to_json().map_err(|error| fault(error.to_string()));
+                if id == AT_ONCE {
+                    permit = Some(json()?);
+                    continue;
+                }
+                let marked = policy.annotation("terms").is_some();
+                if marked != TERMS.contains(&id) {
+                    return Err(fault(format!(
+                        "`{id}` is marked @terms and not compared by them, or the reverse"
+                    )));
+                }
+                if part == Effect::Forbid && !marked {
+                    forbids.push(json()?);
+                }
                 each.add(policy.new_id(PolicyId::new(id))).map_err(|error| fault(error.to_string()))?;
             }
         }
         match missing.into_iter().next() {
-            None => Ok(Self { each, joined: join(parts).map_err(joined_fault)? }),
+            None => {
+                Ok(Self { each, joined: join(permit.unwrap_or_default(), forbids).map_err(joined_fault)? })
+            }
             Some(id) => Err(PolicyError::Rule(id.to_owned())),
         }
     }
@@ -57,14 +76,12 @@ fn joined_fault(fault: String) -> PolicyError {
     PolicyError::Text { file: "base (joined)".to_owned(), fault }
 }
 
-/// Joins Cedar's JSON forms. All rules must have the permit's scope, and one condition each: the negation
-/// of several would not be the negation of each.
-fn join(parts: Vec<(bool, serde_json::Value)>) -> Result<PolicySet, String> {
-    let (permits, forbids): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(permits, _)| *permits);
-    let [(_, mut permit)] = <[_; 1]>::try_from(permits).map_err(|_| "there is no one permit".to_owned())?;
+/// Joins Cedar's JSON forms. All rules are about every principal and resource, and have one condition
+/// each: the negation of several would not be the negation of each.
+fn join(mut permit: serde_json::Value, forbids: Vec<serde_json::Value>) -> Result<PolicySet, String> {
     let mut conditions = conditions(&permit)?;
-    for (_, forbid) in forbids {
-        for part in ["principal", "action", "resource"] {
+    for forbid in forbids {
+        for part in ["principal", "resource"] {
             if forbid.get(part) != permit.get(part) {
                 return Err(format!("the rules do not all have the same scope: {forbid}"));
             }
