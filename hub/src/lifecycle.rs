@@ -247,7 +247,12 @@ fn open(
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
     let views = Arc::new(load_views(&layout, decider)?);
     let ledger_config =
-        LedgerConfig { dir: layout.ledger.clone(), segment_bytes: config.raw.segment_bytes, signer };
+        LedgerConfig {
+        dir: layout.ledger.clone(),
+        segment_bytes: config.raw.segment_bytes,
+        salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),
+        signer,
+    };
     let (ended, why) = (stop.clone(), Arc::clone(failure));
     let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {
         tracing::error!(%error, "the ledger failed: the hub stops");

@@ -1,1 +1,109 @@
-fn main() {}
+//! The one program of Yiwang. Every subcommand is thin: the work is in the crates.
+
+mod bench;
+mod case;
+mod contract;
+mod demo;
+mod fail;
+mod hub;
+mod member;
+mod query;
+mod setup;
+mod telemetry;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Yiwang (一网): data runs between departments so that citizens need not.
+#[derive(Parser)]
+#[command(name = "yiwang", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the hub: init, run, token, rebuild.
+    #[command(subcommand)]
+    Hub(hub::Command),
+    /// A member's folder: keys, enrolment, delegations.
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Data-sharing contracts: new, sign, publish, show.
+    #[command(subcommand)]
+    Contract(contract::Command),
+    /// The case register: open, add, close, show.
+    #[command(subcommand)]
+    Case(case::Command),
+    /// Asks for data: one record over all departments, or one signed request.
+    #[command(subcommand)]
+    Query(query::Command),
+    /// A department's adapter and gateway: check, test, run, show.
+    #[command(subcommand)]
+    Adapter(yiwang_adapter::command::Command),
+    /// Starts a hub and its departments and tells a story, step by step.
+    Demo(demo::Arguments),
+    /// Measures: exchange, ledger, decide.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// Verifies offline, trusting nobody: ledgers, evidence, proofs; reports.
+    #[command(subcommand)]
+    Audit(yiwang_audit::command::Command),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Audit(command) => {
+            let code = yiwang_audit::command::run(&command, &mut std::io::stdout().lock());
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
+        }
+        Command::Hub(command) => hub::run(&command),
+        Command::Member(command) => member::run(&command),
+        Command::Contract(command) => contract::run(&command),
+        Command::Case(command) => case::run(&command),
+        Command::Query(command) => query::run(&command),
+        Command::Adapter(command) => return adapter(command),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(command) => bench::run(&command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The adapter's own commands, with this program's logs, traces and signals.
+fn adapter(command: yiwang_adapter::command::Command) -> ExitCode {
+    let failed = |failure: &dyn std::fmt::Display| {
+        eprintln!("error: {failure}");
+        ExitCode::from(3)
+    };
+    let runtime = match setup::runtime() {
+        Ok(runtime) => runtime,
+        Err(failure) => return failed(&failure),
+    };
+    runtime.block_on(async {
+        let telemetry = match telemetry::start("yiwang-adapter", None) {
+            Ok(telemetry) => telemetry,
+            Err(failure) => return failed(&failure),
+        };
+        let stop = tokio_util::sync::CancellationToken::new();
+        let asked = stop.clone();
+        tokio::spawn(async move {
+            telemetry::stop_signal().await;
+            asked.cancel();
+        });
+        let surroundings = yiwang_adapter::run::Surroundings::system();
+        let ended = yiwang_adapter::command::execute(command, surroundings, stop, &mut std::io::stdout()).await;
+        telemetry.finish();
+        match ended {
+            Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(3)),
+            Err(error) => failed(&error),
+        }
+    })
+}

@@ -10,7 +10,8 @@ use yiwang_proto::note::VerifierKey;
 use yiwang_proto::time::parse_rfc3339;
 
 /// The start of a token's text; the number is the version of its form.
-const PREFIX: &str = "yiwang-enrol-1.";
+/// What every token begins with.
+pub const PREFIX: &str = "yiwang-enrol-1.";
 /// A token has under 1 KiB.
 const TOKEN_MAX: usize = 8 * 1024;
 

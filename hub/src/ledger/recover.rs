@@ -29,6 +29,8 @@ pub struct LedgerConfig {
     pub dir: PathBuf,
     /// Bytes per segment file.
     pub segment_bytes: u64,
+    /// A random number for new segments.
+    pub salt: u64,
     /// Signs heads; its name is the origin.
     pub signer: SignerKey,
 }
@@ -89,7 +91,7 @@ pub fn open(
     let stored = stored_head(&config, &origin)?;
     let floor = stored.as_ref().map_or(0, |head| head.size);
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-    let (store, recovery) = FileStore::open(&config.dir.join("segments"), config.segment_bytes, floor)?;
+    let (store, recovery) = FileStore::open(&config.dir.join("segments"), config.segment_bytes, config.salt, floor)?;
     if let Some(torn) = &recovery.torn {
         tracing::warn!(?torn, "cut a torn batch that was never acknowledged");
     }

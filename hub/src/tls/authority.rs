@@ -280,6 +280,9 @@ fn public_key(request: &[u8]) -> Result<SubjectPublicKeyInfo, AuthorityError> {
     if *key.algorithm() != PKCS_ECDSA_P256_SHA256 || key.der_bytes().len() != 65 {
         return Err(refuse("only P-256 keys are accepted"));
     }
+    if request.signature_value.unused_bits != 0 {
+        return Err(refuse("its signature is not of whole bytes"));
+    }
     request.verify_signature().map_err(|_| refuse("its signature is not of its key"))?;
     Ok(key)
 }

@@ -106,8 +106,8 @@ impl<S> Connections<S> {
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(limits.keepalive_timeout);
         http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.idle)
+            // Our own rules bound it: a request whose headers are not complete is no open request.
+            .header_read_timeout(None)
             .half_close(false)
             .max_headers(64)
             .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));

@@ -1,0 +1,77 @@
+//! `yiwang bench`: what things cost, measured with real processes and TLS. Read rates as ratios within one
+//! run: machines are noisy.
+
+mod decide;
+mod exchange;
+mod ledger;
+mod measure;
+mod network;
+mod relay;
+
+use crate::fail::{Failure, Outcome};
+use crate::setup;
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub struct Common {
+    /// Prints one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Full exchanges and the bare mutual-TLS relay, in alternation.
+    Exchange {
+        #[command(flatten)]
+        common: Common,
+        /// Seconds per turn.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Turns of each kind.
+        #[arg(long, default_value_t = 3)]
+        turns: u32,
+        /// Requests in flight.
+        #[arg(long, default_value_t = 64)]
+        in_flight: usize,
+    },
+    /// Durable entries of 900 bytes, and their offline verification.
+    Ledger {
+        #[command(flatten)]
+        common: Common,
+        /// Entries.
+        #[arg(long, default_value_t = 200_000)]
+        entries: u64,
+    },
+    /// One decision with 10 and with 10,000 contracts.
+    Decide {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The bare relay's hub: the same path without signatures, decision and ledger.
+    #[command(hide = true)]
+    RelayHub(relay::HubArguments),
+    /// The bare relay's adapter.
+    #[command(hide = true)]
+    RelayAdapter(relay::AdapterArguments),
+}
+
+pub fn run(command: &Command) -> Outcome {
+    let (common, result) = match command {
+        Command::Exchange { common, seconds, turns, in_flight } => {
+            let measured = setup::runtime()?.block_on(exchange::measure(*seconds, *turns, *in_flight))?;
+            (common, measured)
+        }
+        Command::Ledger { common, entries } => (common, ledger::measure(*entries)?),
+        Command::Decide { common } => (common, decide::measure()?),
+        Command::RelayHub(arguments) => return setup::runtime()?.block_on(relay::hub(arguments)),
+        Command::RelayAdapter(arguments) => return setup::runtime()?.block_on(relay::adapter(arguments)),
+    };
+    if common.json {
+        println!("{result}");
+    } else {
+        let text = serde_json::to_string_pretty(&result).map_err(Failure::environment)?;
+        println!("{text}");
+    }
+    Ok(())
+}

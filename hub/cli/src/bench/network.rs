@@ -1,0 +1,80 @@
+//! The network that `bench exchange` measures: a hub, one provider with 1 KiB records in SQLite, one app.
+
+use crate::demo::build::{self, Site};
+use crate::demo::process::Process;
+use crate::fail::{Failure, file};
+use crate::setup::{self, AppArgs};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use yiwang_city::Bench;
+use yiwang_client::client::Client;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::ids::{AppId, CaseId, Matter};
+
+/// Rows of the source.
+const ROWS: u64 = 10_000;
+/// Subjects that the case lists and the app asks for in turn.
+const SUBJECTS: u64 = 200;
+
+/// The running network.
+pub struct Network {
+    pub hub: Process,
+    pub provider: Site,
+    pub clients: Vec<Arc<Client>>,
+    pub contract: Arc<Contract>,
+    pub case: CaseId,
+    pub subjects: Vec<String>,
+}
+
+const FIELDS: &[&str] =
+    &["address", "given_name", "id_number", "name", "postcode", "sex", "state", "suburb", "surname"];
+
+/// Builds and starts it.
+pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
+    let source = yiwang_city::build_bench(dir, ROWS).map_err(Failure::environment)?;
+    let (config, mut hub) = build::start_hub(dir)?;
+    hub.until_ready().await?;
+    let mut folders = BTreeMap::new();
+    folders.insert("provider", build::enrol(dir, &config, "provider", "Provider", &[]).await?);
+    folders.insert("consumer", build::enrol(dir, &config, "consumer", "Consumer", &["bench-app"]).await?);
+    let document = build::agree(&folders, draft()).await?.ok_or_else(|| Failure::environment("no contract"))?;
+    let contract = Arc::new(Contract::open(&document).map_err(Failure::environment)?);
+    let mut provider = provider(dir, &source)?;
+    provider.host.until_ready().await?;
+    let app = AppId::parse("bench-app").map_err(Failure::environment)?;
+    let args = AppArgs { folder: dir.join("members/consumer"), app };
+    let mut clients = Vec::new();
+    for _ in 0..connections.max(1) {
+        clients.push(Arc::new(setup::met_client(&args).await?));
+    }
+    let subjects: Vec<String> = (0..SUBJECTS).map(|row| source.id(row)).collect();
+    let first = clients.first().ok_or_else(|| Failure::environment("no client"))?;
+    let matter = Matter::parse("bench").map_err(Failure::environment)?;
+    let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
+    Ok(Network { hub, provider, clients, contract, case, subjects })
+}
+
+fn provider(dir: &Path, source: &Bench) -> Result<Site, Failure> {
+    let folder = dir.join("members/provider");
+    std::fs::create_dir_all(folder.join("mappings")).map_err(file(&folder))?;
+    let mapping = folder.join("mappings/person.toml");
+    std::fs::write(&mapping, yiwang_city::bench_mapping("provider")).map_err(file(&mapping))?;
+    let settings = [("BENCH_DB".to_owned(), source.database.display().to_string())];
+    build::start_host(dir, "provider", &["mappings/person.toml".to_owned()], &[], &settings)
+}
+
+fn draft() -> Value {
+    json!({
+        "format": "yiwang-contract/1", "id": "bench-person", "version": 1,
+        "provider": {"member": "provider", "root": "", "approver": "o-aaaaaaaaaaaaaaaa"},
+        "consumer": {"member": "consumer", "root": "", "approver": "o-bbbbbbbbbbbbbbbb"},
+        "legal_basis": "none: made-up records", "scenario": "measuring throughput with made-up records",
+        "purpose": "bench.throughput", "matters": ["bench"], "method": "query",
+        "record": "Person", "operations": ["person.by_id"], "fields": FIELDS, "rows": [], "apps": ["bench-app"],
+        "valid_from": "", "valid_until": "",
+        "limits": {"rows": 1, "per_app_per_minute": 100_000_000, "per_officer_per_day": 1_000_000_000, "deadline_ms": 5000},
+        "retention_days": 1, "disposal_days": 1, "onward_sharing": "none", "class": 2, "notice": "immediate"
+    })
+}

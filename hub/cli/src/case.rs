@@ -1,0 +1,102 @@
+//! `yiwang case`: open, add, close, show.
+
+use crate::fail::{Failure, Outcome};
+use crate::setup::{self, AppArgs};
+use clap::Subcommand;
+use yiwang_proto::case::Act;
+use yiwang_proto::ids::{CaseId, Matter};
+use yiwang_proto::pb;
+use yiwang_proto::time::format_rfc3339;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Opens a case about subjects; prints its id.
+    Open {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The kind of matter, e.g. social-assistance.
+        #[arg(long)]
+        matter: Matter,
+        /// A subject's identifier; stays with the member, the register gets its tag. May be given several times.
+        #[arg(long = "subject")]
+        subjects: Vec<String>,
+    },
+    /// Adds subjects, with a reason of the closed list.
+    Add {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The case.
+        case: CaseId,
+        /// A subject's identifier.
+        #[arg(long = "subject", required = true)]
+        subjects: Vec<String>,
+        /// e.g. household-member, joint-applicant, corrected-identifier, new-party.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Closes a case: from then on no exchange runs in it.
+    Close {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The case.
+        case: CaseId,
+        /// e.g. decided, withdrawn, merged, ended, opened-by-mistake.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Shows what the register knows of a case.
+    Show {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The case.
+        case: CaseId,
+    },
+}
+
+fn reason(text: &str) -> Result<String, Failure> {
+    if yiwang_proto::case::REASONS.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        let known = yiwang_proto::case::REASONS.join(", ");
+        Err(Failure::usage(format!("`{text}` is not in the closed list of reasons: {known}")))
+    }
+}
+
+pub fn run(command: &Command) -> Outcome {
+    setup::runtime()?.block_on(async {
+        match command {
+            Command::Open { app, matter, subjects } => {
+                let client = setup::met_client(app).await?;
+                let (case, receipt) = client.open_case(matter, subjects).await.map_err(Failure::refused)?;
+                println!("{case}");
+                eprintln!("opened as entry {}", receipt.index);
+            }
+            Command::Add { app, case, subjects, reason: why } => {
+                let act = Act::Add { reason: reason(why)? };
+                let client = setup::met_client(app).await?;
+                let receipt = client.act_on_case(case, act, subjects).await.map_err(Failure::refused)?;
+                println!("added as entry {}", receipt.index);
+            }
+            Command::Close { app, case, reason: why } => {
+                let act = Act::Close { reason: reason(why)? };
+                let client = setup::met_client(app).await?;
+                let receipt = client.act_on_case(case, act, &[]).await.map_err(Failure::refused)?;
+                println!("closed as entry {}", receipt.index);
+            }
+            Command::Show { app, case } => {
+                let client = setup::met_client(app).await?;
+                let shown = client.show_case(case).await.map_err(Failure::refused)?;
+                let state = if shown.state() == pb::CaseState::Open { "open" } else { "closed" };
+                println!("case:     {case}");
+                println!("matter:   {}", shown.matter);
+                println!("state:    {state}");
+                println!("subjects: {}", shown.subjects);
+                println!("opened:   {}", format_rfc3339(shown.opened_at_ms));
+                for receipt in &shown.receipts {
+                    println!("entry:    {}", receipt.index);
+                }
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,159 @@
+//! `yiwang contract`: new, sign, publish, show.
+
+use crate::fail::{Failure, Outcome, file};
+use crate::{member, setup};
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+use yiwang_policies::{Catalogue, check_contract};
+use yiwang_proto::contract::{Contract, ContractText};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::CONTRACT_MAX;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Checks a draft and puts both roots into it: the text that both heads sign.
+    New {
+        /// The draft (JSON), e.g. one of adapters/departments/*/contracts.
+        draft: PathBuf,
+        /// The provider's root key, base64, told by another way than this network.
+        #[arg(long)]
+        provider_root: Option<String>,
+        /// The consumer's root key.
+        #[arg(long)]
+        consumer_root: Option<String>,
+        /// First valid day, RFC 3339; the draft's otherwise.
+        #[arg(long)]
+        valid_from: Option<String>,
+        /// End, RFC 3339; the draft's otherwise.
+        #[arg(long)]
+        valid_until: Option<String>,
+        /// Where to write it; standard output otherwise.
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+    /// Signs a contract with the member's root; the second member signs the first one's file.
+    Sign {
+        /// The member's folder, with root.key.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The text from `new`, or the envelope that the other member signed.
+        contract: PathBuf,
+        /// Where to write the envelope.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Enters a contract with both signatures in the ledger.
+    Publish {
+        /// The folder of one of the two members.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The envelope.
+        contract: PathBuf,
+    },
+    /// Shows a contract: text, signatures, what does not hold.
+    Show {
+        /// The text or envelope.
+        contract: PathBuf,
+    },
+}
+
+pub fn run(command: &Command) -> Outcome {
+    match command {
+        Command::New { draft, provider_root, consumer_root, valid_from, valid_until, out } => {
+            let mut text = read_text(draft)?;
+            for (root, party) in
+                [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)]
+            {
+                if let Some(root) = root {
+                    party.root = PublicKey::from_base64(root).map_err(Failure::usage)?;
+                }
+            }
+            if let Some(from) = valid_from {
+                text.valid_from.clone_from(from);
+            }
+            if let Some(until) = valid_until {
+                text.valid_until.clone_from(until);
+            }
+            check(&text)?;
+            let json = text.to_json();
+            match out {
+                Some(path) => std::fs::write(path, &json).map_err(file(path)),
+                None => {
+                    println!("{}", String::from_utf8_lossy(&json));
+                    Ok(())
+                }
+            }
+        }
+        Command::Sign { folder, contract, out } => sign(folder, contract, out),
+        Command::Publish { folder, contract } => {
+            let document = read_envelope(contract)?;
+            Contract::open(&document).map_err(Failure::refused)?;
+            member::publish_document(&setup::folder(folder)?, &document)
+        }
+        Command::Show { contract } => show(contract),
+    }
+}
+
+fn read_text(path: &Path) -> Result<ContractText, Failure> {
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    ContractText::parse(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+fn read_envelope(path: &Path) -> Result<SignedDocument, Failure> {
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    SignedDocument::parse(bytes.into(), CONTRACT_MAX)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// All faults of text and catalogue at once.
+fn check(text: &ContractText) -> Outcome {
+    let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
+    let mut faults = text.faults();
+    faults.extend(check_contract(text, &catalogue).iter().map(ToString::to_string));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("the contract cannot stand:\n  - {}", faults.join("\n  - "))))
+}
+
+fn sign(dir: &Path, path: &Path, out: &Path) -> Outcome {
+    let folder = setup::folder(dir)?;
+    let root = folder.root_key().map_err(Failure::usage)?;
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    let signed = match SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX) {
+        Ok(envelope) if envelope.payload_type() == payload_type::CONTRACT => envelope.add_signature(&root),
+        _ => SignedDocument::sign(payload_type::CONTRACT, &bytes, &[&root]),
+    };
+    let text = ContractText::parse(signed.unverified_payload()).map_err(Failure::usage)?;
+    check(&text)?;
+    let own = [&text.provider, &text.consumer].into_iter().find(|party| party.member == *folder.member());
+    match own {
+        None => return Err(Failure::usage(format!("`{}` is no party of this contract", folder.member()))),
+        Some(party) if party.root != root.public() => {
+            return Err(Failure::usage("the contract names another root for this member: do not sign it"));
+        }
+        Some(_) => {}
+    }
+    std::fs::write(out, signed.bytes()).map_err(file(out))?;
+    println!("signed `{}` version {} for `{}`", text.id, text.version, folder.member());
+    Ok(())
+}
+
+fn show(path: &Path) -> Outcome {
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    let (text, document) = match SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX) {
+        Ok(document) => {
+            (ContractText::parse(document.unverified_payload()).map_err(Failure::usage)?, Some(document))
+        }
+        Err(_) => (ContractText::parse(&bytes).map_err(Failure::usage)?, None),
+    };
+    println!("{}", String::from_utf8_lossy(&text.to_json()));
+    match document.map(|document| Contract::open(&document)) {
+        Some(Ok(contract)) => println!("signed by both members; digest {}", yiwang_proto::hex(&contract.digest)),
+        Some(Err(error)) => println!("does not hold: {error}"),
+        None => println!("a text without signatures"),
+    }
+    check(&text)
+}

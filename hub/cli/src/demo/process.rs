@@ -1,0 +1,82 @@
+//! Child processes of the demo: started from this very program, watched, and gone when the demo ends.
+
+use super::http;
+use crate::fail::Failure;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// One process.
+pub struct Process {
+    name: String,
+    child: Child,
+    /// Where its `/ready` is.
+    pub health: SocketAddr,
+}
+
+/// A port that is free now.
+pub fn free_port() -> Result<SocketAddr, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Failure::environment)?;
+    listener.local_addr().map_err(Failure::environment)
+}
+
+impl Process {
+    /// Starts this program with arguments; its log goes to a file.
+    pub fn start(
+        name: &str,
+        arguments: &[&str],
+        settings: &[(String, String)],
+        log: &Path,
+        health: SocketAddr,
+    ) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(Failure::environment)?;
+        let log = File::create(log).map_err(Failure::environment)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(Failure::environment)?)
+            .stderr(log)
+            // Ctrl-C goes to the whole group; the children are stopped by the demo, in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(Failure::environment)?;
+        Ok(Self { name: name.to_owned(), child, health })
+    }
+
+    /// Waits until `/ready` says so.
+    pub async fn until_ready(&mut self) -> Result<(), Failure> {
+        for _ in 0..300 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(Failure::environment(format!("`{}` ended at once: {status}; see its log", self.name)));
+            }
+            if let Ok(answer) = http::send(self.health, "GET", "/ready", "", None).await
+                && answer.status == 200
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(Failure::environment(format!("`{}` was not ready within 30 s; see its log", self.name)))
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Asks it to stop, then stops it.
+    pub async fn stop(&mut self) {
+        if let Some(id) = self.child.id() {
+            // SIGTERM through the system's own tool: signals need no unsafe code of ours that way.
+            let _ = Command::new("kill").arg(id.to_string()).stderr(Stdio::null()).status().await;
+        }
+        if tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `yiwang hub`: what an operator does.
+
+use crate::fail::{Failure, Outcome};
+use crate::setup;
+use crate::telemetry;
+use clap::Subcommand;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use yiwang_hub::config::{Config, RawConfig};
+use yiwang_hub::context::TestSwitches;
+use yiwang_hub::lifecycle::{self, Ambient};
+use yiwang_hub::tls::accept::AcceptLimits;
+use yiwang_hub::tls::identity::Identity;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Makes a hub: configuration, certificate authority, ledger key.
+    Init {
+        /// The hub's folder.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Name of the ledger, a schema-less URL, e.g. log.city.example/yiwang.
+        #[arg(long)]
+        origin: String,
+        /// Trust domain of identities, e.g. city.example.
+        #[arg(long)]
+        trust_domain: String,
+        /// Where members connect.
+        #[arg(long, default_value = "127.0.0.1:7443")]
+        listen: SocketAddr,
+        /// Where members enrol.
+        #[arg(long, default_value = "127.0.0.1:7444")]
+        enrol_listen: SocketAddr,
+        /// Where /live, /ready and /stages are served, in plain HTTP.
+        #[arg(long, default_value = "127.0.0.1:7445")]
+        health_listen: SocketAddr,
+        /// DNS name or IP address by which members call the hub; may be given several times.
+        #[arg(long = "name", default_values = ["localhost", "127.0.0.1"])]
+        names: Vec<String>,
+    },
+    /// Runs the hub until it is told to stop.
+    Run {
+        /// The hub's folder.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Issues a one-time enrolment token for `member:<id>` or `auditor:<name>`.
+    Token {
+        /// The hub's folder.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Whom it enrols, e.g. member:police or auditor:city-audit.
+        #[arg(long = "for", value_name = "WHO")]
+        who: String,
+        /// Hours until it ends.
+        #[arg(long, default_value_t = 72)]
+        hours: u32,
+    },
+    /// Drops views and hash tiles; the next start makes them again from the entries.
+    Rebuild {
+        /// The hub's folder; the hub must not run.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn ambient() -> Ambient {
+    Ambient { clock: setup::clock(), entropy: setup::entropy() }
+}
+
+pub fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Init { dir, origin, trust_domain, listen, enrol_listen, health_listen, names } => {
+            let raw = RawConfig {
+                format: "hub/1".to_owned(),
+                origin: origin.clone(),
+                trust_domain: trust_domain.clone(),
+                listen: *listen,
+                enrol_listen: *enrol_listen,
+                health_listen: *health_listen,
+                names: names.clone(),
+                public_port: 0,
+                segment_bytes: 64 << 20,
+                otlp: None,
+            };
+            lifecycle::init(dir, &raw, &ambient()).map_err(Failure::usage)?;
+            Config::read(dir).map_err(Failure::usage)?;
+            println!("made a hub in {}", dir.display());
+            println!("next: yiwang hub run --dir {}", dir.display());
+            Ok(())
+        }
+        Command::Run { dir } => serve(&Config::read(dir).map_err(Failure::usage)?),
+        Command::Token { dir, who, hours } => token(dir, who, *hours),
+        Command::Rebuild { dir } => {
+            let config = Config::read(dir).map_err(Failure::usage)?;
+            lifecycle::rebuild(&config).map_err(Failure::environment)?;
+            println!("views and hash tiles are dropped; the next start makes them again");
+            Ok(())
+        }
+    }
+}
+
+fn token(dir: &std::path::Path, who: &str, hours: u32) -> Outcome {
+    let config = Config::read(dir).map_err(Failure::usage)?;
+    let identity = Identity::from_who(who)
+        .ok_or_else(|| Failure::usage(format!("`{who}` is neither member:<id> nor auditor:<name>")))?;
+    let facts = lifecycle::facts(&config, config.raw.listen, config.raw.enrol_listen)
+        .map_err(Failure::environment)?;
+    let expires = setup::clock().now_ms() + i64::from(hours) * 3_600_000;
+    let token = lifecycle::tokens(&config)
+        .map_err(Failure::environment)?
+        .issue(&identity, &facts, expires, setup::entropy().as_ref())
+        .map_err(Failure::usage)?;
+    println!("{token}");
+    Ok(())
+}
+
+fn serve(config: &Config) -> Outcome {
+    setup::runtime()?.block_on(async {
+        let telemetry = telemetry::start("yiwang-hub", config.raw.otlp.as_deref())?;
+        let running =
+            lifecycle::start(config, &ambient(), TestSwitches::default(), AcceptLimits::default())
+                .await
+                .map_err(Failure::environment)?;
+        println!(
+            "the hub listens: members {}, enrolment {}, health {}",
+            running.address, running.enrol_address, running.health_address
+        );
+        tokio::select! {
+            () = running.wait() => {}
+            () = telemetry::stop_signal() => {}
+        }
+        let stopped = running.stop(Duration::from_secs(10)).await.map_err(Failure::environment);
+        telemetry.finish();
+        stopped
+    })
+}

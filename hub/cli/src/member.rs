@@ -1,0 +1,167 @@
+//! `yiwang member`: what a member's IT does once.
+
+use crate::fail::{Failure, Outcome, file};
+use crate::setup;
+use clap::{Subcommand, ValueEnum};
+use std::path::PathBuf;
+use yiwang_client::folder::Folder;
+use yiwang_client::token::EnrolToken;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::time::format_rfc3339;
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RoleArg {
+    App,
+    Adapter,
+    Officer,
+    Sealing,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::App => Role::App,
+            RoleArg::Adapter => Role::Adapter,
+            RoleArg::Officer => Role::Officer,
+            RoleArg::Sealing => Role::Sealing,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Makes a member's folder: root key, next root, tag key, card.
+    Init {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Its id, e.g. civil-affairs.
+        #[arg(long)]
+        id: MemberId,
+        /// What people call it.
+        #[arg(long)]
+        name: String,
+    },
+    /// Enrols at the hub that issued the token.
+    Enrol {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The one-time token, or a file that holds it.
+        #[arg(long)]
+        token: String,
+    },
+    /// Gives a key a role, signed by the root; keeps key and delegation in the folder.
+    Delegate {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// What the key may do.
+        #[arg(long)]
+        role: RoleArg,
+        /// Name of the app or adapter.
+        #[arg(long)]
+        name: AppId,
+        /// Days until it ends.
+        #[arg(long, default_value_t = 90)]
+        days: u32,
+        /// Publishes it at once.
+        #[arg(long)]
+        publish: bool,
+    },
+    /// Publishes a signed document (delegation, contract) in the ledger.
+    Publish {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The document.
+        document: PathBuf,
+    },
+    /// Shows a member's folder: its id, root, enrolment, certificate.
+    Show {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+    },
+}
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+pub fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Init { folder, id, name } => {
+            let (clock, entropy) = (setup::clock(), setup::entropy());
+            let made =
+                Folder::init(folder, id, name, entropy.as_ref(), clock.as_ref()).map_err(Failure::usage)?;
+            println!("made member `{id}` in {}", folder.display());
+            println!("root key: {}", made.root_public().to_base64());
+            println!("keep root.key and next-root.key offline; tell partners the root key by another way");
+            Ok(())
+        }
+        Command::Enrol { folder, token } => enrol(folder, token),
+        Command::Delegate { folder, role, name, days, publish } => {
+            let opened = setup::folder(folder)?;
+            let now = setup::clock().now_ms();
+            // A minute back, so that a partner's clock that is a little behind accepts it at once.
+            let from = now - 60_000;
+            let until = now + i64::from(*days) * DAY_MS;
+            let document = opened
+                .delegate((*role).into(), name, from, until, setup::entropy().as_ref())
+                .map_err(Failure::usage)?;
+            println!("delegated `{name}` until {}", format_rfc3339(until));
+            if *publish { publish_document(&opened, &document) } else { Ok(()) }
+        }
+        Command::Publish { folder, document } => {
+            let bytes = std::fs::read(document).map_err(file(document))?;
+            let document = SignedDocument::parse(bytes.into(), CONTRACT_MAX).map_err(Failure::usage)?;
+            publish_document(&setup::folder(folder)?, &document)
+        }
+        Command::Show { folder } => show(folder),
+    }
+}
+
+fn enrol(dir: &std::path::Path, token: &str) -> Outcome {
+    let text = if token.starts_with(yiwang_client::token::PREFIX) {
+        token.to_owned()
+    } else {
+        let path = std::path::Path::new(token);
+        std::fs::read_to_string(path).map_err(file(path))?
+    };
+    let token = EnrolToken::parse(&text).map_err(Failure::usage)?;
+    let mut folder = setup::folder(dir)?;
+    setup::runtime()?.block_on(folder.enrol(&token, setup::clock())).map_err(Failure::refused)?;
+    println!("enrolled `{}` at {}", folder.member(), token.hub);
+    Ok(())
+}
+
+/// Publishes over the member's own connection and verifies that it is in the ledger.
+pub fn publish_document(folder: &Folder, document: &SignedDocument) -> Outcome {
+    let checkpoints = setup::checkpoints(folder)?;
+    let receipt = setup::runtime()?.block_on(async {
+        let enrolled = folder.enrolled().map_err(Failure::usage)?;
+        let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
+        yiwang_client::client::publish(channel, document, &checkpoints).await.map_err(Failure::refused)
+    })?;
+    println!("published as entry {} (as of size {})", receipt.index, receipt.head.size);
+    Ok(())
+}
+
+fn show(dir: &std::path::Path) -> Outcome {
+    let folder = setup::folder(dir)?;
+    println!("member:  {} ({})", folder.member(), folder.display_name());
+    println!("root:    {}", folder.root_public().to_base64());
+    match folder.enrolled() {
+        Ok(enrolled) => {
+            println!("hub:     {}", enrolled.hub());
+            println!("ledger:  {}", enrolled.verifier_key());
+            if let Ok(leaf) = enrolled.certificate() {
+                println!("certificate ends {}", format_rfc3339(leaf.ends_ms));
+            }
+        }
+        Err(_) => println!("not enrolled: yiwang member enrol --folder {} --token ...", dir.display()),
+    }
+    Ok(())
+}

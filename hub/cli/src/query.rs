@@ -1,0 +1,162 @@
+//! `yiwang query`: a unified record, or one signed request for other programs to send.
+
+use crate::fail::{Failure, Outcome, file};
+use crate::setup::{self, AppArgs};
+use clap::{Args, Subcommand};
+use prost::Message as _;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use yiwang_client::exchange::Ask;
+use yiwang_client::record::RecordQuery;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::contract::{Contract, Scalar};
+use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
+
+#[derive(Args)]
+pub struct Common {
+    /// The subject's identifier.
+    #[arg(long, default_value = "")]
+    subject: String,
+    /// The open case.
+    #[arg(long)]
+    case: CaseId,
+    /// Pseudonym of the acting officer.
+    #[arg(long)]
+    officer: Option<Officer>,
+    /// A further argument, NAME=VALUE; may be given several times.
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    arguments: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Asks every department that a contract allows, and merges the answers.
+    Record {
+        #[command(flatten)]
+        app: AppArgs,
+        #[command(flatten)]
+        common: Common,
+        /// The purpose, e.g. social-assistance.eligibility.
+        #[arg(long)]
+        purpose: Purpose,
+        /// A field, RECORD.FIELD, or a whole RECORD; all that contracts grant without any.
+        #[arg(long = "field", value_name = "RECORD[.FIELD]")]
+        fields: Vec<String>,
+        /// Saves the evidence bundle of every exchange into this folder.
+        #[arg(long)]
+        evidence: Option<PathBuf>,
+    },
+    /// Signs one request and writes it as an encoded `ExchangeRequest`, for any gRPC client to send.
+    Sign {
+        #[command(flatten)]
+        app: AppArgs,
+        #[command(flatten)]
+        common: Common,
+        /// The contract document.
+        #[arg(long)]
+        contract: PathBuf,
+        /// The operation; the contract's first otherwise.
+        #[arg(long)]
+        operation: Option<Operation>,
+        /// A field; may be given several times.
+        #[arg(long = "field", required = true)]
+        fields: Vec<FieldName>,
+        /// Where to write it.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Fetches the evidence bundle of an exchange.
+    Evidence {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The exchange's entry.
+        index: u64,
+        /// Where to write it.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+}
+
+fn arguments(raw: &[String]) -> Result<Arguments, Failure> {
+    raw.iter()
+        .map(|text| {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| Failure::usage("an argument is written as NAME=VALUE"))?;
+            Ok((FieldName::parse(name).map_err(Failure::usage)?, Scalar::Text(value.to_owned())))
+        })
+        .collect()
+}
+
+fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Failure> {
+    let mut wanted: BTreeMap<RecordType, Vec<FieldName>> = BTreeMap::new();
+    for text in fields {
+        let (record, field) = text.split_once('.').map_or((text.as_str(), None), |(r, f)| (r, Some(f)));
+        let slot = wanted.entry(RecordType::parse(record).map_err(Failure::usage)?).or_default();
+        if let Some(field) = field {
+            slot.push(FieldName::parse(field).map_err(Failure::usage)?);
+        }
+    }
+    Ok(wanted)
+}
+
+pub fn run(command: &Command) -> Outcome {
+    setup::runtime()?.block_on(async {
+        match command {
+            Command::Record { app, common, purpose, fields, evidence } => {
+                let query = RecordQuery {
+                    subject: common.subject.clone(),
+                    purpose: purpose.clone(),
+                    case: common.case.clone(),
+                    officer: common.officer.clone(),
+                    fields: wanted(fields)?,
+                    arguments: arguments(&common.arguments)?,
+                };
+                let client = setup::met_client(app).await?;
+                let record = client.query_record(&query).await.map_err(Failure::refused)?;
+                let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
+                println!("{json}");
+                let receipts = record.sources.iter().filter_map(|source| source.receipt);
+                if let Some(dir) = evidence {
+                    std::fs::create_dir_all(dir).map_err(file(dir))?;
+                    for index in receipts {
+                        let bundle = client.evidence(index).await.map_err(Failure::refused)?;
+                        let path = dir.join(format!("evidence-{index}.json"));
+                        std::fs::write(&path, bundle).map_err(file(&path))?;
+                    }
+                }
+                Ok(())
+            }
+            Command::Sign { app, common, contract, operation, fields, out } => {
+                let client = setup::client(app)?;
+                let bytes = std::fs::read(contract).map_err(file(contract))?;
+                let contract = Contract::open_bytes(bytes.into()).map_err(Failure::refused)?;
+                let first = contract.text.operations.first().cloned();
+                let operation = operation
+                    .clone()
+                    .or(first)
+                    .ok_or_else(|| Failure::usage("the contract names no operation"))?;
+                let ask = Ask {
+                    operation,
+                    fields: fields.clone(),
+                    case: common.case.clone(),
+                    officer: common.officer.clone(),
+                    subject: common.subject.clone(),
+                    arguments: arguments(&common.arguments)?,
+                    retry_of: None,
+                };
+                let signed = client.sign(&contract, &ask);
+                std::fs::write(out, signed.message.encode_to_vec()).map_err(file(out))?;
+                println!("request {} is signed; it can be sent until it expires in 60 s", signed.request.id);
+                Ok(())
+            }
+            Command::Evidence { app, index, out } => {
+                let client = setup::met_client(app).await?;
+                let bundle = client.evidence(*index).await.map_err(Failure::refused)?;
+                std::fs::write(out, bundle).map_err(file(out))?;
+                println!("verify it offline: yiwang audit verify --evidence {}", out.display());
+                Ok(())
+            }
+        }
+    })
+}

@@ -1,0 +1,94 @@
+//! What several commands need: clock, entropy, runtime, a member's folder, a client of an app.
+
+use crate::fail::Failure;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yiwang_client::client::{AppIdentity, Client, HeadStore};
+use yiwang_client::folder::Folder;
+use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::AppId;
+
+/// The system's clock.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
+/// The system's entropy.
+pub fn entropy() -> Arc<dyn Entropy> {
+    Arc::new(SystemEntropy)
+}
+
+/// A runtime for commands that speak with a hub.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::environment)
+}
+
+/// Which app of which member acts.
+#[derive(Args)]
+pub struct AppArgs {
+    /// The member's folder.
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The app's name; its key and delegation lie in the folder.
+    #[arg(long)]
+    pub app: AppId,
+}
+
+/// Opens a member folder.
+pub fn folder(dir: &Path) -> Result<Folder, Failure> {
+    Folder::open(dir).map_err(Failure::usage)
+}
+
+/// Keeps heads in the member's folder.
+struct FolderHeads(PathBuf);
+
+impl HeadStore for FolderHeads {
+    fn load(&self) -> Option<Vec<u8>> {
+        let folder = Folder::open(&self.0).ok()?;
+        folder.enrolled().ok()?.checkpoint().ok()?.map(|(_, bytes)| bytes.to_vec())
+    }
+
+    fn keep(&self, note: &[u8]) -> std::io::Result<()> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
+        enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
+    }
+}
+
+/// Opens checkpoints of the ledger that the folder pinned.
+pub fn checkpoints(folder: &Folder) -> Result<Arc<CheckpointVerifier>, Failure> {
+    let enrolled = folder.enrolled().map_err(Failure::usage)?;
+    Ok(Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 16)))
+}
+
+/// Who an app is, from its member's folder.
+fn identity(folder: &Folder, app: &AppId) -> Result<AppIdentity, Failure> {
+    Ok(AppIdentity {
+        member: folder.member().clone(),
+        app: app.clone(),
+        key: folder.load_key(Role::App, app).map_err(Failure::usage)?,
+        delegation: folder.load_delegation(Role::App, app).map_err(Failure::usage)?.0,
+        root: folder.root_public(),
+        tags: folder.tag_key().map_err(Failure::usage)?,
+        checkpoints: checkpoints(folder)?,
+    })
+}
+
+/// A client that has not yet spoken with the hub; the first call connects.
+pub fn client(args: &AppArgs) -> Result<Client, Failure> {
+    let folder = folder(&args.folder)?;
+    let enrolled = folder.enrolled().map_err(Failure::usage)?;
+    let channel = enrolled.channel_lazy(clock()).map_err(Failure::environment)?;
+    let heads = Arc::new(FolderHeads(args.folder.clone()));
+    Client::new(identity(&folder, &args.app)?, channel, heads, clock(), entropy()).map_err(Failure::usage)
+}
+
+/// A client that has met the hub: heads compared, the newer one kept.
+pub async fn met_client(args: &AppArgs) -> Result<Client, Failure> {
+    let client = client(args)?;
+    client.meet().await.map_err(Failure::refused)?;
+    Ok(client)
+}
