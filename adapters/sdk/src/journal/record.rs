@@ -15,8 +15,8 @@ pub enum RecordError {
 /// One record.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Record {
-    /// The adapter's time, milliseconds since 1970: never lower than in an earlier record, unless the
-    /// operator accepted a clock in between.
+    /// The adapter's time, milliseconds since 1970. It goes up from record to record, but for those of
+    /// exchanges that ran at once, and for a clock that the operator accepted.
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
