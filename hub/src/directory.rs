@@ -101,7 +101,9 @@ impl Draft for MemberDraft {
         }
         if let Some(old) = at.views.member(&self.member) {
             let announced = yiwang_proto::sha256(card.root.as_bytes()) == old.card.next_root_digest;
-            if card.root != old.card.root && !announced {
+            // An older card of the same root would bring back an older next root.
+            let older = card.issued_at_ms < old.card.issued_at_ms;
+            if older || (card.root != old.card.root && !announced) {
                 return Err(Code::DelegationInvalid);
             }
         }

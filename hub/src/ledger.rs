@@ -15,7 +15,7 @@ use bytes::Bytes;
 use heads::{Heads, Shown};
 use publish::SignedHead;
 pub use recover::{LedgerConfig, OpenLedgerError, open};
-use sequence::Command;
+use sequence::{Command, Message};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
@@ -130,11 +130,20 @@ impl Shared {
     }
 }
 
+impl publish::HeadSource for Shared {
+    fn head(&self) -> (SignedHead, Vec<merkle::FinishedTile>) {
+        // The sequencer sets the checkpoint while it holds this lock: both are of one moment.
+        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
+        let head = self.checkpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (head, tree.partials())
+    }
+}
+
 /// A handle on the running ledger. Cheap to clone; usable from many tasks.
 #[derive(Clone)]
 pub struct Ledger {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Command>,
+    queue: mpsc::Sender<Message>,
 }
 
 impl Ledger {
@@ -150,10 +159,19 @@ impl Ledger {
 
     fn send(&self, draft: Box<dyn Draft>) -> Result<oneshot::Receiver<Result<Appended, Code>>, Code> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(Command { draft, reply }) {
+        match self.queue.try_send(Message::Append(Command { draft, reply })) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Code::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Code::Internal),
+        }
+    }
+
+    /// Appends nothing more, publishes the last head and waits until both are done.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Message::Stop(done)).await.is_ok() {
+            // A sequencer that failed has said so already.
+            let _ = closed.await;
         }
     }
 

@@ -322,6 +322,7 @@ impl Running {
             self.drop_all.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(2), self.hub.tasks.wait()).await;
         }
+        self.hub.ledger.close().await;
         self.persister.finish();
         let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         failure.map_or(Ok(()), |why| Err(StartError::Other(why)))

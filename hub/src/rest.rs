@@ -50,7 +50,7 @@ async fn tile(
                         auditor: auditor.as_str().to_owned(),
                         what: "bundles".to_owned(),
                         from_index: first,
-                        to_index: first + u64::from(width) - 1,
+                        to_index: first.saturating_add(u64::from(width)).saturating_sub(1),
                     };
                     // What releases entries is an entry first.
                     if hub.ledger.append(Box::new(LookupDraft { entry })).await.is_err() {

@@ -9,6 +9,7 @@
 
 pub mod contracts;
 pub mod member;
+pub mod scene;
 pub mod world;
 
 use std::path::PathBuf;

@@ -105,7 +105,7 @@ impl Member {
             ledger: self.checkpoints(),
             journal_dir: self.folder.path().join("journal"),
             contracts: ContractPolicy::default(),
-            limits: AdapterLimits { segment_bytes: 1 << 20, ..AdapterLimits::default() },
+            limits: AdapterLimits { segment_bytes: 16 << 20, ..AdapterLimits::default() },
         };
         let decider = Arc::new(Decider::builtin().unwrap());
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));

@@ -41,7 +41,12 @@ impl World {
 
     /// A world with another clock or with switches.
     pub async fn with(seed: u64, clock: Arc<dyn Clock>, switches: TestSwitches) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::below(&std::env::temp_dir(), seed, clock, switches).await
+    }
+
+    /// A world below a folder, for instance on a small disk.
+    pub async fn below(base: &Path, seed: u64, clock: Arc<dyn Clock>, switches: TestSwitches) -> Self {
+        let dir = tempfile::tempdir_in(base).unwrap();
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let ambient = Ambient { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) };
         let hub_dir = dir.path().join("hub");

@@ -6,7 +6,7 @@ use crate::limits::PUBLISH_EVERY;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use yiwang_journal::Reserve;
 use yiwang_proto::merkle::FinishedTile;
 
@@ -21,56 +21,57 @@ pub struct SignedHead {
     pub note: Bytes,
 }
 
+/// What a checkpoint file needs beside the full tiles: the head, and the partial tiles of that very head.
+pub trait HeadSource: Send + Sync {
+    /// The newest signed head with its partial tiles, taken in one moment.
+    fn head(&self) -> (SignedHead, Vec<FinishedTile>);
+}
+
 #[derive(Default)]
 struct Pending {
     tiles: Vec<FinishedTile>,
-    partials: Vec<FinishedTile>,
-    head: Option<SignedHead>,
+    dirty: bool,
     finish: bool,
 }
 
 /// Hands finished work to the writing thread. Owned by the sequencer.
 pub struct Publisher {
     shared: Arc<(Mutex<Pending>, Condvar)>,
-    wants_partials: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Publisher {
     /// Starts the thread that writes below `dir`.
-    pub fn start(dir: &Path, reserve: Option<Reserve>, behind: Arc<AtomicBool>) -> std::io::Result<Self> {
+    pub fn start(
+        dir: &Path,
+        reserve: Option<Reserve>,
+        behind: Arc<AtomicBool>,
+        heads: Arc<dyn HeadSource>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new((Mutex::new(Pending::default()), Condvar::new()));
-        let wants_partials = Arc::new(AtomicBool::new(true));
         let worker = Worker {
             tiles: TileFolder::new(dir),
             checkpoint: dir.join("checkpoint"),
             reserve,
             behind,
+            heads,
             shared: Arc::clone(&shared),
-            wants_partials: Arc::clone(&wants_partials),
         };
         let thread =
             std::thread::Builder::new().name("ledger-publish".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { shared, wants_partials, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Whether partial tiles are due; making them for every batch would cost more than the batch.
-    pub fn wants_partials(&self) -> bool {
-        self.wants_partials.load(Ordering::Relaxed)
-    }
-
-    /// Hands over; never blocks on files.
-    pub fn publish(&self, tiles: Vec<FinishedTile>, partials: Option<Vec<FinishedTile>>, head: SignedHead) {
+    /// Hands over full tiles and says that there is a new head; never blocks on files.
+    ///
+    /// INVARIANT: called while the tree is locked for the growth that made these tiles, so that no head is
+    /// ever published before its full tiles.
+    pub fn publish(&self, tiles: Vec<FinishedTile>) {
         let (lock, wake) = &*self.shared;
         let mut pending = lock.lock().unwrap_or_else(PoisonError::into_inner);
         pending.tiles.extend(tiles);
-        if let Some(partials) = partials {
-            // INVARIANT: a head is published only together with its own partial tiles.
-            self.wants_partials.store(false, Ordering::Relaxed);
-            pending.partials = partials;
-            pending.head = Some(head);
-            wake.notify_one();
-        }
+        pending.dirty = true;
+        wake.notify_one();
     }
 
     /// Writes what is pending and ends the thread.
@@ -81,9 +82,7 @@ impl Publisher {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(
-                "the publisher of tiles ended by a panic; tiles are made again at the next start"
-            );
+            tracing::error!("the publisher of tiles ended by a panic; tiles are made again at the next start");
         }
     }
 }
@@ -93,78 +92,75 @@ struct Worker {
     checkpoint: PathBuf,
     reserve: Option<Reserve>,
     behind: Arc<AtomicBool>,
+    heads: Arc<dyn HeadSource>,
     shared: Arc<(Mutex<Pending>, Condvar)>,
-    wants_partials: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn run(self) {
+        let mut unwritten = Vec::new();
         let mut old_partials: Vec<PathBuf> = Vec::new();
         loop {
-            let (mut work, finish) = self.take();
-            while let Err(error) = self.write(&work, &mut old_partials) {
+            let finish = self.wait();
+            while let Err(error) = self.write(&mut unwritten, &mut old_partials) {
                 self.behind.store(true, Ordering::Relaxed);
                 tracing::warn!(%error, "tiles and checkpoint files are behind; they catch up by themselves");
-                if self.finish_asked() {
+                if self.lock().finish {
                     return;
                 }
                 std::thread::sleep(PUBLISH_EVERY * 5);
-                self.merge(&mut work);
             }
             self.behind.store(false, Ordering::Relaxed);
             if finish {
                 return;
             }
             std::thread::sleep(PUBLISH_EVERY);
-            self.wants_partials.store(true, Ordering::Relaxed);
         }
     }
 
-    fn finish_asked(&self) -> bool {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).finish
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> (Pending, bool) {
-        let (lock, wake) = &*self.shared;
-        let mut pending = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while pending.head.is_none() && !pending.finish {
-            pending = wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for something to write; true when it is the last time.
+    fn wait(&self) -> bool {
+        let mut pending = self.lock();
+        while !pending.dirty && !pending.finish {
+            pending = self.shared.1.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
-        let finish = pending.finish;
-        (std::mem::take(&mut *pending), finish)
+        pending.dirty = false;
+        pending.finish
     }
 
-    fn merge(&self, work: &mut Pending) {
-        let mut pending = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        work.tiles.append(&mut pending.tiles);
-        if pending.head.is_some() {
-            work.partials = std::mem::take(&mut pending.partials);
-            work.head = pending.head.take();
-        }
-    }
-
-    fn write(&self, work: &Pending, old_partials: &mut Vec<PathBuf>) -> std::io::Result<()> {
-        let bytes: usize = work.tiles.iter().chain(&work.partials).map(|tile| tile.bytes.len() + 4096).sum();
+    fn write(
+        &self,
+        unwritten: &mut Vec<FinishedTile>,
+        old_partials: &mut Vec<PathBuf>,
+    ) -> std::io::Result<()> {
+        // The head first, its tiles after: whatever the head covers was handed over before.
+        let (head, partials) = self.heads.head();
+        unwritten.append(&mut self.lock().tiles);
+        let bytes: usize = unwritten.iter().chain(&partials).map(|tile| tile.bytes.len() + 4096).sum();
         if let Some(reserve) = &self.reserve {
             reserve.release(bytes as u64)?;
         }
-        for tile in &work.tiles {
+        while let Some(tile) = unwritten.last() {
             write_tile(&self.tiles, tile)?;
+            unwritten.pop();
         }
-        let mut partials = Vec::new();
-        for tile in &work.partials {
-            partials.push(write_tile(&self.tiles, tile)?);
+        let mut written = Vec::new();
+        for tile in &partials {
+            written.push(write_tile(&self.tiles, tile)?);
         }
-        let Some(head) = &work.head else { return Ok(()) };
         write_durably(&self.checkpoint, &head.note)?;
         // Partial tiles of the head before serve nobody once the new head is out.
-        for old in old_partials.iter().filter(|old| !partials.contains(old)) {
+        for old in old_partials.iter().filter(|old| !written.contains(old)) {
             let _ = std::fs::remove_file(old);
             if let Some(folder) = old.parent() {
                 let _ = std::fs::remove_dir(folder);
             }
         }
-        *old_partials = partials;
+        *old_partials = written;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! and compared with the signed head, and grown over the rest by the same code that runs after a commit.
 
 use super::heads::Heads;
-use super::publish::{Publisher, SignedHead, write_durably, write_tile};
+use super::publish::{HeadSource, Publisher, SignedHead, write_durably, write_tile};
 use super::sequence::Sequencer;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
@@ -101,8 +101,6 @@ pub fn open(
     catch_up(&views, reader.as_ref())?;
     let (active, last_time) = active_members(reader.as_ref())?;
     let publishing_behind = Arc::new(AtomicBool::new(false));
-    let publisher = Publisher::start(&config.dir, Some(store.reserve()), Arc::clone(&publishing_behind))
-        .map_err(io(&config.dir))?;
     let (size, root) = (tree.size(), tree.root());
     let verifier = config.signer.verifier().clone();
     let shared = Arc::new(Shared {
@@ -114,7 +112,7 @@ pub fn open(
         clock,
         last_time: AtomicI64::new(last_time),
         full: AtomicBool::new(false),
-        publishing_behind,
+        publishing_behind: Arc::clone(&publishing_behind),
         failed: AtomicBool::new(false),
         signer: config.signer,
         origin,
@@ -126,6 +124,9 @@ pub fn open(
     let key_file = config.dir.join("verifier.key");
     write_durably(&key_file, format!("{verifier}\n").as_bytes()).map_err(io(&key_file))?;
     shared.set_checkpoint(&head);
+    let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;
+    let publisher = Publisher::start(&config.dir, Some(store.reserve()), publishing_behind, heads)
+        .map_err(io(&config.dir))?;
     start(store, shared, publisher, failed).map_err(io(&config.dir))
 }
 

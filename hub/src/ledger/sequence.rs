@@ -23,6 +23,14 @@ pub struct Command {
     pub(super) reply: oneshot::Sender<Result<Appended, Code>>,
 }
 
+/// What reaches the sequencer.
+pub enum Message {
+    /// A draft.
+    Append(Command),
+    /// Publish the last head and end; what waits behind this is refused.
+    Stop(oneshot::Sender<()>),
+}
+
 struct Built {
     bytes: Bytes,
     reply: oneshot::Sender<Result<Appended, Code>>,
@@ -40,12 +48,26 @@ const BATCH_BYTES: usize = 1 << 20;
 impl<S: EntryStore> Sequencer<S> {
     /// Runs until all senders are gone or the store fails. A store failure is fatal for the process:
     /// its outcome is unknown, so nothing may be acknowledged after it.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        while let Some(first) = queue.blocking_recv() {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<(), StoreError> {
+        while let Some(message) = queue.blocking_recv() {
+            let first = match message {
+                Message::Append(command) => command,
+                Message::Stop(done) => {
+                    self.publisher.finish();
+                    let _ = done.send(());
+                    return Ok(());
+                }
+            };
             let room = self.store.ensure_room();
             self.shared.set_full(matches!(room, Err(StoreError::NoSpace)));
             match room {
-                Ok(()) => self.batch(first, &mut queue)?,
+                Ok(()) => {
+                    if let Some(done) = self.batch(first, &mut queue)? {
+                        self.publisher.finish();
+                        let _ = done.send(());
+                        return Ok(());
+                    }
+                }
                 Err(StoreError::NoSpace) => refuse(first, Code::LedgerFull),
                 Err(fatal) => return Err(fatal),
             }
@@ -54,7 +76,13 @@ impl<S: EntryStore> Sequencer<S> {
         Ok(())
     }
 
-    fn batch(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) -> Result<(), StoreError> {
+    /// Builds and commits one batch; yields whoever asked to stop meanwhile.
+    fn batch(
+        &mut self,
+        first: Command,
+        queue: &mut mpsc::Receiver<Message>,
+    ) -> Result<Option<oneshot::Sender<()>>, StoreError> {
+        let mut stop = None;
         let mut built = Vec::with_capacity(64);
         let mut bytes = 0;
         let start = self.shared.reader.len();
@@ -67,10 +95,17 @@ impl<S: EntryStore> Sequencer<S> {
                 built.push(item);
             }
             if built.len() < BATCH_MAX && bytes < BATCH_BYTES {
-                next = queue.try_recv().ok();
+                match queue.try_recv() {
+                    Ok(Message::Append(command)) => next = Some(command),
+                    Ok(Message::Stop(done)) => stop = Some(done),
+                    Err(_) => {}
+                }
             }
         }
-        if built.is_empty() { Ok(()) } else { self.commit(start, built) }
+        if !built.is_empty() {
+            self.commit(start, built)?;
+        }
+        Ok(stop)
     }
 
     /// Finishes one draft at the index it will have. Views change here, before the entry is durable:
@@ -110,7 +145,7 @@ impl<S: EntryStore> Sequencer<S> {
             // Room was ensured above: lack of space inside a segment means that its blocks are not ours.
             Err(error) => return Err(StoreError::Fatal(error.to_string())),
         };
-        let (finished, partials, checkpoint, proofs) = {
+        let (checkpoint, proofs) = {
             let mut tree = self.shared.write_tree();
             let finished = tree.append(&leaves);
             let checkpoint = self.shared.sign_head(tree.size(), tree.root())?;
@@ -119,10 +154,10 @@ impl<S: EntryStore> Sequencer<S> {
                 .zip(&built)
                 .map(|(index, _)| inclusion_proof(&reader, index, tree.size()))
                 .collect();
-            let partials = self.publisher.wants_partials().then(|| tree.partials());
-            (finished, partials, checkpoint, proofs)
+            self.shared.set_checkpoint(&checkpoint);
+            self.publisher.publish(finished);
+            (checkpoint, proofs)
         };
-        self.shared.set_checkpoint(&checkpoint);
         for ((index, item), proof) in (start..).zip(built).zip(proofs) {
             let answer = match proof {
                 Ok(proof) => Ok(Appended {
@@ -139,7 +174,6 @@ impl<S: EntryStore> Sequencer<S> {
             // A waiting task that gave up finds its entry by its request id; the entry stands.
             let _ = item.reply.send(answer);
         }
-        self.publisher.publish(finished, partials, checkpoint);
         Ok(())
     }
 }

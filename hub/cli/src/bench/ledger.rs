@@ -40,8 +40,10 @@ pub fn measure(entries: u64) -> Result<Value, Failure> {
         .map_err(Failure::environment)?;
     let text: String = SecretKey::from_seed(&seed).to_base64().chars().cycle().take(TEXT - 40).collect();
     let start = clock.monotonic_us();
-    setup::runtime()?.block_on(append(&ledger, entries, &text))?;
+    let runtime = setup::runtime()?;
+    runtime.block_on(append(&ledger, entries, &text))?;
     let appended_us = clock.monotonic_us() - start;
+    runtime.block_on(ledger.close());
     let bytes = ledger.reader().read(entries / 2).map_err(Failure::environment)?.len();
     drop(ledger);
     let start = clock.monotonic_us();

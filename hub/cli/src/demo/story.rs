@@ -180,14 +180,28 @@ fn refused_with(answer: &Value, codes: &[&str]) -> bool {
     })
 }
 
+/// What the sources said, each word once.
+fn said(teller: &Teller, answer: &Value) {
+    let states: std::collections::BTreeSet<&str> = answer
+        .get("sources")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|source| source["state"].as_str())
+        .collect();
+    teller.say(&format!("  every source: {}", states.into_iter().collect::<Vec<_>>().join(", ")));
+}
+
 async fn refusals(teller: &mut Teller, network: &Network, son: &str, case: &str) -> Result<(), String> {
     let street = network.sites.get("street-office").ok_or("no street office")?;
     teller.step("Curiosity without a case: the same question about a neighbour, and in no case at all");
     let neighbour = network.city.persons().next().map(|person| person.id).unwrap_or_default();
     let answer = ask(street, &question(&neighbour, case)).await?;
+    said(teller, &answer.json);
     teller.check("a person whom the case does not list: every department refuses", refused_with(&answer.json, &["subject_not_in_case", "sealing_required"]));
     let nowhere = "0190a5c3-0000-7000-8000-000000000001";
     let answer = ask(street, &question(son, nowhere)).await?;
+    said(teller, &answer.json);
     teller.check("no open case: every department refuses", refused_with(&answer.json, &["no_case", "sealing_required"]));
     Ok(())
 }

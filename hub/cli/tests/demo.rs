@@ -1,0 +1,32 @@
+//! The demo is a test of everything: it exits with 0 only if every step did what it says.
+
+use std::process::Command;
+
+fn run(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+#[test]
+fn the_demo_does_what_it_says() {
+    let (good, text) = run(&["demo", "--once", "--scale", "0.001"]);
+    assert!(good, "{text}");
+    for word in ["conflict(", "withheld(sealing_required", "unavailable(provider_unavailable", "NOT CLEAN"] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+}
+
+#[test]
+fn the_demo_carries_real_data() {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let folder = std::env::var("YIWANG_TEST_DATA").unwrap_or_else(|_| default.to_owned());
+    let data = std::path::Path::new(&folder).join("data");
+    if !data.is_dir() {
+        println!("skipped: no test data");
+        return;
+    }
+    let (good, text) = run(&["demo", "--once", "--scale", "0.001", "--data", data.to_str().unwrap()]);
+    assert!(good, "{text}");
+    assert!(text.contains("NORRISTOWN") && text.contains("4561 persons in both"), "{text}");
+}

@@ -1,0 +1,135 @@
+//! kill -9 of the hub under load: what was acknowledged is in the ledger, at its index, to the byte; and the
+//! ledger verifies offline afterwards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use yiwang_client::client::{AppIdentity, Client, NoHeadStore};
+use yiwang_client::folder::Folder;
+use yiwang_proto::ambient::{Clock, SystemClock, SystemEntropy};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::{AppId, Matter};
+
+const KILLS: u32 = 25;
+const WRITERS: usize = 8;
+
+fn yiwang(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "yiwang {}: {error}", arguments.join(" "));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn start(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_yiwang"))
+        .args(["hub", "run", "--dir", dir.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn until_open(address: &str) {
+    for _ in 0..600 {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the hub did not listen on {address} within 12 s");
+}
+
+fn client(folder: &Folder, clock: &Arc<dyn Clock>) -> Client {
+    let app = AppId::parse("desk").unwrap();
+    let enrolled = folder.enrolled().unwrap();
+    let identity = AppIdentity {
+        member: folder.member().clone(),
+        app: app.clone(),
+        key: folder.load_key(Role::App, &app).unwrap(),
+        delegation: folder.load_delegation(Role::App, &app).unwrap().0,
+        root: folder.root_public(),
+        tags: folder.tag_key().unwrap(),
+        checkpoints: Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 64)),
+    };
+    let channel = enrolled.channel_lazy(Arc::clone(clock)).unwrap();
+    Client::new(identity, channel, Arc::new(NoHeadStore), Arc::clone(clock), Arc::new(SystemEntropy)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (hub, member) = (temporary.path().join("hub"), temporary.path().join("member"));
+    let (listen, enrol) = (free_port(), free_port());
+    let (hub_text, member_text) = (hub.to_str().unwrap(), member.to_str().unwrap());
+    yiwang(&[
+        "hub", "init", "--dir", hub_text, "--origin", "log.city.example/kill", "--trust-domain", "city.example",
+        "--listen", &listen, "--enrol-listen", &enrol, "--health-listen", &free_port(),
+    ]);
+    let mut child = start(&hub);
+    until_open(&listen);
+    until_open(&enrol);
+    yiwang(&["member", "init", "--folder", member_text, "--id", "street-office", "--name", "Street office"]);
+    let token = yiwang(&["hub", "token", "--dir", hub_text, "--for", "member:street-office"]);
+    yiwang(&["member", "enrol", "--folder", member_text, "--token", token.trim()]);
+    yiwang(&["member", "delegate", "--folder", member_text, "--role", "app", "--name", "desk", "--publish"]);
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let folder = Folder::open(&member).unwrap();
+    let client = Arc::new(client(&folder, &clock));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
+        writers.push(tokio::spawn(async move {
+            let matter = Matter::parse("social-assistance").unwrap();
+            let mut acknowledged = BTreeMap::new();
+            while !stop.load(Ordering::Relaxed) {
+                let opened = tokio::time::timeout(Duration::from_secs(2), client.open_case(&matter, &[])).await;
+                match opened {
+                    Ok(Ok((_, receipt))) => {
+                        acknowledged.insert(receipt.index, receipt.entry);
+                    }
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+            acknowledged
+        }));
+    }
+    for kill in 0..KILLS {
+        // Times that differ, so that kills fall into every step.
+        tokio::time::sleep(Duration::from_millis(60 + u64::from(kill * 37 % 101))).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        child = start(&hub);
+        until_open(&listen);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = BTreeMap::new();
+    for writer in writers {
+        for (index, entry) in writer.await.unwrap() {
+            assert!(acknowledged.insert(index, entry).is_none(), "index {index} was acknowledged twice");
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ledger = hub.join("ledger");
+    let options = yiwang_journal::Options::default();
+    let (reader, _) = yiwang_journal::Reader::open_readonly(&ledger.join("segments"), &options).unwrap();
+    for (index, entry) in &acknowledged {
+        let stored = yiwang_proto::entry::decode(&reader.read(*index).unwrap()).unwrap();
+        assert_eq!(stored, *entry, "entry {index} is not what was acknowledged");
+    }
+    println!("{KILLS} kills, {} acknowledged, 0 lost, {} in the ledger", acknowledged.len(), reader.len());
+    assert!(acknowledged.len() > 50, "too little load: {}", acknowledged.len());
+    let key = std::fs::read_to_string(ledger.join("verifier.key")).unwrap();
+    yiwang(&["audit", "verify", "--ledger", ledger.to_str().unwrap(), "--key", key.trim()]);
+}
