@@ -28,7 +28,7 @@ pub enum HostError {
         /// `app` or `adapter`.
         role: &'static str,
     },
-    /// Two of the configuration's files cannot be brought together.
+    /// A mapping file that is not there.
     #[error("`{}` cannot be read: {source}", path.display())]
     Read {
         /// Which file.

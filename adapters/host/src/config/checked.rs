@@ -101,18 +101,12 @@ fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option
         None => Some(SEGMENT_DEFAULT),
         Some(node) => segment_bytes(node, faults),
     };
-    let only_contracts = match root.list("only_contracts", faults) {
-        None => None,
-        Some(nodes) => Some(
-            nodes
-                .iter()
-                .filter_map(|node| {
-                    text(node, "only_contracts", faults)
-                        .and_then(|given| digest(given, "only_contracts", faults))
-                })
-                .collect::<BTreeSet<Digest>>(),
-        ),
-    };
+    let only_contracts = root.list("only_contracts", faults).map(|nodes| {
+        let pinned = nodes.iter().filter_map(|node| {
+            text(node, "only_contracts", faults).and_then(|given| digest(given, "only_contracts", faults))
+        });
+        pinned.collect::<BTreeSet<Digest>>()
+    });
     Some(AdapterPart {
         name: name?,
         mappings: mappings?,

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tracing::Instrument as _;
 use yiwang_client::client::traced;
 use yiwang_proto::{Digest, sha256};
 
@@ -38,7 +39,9 @@ pub(super) async fn guard(State(gateway): State<Arc<Gateway>>, request: Request,
         return Problem::new(&UNAUTHENTICATED).trace(&trace.id).into_response();
     };
     let caller = Caller { app: Arc::clone(&app), trace: Arc::clone(&trace) };
-    let response = match admit(request, caller, next).await {
+    // Under the caller's trace id, so that a collector's spans are found by it; the ledger's entries name it too.
+    let span = tracing::info_span!("gateway", %method, route, app = app.name.as_str(), trace = trace.id);
+    let response = match admit(request, caller, next).instrument(span).await {
         Ok(response) => response,
         Err(problem) => problem.trace(&trace.id).into_response(),
     };

@@ -50,42 +50,64 @@ kinds! {
     INTERNAL = INTERNAL_SERVER_ERROR "internal", "the gateway failed", "tell whoever runs the gateway";
 }
 
+/// What a problem is about: the gateway's own matter, or a service code of the hub.
+#[derive(Debug, Clone, Copy)]
+enum About {
+    Kind(&'static Kind),
+    Code(Code),
+}
+
+impl About {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Kind(kind) => kind.status,
+            Self::Code(code) => status(code),
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Kind(kind) => kind.code,
+            Self::Code(code) => code.as_str(),
+        }
+    }
+
+    fn title(self) -> String {
+        match self {
+            Self::Kind(kind) => kind.title.to_owned(),
+            Self::Code(code) => code.as_str().replace('_', " "),
+        }
+    }
+
+    fn fix(self) -> &'static str {
+        match self {
+            Self::Kind(kind) => kind.fix,
+            Self::Code(code) => code.help(),
+        }
+    }
+}
+
 /// One problem.
 #[derive(Debug)]
 pub(super) struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    title: String,
-    fix: &'static str,
+    about: About,
     detail: Option<String>,
     errors: Vec<Value>,
     trace_id: Option<String>,
 }
 
 impl Problem {
-    pub(super) fn new(kind: &Kind) -> Self {
-        Self {
-            status: kind.status,
-            code: kind.code,
-            title: kind.title.to_owned(),
-            fix: kind.fix,
-            detail: None,
-            errors: Vec::new(),
-            trace_id: None,
-        }
+    pub(super) fn new(kind: &'static Kind) -> Self {
+        Self::about(About::Kind(kind))
     }
 
     /// A problem with a service code of the hub.
     pub(super) fn of(code: Code) -> Self {
-        Self {
-            status: status(code),
-            code: code.as_str(),
-            title: code.as_str().replace('_', " "),
-            fix: code.help(),
-            detail: None,
-            errors: Vec::new(),
-            trace_id: None,
-        }
+        Self::about(About::Code(code))
+    }
+
+    fn about(about: About) -> Self {
+        Self { about, detail: None, errors: Vec::new(), trace_id: None }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -106,12 +128,13 @@ impl Problem {
     }
 
     fn json(&self) -> Value {
+        let about = self.about;
         let mut body = json!({
-            "type": format!("/problems/{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "fix": self.fix,
+            "type": format!("/problems/{}", about.code()),
+            "title": about.title(),
+            "status": about.status().as_u16(),
+            "code": about.code(),
+            "fix": about.fix(),
         });
         if let Some(body) = body.as_object_mut() {
             body.extend(self.detail.iter().map(|detail| ("detail".to_owned(), json!(detail))));
@@ -127,11 +150,12 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.json().to_string()));
-        *response.status_mut() = self.status;
+        let status = self.about.status();
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match self.status {
+        match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
@@ -145,7 +169,7 @@ impl IntoResponse for Problem {
             _ => {}
         }
         // For the log line of the request.
-        response.extensions_mut().insert(Refused(self.code));
+        response.extensions_mut().insert(Refused(self.about.code()));
         response
     }
 }

@@ -3,6 +3,7 @@
 use crate::http::{get, send};
 use crate::town::{TOKEN, Town};
 use serde_json::json;
+use yiwang_proto::entry::{Kind, decode};
 use yiwang_tests::world::folder_holds;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,5 +89,31 @@ async fn only_the_fields_that_were_asked_for_come_and_a_type_explains_itself() {
     let problem = get(town.office.gateway(), "/problems/case_closed").await;
     assert_eq!((problem.status, &problem.json()["code"]), (200, &json!("case_closed")));
     get(town.office.gateway(), "/problems/nothing").await.problem(404, "not_found");
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_names_the_trace_of_the_caller() {
+    let town = Town::new(14).await;
+    let mother = town.city.household().mother;
+    let case = town.open_case(&[&mother.id]).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let token = format!("authorization: Bearer {TOKEN}");
+    let parent = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01");
+    let body = json!({ "subject": mother.id, "purpose": "social-assistance.eligibility", "case": case });
+    let headers = [token.as_str(), parent.as_str(), "content-type: application/json"];
+    let at = town.office.gateway();
+    let record = send(at, "POST", "/v1/records/query", &headers, &body.to_string()).await.json();
+    let sources = record["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), 2, "{record:#}");
+    for source in sources {
+        let index = source["receipt"].as_u64().unwrap();
+        let entry = decode(&town.world.hub().hub.ledger.reader().read(index).unwrap()).unwrap();
+        let Some(Kind::Exchange(exchange)) = entry.kind else { panic!("no exchange: {entry:?}") };
+        assert_eq!(yiwang_proto::hex(&exchange.trace_id), trace);
+    }
+    // A refusal names the trace as well.
+    let refused = send(at, "POST", "/v1/records/query", &headers, "{}").await.problem(422, "invalid");
+    assert_eq!(refused["trace_id"], trace);
     town.stop().await;
 }
