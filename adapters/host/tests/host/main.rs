@@ -6,5 +6,6 @@ mod config;
 mod departments;
 mod gateway;
 mod http;
+mod program;
 mod refusals;
 mod town;
