@@ -63,9 +63,7 @@ pub fn run(command: &Command) -> Outcome {
     match command {
         Command::New { draft, provider_root, consumer_root, valid_from, valid_until, out } => {
             let mut text = read_text(draft)?;
-            for (root, party) in
-                [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)]
-            {
+            for (root, party) in [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)] {
                 if let Some(root) = root {
                     party.root = PublicKey::from_base64(root).map_err(Failure::usage)?;
                 }
@@ -151,7 +149,9 @@ fn show(path: &Path) -> Outcome {
     };
     println!("{}", String::from_utf8_lossy(&text.to_json()));
     match document.map(|document| Contract::open(&document)) {
-        Some(Ok(contract)) => println!("signed by both members; digest {}", yiwang_proto::hex(&contract.digest)),
+        Some(Ok(contract)) => {
+            println!("signed by both members; digest {}", yiwang_proto::hex(&contract.digest))
+        }
         Some(Err(error)) => println!("does not hold: {error}"),
         None => println!("a text without signatures"),
     }

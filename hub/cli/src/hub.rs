@@ -119,10 +119,9 @@ fn token(dir: &std::path::Path, who: &str, hours: u32) -> Outcome {
 fn serve(config: &Config) -> Outcome {
     setup::runtime()?.block_on(async {
         let telemetry = telemetry::start("yiwang-hub", config.raw.otlp.as_deref())?;
-        let running =
-            lifecycle::start(config, &ambient(), TestSwitches::default(), AcceptLimits::default())
-                .await
-                .map_err(Failure::environment)?;
+        let running = lifecycle::start(config, &ambient(), TestSwitches::default(), AcceptLimits::default())
+            .await
+            .map_err(Failure::environment)?;
         println!(
             "the hub listens: members {}, enrolment {}, health {}",
             running.address, running.enrol_address, running.health_address

@@ -88,10 +88,11 @@ fn adapter(command: yiwang_adapter::command::Command) -> ExitCode {
         Err(failure) => return failed(&failure),
     };
     runtime.block_on(async {
-        let telemetry = match telemetry::start("yiwang-adapter", None) {
-            Ok(telemetry) => telemetry,
-            Err(failure) => return failed(&failure),
-        };
+        let telemetry =
+            match telemetry::start("yiwang-adapter", yiwang_adapter::command::otlp(&command).as_deref()) {
+                Ok(telemetry) => telemetry,
+                Err(failure) => return failed(&failure),
+            };
         let stop = tokio_util::sync::CancellationToken::new();
         let asked = stop.clone();
         tokio::spawn(async move {
@@ -99,10 +100,11 @@ fn adapter(command: yiwang_adapter::command::Command) -> ExitCode {
             asked.cancel();
         });
         let surroundings = yiwang_adapter::run::Surroundings::system();
-        let ended = yiwang_adapter::command::execute(command, surroundings, stop, &mut std::io::stdout()).await;
+        let ended =
+            yiwang_adapter::command::execute(command, surroundings, stop, &mut std::io::stdout()).await;
         telemetry.finish();
         match ended {
-            Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(3)),
+            Ok(code) => ExitCode::from(code),
             Err(error) => failed(&error),
         }
     })

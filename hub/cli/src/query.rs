@@ -80,9 +80,8 @@ pub enum Command {
 fn arguments(raw: &[String]) -> Result<Arguments, Failure> {
     raw.iter()
         .map(|text| {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| Failure::usage("an argument is written as NAME=VALUE"))?;
+            let (name, value) =
+                text.split_once('=').ok_or_else(|| Failure::usage("an argument is written as NAME=VALUE"))?;
             Ok((FieldName::parse(name).map_err(Failure::usage)?, Scalar::Text(value.to_owned())))
         })
         .collect()

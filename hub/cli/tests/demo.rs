@@ -1,10 +1,13 @@
 //! The demo is a test of everything: it exits with 0 only if every step did what it says.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::process::Command;
 
 fn run(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
 

@@ -1,6 +1,8 @@
 //! kill -9 of the hub under load: what was acknowledged is in the ledger, at its index, to the byte; and the
 //! ledger verifies offline afterwards.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -57,7 +59,11 @@ fn client(folder: &Folder, clock: &Arc<dyn Clock>) -> Client {
         delegation: folder.load_delegation(Role::App, &app).unwrap().0,
         root: folder.root_public(),
         tags: folder.tag_key().unwrap(),
-        checkpoints: Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 64)),
+        checkpoints: Arc::new(CheckpointVerifier::new(
+            enrolled.verifier_key().clone(),
+            enrolled.origin(),
+            64,
+        )),
     };
     let channel = enrolled.channel_lazy(Arc::clone(clock)).unwrap();
     Client::new(identity, channel, Arc::new(NoHeadStore), Arc::clone(clock), Arc::new(SystemEntropy)).unwrap()
@@ -70,8 +76,20 @@ async fn what_was_acknowledged_survives_kill_9() {
     let (listen, enrol) = (free_port(), free_port());
     let (hub_text, member_text) = (hub.to_str().unwrap(), member.to_str().unwrap());
     yiwang(&[
-        "hub", "init", "--dir", hub_text, "--origin", "log.city.example/kill", "--trust-domain", "city.example",
-        "--listen", &listen, "--enrol-listen", &enrol, "--health-listen", &free_port(),
+        "hub",
+        "init",
+        "--dir",
+        hub_text,
+        "--origin",
+        "log.city.example/kill",
+        "--trust-domain",
+        "city.example",
+        "--listen",
+        &listen,
+        "--enrol-listen",
+        &enrol,
+        "--health-listen",
+        &free_port(),
     ]);
     let mut child = start(&hub);
     until_open(&listen);
@@ -92,7 +110,8 @@ async fn what_was_acknowledged_survives_kill_9() {
             let matter = Matter::parse("social-assistance").unwrap();
             let mut acknowledged = BTreeMap::new();
             while !stop.load(Ordering::Relaxed) {
-                let opened = tokio::time::timeout(Duration::from_secs(2), client.open_case(&matter, &[])).await;
+                let opened =
+                    tokio::time::timeout(Duration::from_secs(2), client.open_case(&matter, &[])).await;
                 match opened {
                     Ok(Ok((_, receipt))) => {
                         acknowledged.insert(receipt.index, receipt.entry);

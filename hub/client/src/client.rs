@@ -70,8 +70,15 @@ pub struct Client {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalogue: Catalogue,
     heads: Arc<dyn HeadStore>,
-    head: Mutex<Option<Checkpoint>>,
+    head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
+}
+
+/// A verified head with the note that proves it.
+#[derive(Clone)]
+struct Kept {
+    checkpoint: Checkpoint,
+    note: Vec<u8>,
 }
 
 /// Delegations remembered; adapters of a city are far fewer.
@@ -89,7 +96,7 @@ impl Client {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ClientError> {
         let catalogue = Catalogue::builtin().map_err(|error| ClientError::Ask(error.to_string()))?;
-        let kept = heads.load().and_then(|note| identity.checkpoints.open(&note).ok());
+        let kept = load(heads.as_ref(), &identity.checkpoints);
         Ok(Self {
             identity,
             channel,
@@ -112,34 +119,38 @@ impl Client {
         &self.catalogue
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<Checkpoint>> {
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest head this client has verified.
     pub fn head(&self) -> Head {
         self.kept().as_ref().map_or(Head { size: 0, root: yiwang_proto::merkle::EMPTY_ROOT }, |kept| Head {
-            size: kept.size,
-            root: kept.root,
+            size: kept.checkpoint.size,
+            root: kept.checkpoint.root,
         })
     }
 
     /// Shows the hub the head that this member kept and takes the newer one, if it is proved to grow from
     /// it. A hub that was rolled back or shows another history is found out here.
     pub async fn meet(&self) -> Result<Head, ClientError> {
-        let kept = self.heads.load().unwrap_or_default();
+        // Another program of this member may have kept a newer head meanwhile.
+        let stored = load(self.heads.as_ref(), &self.identity.checkpoints);
+        let old = [self.kept().clone(), stored].into_iter().flatten().max_by_key(|kept| kept.checkpoint.size);
         let mut ledger = LedgerServiceClient::new(self.channel.clone());
-        let (note, proof) = if kept.is_empty() {
-            let answer = ledger.get_checkpoint(pb::GetCheckpointRequest {}).await?.into_inner();
-            (answer.checkpoint, Vec::new())
-        } else {
-            let offer = pb::OfferHeadRequest { checkpoint: kept.into() };
-            let answer = ledger.offer_head(offer).await?.into_inner();
-            (answer.checkpoint, answer.proof)
+        let (note, proof) = match &old {
+            None => {
+                let answer = ledger.get_checkpoint(pb::GetCheckpointRequest {}).await?.into_inner();
+                (answer.checkpoint, Vec::new())
+            }
+            Some(old) => {
+                let offer = pb::OfferHeadRequest { checkpoint: old.note.clone().into() };
+                let answer = ledger.offer_head(offer).await?.into_inner();
+                (answer.checkpoint, answer.proof)
+            }
         };
         let newer = self.identity.checkpoints.open(&note).map_err(ClientError::unverified)?;
-        let old = self.kept().clone();
-        if let Some(old) = &old {
+        if let Some(Kept { checkpoint: old, .. }) = &old {
             let proof = receipt::hashes(&proof).map_err(ClientError::unverified)?;
             verify_growth(old.size, newer.size, &old.root, &newer.root, &proof).map_err(|error| {
                 ClientError::Unverified(format!(
@@ -148,12 +159,12 @@ impl Client {
                 ))
             })?;
         }
-        if old.is_none_or(|old| newer.size > old.size) {
+        if old.is_none_or(|old| newer.size > old.checkpoint.size) {
             self.heads
                 .keep(&note)
                 .map_err(|error| ClientError::Ask(format!("the new head cannot be kept: {error}")))?;
-            *self.kept() = Some(newer);
         }
+        *self.kept() = Some(Kept { checkpoint: newer, note: note.to_vec() });
         Ok(self.head())
     }
 
@@ -237,6 +248,12 @@ pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
         request.metadata_mut().insert("traceparent", value);
     }
     request
+}
+
+/// The kept head, if it is one of the pinned ledger.
+fn load(heads: &dyn HeadStore, checkpoints: &CheckpointVerifier) -> Option<Kept> {
+    let note = heads.load()?;
+    checkpoints.open(&note).ok().map(|checkpoint| Kept { checkpoint, note })
 }
 
 /// Publishes a signed document over a member's channel; used before any app exists.

@@ -75,8 +75,14 @@ fn time(decider: &Decider, parties: &Parties, contracts: &[Prepared]) -> Result<
     let name = AppId::parse("assistance-desk").map_err(Failure::environment)?;
     let matter = Matter::parse("social-assistance").map_err(Failure::environment)?;
     let document = Delegation::sign(
-        &parties.consumer, &member, Role::App, &name, parties.app.public(), 1,
-        parties.now_ms - DAY_MS, parties.now_ms + DAY_MS,
+        &parties.consumer,
+        &member,
+        Role::App,
+        &name,
+        parties.app.public(),
+        1,
+        parties.now_ms - DAY_MS,
+        parties.now_ms + DAY_MS,
     );
     let delegation = Delegation::open(&document).map_err(Failure::environment)?;
     let body = RequestBody { subject: "980101199001010017".to_owned(), arguments: Arguments::new() };
@@ -120,9 +126,9 @@ fn time(decider: &Decider, parties: &Parties, contracts: &[Prepared]) -> Result<
     let clock = SystemClock::default();
     let start = clock.monotonic_us();
     for (request, prepared) in requests.iter().zip(contracts).cycle().take(ROUNDS) {
-        decider
-            .decide(request, prepared, &context)
-            .map_err(|denial| Failure::environment(format!("a decision that must permit denies: {denial:?}")))?;
+        decider.decide(request, prepared, &context).map_err(|denial| {
+            Failure::environment(format!("a decision that must permit denies: {denial:?}"))
+        })?;
     }
     let took = clock.monotonic_us() - start;
     Ok(took * 1000 / u64::try_from(ROUNDS).unwrap_or(1))

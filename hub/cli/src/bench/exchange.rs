@@ -56,14 +56,22 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize) -> Result<Value
         "app": rss_mb(std::process::id()).round(),
     });
     let stages = crate::demo::http::send(network.hub.health, "GET", "/stages", "", None).await;
-    let result = report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
+    let result =
+        report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
     relay.stop().await;
     network.provider.host.stop().await;
     network.hub.stop().await;
     Ok(result)
 }
 
-fn report(full: &mut Figures, bare: &Figures, rss: Value, sync: u64, stages: Value, pairs: Vec<Value>) -> Value {
+fn report(
+    full: &mut Figures,
+    bare: &Figures,
+    rss: Value,
+    sync: u64,
+    stages: Value,
+    pairs: Vec<Value>,
+) -> Value {
     let per = |us: u64| ratio(us, full.done);
     let cpu = json!({"hub": per(full.hub), "adapter": per(full.adapter), "app": per(full.app)});
     let full_rate = full.done * 1_000_000 / full.us.max(1);
@@ -98,8 +106,7 @@ where
     Fut: Future<Output = Result<(), Failure>> + Send,
 {
     let clock = setup::clock();
-    let (one, stop, next) =
-        (Arc::new(one), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (one, stop, next) = (Arc::new(one), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let books = |figures: &mut Figures, sign: bool| {
         let now = [cpu_us(processes.0), cpu_us(processes.1), cpu_us(std::process::id())];
         for (sum, now) in [&mut figures.hub, &mut figures.adapter, &mut figures.app].into_iter().zip(now) {
@@ -134,12 +141,16 @@ where
     Ok(())
 }
 
-async fn full_turn(network: &Network, seconds: u64, in_flight: usize, figures: &mut Figures) -> Result<(), Failure> {
+async fn full_turn(
+    network: &Network,
+    seconds: u64,
+    in_flight: usize,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
     let (clients, contract) = (network.clients.clone(), Arc::clone(&network.contract));
     let (case, subjects) = (network.case.clone(), network.subjects.clone());
     let operation = Operation::parse("person.by_id").map_err(Failure::environment)?;
-    let processes =
-        (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
+    let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
     let one = move |number: u64| {
         let pick = |most: usize| usize::try_from(number).unwrap_or_default() % most.max(1);
         let client = clients.get(pick(clients.len())).cloned();
@@ -159,7 +170,9 @@ async fn full_turn(network: &Network, seconds: u64, in_flight: usize, figures: &
             let exchanged = client.exchange(&contract, &signed).await.map_err(Failure::refused)?;
             match exchanged.ending {
                 Ending::Answered { answer, .. } if answer.rows == 1 => Ok(()),
-                other => Err(Failure::refused(format!("an exchange of the bench ended otherwise: {other:?}"))),
+                other => {
+                    Err(Failure::refused(format!("an exchange of the bench ended otherwise: {other:?}")))
+                }
             }
         }
     };
@@ -183,7 +196,8 @@ impl Relay {
         until_open(listen).await?;
         let provider = dir.join("members/provider").display().to_string();
         let arguments = ["bench", "relay-adapter", "--folder", &provider, "--hub", &address];
-        let adapter = Process::start("relay-adapter", &arguments, &[], &dir.join("relay-adapter.log"), listen)?;
+        let adapter =
+            Process::start("relay-adapter", &arguments, &[], &dir.join("relay-adapter.log"), listen)?;
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
             channels.push(relay::channel(&consumer, &address).await?);
@@ -226,7 +240,12 @@ fn message() -> pb::ExchangeRequest {
     pb::ExchangeRequest { request: Bytes::from(vec![7; 640]), body: Bytes::from(vec![7; 60]) }
 }
 
-async fn bare_turn(relay: &Relay, seconds: u64, in_flight: usize, figures: &mut Figures) -> Result<(), Failure> {
+async fn bare_turn(
+    relay: &Relay,
+    seconds: u64,
+    in_flight: usize,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
     let channels = relay.channels.clone();
     let processes = (relay.hub.id().unwrap_or_default(), relay.adapter.id().unwrap_or_default());
     let one = move |number: u64| {
@@ -234,8 +253,10 @@ async fn bare_turn(relay: &Relay, seconds: u64, in_flight: usize, figures: &mut 
         let channel = channels.get(at).cloned();
         async move {
             let channel = channel.ok_or_else(|| Failure::environment("no channel"))?;
-            let answer =
-                ExchangeServiceClient::new(channel).exchange(message()).await.map_err(Failure::environment)?;
+            let answer = ExchangeServiceClient::new(channel)
+                .exchange(message())
+                .await
+                .map_err(Failure::environment)?;
             let whole = answer.get_ref().body.len() == 1024;
             if whole { Ok(()) } else { Err(Failure::environment("the relay's answer is not whole")) }
         }

@@ -39,7 +39,8 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
     let mut folders = BTreeMap::new();
     folders.insert("provider", build::enrol(dir, &config, "provider", "Provider", &[]).await?);
     folders.insert("consumer", build::enrol(dir, &config, "consumer", "Consumer", &["bench-app"]).await?);
-    let document = build::agree(&folders, draft()).await?.ok_or_else(|| Failure::environment("no contract"))?;
+    let document =
+        build::agree(&folders, draft()).await?.ok_or_else(|| Failure::environment("no contract"))?;
     let contract = Arc::new(Contract::open(&document).map_err(Failure::environment)?);
     let mut provider = provider(dir, &source)?;
     provider.host.until_ready().await?;

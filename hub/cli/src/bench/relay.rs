@@ -109,9 +109,8 @@ impl LinkService for Service {
                 }
             }
         });
-        let outgoing = ReceiverStream::new(queue)
-            .ready_chunks(64)
-            .map(|frames| Ok(pb::ConnectResponse { frames }));
+        let outgoing =
+            ReceiverStream::new(queue).ready_chunks(64).map(|frames| Ok(pb::ConnectResponse { frames }));
         Ok(Response::new(outgoing.boxed()))
     }
 }
@@ -123,7 +122,8 @@ pub async fn hub(arguments: &HubArguments) -> Outcome {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = HubCertificate::new(Arc::clone(&authority), names, HUB_LIFETIME_MS, Arc::clone(&clock));
     let certificate = Arc::new(certificate.map_err(Failure::environment)?);
-    let tls = server_config(&authority, certificate, Arc::clone(&clock), true).map_err(Failure::environment)?;
+    let tls =
+        server_config(&authority, certificate, Arc::clone(&clock), true).map_err(Failure::environment)?;
     let relay = Arc::new(Relay::default());
     let routes = tonic::service::Routes::new(ExchangeServiceServer::new(Service(Arc::clone(&relay))))
         .add_service(LinkServiceServer::new(Service(relay)));

@@ -71,7 +71,9 @@ const REAL_MEMBERS: &[(&str, &str, &str, &[&str])] = &[
 /// Makes and starts everything.
 pub async fn build(dir: &Path, scale: f64, data: Option<&Path>) -> Result<Network, Failure> {
     std::fs::create_dir_all(dir).map_err(file(dir))?;
-    println!("[setup] the departments' own systems: tables, code lists and dirty data as they are in the field");
+    println!(
+        "[setup] the departments' own systems: tables, code lists and dirty data as they are in the field"
+    );
     let systems = dir.join("departments");
     let city = yiwang_city::build(CityPlan { seed: 1, scale }, &systems).map_err(Failure::environment)?;
     println!("        {} persons in {} households", city.facts().persons, city.facts().households);
@@ -114,7 +116,8 @@ pub async fn build(dir: &Path, scale: f64, data: Option<&Path>) -> Result<Networ
         site.host.until_ready().await?;
     }
     println!("[setup] every department's adapter has dialled out to the hub; no inbound port is open\n");
-    let verifier_key = std::fs::read_to_string(dir.join("hub/ledger/verifier.key")).map_err(Failure::environment)?;
+    let verifier_key =
+        std::fs::read_to_string(dir.join("hub/ledger/verifier.key")).map_err(Failure::environment)?;
     let verifier_key = verifier_key.trim().to_owned();
     Ok(Network { dir: dir.to_owned(), city, real, hub, sites, verifier_key })
 }
@@ -153,14 +156,20 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
     Ok((Config::read(&hub_dir).map_err(Failure::usage)?, hub))
 }
 
-pub async fn enrol(dir: &Path, config: &Config, id: &str, name: &str, apps: &[&str]) -> Result<Folder, Failure> {
+pub async fn enrol(
+    dir: &Path,
+    config: &Config,
+    id: &str,
+    name: &str,
+    apps: &[&str],
+) -> Result<Folder, Failure> {
     let id = MemberId::parse(id).map_err(Failure::usage)?;
     let path = dir.join("members").join(id.as_str());
     let (clock, entropy) = (setup::clock(), setup::entropy());
     let mut folder =
         Folder::init(&path, &id, name, entropy.as_ref(), clock.as_ref()).map_err(Failure::environment)?;
-    let facts = lifecycle::facts(config, config.raw.listen, config.raw.enrol_listen)
-        .map_err(Failure::environment)?;
+    let facts =
+        lifecycle::facts(config, config.raw.listen, config.raw.enrol_listen).map_err(Failure::environment)?;
     let now = clock.now_ms();
     let token = lifecycle::tokens(config)
         .map_err(Failure::environment)?

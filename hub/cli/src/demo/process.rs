@@ -52,7 +52,10 @@ impl Process {
     pub async fn until_ready(&mut self) -> Result<(), Failure> {
         for _ in 0..300 {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Failure::environment(format!("`{}` ended at once: {status}; see its log", self.name)));
+                return Err(Failure::environment(format!(
+                    "`{}` ended at once: {status}; see its log",
+                    self.name
+                )));
             }
             if let Ok(answer) = http::send(self.health, "GET", "/ready", "", None).await
                 && answer.status == 200

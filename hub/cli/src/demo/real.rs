@@ -32,7 +32,10 @@ fn count(field: &Value) -> u64 {
 async fn calls(teller: &mut Teller, network: &Network) -> Result<(), String> {
     let real = network.real.as_ref().ok_or("no real data")?;
     let busiest = &real.busiest;
-    teller.step(&format!("Real 911 calls of {} on {}, for the health department's planning", busiest.township, busiest.day));
+    teller.step(&format!(
+        "Real 911 calls of {} on {}, for the health department's planning",
+        busiest.township, busiest.day
+    ));
     let health = network.sites.get("health").ok_or("no health department")?;
     let case = open_case(health, "planning-desk", "health-planning", &[]).await?;
     let ask = json!({
@@ -42,9 +45,15 @@ async fn calls(teller: &mut Teller, network: &Network) -> Result<(), String> {
     });
     let answer = call(health, "planning-desk", "POST", "/v1/records/query", &ask).await?;
     let types = answer.json.pointer("/records/Incident/type").cloned().unwrap_or(Value::Null);
-    teller.say(&format!("  {}", types.get("value").map(ToString::to_string).unwrap_or_default().chars().take(160).collect::<String>()));
+    teller.say(&format!(
+        "  {}",
+        types.get("value").map(ToString::to_string).unwrap_or_default().chars().take(160).collect::<String>()
+    ));
     teller.check(
-        &format!("{} EMS calls of that day's {}: the contract lets out EMS calls only", busiest.ems_calls, busiest.all_calls),
+        &format!(
+            "{} EMS calls of that day's {}: the contract lets out EMS calls only",
+            busiest.ems_calls, busiest.all_calls
+        ),
         count(&types) == busiest.ems_calls,
     );
     Ok(())
@@ -69,26 +78,46 @@ async fn registers(teller: &mut Teller, network: &Network) -> Result<(), String>
         right += usize::from(all);
         if !shown && let Some(name) = expected.clone().next() {
             shown = true;
-            let claims = answer.pointer(&format!("/records/Person/{name}/claims")).cloned().unwrap_or_default();
+            let claims =
+                answer.pointer(&format!("/records/Person/{name}/claims")).cloned().unwrap_or_default();
             for claim in claims.as_array().into_iter().flatten() {
-                teller.say(&format!("  Person.{name}: {} says {}", claim["source"]["member"].as_str().unwrap_or("?"), claim["value"]));
+                teller.say(&format!(
+                    "  Person.{name}: {} says {}",
+                    claim.pointer("/source/member").and_then(Value::as_str).unwrap_or("?"),
+                    claim["value"]
+                ));
             }
         }
     }
-    teller.check(&format!("{right} of {} persons whose registers differ show each differing field as a conflict", conflicting.len()), right == conflicting.len());
+    teller.check(
+        &format!(
+            "{right} of {} persons whose registers differ show each differing field as a conflict",
+            conflicting.len()
+        ),
+        right == conflicting.len(),
+    );
     let mut same = 0;
     for id in &agreeing {
         let answer = look_up(registry, &case, id).await?;
         same += usize::from(no_conflict(&answer));
     }
-    teller.check(&format!("{same} of {} persons whose registers agree show no conflict", agreeing.len()), same == agreeing.len());
+    teller.check(
+        &format!("{same} of {} persons whose registers agree show no conflict", agreeing.len()),
+        same == agreeing.len(),
+    );
     let mut missing = 0;
     for id in &alone {
         let answer = look_up(registry, &case, id).await?;
-        let absent = answer.pointer("/records/Person/surname/missing_in").and_then(Value::as_array).map_or(0, Vec::len);
+        let absent = answer
+            .pointer("/records/Person/surname/missing_in")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
         missing += usize::from(absent == 1);
     }
-    teller.check(&format!("{missing} of {} persons of one register only show the other as missing them", alone.len()), missing == alone.len());
+    teller.check(
+        &format!("{missing} of {} persons of one register only show the other as missing them", alone.len()),
+        missing == alone.len(),
+    );
     Ok(())
 }
 
@@ -105,5 +134,9 @@ fn no_conflict(answer: &Value) -> bool {
 async fn look_up(site: &Site, case: &str, id: &str) -> Result<Value, String> {
     let ask = json!({"subject": id, "purpose": "civil-registration.verification", "case": case});
     let answer = call(site, "registry-desk", "POST", "/v1/records/query", &ask).await?;
-    if answer.status == 200 { Ok(answer.json) } else { Err(format!("status {}: {}", answer.status, answer.json)) }
+    if answer.status == 200 {
+        Ok(answer.json)
+    } else {
+        Err(format!("status {}: {}", answer.status, answer.json))
+    }
 }

@@ -55,7 +55,11 @@ impl Teller {
 
     /// Success only if every check held.
     pub fn outcome(&self) -> Outcome {
-        if self.failed.is_empty() { Ok(()) } else { Err(Failure::refused("the demo did not do what it says")) }
+        if self.failed.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::refused("the demo did not do what it says"))
+        }
     }
 }
 
@@ -76,7 +80,9 @@ fn state(answer: &Value, record: &str, name: &str) -> String {
 
 fn line(teller: &Teller, answer: &Value, record: &str, name: &str) {
     let field = field(answer, record, name);
-    let text = |key: &str| field.get(key).map(|v| v.as_str().map_or(v.to_string(), str::to_owned)).unwrap_or_default();
+    let text = |key: &str| {
+        field.get(key).map(|v| v.as_str().map_or(v.to_string(), str::to_owned)).unwrap_or_default()
+    };
     let shown = match state(answer, record, name).as_str() {
         "value" => {
             let sources: Vec<String> = field
@@ -96,7 +102,13 @@ fn line(teller: &Teller, answer: &Value, record: &str, name: &str) {
                 .and_then(Value::as_array)
                 .into_iter()
                 .flatten()
-                .map(|c| format!("{} says {}", c["source"]["member"].as_str().unwrap_or("?"), c["value"]))
+                .map(|c| {
+                    format!(
+                        "{} says {}",
+                        c.pointer("/source/member").and_then(Value::as_str).unwrap_or("?"),
+                        c["value"]
+                    )
+                })
                 .collect();
             format!("conflict({})", claims.join("; "))
         }
@@ -126,13 +138,20 @@ async fn steps(teller: &mut Teller, network: &mut Network) -> Result<(), String>
     let opening = json!({"matter": "social-assistance", "subjects": subjects});
     let opened = call(street, "assistance-desk", "POST", "/v1/cases", &opening).await?;
     let case = opened.json.get("case").and_then(Value::as_str).unwrap_or_default().to_owned();
-    teller.check("the case is open, and the register holds tags instead of ids", opened.status < 300 && !case.is_empty());
+    teller.check(
+        "the case is open, and the register holds tags instead of ids",
+        opened.status < 300 && !case.is_empty(),
+    );
 
     teller.step("One call asks every department that a contract allows");
     let answer = ask(street, &question(&household.mother.id, &case)).await?;
     for (record, name) in [
-        ("Person", "name"), ("Person", "birth_date"), ("Residence", "address_code"), ("BenefitStatus", "scheme"),
-        ("HealthCoverage", "insured"), ("Incident", "opened_at"),
+        ("Person", "name"),
+        ("Person", "birth_date"),
+        ("Residence", "address_code"),
+        ("BenefitStatus", "scheme"),
+        ("HealthCoverage", "insured"),
+        ("Incident", "opened_at"),
     ] {
         line(teller, &answer.json, record, name);
     }
@@ -146,22 +165,37 @@ async fn steps(teller: &mut Teller, network: &mut Network) -> Result<(), String>
         .filter_map(|source| source["member"].as_str())
         .collect();
     teller.check("four departments answered, each under its own contract", providers.len() == 4);
-    teller.check("her name comes from two registers that agree", field(&answer.json, "Person", "name")["value"] == household.mother.name.as_str());
-    teller.check("two registers disagree on her birth date: shown as a conflict, never silently merged", state(&answer.json, "Person", "birth_date") == "conflict");
+    teller.check(
+        "her name comes from two registers that agree",
+        field(&answer.json, "Person", "name")["value"] == household.mother.name.as_str(),
+    );
+    teller.check(
+        "two registers disagree on her birth date: shown as a conflict, never silently merged",
+        state(&answer.json, "Person", "birth_date") == "conflict",
+    );
 
     teller.step("The wife's sealed health record is withheld by its class, and says by which clause");
     let answer = ask(street, &question(&household.wife.id, &case)).await?;
     line(teller, &answer.json, "MentalHealthRecord", "support_need");
     line(teller, &answer.json, "HealthCoverage", "insured");
-    teller.check("the sealed field is withheld", state(&answer.json, "MentalHealthRecord", "support_need") == "withheld");
-    teller.check("the rest of her record is there", state(&answer.json, "HealthCoverage", "insured") == "value");
+    teller.check(
+        "the sealed field is withheld",
+        state(&answer.json, "MentalHealthRecord", "support_need") == "withheld",
+    );
+    teller.check(
+        "the rest of her record is there",
+        state(&answer.json, "HealthCoverage", "insured") == "value",
+    );
 
     teller.step("A field that no contract grants is refused");
-    let mut greedy = question(&household.son.id, &case);
-    greedy["fields"] = json!({"Person": ["nationality", "name"]});
+    let greedy = json!({
+        "subject": household.son.id, "purpose": "social-assistance.eligibility", "case": case,
+        "fields": {"Person": ["nationality", "name"]},
+    });
     let answer = ask(street, &greedy).await?;
     line(teller, &answer.json, "Person", "nationality");
-    teller.check("the ungranted field is withheld", state(&answer.json, "Person", "nationality") == "withheld");
+    teller
+        .check("the ungranted field is withheld", state(&answer.json, "Person", "nationality") == "withheld");
     teller.check("the granted one is answered", state(&answer.json, "Person", "name") == "value");
 
     refusals(teller, network, &household.son.id, &case).await?;
@@ -198,11 +232,17 @@ async fn refusals(teller: &mut Teller, network: &Network, son: &str, case: &str)
     let neighbour = network.city.persons().next().map(|person| person.id).unwrap_or_default();
     let answer = ask(street, &question(&neighbour, case)).await?;
     said(teller, &answer.json);
-    teller.check("a person whom the case does not list: every department refuses", refused_with(&answer.json, &["subject_not_in_case", "sealing_required"]));
+    teller.check(
+        "a person whom the case does not list: every department refuses",
+        refused_with(&answer.json, &["subject_not_in_case", "sealing_required"]),
+    );
     let nowhere = "0190a5c3-0000-7000-8000-000000000001";
     let answer = ask(street, &question(son, nowhere)).await?;
     said(teller, &answer.json);
-    teller.check("no open case: every department refuses", refused_with(&answer.json, &["no_case", "sealing_required"]));
+    teller.check(
+        "no open case: every department refuses",
+        refused_with(&answer.json, &["no_case", "sealing_required"]),
+    );
     Ok(())
 }
 
@@ -215,7 +255,10 @@ async fn stopped(teller: &mut Teller, network: &mut Network, mother: &str, case:
     let answer = ask(street, &question(mother, case)).await?;
     line(teller, &answer.json, "HealthCoverage", "insured");
     line(teller, &answer.json, "BenefitStatus", "scheme");
-    teller.check("health shows as unavailable", state(&answer.json, "HealthCoverage", "insured") == "unavailable");
+    teller.check(
+        "health shows as unavailable",
+        state(&answer.json, "HealthCoverage", "insured") == "unavailable",
+    );
     teller.check("the others answer as before", state(&answer.json, "BenefitStatus", "scheme") == "value");
     Ok(())
 }
@@ -292,7 +335,8 @@ fn print_indented(report: &str, most: usize) {
 fn answered_exchange(network: &Network) -> Result<u64, String> {
     let options = yiwang_journal::Options::default();
     let dir = network.dir.join("hub/ledger/segments");
-    let (reader, _) = yiwang_journal::Reader::open_readonly(&dir, &options).map_err(|error| error.to_string())?;
+    let (reader, _) =
+        yiwang_journal::Reader::open_readonly(&dir, &options).map_err(|error| error.to_string())?;
     reader
         .scan_back(reader.len())
         .filter_map(Result::ok)
@@ -342,10 +386,17 @@ pub fn invite(network: &Network) {
         && let (Some(gateway), Some(token)) = (street.gateway, street.tokens.get("assistance-desk"))
     {
         let household = network.city.household();
-        println!("  curl -s http://{gateway}/v1/cases -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\");
+        println!(
+            "  curl -s http://{gateway}/v1/cases -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\"
+        );
         println!("    -d '{{\"matter\":\"social-assistance\",\"subjects\":[\"{}\"]}}'", household.son.id);
-        println!("  curl -s http://{gateway}/v1/records/query -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\");
-        println!("    -d '{{\"subject\":\"{}\",\"purpose\":\"social-assistance.eligibility\",\"case\":\"CASE\"}}'", household.son.id);
+        println!(
+            "  curl -s http://{gateway}/v1/records/query -H 'authorization: Bearer {token}' -H 'content-type: application/json' \\"
+        );
+        println!(
+            "    -d '{{\"subject\":\"{}\",\"purpose\":\"social-assistance.eligibility\",\"case\":\"CASE\"}}'",
+            household.son.id
+        );
     }
     let dir = network.dir.display();
     println!("  yiwang audit report --ledger {dir}/hub/ledger");
