@@ -199,7 +199,7 @@ async fn a_thousand_carried_values_are_with_the_departments_and_nowhere_with_the
     let mut carried = Carried::default();
     let county = real_calls(&registers.world, &mut carried).await;
     let with_real = carried.values.len();
-    let ids: Vec<String> = registers.ids.iter().take(700).cloned().collect();
+    let ids: Vec<String> = registers.ids.iter().take(800).cloned().collect();
     registers.ask_about(&ids, &mut carried).await;
     for adapter in [Some(police), county].into_iter().flatten() {
         adapter.stop().await;
