@@ -246,8 +246,7 @@ fn open(
     let verifier = signer.verifier().clone();
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
     let views = Arc::new(load_views(&layout, decider)?);
-    let ledger_config =
-        LedgerConfig {
+    let ledger_config = LedgerConfig {
         dir: layout.ledger.clone(),
         segment_bytes: config.raw.segment_bytes,
         salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),

@@ -30,19 +30,31 @@ async fn outside_the_contract_is_refused_by_clause_and_recorded() {
     let scene = Scene::new(10).await;
     let cases: Vec<(&str, SignedRequest)> = vec![
         ("no_contract", bent(&scene, |r| r.contract = ContractId::parse("police-street-nothing").unwrap())),
-        ("no_case", bent(&scene, |r| r.case = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap())),
+        (
+            "no_case",
+            bent(&scene, |r| r.case = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap()),
+        ),
         ("purpose_mismatch", bent(&scene, |r| r.purpose = Purpose::parse("emergency.life-safety").unwrap())),
         ("field_not_granted", bent(&scene, |r| r.fields = fields(&["id_number", "name"]))),
-        ("operation_not_granted", bent(&scene, |r| r.operation = Operation::parse("person.everybody").unwrap())),
+        (
+            "operation_not_granted",
+            bent(&scene, |r| r.operation = Operation::parse("person.everybody").unwrap()),
+        ),
         ("subject_not_in_case", bent(&scene, |r| r.subject_tags = vec![[7; 32]])),
-        ("statement_expired", bent(&scene, |r| {
-            r.issued_at_ms -= 120_000;
-            r.expires_at_ms -= 120_000;
-        })),
-        ("clock_skew", bent(&scene, |r| {
-            r.issued_at_ms += 45_000;
-            r.expires_at_ms += 45_000;
-        })),
+        (
+            "statement_expired",
+            bent(&scene, |r| {
+                r.issued_at_ms -= 120_000;
+                r.expires_at_ms -= 120_000;
+            }),
+        ),
+        (
+            "clock_skew",
+            bent(&scene, |r| {
+                r.issued_at_ms += 45_000;
+                r.expires_at_ms += 45_000;
+            }),
+        ),
         ("contract_invalid", bent(&scene, |r| r.contract_digest = [9; 32])),
         ("key_unknown", bent(&scene, |r| r.delegation_digest = [9; 32])),
         ("delegation_invalid", bent(&scene, |r| r.app = AppId::parse("other-desk").unwrap())),
@@ -60,7 +72,7 @@ async fn outside_the_contract_is_refused_by_clause_and_recorded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_case_and_a_foreign_subject_are_refused() {
     let scene = Scene::new(11).await;
-    let neighbour = scene.city.persons().next().unwrap().id;
+    let neighbour = scene.city.persons().map(|person| person.id).find(|id| *id != scene.mother).unwrap();
     let ask = Ask { subject: neighbour, ..scene.ask() };
     assert_eq!(scene.outcome(&scene.app.sign(&scene.contract, &ask)).await, "subject_not_in_case");
     // The mother's tag for the neighbour's id: only the adapter can see it, and it does on the second subject.
@@ -167,7 +179,10 @@ async fn no_byte_of_statement_or_body_can_change() {
         assert!(got != "answered" || in_hint, "byte {at} of the statement");
         *refused.entry(got).or_default() += 1;
     }
-    assert!(refused.contains_key("signature_invalid") && refused.contains_key("unrecorded: malformed"), "{refused:?}");
+    assert!(
+        refused.contains_key("signature_invalid") && refused.contains_key("unrecorded: malformed"),
+        "{refused:?}"
+    );
     let mut altered = scene.signed();
     let mut body = altered.message.body.to_vec();
     body[20] ^= 1;
@@ -190,8 +205,16 @@ async fn keys_count_only_by_delegations_under_the_right_root() {
     assert_eq!(scene.outcome(&message).await, "signature_invalid");
     // A delegation under another root cannot be published.
     let name = AppId::parse("assistance-desk").unwrap();
-    let foreign =
-        Delegation::sign(&stranger, scene.street.id(), Role::App, &name, stranger.public(), 9, now, now + 60_000);
+    let foreign = Delegation::sign(
+        &stranger,
+        scene.street.id(),
+        Role::App,
+        &name,
+        stranger.public(),
+        9,
+        now,
+        now + 60_000,
+    );
     let refused = scene.app.publish(&foreign).await.unwrap_err();
     assert_eq!(refused.code().map(|code| code.as_str()), Some("delegation_invalid"));
     // Nor one of another member over this member's connection.
@@ -249,7 +272,9 @@ async fn contracts_need_both_signatures_and_cannot_be_changed() {
     assert_eq!(refused.code().map(|code| code.as_str()), Some("contract_invalid"));
     // An older version does not replace a newer one, and class 3 asks for sealed bodies.
     scene.app.publish(&both).await.unwrap();
-    let again = text.with("scenario", json!("another text under the same version")).sign(&scene.police, &scene.street);
+    let again = text
+        .with("scenario", json!("another text under the same version"))
+        .sign(&scene.police, &scene.street);
     let refused = scene.app.publish(&again).await.unwrap_err();
     assert_eq!(refused.code().map(|code| code.as_str()), Some("replayed"));
     let sealed = draft(&scene.police, &scene.street, "police-street-health", scene.world.clock.now_ms())

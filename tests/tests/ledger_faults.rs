@@ -29,7 +29,11 @@ async fn a_restarted_hub_waits_for_heads_and_goes_on() {
     let waiting = scene.outcome(&scene.signed()).await;
     assert_eq!(waiting, "unrecorded: ledger_not_appending", "no member has shown its head yet");
     scene.app.meet().await.unwrap();
-    assert_eq!(scene.outcome(&scene.signed()).await, "unrecorded: ledger_not_appending", "one of two is no majority");
+    assert_eq!(
+        scene.outcome(&scene.signed()).await,
+        "unrecorded: ledger_not_appending",
+        "one of two is no majority"
+    );
     scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let (code, report) = scene.verify_ledger().await;
@@ -108,7 +112,8 @@ async fn a_full_disk_refuses_before_forwarding_and_space_heals_it() {
     let scene = Scene::build(world, |draft| draft).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let ballast = mounted.0.path().join("ballast");
-    let _ = Command::new("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", ballast.display())).output();
+    let _ =
+        Command::new("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", ballast.display())).output();
     let ledger = &scene.world.hub().hub.ledger;
     let mut stored = 0;
     while ledger.append(Box::new(Big)).await.is_ok() {

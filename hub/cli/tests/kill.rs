@@ -69,12 +69,10 @@ fn client(folder: &Folder, clock: &Arc<dyn Clock>) -> Client {
     Client::new(identity, channel, Arc::new(NoHeadStore), Arc::clone(clock), Arc::new(SystemEntropy)).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kill_9() {
-    let temporary = tempfile::tempdir().unwrap();
-    let (hub, member) = (temporary.path().join("hub"), temporary.path().join("member"));
-    let (listen, enrol) = (free_port(), free_port());
+/// A hub that runs, and a member with a published app.
+fn set_up(hub: &Path, member: &Path) -> (String, Child) {
     let (hub_text, member_text) = (hub.to_str().unwrap(), member.to_str().unwrap());
+    let (listen, enrol) = (free_port(), free_port());
     yiwang(&[
         "hub",
         "init",
@@ -91,21 +89,23 @@ async fn what_was_acknowledged_survives_kill_9() {
         "--health-listen",
         &free_port(),
     ]);
-    let mut child = start(&hub);
+    let child = start(hub);
     until_open(&listen);
     until_open(&enrol);
     yiwang(&["member", "init", "--folder", member_text, "--id", "street-office", "--name", "Street office"]);
     let token = yiwang(&["hub", "token", "--dir", hub_text, "--for", "member:street-office"]);
     yiwang(&["member", "enrol", "--folder", member_text, "--token", token.trim()]);
     yiwang(&["member", "delegate", "--folder", member_text, "--role", "app", "--name", "desk", "--publish"]);
+    (listen, child)
+}
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let folder = Folder::open(&member).unwrap();
-    let client = Arc::new(client(&folder, &clock));
-    let stop = Arc::new(AtomicBool::new(false));
+type Acknowledged = BTreeMap<u64, yiwang_proto::pb::Entry>;
+
+/// Tasks that open cases until told to stop, and keep what was acknowledged.
+fn load(client: &Arc<Client>, stop: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle<Acknowledged>> {
     let mut writers = Vec::new();
     for _ in 0..WRITERS {
-        let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
+        let (client, stop) = (Arc::clone(client), Arc::clone(stop));
         writers.push(tokio::spawn(async move {
             let matter = Matter::parse("social-assistance").unwrap();
             let mut acknowledged = BTreeMap::new();
@@ -122,6 +122,19 @@ async fn what_was_acknowledged_survives_kill_9() {
             acknowledged
         }));
     }
+    writers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (hub, member) = (temporary.path().join("hub"), temporary.path().join("member"));
+    let (listen, mut child) = set_up(&hub, &member);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let folder = Folder::open(&member).unwrap();
+    let client = Arc::new(client(&folder, &clock));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = load(&client, &stop);
     for kill in 0..KILLS {
         // Times that differ, so that kills fall into every step.
         tokio::time::sleep(Duration::from_millis(60 + u64::from(kill * 37 % 101))).await;

@@ -82,7 +82,9 @@ impl Publisher {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the publisher of tiles ended by a panic; tiles are made again at the next start");
+            tracing::error!(
+                "the publisher of tiles ended by a panic; tiles are made again at the next start"
+            );
         }
     }
 }

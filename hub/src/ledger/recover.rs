@@ -91,7 +91,8 @@ pub fn open(
     let stored = stored_head(&config, &origin)?;
     let floor = stored.as_ref().map_or(0, |head| head.size);
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-    let (store, recovery) = FileStore::open(&config.dir.join("segments"), config.segment_bytes, config.salt, floor)?;
+    let (store, recovery) =
+        FileStore::open(&config.dir.join("segments"), config.segment_bytes, config.salt, floor)?;
     if let Some(torn) = &recovery.torn {
         tracing::warn!(?torn, "cut a torn batch that was never acknowledged");
     }

@@ -29,7 +29,12 @@ pub fn options(segment_bytes: u64) -> Options {
 impl FileStore {
     /// Opens the folder; `salt` is random, so that no member can compose a statement that looks like a record
     /// of a segment; `floor` is the size of the largest head that was ever signed.
-    pub fn open(dir: &Path, segment_bytes: u64, salt: u64, floor: u64) -> Result<(Self, Recovery), StoreError> {
+    pub fn open(
+        dir: &Path,
+        segment_bytes: u64,
+        salt: u64,
+        floor: u64,
+    ) -> Result<(Self, Recovery), StoreError> {
         let (journal, recovery) = Journal::open(dir, Options { salt, ..options(segment_bytes) }, floor)
             .map_err(|error| StoreError::Fatal(error.to_string()))?;
         Ok((Self { journal }, recovery))

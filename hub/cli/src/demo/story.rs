@@ -229,7 +229,10 @@ fn said(teller: &Teller, answer: &Value) {
 async fn refusals(teller: &mut Teller, network: &Network, son: &str, case: &str) -> Result<(), String> {
     let street = network.sites.get("street-office").ok_or("no street office")?;
     teller.step("Curiosity without a case: the same question about a neighbour, and in no case at all");
-    let neighbour = network.city.persons().next().map(|person| person.id).unwrap_or_default();
+    let household = network.city.household();
+    let own = [&household.mother.id, &household.son.id, &household.wife.id];
+    let neighbour = network.city.persons().map(|person| person.id).find(|id| !own.contains(&id));
+    let neighbour = neighbour.unwrap_or_default();
     let answer = ask(street, &question(&neighbour, case)).await?;
     said(teller, &answer.json);
     teller.check(
