@@ -1,5 +1,7 @@
 //! The hub's ledger when things go wrong around it: restarts, an old copy, a full disk.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

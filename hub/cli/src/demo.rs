@@ -61,6 +61,7 @@ async fn tell(arguments: &Arguments, dir: &std::path::Path) -> Outcome {
     if network.real.is_some() {
         real::tell(&mut teller, &network).await;
     }
+    story::absence(&mut teller, &mut network).await;
     story::audit(&mut teller, &mut network, arguments.once).await;
     teller.summary();
     if arguments.once {

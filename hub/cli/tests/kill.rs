@@ -30,7 +30,7 @@ fn start(dir: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_yiwang"))
         .args(["hub", "run", "--dir", dir.to_str().unwrap()])
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(dir.with_extension("log")).unwrap())
         .spawn()
         .unwrap()
 }
@@ -39,14 +39,15 @@ fn free_port() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-fn until_open(address: &str) {
+fn until_open(address: &str, dir: &Path) {
     for _ in 0..600 {
         if std::net::TcpStream::connect(address).is_ok() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("the hub did not listen on {address} within 12 s");
+    let log = std::fs::read_to_string(dir.with_extension("log")).unwrap();
+    panic!("the hub did not listen on {address} within 12 s: {log}");
 }
 
 fn client(folder: &Folder, clock: &Arc<dyn Clock>) -> Client {
@@ -90,8 +91,8 @@ fn set_up(hub: &Path, member: &Path) -> (String, Child) {
         &free_port(),
     ]);
     let child = start(hub);
-    until_open(&listen);
-    until_open(&enrol);
+    until_open(&listen, hub);
+    until_open(&enrol, hub);
     yiwang(&["member", "init", "--folder", member_text, "--id", "street-office", "--name", "Street office"]);
     let token = yiwang(&["hub", "token", "--dir", hub_text, "--for", "member:street-office"]);
     yiwang(&["member", "enrol", "--folder", member_text, "--token", token.trim()]);
@@ -141,7 +142,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         child.kill().unwrap();
         child.wait().unwrap();
         child = start(&hub);
-        until_open(&listen);
+        until_open(&listen, &hub);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     stop.store(true, Ordering::Relaxed);

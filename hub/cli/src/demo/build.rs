@@ -124,9 +124,7 @@ pub async fn build(dir: &Path, scale: f64, data: Option<&Path>) -> Result<Networ
 
 fn attach(data: &Path, systems: &Path) -> Result<RealData, Failure> {
     println!("[setup] real open data from {}", data.display());
-    // The folder may be the one that holds `data/`, or that one itself.
-    let base = if data.join("data").is_dir() { data } else { data.parent().unwrap_or(data) };
-    let real = yiwang_city::attach_real(base, systems).map_err(Failure::environment)?;
+    let real = yiwang_city::attach_real(data, systems).map_err(Failure::environment)?;
     println!(
         "        {} 911 calls, {} police responses, registers of {} and {} persons",
         real.montgomery_rows, real.seattle_rows, real.febrl_a_rows, real.febrl_b_rows

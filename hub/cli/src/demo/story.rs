@@ -198,8 +198,14 @@ async fn steps(teller: &mut Teller, network: &mut Network) -> Result<(), String>
         .check("the ungranted field is withheld", state(&answer.json, "Person", "nationality") == "withheld");
     teller.check("the granted one is answered", state(&answer.json, "Person", "name") == "value");
 
-    refusals(teller, network, &household.son.id, &case).await?;
-    stopped(teller, network, &household.mother.id, &case).await
+    refusals(teller, network, &household.son.id, &case).await
+}
+
+/// The step in which a department is away.
+pub async fn absence(teller: &mut Teller, network: &mut Network) {
+    if let Err(why) = stopped(teller, network).await {
+        teller.fail(&why);
+    }
 }
 
 async fn ask(site: &Site, question: &Value) -> Result<Answer, String> {
@@ -249,13 +255,17 @@ async fn refusals(teller: &mut Teller, network: &Network, son: &str, case: &str)
     Ok(())
 }
 
-async fn stopped(teller: &mut Teller, network: &mut Network, mother: &str, case: &str) -> Result<(), String> {
+async fn stopped(teller: &mut Teller, network: &mut Network) -> Result<(), String> {
     teller.step("The health department's adapter is stopped: only its own fields are missing");
     if let Some(health) = network.sites.get_mut("health") {
         health.host.stop().await;
     }
     let street = network.sites.get("street-office").ok_or("no street office")?;
-    let answer = ask(street, &question(mother, case)).await?;
+    let mother = network.city.household().mother.id;
+    let opening = json!({"matter": "social-assistance", "subjects": [mother]});
+    let opened = call(street, "assistance-desk", "POST", "/v1/cases", &opening).await?;
+    let case = opened.json.get("case").and_then(Value::as_str).unwrap_or_default();
+    let answer = ask(street, &question(&mother, case)).await?;
     line(teller, &answer.json, "HealthCoverage", "insured");
     line(teller, &answer.json, "BenefitStatus", "scheme");
     teller.check(
@@ -334,7 +344,7 @@ fn print_indented(report: &str, most: usize) {
     }
 }
 
-/// The newest answered exchange, found in the ledger's files.
+/// The street office's newest answered exchange, found in the ledger's files.
 fn answered_exchange(network: &Network) -> Result<u64, String> {
     let options = yiwang_journal::Options::default();
     let dir = network.dir.join("hub/ledger/segments");
@@ -345,7 +355,8 @@ fn answered_exchange(network: &Network) -> Result<u64, String> {
         .filter_map(Result::ok)
         .find_map(|(index, bytes, _)| match yiwang_proto::entry::decode(&bytes).ok()?.kind? {
             yiwang_proto::entry::Kind::Exchange(exchange)
-                if exchange.outcome() == yiwang_proto::pb::Outcome::Answered =>
+                if exchange.outcome() == yiwang_proto::pb::Outcome::Answered
+                    && exchange.peer == "street-office" =>
             {
                 Some(index)
             }
