@@ -6,6 +6,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -17,10 +18,18 @@ pub struct Process {
     pub health: SocketAddr,
 }
 
-/// A port that is free now.
+/// A port that is free now, below those that the system gives to outgoing connections: a client that dials
+/// while the server is away could otherwise be given the server's own port.
 pub fn free_port() -> Result<SocketAddr, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(Failure::environment)?;
-    listener.local_addr().map_err(Failure::environment)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 9000).unwrap_or_default();
+    for _ in 0..10_000 {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().map_err(Failure::environment);
+        }
+    }
+    Err(Failure::environment("no free port between 20000 and 30000"))
 }
 
 impl Process {
