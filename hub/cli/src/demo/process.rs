@@ -22,7 +22,8 @@ pub struct Process {
 /// while the server is away could otherwise be given the server's own port.
 pub fn free_port() -> Result<SocketAddr, Failure> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 9000).unwrap_or_default();
+    // Two demos that start together have neighbouring ids: far apart, they do not race for ports.
+    let start = u16::try_from(std::process::id().wrapping_mul(7919) % 9000).unwrap_or_default();
     for _ in 0..10_000 {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
