@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 /// A SHA-256 value: a leaf hash, an inner node or a root.
 pub type Hash = [u8; 32];
 
-/// Bytes of one [`Hash`].
+/// Bytes of one [`type@Hash`].
 pub const HASH_BYTES: usize = 32;
 
 /// Hashes in a full tile, and so leaves under one hash of the next tile level.
