@@ -1,19 +1,26 @@
 //! Every way to get more than a contract grants: each is refused with its own code, and stands in the ledger
 //! once the peer is authenticated. What only an adapter can see (a lying hub) is tested in the sdk.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
 use yiwang_client::exchange::{Ask, SignedRequest};
-use yiwang_proto::body::Arguments;
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::body::{AnswerBody, Arguments};
 use yiwang_proto::case::Act;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::envelope::payload_type;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
+use yiwang_proto::request::Request;
+use yiwang_rpc::link_service_client::LinkServiceClient;
 use yiwang_tests::contracts::draft;
 use yiwang_tests::scene::{Scene, fields, outcome};
 
@@ -288,4 +295,82 @@ async fn contracts_need_both_signatures_and_cannot_be_changed() {
     };
     let signed = scene.app.sign(&contract, &ask);
     assert_eq!(outcome(&scene.app, &contract, &signed).await, "sealing_required");
+}
+
+/// An adapter with a good key that answers every request as `bend` makes it.
+async fn evil_adapter(scene: &Scene, bend: fn(&mut Answer)) {
+    let folder = &scene.police.folder;
+    let name = AppId::parse("main").unwrap();
+    let key = folder.load_key(Role::Adapter, &name).unwrap();
+    let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
+    let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+    let (frames, queue) = tokio::sync::mpsc::channel(16);
+    let hello = pb::LinkHello {
+        adapter: "main".to_owned(),
+        version: 1,
+        delegation: delegation.bytes().clone(),
+        ..pb::LinkHello::default()
+    };
+    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
+    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
+    let mut link = LinkServiceClient::new(channel);
+    let mut incoming = link.connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    let entropy = Arc::clone(&scene.world.entropy);
+    tokio::spawn(async move {
+        while let Ok(Some(message)) = incoming.message().await {
+            for frame in message.frames {
+                let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
+                let signed = SignedStatement::parse(chunk.request).unwrap();
+                let request = Request::parse(signed.unverified_payload()).unwrap();
+                let (body, digest) =
+                    AnswerBody::encode(Bytes::from_static(b"[{\"fields\":{}}]"), entropy.as_ref());
+                let mut answer = Answer {
+                    request_id: request.id,
+                    request_digest: signed.digest(),
+                    provider: request.provider,
+                    adapter: AppId::parse("main").unwrap(),
+                    verdict: Verdict::Answered,
+                    clause: String::new(),
+                    fields: Vec::new(),
+                    withheld: Vec::new(),
+                    rows: 1,
+                    subject_tags: Vec::new(),
+                    subject_tags_root: None,
+                    answered_at_ms: request.issued_at_ms,
+                    as_of_ms: 0,
+                    body_digest: Some(digest),
+                    mapping_digest: [0; 32],
+                    head: request.head,
+                    delegation_digest: delegation.digest(),
+                    truncated: false,
+                };
+                bend(&mut answer);
+                let answer = answer.sign(&key).bytes().clone();
+                let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
+                let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
+            }
+        }
+    });
+    scene.world.until_linked(scene.police.id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adapter_that_answers_more_or_other_than_granted_is_not_released() {
+    let mut scene = Scene::new(19).await;
+    scene.adapter.take().unwrap().stop().await;
+    let bends: [(fn(&mut Answer), &str); 5] = [
+        (|answer| answer.fields = fields(&["birth_date", "id_number", "name"]), "answer_invalid"),
+        (|answer| answer.rows = 999, "answer_invalid"),
+        (|answer| answer.body_digest = Some([7; 32]), "answer_invalid"),
+        (|answer| answer.request_digest = [7; 32], "answer_invalid"),
+        (|_| {}, "answered"),
+    ];
+    for (bend, wanted) in bends {
+        evil_adapter(&scene, bend).await;
+        let signed = scene.signed();
+        let got = scene.outcome(&signed).await;
+        assert_eq!(got, wanted);
+    }
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
 }
