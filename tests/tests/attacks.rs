@@ -297,8 +297,11 @@ async fn contracts_need_both_signatures_and_cannot_be_changed() {
     assert_eq!(outcome(&scene.app, &contract, &signed).await, "sealing_required");
 }
 
+/// How an evil adapter changes its answer before it signs.
+type Bend = fn(&mut Answer);
+
 /// An adapter with a good key that answers every request as `bend` makes it.
-async fn evil_adapter(scene: &Scene, bend: fn(&mut Answer)) {
+async fn evil_adapter(scene: &Scene, bend: Bend) {
     let folder = &scene.police.folder;
     let name = AppId::parse("main").unwrap();
     let key = folder.load_key(Role::Adapter, &name).unwrap();
@@ -358,7 +361,7 @@ async fn evil_adapter(scene: &Scene, bend: fn(&mut Answer)) {
 async fn an_adapter_that_answers_more_or_other_than_granted_is_not_released() {
     let mut scene = Scene::new(19).await;
     scene.adapter.take().unwrap().stop().await;
-    let bends: [(fn(&mut Answer), &str); 5] = [
+    let bends: [(Bend, &str); 5] = [
         (|answer| answer.fields = fields(&["birth_date", "id_number", "name"]), "answer_invalid"),
         (|answer| answer.rows = 999, "answer_invalid"),
         (|answer| answer.body_digest = Some([7; 32]), "answer_invalid"),
