@@ -42,6 +42,7 @@ pub async fn run(
     request: pb::ExchangeRequest,
     traceparent: &str,
 ) -> Result<pb::ExchangeResponse, Code> {
+    let _under_way = hub.ledger.begin();
     let _slot = hub.exchanges.try_acquire().map_err(|_| Code::Overloaded)?;
     let mut watch = Watch { hub, since: hub.clock.monotonic_us() };
     let accepted = accept::accept(hub, peer, request, traceparent)?;

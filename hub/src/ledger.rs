@@ -21,6 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tree::TileFolder;
+use yiwang_journal::{Gather, UnderWay};
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
@@ -92,6 +93,7 @@ struct Shared {
     full: AtomicBool,
     publishing_behind: Arc<AtomicBool>,
     failed: AtomicBool,
+    gather: Gather,
     signer: SignerKey,
     origin: String,
     checkpoint: RwLock<SignedHead>,
@@ -147,6 +149,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Something began that will hand in a draft: under load a batch waits a little for more of them.
+    pub fn begin(&self) -> UnderWay {
+        self.shared.gather.begin()
+    }
+
     /// Hands in a draft and waits until its entry is durable. A full queue is refused at once.
     pub async fn append(&self, draft: Box<dyn Draft>) -> Result<Appended, Code> {
         self.send(draft)?.await.unwrap_or(Err(Code::Internal))

@@ -96,6 +96,7 @@ impl Adapter {
         left_ms: u64,
     ) -> Reply {
         let _in_flight = self.counters.begin();
+        let _under_way = self.journal.begin();
         let started_us = self.clock.monotonic_us();
         let Some(incoming) = Incoming::parse(request) else {
             self.counters.unsigned();

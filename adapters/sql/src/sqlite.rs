@@ -5,6 +5,7 @@
 use crate::dialect::{Dialect, Sqlite, Wrapped};
 use crate::live;
 use crate::pool::{Cancel, CancelOnDrop, Pool, WAITING_MAX};
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -163,6 +164,8 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, SourceError> {
     }
     // Reading the schema shows whether it is a database at all.
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(())).map_err(unavailable)?;
+    // Without this, binding the limit marks the statement as stale and each look-up prepares it again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(unavailable)?;
     connection.set_limit(rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED, 0).map_err(unavailable)?;
     connection.authorizer(Some(authorize)).map_err(unavailable)?;
     Ok(connection)

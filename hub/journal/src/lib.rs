@@ -63,6 +63,7 @@
 
 pub mod disk;
 mod fsck;
+mod gather;
 mod options;
 mod reader;
 mod recover;
@@ -77,6 +78,7 @@ mod walk;
 mod writer;
 
 pub use fsck::{Fault, FsckReport, fsck, fsck_with};
+pub use gather::{Gather, UnderWay};
 pub use options::Options;
 pub use reader::{ReadError, Reader, Scan, ScanBack};
 pub use recover::{OpenError, Recovery, Torn};

@@ -10,7 +10,8 @@ use crate::links::RawAnswer;
 use crate::views::CaseStatus;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -69,6 +70,8 @@ struct ExchangeDraft {
     provider: MemberId,
     verbatim: bool,
     decided: Option<Decided>,
+    // Set by the sequencer where it turned an answer into a withheld one.
+    withheld: Arc<AtomicBool>,
 }
 
 /// Records the outcome. `Err` leaves no entry and releases nothing.
@@ -107,7 +110,10 @@ pub async fn record(
     let answered = entry.outcome() == pb::Outcome::Answered;
     let (consumer, provider, id) =
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
-    let draft = ExchangeDraft { entry, consumer: consumer.clone(), provider, verbatim, decided };
+    let withheld = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&withheld);
+    let draft =
+        ExchangeDraft { entry, consumer: consumer.clone(), provider, verbatim, decided, withheld: told };
     let appended = hub.ledger.append(Box::new(draft)).await?;
     if replay_of == 0 && verbatim {
         hub.replays.recorded(&consumer, &id, appended.index);
@@ -115,7 +121,7 @@ pub async fn record(
     if let Some((link, exchange)) = receipt_to {
         link.send_receipt(exchange, &appended);
     }
-    let released = answered && !is_withheld(&appended.entry);
+    let released = answered && !withheld.load(Ordering::Acquire);
     let body = if released { body } else { NO_BODY };
     if let Some(dir) = &hub.switches.store_bodies {
         hoard(dir, appended.index, &body);
@@ -128,15 +134,6 @@ fn hoard(dir: &Path, index: u64, body: &Bytes) {
     let file = dir.join(index.to_string());
     if let Err(error) = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, body)) {
         tracing::error!(%error, index, "a body could not be stored");
-    }
-}
-
-/// Whether the sequencer turned the answer into a withheld one.
-fn is_withheld(entry: &Bytes) -> bool {
-    use prost::Message as _;
-    match pb::Entry::decode(entry.clone()).map(|entry| entry.kind) {
-        Ok(Some(Kind::Exchange(exchange))) => exchange.outcome() != pb::Outcome::Answered,
-        _ => true,
     }
 }
 
@@ -161,6 +158,7 @@ impl Draft for ExchangeDraft {
         if entry.outcome() == pb::Outcome::Answered
             && let Some(code) = self.decided.as_ref().and_then(|decided| changed(decided, at))
         {
+            self.withheld.store(true, Ordering::Release);
             entry.set_outcome(pb::Outcome::Withheld);
             code.as_str().clone_into(&mut entry.code);
         }

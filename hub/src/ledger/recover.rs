@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::sync::mpsc;
+use yiwang_journal::Gather;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::entry::{self, Kind};
@@ -115,6 +116,7 @@ pub fn open(
         full: AtomicBool::new(false),
         publishing_behind: Arc::clone(&publishing_behind),
         failed: AtomicBool::new(false),
+        gather: Gather::default(),
         signer: config.signer,
         origin,
         checkpoint: RwLock::new(SignedHead { size: 0, root: EMPTY_ROOT, note: Bytes::new() }),

@@ -1,7 +1,7 @@
 //! The order of durable steps. One thread owns the store; the step that assigns an index is the
 //! linearisation point of everything that the ledger decides.
 //!
-//! For each batch: finish drafts (re-check, assign index and time) → append with one sync → grow the tree
+//! For each batch: gather under load → finish drafts (re-check, assign index and time) → append with one sync → grow the tree
 //! → sign the head → hand out receipts → pass tiles and head to the publisher. A crash before the sync
 //! loses drafts that nobody was told about; a crash after it loses nothing, because recovery grows the
 //! tree from the stored entries by the same code.
@@ -58,6 +58,7 @@ impl<S: EntryStore> Sequencer<S> {
                     return Ok(());
                 }
             };
+            self.shared.gather.wait(|| queue.len() + 1);
             let room = self.store.ensure_room();
             self.shared.set_full(matches!(room, Err(StoreError::NoSpace)));
             match room {

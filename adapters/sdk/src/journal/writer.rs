@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_journal::disk::Disk;
-use yiwang_journal::{AppendError, Journal, OpenError, Options, ReadError};
+use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, UnderWay};
 
 /// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
 const QUEUE: usize = 1024;
@@ -59,6 +59,7 @@ pub struct AnswerJournal {
     queue: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<State>,
+    gather: Gather,
 }
 
 #[derive(Debug, Default)]
@@ -95,12 +96,13 @@ impl AnswerJournal {
     fn start(journal: Journal) -> Result<Self, JournalError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let state = Arc::new(State::default());
-        let of_thread = Arc::clone(&state);
+        let (of_thread, gather) = (Arc::clone(&state), Gather::default());
+        let gathering = gather.clone();
         let thread = std::thread::Builder::new()
             .name("adapter-journal".to_owned())
-            .spawn(move || write(journal, jobs, &of_thread))
+            .spawn(move || write(journal, jobs, &of_thread, &gathering))
             .map_err(JournalError::Thread)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), state })
+        Ok(Self { queue: Some(queue), thread: Some(thread), state, gather })
     }
 
     /// Whether an answer that is made now could be recorded. Costs nothing unless the disk was full.
@@ -115,6 +117,11 @@ impl AnswerJournal {
             return self.submit(None).await;
         }
         Ok(())
+    }
+
+    /// An exchange began that will end in a record: under load a batch waits a little for more of them.
+    pub fn begin(&self) -> UnderWay {
+        self.gather.begin()
     }
 
     /// Makes a record durable.
@@ -155,10 +162,11 @@ impl Drop for AnswerJournal {
     }
 }
 
-fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State) {
+fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State, gather: &Gather) {
     let mut batch: Vec<Job> = Vec::with_capacity(BATCH_JOBS);
     let mut records: Vec<Bytes> = Vec::with_capacity(BATCH_JOBS);
     while let Some(first) = jobs.blocking_recv() {
+        gather.wait(|| jobs.len() + 1);
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(job) = next {
