@@ -158,6 +158,7 @@ pub fn tokens(config: &Config) -> Result<TokenStore, StartError> {
 
 /// Drops the views and hash tiles; both are made again from the entries at the next start.
 pub fn rebuild(config: &Config) -> Result<(), StartError> {
+    let _alone = lock(&config.dir)?;
     let layout = Layout::of(&config.dir);
     Persisted::drop_at(&layout.views);
     match std::fs::remove_dir_all(layout.ledger.join("tile")) {
@@ -181,6 +182,7 @@ pub struct Running {
     drop_all: CancellationToken,
     persister: Persister,
     failure: Arc<std::sync::Mutex<Option<String>>>,
+    _alone: std::fs::File,
 }
 
 /// Opens ledger and views and starts to serve.
@@ -192,6 +194,7 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let failure = Arc::new(std::sync::Mutex::new(None));
+    let alone = lock(&config.dir)?;
     let (hub, persister) = open(config, ambient, switches, &stop, &failure)?;
     born(&hub, config).await?;
     let certificate = Arc::new(HubCertificate::new(
@@ -208,10 +211,10 @@ pub async fn start(
         .merge(rest::routes(Arc::clone(&hub)));
     let drop_all = CancellationToken::new();
     let counters = Arc::new(Counters::default());
-    let door = |listener, tls: Option<Tls>| Door {
+    let door = |listener, tls: Option<Tls>, limits: AcceptLimits| Door {
         listener,
         tls,
-        limits: limits.clone(),
+        limits,
         stop: Stop { finish: hub.stop.clone(), drop: drop_all.clone() },
         tracker: hub.tasks.clone(),
         counters: Arc::clone(&counters),
@@ -226,12 +229,22 @@ pub async fn start(
     let address_of = |listener: &TcpListener| listener.local_addr().map_err(io("listener"));
     let (address, enrol_address, health_address) =
         (address_of(&main)?, address_of(&enrol)?, address_of(&plain)?);
-    hub.tasks.spawn(serve(door(main, Some(tls(true)?)), members));
-    hub.tasks.spawn(serve(door(enrol, Some(tls(false)?)), rpc::enrolment_routes(&hub)));
-    hub.tasks.spawn(serve(door(plain, None), health::routes(Arc::clone(&hub))));
+    hub.tasks.spawn(serve(door(main, Some(tls(true)?), limits.clone().within_open_files()), members));
+    hub.tasks.spawn(serve(door(enrol, Some(tls(false)?), limits.strangers()), rpc::enrolment_routes(&hub)));
+    hub.tasks.spawn(serve(door(plain, None, limits.strangers()), health::routes(Arc::clone(&hub))));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
     tracing::info!(%address, %enrol_address, %health_address, "the hub listens");
-    Ok(Running { hub, address, enrol_address, health_address, counters, drop_all, persister, failure })
+    Ok(Running {
+        hub,
+        address,
+        enrol_address,
+        health_address,
+        counters,
+        drop_all,
+        persister,
+        failure,
+        _alone: alone,
+    })
 }
 
 fn open(
@@ -242,22 +255,17 @@ fn open(
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<(Arc<Hub>, Persister), StartError> {
     let layout = Layout::of(&config.dir);
-    let signer = ledger_signer(config)?;
-    let verifier = signer.verifier().clone();
+    let verifier = ledger_signer(config)?.verifier().clone();
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
-    let views = Arc::new(load_views(&layout, decider)?);
-    let ledger_config = LedgerConfig {
-        dir: layout.ledger.clone(),
-        segment_bytes: config.raw.segment_bytes,
-        salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),
-        signer,
+    let (ledger, views) = match open_ledger(config, &decider, ambient, stop, failure) {
+        // Views are only an index: if the newest entries do not fit them, they are made again from all entries.
+        Err(StartError::Ledger(error @ OpenLedgerError::Entry { .. })) => {
+            tracing::warn!(%error, "stored views do not fit the ledger: rebuilt");
+            Persisted::drop_at(&layout.views);
+            open_ledger(config, &decider, ambient, stop, failure)?
+        }
+        opened => opened?,
     };
-    let (ended, why) = (stop.clone(), Arc::clone(failure));
-    let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {
-        tracing::error!(%error, "the ledger failed: the hub stops");
-        *why.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.to_string());
-        ended.cancel();
-    })?;
     let persister = Persister::start(views).map_err(io("views"))?;
     let parts = Parts {
         ledger,
@@ -270,6 +278,45 @@ fn open(
         switches,
     };
     Ok((Hub::new(parts)?, persister))
+}
+
+fn open_ledger(
+    config: &Config,
+    decider: &Arc<Decider>,
+    ambient: &Ambient,
+    stop: &CancellationToken,
+    failure: &Arc<std::sync::Mutex<Option<String>>>,
+) -> Result<(ledger::Ledger, Arc<Views>), StartError> {
+    let layout = Layout::of(&config.dir);
+    let views = Arc::new(load_views(&layout, Arc::clone(decider))?);
+    let ledger_config = LedgerConfig {
+        dir: layout.ledger,
+        segment_bytes: config.raw.segment_bytes,
+        salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),
+        signer: ledger_signer(config)?,
+    };
+    let (ended, why) = (stop.clone(), Arc::clone(failure));
+    let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {
+        tracing::error!(%error, "the ledger failed: the hub stops");
+        *why.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.to_string());
+        ended.cancel();
+    })?;
+    Ok((ledger, views))
+}
+
+/// One process per folder. Taken before anything in it is looked at: what a second hub took for damaged views
+/// would be those that the first one is writing. The lock ends with the process, however it ends.
+fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
+    let path = dir.join("lock");
+    let file = std::fs::File::create(&path).map_err(io(path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Other(format!(
+            "`{}` is in use by another hub process: stop it first",
+            dir.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(path.display())(error)),
+    }
 }
 
 /// Stored views, checked against the entries they point to; if they do not fit, none.

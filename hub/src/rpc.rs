@@ -24,8 +24,16 @@ use yiwang_rpc::ledger_service_server::LedgerServiceServer;
 use yiwang_rpc::link_service_server::LinkServiceServer;
 use yiwang_rpc::record_service_server::RecordServiceServer;
 
-/// Largest message that is decoded: a body at its limit with its statement, or a link message of chunks.
-const MESSAGE_MAX: usize = 8 * 1024 * 1024;
+/// Largest message of a link: chunks of bodies.
+const LINK_MESSAGE_MAX: usize = 8 * 1024 * 1024;
+/// Largest single request: a statement, its body with room for sealing and padding.
+const REQUEST_MAX: usize = 128 * 1024;
+/// Largest unified query: as many requests as it may hold at the size that they have in practice.
+const QUERY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest published document or case statement with its envelope.
+const PUBLISHED_MAX: usize = 128 * 1024;
+/// Largest question without a document: ids, ranges, a checkpoint.
+const QUESTION_MAX: usize = 32 * 1024;
 
 /// Who calls.
 pub(crate) enum Caller {
@@ -65,16 +73,18 @@ pub fn member_routes(
         .build_v1()?;
     let hub = || Arc::clone(hub);
     let routes = tonic::service::Routes::new(
-        ExchangeServiceServer::new(exchange::Service(hub())).max_decoding_message_size(MESSAGE_MAX),
+        ExchangeServiceServer::new(exchange::Service(hub())).max_decoding_message_size(REQUEST_MAX),
     )
-    .add_service(RecordServiceServer::new(record::Service(hub())).max_decoding_message_size(MESSAGE_MAX))
-    .add_service(CaseServiceServer::new(case::Service(hub())))
-    .add_service(DirectoryServiceServer::new(directory::Service(hub())))
-    .add_service(LedgerServiceServer::new(ledger::Service(hub())))
+    .add_service(RecordServiceServer::new(record::Service(hub())).max_decoding_message_size(QUERY_BYTES_MAX))
+    .add_service(CaseServiceServer::new(case::Service(hub())).max_decoding_message_size(PUBLISHED_MAX))
+    .add_service(
+        DirectoryServiceServer::new(directory::Service(hub())).max_decoding_message_size(PUBLISHED_MAX),
+    )
+    .add_service(LedgerServiceServer::new(ledger::Service(hub())).max_decoding_message_size(QUESTION_MAX))
     .add_service(
         LinkServiceServer::new(link::Service::new(hub()))
-            .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX),
+            .max_decoding_message_size(LINK_MESSAGE_MAX)
+            .max_encoding_message_size(LINK_MESSAGE_MAX),
     )
     .add_service(health)
     .add_service(reflection);
@@ -83,6 +93,7 @@ pub fn member_routes(
 
 /// The one service of the enrolment door.
 pub fn enrolment_routes(hub: &Arc<Hub>) -> axum::Router {
-    let service = EnrolmentServiceServer::new(enrolment::Service(Arc::clone(hub)));
+    let service = EnrolmentServiceServer::new(enrolment::Service(Arc::clone(hub)))
+        .max_decoding_message_size(QUESTION_MAX);
     tonic::service::Routes::new(service).prepare().into_axum_router()
 }

@@ -79,7 +79,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 /// Whether an error means that space is lacking.
 #[must_use]
 pub fn is_no_space(error: &io::Error) -> bool {
+    // Out of open files is no fault of the disk either: a segment is tried again when some are closed.
+    let files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| files.contains(&code))
 }
 
 /// The file system of this machine.

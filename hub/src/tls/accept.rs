@@ -8,10 +8,12 @@ mod caps;
 mod connection;
 mod counters;
 mod limits;
+mod reading;
 
 pub use activity::Tracked;
 pub use counters::{Counters, HandshakeFailure, Refused};
 pub use limits::AcceptLimits;
+pub use reading::{ReadError, Reading};
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +74,7 @@ pub struct Door {
 /// connection has.
 pub async fn serve<S, B>(door: Door, service: S)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Reading>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -26,26 +26,22 @@ pub(super) enum Table {
 }
 
 impl Table {
-    const ALL: [Table; 7] = [
-        Table::Origin,
-        Table::Members,
-        Table::Delegations,
-        Table::Contracts,
-        Table::Policy,
-        Table::Cases,
-        Table::Parties,
-    ];
-
-    fn name(self) -> &'static str {
+    /// First byte of the table's keys. All rows share one tree: sled writes a batch whole or not at all only
+    /// within one.
+    fn prefix(self) -> u8 {
         match self {
-            Table::Origin => "origin",
-            Table::Members => "members",
-            Table::Delegations => "delegations",
-            Table::Contracts => "contracts",
-            Table::Policy => "policy",
-            Table::Cases => "cases",
-            Table::Parties => "parties",
+            Table::Origin => 1,
+            Table::Members => 2,
+            Table::Delegations => 3,
+            Table::Contracts => 4,
+            Table::Policy => 5,
+            Table::Cases => 6,
+            Table::Parties => 7,
         }
+    }
+
+    fn key(self, key: &[u8]) -> Vec<u8> {
+        [&[self.prefix()], key].concat()
     }
 }
 
@@ -68,13 +64,13 @@ impl Row {
     }
 }
 
-const SIZE_KEY: &[u8] = b"ledger_size";
+/// Below all prefixes of tables.
+const SIZE_KEY: &[u8] = b"\0ledger_size";
 
 /// The open database.
 #[derive(Clone)]
 pub struct Persisted {
     database: sled::Db,
-    trees: Arc<Vec<sled::Tree>>,
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -118,15 +114,7 @@ impl Persisted {
             Some(dir) => config.path(dir),
             None => config.temporary(true),
         };
-        let database = config.open()?;
-        let trees: Result<Vec<_>, _> =
-            Table::ALL.iter().map(|table| database.open_tree(table.name())).collect();
-        Ok(Self { database, trees: Arc::new(trees?) })
-    }
-
-    fn tree(&self, table: Table) -> Option<&sled::Tree> {
-        let at = Table::ALL.iter().position(|known| *known == table)?;
-        self.trees.get(at)
+        Ok(Self { database: config.open()? })
     }
 
     /// Ledger size that the rows reflect.
@@ -138,7 +126,7 @@ impl Persisted {
     }
 
     fn rows(&self, table: Table) -> impl Iterator<Item = (sled::IVec, sled::IVec)> + '_ {
-        self.tree(table).into_iter().flat_map(|tree| tree.iter().filter_map(Result::ok))
+        self.database.scan_prefix([table.prefix()]).filter_map(Result::ok)
     }
 
     /// Indexes in a table, ascending, so that newer cards and versions are applied last.
@@ -153,33 +141,30 @@ impl Persisted {
     }
 
     pub(super) fn closed_case(&self, id: &CaseId) -> Option<Vec<u64>> {
-        let value = self.tree(Table::Cases)?.get(id.as_str()).ok()??;
+        let value = self.database.get(Table::Cases.key(id.as_str().as_bytes())).ok()??;
         case_entries(&value, true)
     }
 
     pub(super) fn parties(&self) -> HashMap<MemberId, u64> {
         self.rows(Table::Parties)
             .filter_map(|(key, value)| {
-                let member = MemberId::parse(std::str::from_utf8(&key).ok()?).ok()?;
+                let member = MemberId::parse(std::str::from_utf8(key.get(1..)?).ok()?).ok()?;
                 Some((member, number(&value)))
             })
             .collect()
     }
 
+    /// Rows and the size that they reflect go in one batch: an entry that is applied twice would not fit.
     fn write(&self, rows: &[Row], parties: &HashMap<MemberId, u64>, size: u64) -> Result<(), sled::Error> {
+        let mut batch = sled::Batch::default();
         for row in rows {
-            if let Some(tree) = self.tree(row.table) {
-                tree.insert(&row.key, row.value.as_slice())?;
-            }
+            batch.insert(row.table.key(&row.key), row.value.as_slice());
         }
-        if let Some(tree) = self.tree(Table::Parties) {
-            for (member, last) in parties {
-                tree.insert(member.as_str(), &last.to_be_bytes())?;
-            }
+        for (member, last) in parties {
+            batch.insert(Table::Parties.key(member.as_str().as_bytes()), &last.to_be_bytes());
         }
-        self.database.flush()?;
-        // The size goes last: rows that reflect more than it says are written again, never missed.
-        self.database.insert(SIZE_KEY, &size.to_be_bytes())?;
+        batch.insert(SIZE_KEY, &size.to_be_bytes());
+        self.database.apply_batch(batch)?;
         self.database.flush()?;
         Ok(())
     }

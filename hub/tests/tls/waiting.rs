@@ -74,6 +74,62 @@ async fn an_answer_that_is_still_streamed_keeps_its_connection_open() {
     assert_eq!(world.trouble().await, [("closed_idle", 1)]);
 }
 
+/// A service that reads its request's body.
+async fn reader(limits: AcceptLimits) -> World {
+    let (authority, dir) = crate::support::authority();
+    let clock = std::sync::Arc::new(yiwang_proto::ambient::ManualClock::new(NOW_MS));
+    let read = async |body: axum::body::Bytes| format!("{} bytes", body.len());
+    let service = axum::Router::new().route("/read", axum::routing::post(read));
+    World::start(authority, dir, clock, limits, true, service).await
+}
+
+async fn post(world: &World, length: usize, sent: usize) -> String {
+    let mut stream = world.enter("police").await;
+    let head =
+        format!("POST /read HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; sent]).await.unwrap();
+    let mut text = Vec::new();
+    // The end may come as an error: the client still owes bytes.
+    let _ = stream.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn t22_a_request_whose_body_never_ends_is_ended() {
+    let world =
+        reader(AcceptLimits { request_body: Duration::from_millis(200), ..AcceptLimits::default() }).await;
+    assert!(post(&world, 10, 10).await.contains("10 bytes"));
+    assert!(post(&world, 10, 3).await.starts_with("HTTP/1.1 4"), "not waited for without end");
+}
+
+#[tokio::test]
+async fn t22_requests_that_are_being_read_share_a_budget() {
+    let limits = AcceptLimits {
+        reading_bytes: 1000,
+        request_body: Duration::from_millis(500),
+        ..AcceptLimits::default()
+    };
+    let world = reader(limits).await;
+    assert!(post(&world, 1000, 1000).await.contains("1000 bytes"));
+    assert!(post(&world, 1001, 1001).await.starts_with("HTTP/1.1 4"));
+    let holding = tokio::spawn({
+        let mut stream = world.enter("police").await;
+        let head = "POST /read HTTP/1.1\r\nhost: hub\r\ncontent-length: 900\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b'x'; 800]).await.unwrap();
+        stream.flush().await.unwrap();
+        async move {
+            let mut text = Vec::new();
+            let _ = stream.read_to_end(&mut text).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(post(&world, 500, 500).await.starts_with("HTTP/1.1 4"), "the other holds the budget");
+    holding.await.unwrap();
+    assert!(post(&world, 500, 500).await.contains("500 bytes"), "what ended gives it back");
+}
+
 #[tokio::test]
 async fn one_address_and_one_identity_have_so_many_places() {
     let world = World::members(AcceptLimits { per_address: 2, ..AcceptLimits::default() }).await;

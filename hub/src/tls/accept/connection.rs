@@ -26,6 +26,7 @@ use super::activity::{Activity, State, Tracked};
 use super::caps::{Caps, Slot};
 use super::counters::{Count, Counters, HandshakeFailure};
 use super::limits::AcceptLimits;
+use super::reading::{Budget, Reading};
 use crate::tls::identity::{ClientAddress, Identity, Peer, TrustDomain};
 use crate::tls::server::Tls;
 
@@ -52,6 +53,7 @@ pub struct Connections<S> {
     tls: Option<(TlsAcceptor, Option<TrustDomain>)>,
     http: Builder<Tracker>,
     limits: AcceptLimits,
+    budget: Budget,
     stop: Stop,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
@@ -112,7 +114,8 @@ impl<S> Connections<S> {
             .max_headers(64)
             .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));
         let tls = tls.map(|tls| (TlsAcceptor::from(tls.config), tls.trust_domain));
-        Self { service, tls, http, limits, stop, counters, clock, _caps: caps }
+        let budget = Budget::new(limits.reading_bytes);
+        Self { service, tls, http, limits, budget, stop, counters, clock, _caps: caps }
     }
 
     async fn handshake(
@@ -160,7 +163,7 @@ impl<S> Connections<S> {
 
 impl<S, B> Connections<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Reading>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -208,7 +211,7 @@ where
                 Caller::Peer(peer) => request.extensions_mut().insert(peer.clone()).map(drop),
                 Caller::Stranger(address) => request.extensions_mut().insert(*address).map(drop),
             };
-            let answer = self.service.clone().oneshot(request);
+            let answer = self.service.clone().oneshot(self.bound(request));
             async move { answer.await.map(|answer| answer.map(|body| Tracked::new(body, open))) }
         });
         let connection = self.http.serve_connection(io, service);
@@ -245,6 +248,14 @@ where
                 }
             }
         }
+    }
+
+    fn bound(&self, request: Request<Incoming>) -> Request<Reading> {
+        let endless = self.limits.endless.contains(&request.uri().path());
+        request.map(|body| match endless {
+            true => Reading::endless(body),
+            false => Reading::bounded(body, self.limits.request_body, &self.budget),
+        })
     }
 
     fn say_goodbye(&self, why: Goodbye) {

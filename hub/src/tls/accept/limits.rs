@@ -17,6 +17,13 @@ pub struct AcceptLimits {
     pub handshake: Duration,
     /// From there to the first request.
     pub first_request: Duration,
+    /// From a request's first byte of body to its last. A slow reader of ours does not count: this runs only
+    /// while bytes are waited for.
+    pub request_body: Duration,
+    /// Bytes that requests hold whose bodies have not ended, over all connections of the door.
+    pub reading_bytes: usize,
+    /// Paths of requests whose bodies last as long as their connection.
+    pub endless: &'static [&'static str],
     /// Without an open request. Links hold one open for as long as they live.
     pub idle: Duration,
     /// From the polite goodbye to the end, for requests that are still open.
@@ -52,6 +59,9 @@ impl Default for AcceptLimits {
             per_identity: 64,
             handshake: Duration::from_secs(5),
             first_request: Duration::from_secs(5),
+            request_body: Duration::from_secs(10),
+            reading_bytes: 128 * 1024 * 1024,
+            endless: &["/yiwang.v1.LinkService/Connect"],
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(20),
@@ -75,6 +85,8 @@ impl AcceptLimits {
             connections: 128,
             handshakes: 128,
             per_address: 16,
+            reading_bytes: 4 * 1024 * 1024,
+            endless: &[],
             idle: Duration::from_secs(10),
             streams: 4,
             stream_window: 64 * 1024,
@@ -84,14 +96,28 @@ impl AcceptLimits {
         }
     }
 
-    /// Lowers the number of connections so that they take at most three quarters of the open files that the
-    /// process may have; a door that took the last one would stop the ledger.
+    /// The stranger's form of these limits: its counts, and the shorter of both deadlines.
+    #[must_use]
+    pub fn strangers(&self) -> Self {
+        let strangers = Self::for_strangers();
+        Self {
+            handshake: strangers.handshake.min(self.handshake),
+            first_request: strangers.first_request.min(self.first_request),
+            request_body: strangers.request_body.min(self.request_body),
+            idle: strangers.idle.min(self.idle),
+            drain: strangers.drain.min(self.drain),
+            ..strangers
+        }
+    }
+
+    /// Lowers the number of connections so that they take at most half of the open files that the process may
+    /// have; a door that took the last one would stop the ledger.
     #[must_use]
     pub fn within_open_files(mut self) -> Self {
         // Without /proc there is nothing to compare with.
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         if let Some(files) = soft_limit_of_open_files(&limits) {
-            self.connections = self.connections.min(files / 4 * 3);
+            self.connections = self.connections.min(files / 2);
             self.handshakes = self.handshakes.min(self.connections);
         }
         self
