@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use yiwang_policies::{Counts, Rates};
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::AppId;
@@ -87,6 +88,16 @@ pub struct Parts {
 
 /// An auditor's reading counts as one session while it pauses less than this.
 const SESSION_MS: i64 = 10 * 60 * 1000;
+/// Refusals that come before a request is counted.
+const BEFORE_THE_DECISION: [Code; 7] = [
+    Code::WrongMember,
+    Code::KeyUnknown,
+    Code::SignatureInvalid,
+    Code::ClockSkew,
+    Code::StatementExpired,
+    Code::Replayed,
+    Code::NoContract,
+];
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Hub {
@@ -124,15 +135,19 @@ impl Hub {
             seen += 1;
             let Ok(entry) = entry::decode(&bytes) else { return false };
             let request = match &entry.kind {
-                Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => read_request(exchange),
+                Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => {
+                    read_request(exchange).map(|request| (request, &exchange.code))
+                }
                 _ => None,
             };
-            if let Some(request) = request {
+            if let Some((request, code)) = request {
                 // A claim that fails means a lower index has it already: the newest comes first here.
                 if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
                     self.replays.recorded(&request.consumer, &request.id, index);
                 }
-                counted.push((request.contract, request.app, entry.time_ms));
+                if self.was_counted(&request, code) {
+                    counted.push((request.contract, request.app, entry.time_ms));
+                }
             }
             entry.time_ms >= today.min(ids_from) && seen < LOOK_BACK_MAX
         })?;
@@ -143,18 +158,37 @@ impl Hub {
         Ok(())
     }
 
+    /// Whether a recorded request was counted when it came: only its own consumer's requests use up a contract,
+    /// and only from the decision on.
+    fn was_counted(&self, request: &Request, code: &str) -> bool {
+        let contract = self.ledger.views().contract(&request.contract);
+        contract.is_some_and(|view| view.contract.text.consumer.member == request.consumer)
+            && !BEFORE_THE_DECISION.iter().any(|early| early.as_str() == code)
+    }
+
     /// Counts a request against its contract's ceilings.
     pub fn count(&self, request: &Request, now_ms: i64) -> Counts {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.count(&request.contract, &request.app, None, now_ms)
     }
 
-    /// Whether this reading begins a new session of the auditor.
-    pub fn begins_session(&self, auditor: &AppId) -> bool {
+    /// Whether this reading goes on with a session of the auditor that is recorded.
+    pub fn reads_on(&self, auditor: &AppId) -> bool {
         let now = self.clock.now_ms();
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = sessions.insert(auditor.clone(), now);
-        last.is_none_or(|last| now - last >= SESSION_MS)
+        match sessions.get_mut(auditor) {
+            Some(last) if now - *last < SESSION_MS => {
+                *last = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A session of the auditor is an entry now. Before that nothing may be read in it.
+    pub fn session_recorded(&self, auditor: &AppId) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(auditor.clone(), self.clock.now_ms());
     }
 
     /// Whether the policy that decides is the one that the ledger names.

@@ -4,6 +4,7 @@ use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
 use crate::views::{CaseStatus, Views};
 use bytes::Bytes;
+use yiwang_policies::Decider;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -20,38 +21,57 @@ use yiwang_proto::pb;
 pub struct PublishDraft {
     peer: MemberId,
     document: Bytes,
+    published: Published,
+}
+
+enum Published {
+    Delegation(Delegation),
+    Contract(Box<Contract>),
 }
 
 impl PublishDraft {
-    /// For the member whose certificate the connection has.
-    pub fn new(peer: MemberId, document: Bytes) -> Self {
-        Self { peer, document }
+    /// For the member whose certificate the connection has. All that the document says by itself (form,
+    /// signatures, catalogue) is checked here, in the caller's task: the sequencer serves everybody.
+    pub fn open(peer: MemberId, document: Bytes, decider: &Decider) -> Result<Self, Code> {
+        let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
+        let published = match signed.payload_type() {
+            payload_type::DELEGATION if document.len() <= DOCUMENT_MAX => {
+                let delegation = Delegation::open(&signed).map_err(|_| Code::DelegationInvalid)?;
+                if delegation.member != peer {
+                    return Err(Code::WrongMember);
+                }
+                Published::Delegation(delegation)
+            }
+            payload_type::CONTRACT => {
+                let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;
+                if contract.root_of(&peer).is_none() {
+                    return Err(Code::WrongMember);
+                }
+                let prepared = decider.prepare(std::sync::Arc::new(contract.clone()));
+                prepared.map_err(|_| Code::ContractInvalid)?;
+                Published::Contract(Box::new(contract))
+            }
+            _ => return Err(Code::Malformed),
+        };
+        Ok(Self { peer, document, published })
     }
 }
 
 impl Draft for PublishDraft {
     fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
-        let signed =
-            SignedDocument::parse(self.document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
-        match signed.payload_type() {
-            payload_type::DELEGATION if self.document.len() <= DOCUMENT_MAX => {
-                check_delegation(&self.peer, &signed, at)?;
-                Ok(Kind::Delegation(pb::DocumentEntry { document: self.document }))
+        let entry = pb::DocumentEntry { document: self.document };
+        match &self.published {
+            Published::Delegation(delegation) => {
+                check_delegation(&self.peer, delegation, at).map(|()| Kind::Delegation(entry))
             }
-            payload_type::CONTRACT => {
-                check_contract(&self.peer, &signed, at.views)?;
-                Ok(Kind::Contract(pb::DocumentEntry { document: self.document }))
+            Published::Contract(contract) => {
+                check_contract(contract, at.views).map(|()| Kind::Contract(entry))
             }
-            _ => Err(Code::Malformed),
         }
     }
 }
 
-fn check_delegation(peer: &MemberId, signed: &SignedDocument, at: &Linear<'_>) -> Result<(), Code> {
-    let delegation = Delegation::open(signed).map_err(|_| Code::DelegationInvalid)?;
-    if delegation.member != *peer {
-        return Err(Code::WrongMember);
-    }
+fn check_delegation(peer: &MemberId, delegation: &Delegation, at: &Linear<'_>) -> Result<(), Code> {
     let root = at.views.member(peer).map(|view| view.card.root);
     if root != Some(delegation.root) || delegation.valid_until_ms <= at.time_ms {
         return Err(Code::DelegationInvalid);
@@ -59,29 +79,21 @@ fn check_delegation(peer: &MemberId, signed: &SignedDocument, at: &Linear<'_>) -
     if at.views.delegation(&delegation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
 }
 
-fn check_contract(peer: &MemberId, signed: &SignedDocument, views: &Views) -> Result<(), Code> {
-    let contract = Contract::open(signed).map_err(|_| Code::ContractInvalid)?;
+fn check_contract(contract: &Contract, views: &Views) -> Result<(), Code> {
     let text = &contract.text;
-    if text.provider.member != *peer && text.consumer.member != *peer {
-        return Err(Code::WrongMember);
-    }
     for party in [&text.provider, &text.consumer] {
         let root = views.member(&party.member).map(|view| view.card.root);
         if root != Some(party.root) {
             return Err(Code::ContractInvalid);
         }
     }
-    if let Some(current) = views.contract(&text.id) {
-        let same_parties = current.contract.text.provider.member == text.provider.member
-            && current.contract.text.consumer.member == text.consumer.member;
-        if !same_parties {
-            return Err(Code::NotFound);
-        }
-        if current.contract.text.version >= text.version {
-            return Err(Code::Replayed);
-        }
+    let Some(current) = views.contract(&text.id) else { return Ok(()) };
+    let same_parties = current.contract.text.provider.member == text.provider.member
+        && current.contract.text.consumer.member == text.consumer.member;
+    if !same_parties {
+        return Err(Code::NotFound);
     }
-    views.decider().prepare(std::sync::Arc::new(contract)).map(drop).map_err(|_| Code::ContractInvalid)
+    if current.contract.text.version >= text.version { Err(Code::Replayed) } else { Ok(()) }
 }
 
 /// A member that joins, or that replaces its card.

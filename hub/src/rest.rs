@@ -45,7 +45,8 @@ async fn tile(
         TileKind::Entries => match peer.map(|Extension(peer)| peer.identity) {
             Some(Identity::Auditor(auditor)) => {
                 let first = path.index().saturating_mul(256);
-                if hub.begins_session(&auditor) {
+                let fresh = !hub.reads_on(&auditor);
+                if fresh {
                     let entry = pb::LookupEntry {
                         auditor: auditor.as_str().to_owned(),
                         what: "bundles".to_owned(),
@@ -56,6 +57,7 @@ async fn tile(
                     if hub.ledger.append(Box::new(LookupDraft { entry })).await.is_err() {
                         return StatusCode::SERVICE_UNAVAILABLE.into_response();
                     }
+                    hub.session_recorded(&auditor);
                 }
                 bundle(&hub, first, width)
             }

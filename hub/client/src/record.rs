@@ -138,7 +138,7 @@ impl Client {
         let mut parts = Vec::new();
         let mut sources = Vec::new();
         for ((plan, signed), ending) in asks.iter().zip(endings) {
-            let (part, state) = self.part(plan, signed, ending)?;
+            let (part, state) = self.part(plan, signed, ending);
             parts.push(part);
             sources.push(state);
         }
@@ -217,7 +217,7 @@ impl Client {
         plan: &Planned,
         signed: &SignedRequest,
         ending: Result<Exchanged, Code>,
-    ) -> Result<(Part, SourceState), ClientError> {
+    ) -> (Part, SourceState) {
         let text = &plan.contract.text;
         let receipt = ending.as_ref().ok().map(|exchanged| exchanged.receipt.index);
         let since = plan.unavailable_since.clone();
@@ -225,9 +225,19 @@ impl Client {
         let (outcome, state, clause) = match ending {
             Ok(Exchanged { ending: Ending::Answered { answer, records }, .. }) => {
                 truncated = answer.truncated;
-                let rows = open_rows(&records, &answer)?;
-                let withheld = answer.withheld.clone();
-                (PartOutcome::Answered { rows, withheld }, "answered".to_owned(), String::new())
+                match open_rows(&records, &answer) {
+                    Ok(rows) => {
+                        let withheld = answer.withheld.clone();
+                        (PartOutcome::Answered { rows, withheld }, "answered".to_owned(), String::new())
+                    }
+                    // What the provider signed contradicts itself. That is its fault alone: the others' answers
+                    // stand, and nothing of this one is used.
+                    Err(error) => {
+                        tracing::error!(%error, provider = %text.provider.member, "an answer does not hold");
+                        let code = Code::AnswerInvalid.as_str().to_owned();
+                        (PartOutcome::Failed { code: code.clone(), since }, code, String::new())
+                    }
+                }
             }
             Ok(Exchanged { ending: Ending::Denied { code, clause }, .. }) => {
                 (PartOutcome::Refused { code: code.clone(), clause: clause.clone() }, code, clause)
@@ -257,7 +267,7 @@ impl Client {
             receipt,
             truncated,
         };
-        Ok((part, source))
+        (part, source)
     }
 }
 

@@ -48,8 +48,9 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
     })?;
     let case = match views.case(&request.case) {
         CaseStatus::Open(case) => Some(case),
-        CaseStatus::Closed(_) => return Err(closed(hub, accepted)),
-        CaseStatus::Unknown => None,
+        CaseStatus::Closed(_) if is_own(hub, accepted) => return Err(Code::CaseClosed.into()),
+        // Another member's closed case goes the same way as one that never was, to the same words.
+        CaseStatus::Closed(_) | CaseStatus::Unknown => None,
     };
     let facts = case.as_ref().map(|case| CaseFacts {
         member: &case.member,
@@ -73,9 +74,8 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
     Ok(Decided { permit, contract, delegation: authentic.delegation, case, case_id })
 }
 
-/// A closed case says so to its own member only; for others it does not exist.
-fn closed(hub: &Hub, accepted: &Accepted) -> Refusal {
-    let own = crate::cases::member_of(hub, &accepted.request.case)
-        .is_some_and(|member| member == accepted.request.consumer);
-    if own { Code::CaseClosed.into() } else { Code::NoCase.into() }
+/// Whether the case is the consumer's: a closed one says so to its own member only.
+fn is_own(hub: &Hub, accepted: &Accepted) -> bool {
+    crate::cases::member_of(hub, &accepted.request.case)
+        .is_some_and(|member| member == accepted.request.consumer)
 }

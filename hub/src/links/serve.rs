@@ -114,7 +114,7 @@ impl LinkServer {
         let views = self.hub.ledger.views();
         let digest = document.digest();
         if views.delegation(&digest).is_none() {
-            let draft = PublishDraft::new(member.clone(), hello.delegation.clone());
+            let draft = PublishDraft::open(member.clone(), hello.delegation.clone(), views.decider())?;
             self.hub.ledger.append(Box::new(draft)).await?;
         }
         let view = views.delegation(&digest).ok_or(Code::DelegationInvalid)?;

@@ -65,7 +65,11 @@ impl DirectoryService for Service {
         let document = request.into_inner().document;
         let appended = match self.known(&document) {
             Some(index) => self.0.ledger.receipt(index),
-            None => self.0.ledger.append(Box::new(PublishDraft::new(peer, document))).await,
+            None => {
+                let draft = PublishDraft::open(peer, document, self.0.ledger.views().decider());
+                let draft = draft.map_err(status::of)?;
+                self.0.ledger.append(Box::new(draft)).await
+            }
         };
         let receipt = Some(appended.map_err(status::of)?.to_receipt());
         Ok(Response::new(pb::PublishResponse { receipt }))
