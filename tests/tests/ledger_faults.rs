@@ -84,6 +84,26 @@ async fn views_and_tiles_are_made_again_from_the_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t09_a_fork_that_another_program_of_the_member_kept_is_not_forgotten() {
+    use yiwang_proto::checkpoint::Checkpoint;
+    use yiwang_proto::note::SignerKey;
+    let scene = Scene::new(36).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    scene.app.meet().await.unwrap();
+    let ledger = &scene.world.hub().hub.ledger;
+    let text = std::fs::read_to_string(scene.world.hub_dir().join("ledger.key")).unwrap();
+    let seed = yiwang_proto::document::from_base64(text.trim()).unwrap().try_into().unwrap();
+    let signer = SignerKey::from_seed(ledger.origin(), &seed).unwrap();
+    let (size, kept) = (ledger.checkpoint().size - 1, scene.street.folder.path().join("checkpoint"));
+    assert!(kept.exists(), "{}", kept.display());
+    // A head that the hub's own key signed, over another history, smaller than the one that this app holds.
+    let forked = Checkpoint::new(ledger.origin(), size, [7; 32]).unwrap().sign(&signer).unwrap();
+    std::fs::write(&kept, forked).unwrap();
+    let error = scene.app.meet().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("does not grow from the kept head of size {size}")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_that_are_ahead_of_their_own_size_are_made_again() {
     let mut scene = Scene::new(34).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");

@@ -74,6 +74,17 @@ pub struct Client {
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
 }
 
+/// Whether the hub's head continues one that was kept.
+fn grows(old: &Checkpoint, newer: &Checkpoint, proof: &[bytes::Bytes]) -> Result<(), ClientError> {
+    let proof = receipt::hashes(proof).map_err(ClientError::unverified)?;
+    verify_growth(old.size, newer.size, &old.root, &newer.root, &proof).map_err(|error| {
+        ClientError::Unverified(format!(
+            "the hub's head of size {} does not grow from the kept head of size {}: {error}; keep both as evidence",
+            newer.size, old.size
+        ))
+    })
+}
+
 /// A verified head with the note that proves it.
 #[derive(Clone)]
 struct Kept {
@@ -134,9 +145,15 @@ impl Client {
     /// Shows the hub the head that this member kept and takes the newer one, if it is proved to grow from
     /// it. A hub that was rolled back or shows another history is found out here.
     pub async fn meet(&self) -> Result<Head, ClientError> {
-        // Another program of this member may have kept a newer head meanwhile.
+        // Another program of this member may have kept another head meanwhile: each must lead to the new one, or
+        // a fork that was shown to one program would be forgotten by the other.
         let stored = load(self.heads.as_ref(), &self.identity.checkpoints);
-        let old = [self.kept().clone(), stored].into_iter().flatten().max_by_key(|kept| kept.checkpoint.size);
+        let (mine, stored) = (self.kept().clone(), stored);
+        let (old, older) = match (mine, stored) {
+            (Some(a), Some(b)) if a.checkpoint.size >= b.checkpoint.size => (Some(a), Some(b)),
+            (Some(a), Some(b)) => (Some(b), Some(a)),
+            (a, b) => (a.or(b), None),
+        };
         let mut ledger = LedgerServiceClient::new(self.channel.clone());
         let (note, proof) = match &old {
             None => {
@@ -151,13 +168,12 @@ impl Client {
         };
         let newer = self.identity.checkpoints.open(&note).map_err(ClientError::unverified)?;
         if let Some(Kept { checkpoint: old, .. }) = &old {
-            let proof = receipt::hashes(&proof).map_err(ClientError::unverified)?;
-            verify_growth(old.size, newer.size, &old.root, &newer.root, &proof).map_err(|error| {
-                ClientError::Unverified(format!(
-                    "the hub's head of size {} does not grow from the kept head of size {}: {error}; keep both as evidence",
-                    newer.size, old.size
-                ))
-            })?;
+            grows(old, &newer, &proof)?;
+        }
+        if let Some(Kept { checkpoint: older, .. }) = &older {
+            let sizes = pb::GetConsistencyRequest { from_size: older.size, to_size: newer.size };
+            let answer = ledger.get_consistency(sizes).await?.into_inner();
+            grows(older, &newer, &answer.proof)?;
         }
         if old.is_none_or(|old| newer.size > old.checkpoint.size) {
             self.heads
