@@ -4,6 +4,7 @@ use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use yiwang_proto::ids::Purpose;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,33 @@ pub struct RawConfig {
     /// OTLP collector for traces, e.g. `http://127.0.0.1:4317`; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otlp: Option<String>,
+    /// What is turned away under load.
+    #[serde(default)]
+    pub overload: Overload,
 }
+
+/// Shares of members, so that a flood of one harms nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overload {
+    /// Exchanges per second of one member for one purpose; 1,000 by default: a department of ten thousand
+    /// officers of whom each asks every ten seconds, and a quarter of what one node carries.
+    pub per_second: u32,
+    /// Exchanges above the rate that may come at once; 2,000 by default: the first seconds of a working day.
+    pub burst: u32,
+    /// Purposes that pass while others are turned away; saving life by default.
+    pub emergency: Vec<Purpose>,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        let emergency = Purpose::parse("emergency.life-safety").into_iter().collect();
+        Self { per_second: 1_000, burst: 2_000, emergency }
+    }
+}
+
+/// Highest rate: above it a bucket counts less than its own cost.
+const RATE_MAX: u32 = 1_000_000;
 
 fn segment_bytes() -> u64 {
     64 << 20
@@ -110,6 +137,11 @@ impl Config {
                 at("origin"),
                 "`origin` is a schema-less URL without spaces or `+`".to_owned(),
             ));
+        }
+        let rates = 1..=RATE_MAX;
+        if !rates.contains(&raw.overload.per_second) || !rates.contains(&raw.overload.burst) {
+            let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
+            return Err(fault(at("[overload]"), message));
         }
         if raw.names.is_empty() {
             return Err(fault(at("names"), "`names` lists at least one name or address".to_owned()));

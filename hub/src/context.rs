@@ -8,6 +8,8 @@ use crate::ledger::Ledger;
 use crate::ledger::store::StoreError;
 use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
 use crate::links::Links;
+use crate::meters::Meters;
+use crate::overload::Gate;
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
@@ -44,12 +46,16 @@ pub struct Hub {
     pub replays: Replays,
     /// Exchanges that may run at once.
     pub exchanges: Semaphore,
+    /// What is turned away under load.
+    pub gate: Gate,
     /// Opens checkpoints of this ledger.
     pub checkpoints: CheckpointVerifier,
     /// Issues certificates.
     pub authority: Arc<Authority>,
     /// One-time enrolment tokens.
     pub tokens: TokenStore,
+    /// How exchanges ended.
+    pub meters: Meters,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -76,6 +82,8 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Enrolment tokens.
     pub tokens: TokenStore,
+    /// What is turned away under load.
+    pub gate: Gate,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -109,9 +117,11 @@ impl Hub {
             links: Links::default(),
             replays: Replays::default(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
+            gate: parts.gate,
             checkpoints: parts.checkpoints,
             authority: parts.authority,
             tokens: parts.tokens,
+            meters: Meters::default(),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,

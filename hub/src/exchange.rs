@@ -13,6 +13,7 @@ use crate::stages::Stage;
 use accept::Accepted;
 use bytes::Bytes;
 use record::Outcome;
+use tracing::{Instrument as _, debug_span};
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::pb;
@@ -34,6 +35,19 @@ impl From<Code> for Refusal {
     }
 }
 
+/// Runs one exchange as a span of the caller's trace, and counts a refusal that left no entry.
+pub async fn joined(
+    hub: &Hub,
+    peer: MemberId,
+    request: pb::ExchangeRequest,
+    traceparent: &str,
+) -> Result<pb::ExchangeResponse, Code> {
+    let span = tracing::info_span!("exchange", consumer = peer.as_str());
+    yiwang_telemetry::continue_trace(&span, traceparent);
+    let ended = run(hub, peer, request, traceparent).instrument(span).await;
+    ended.inspect_err(|code| hub.meters.unrecorded(*code))
+}
+
 /// Runs one exchange. An `Err` is a failure that left no entry: bytes that are no statement, a full or
 /// waiting ledger, overload.
 pub async fn run(
@@ -45,27 +59,31 @@ pub async fn run(
     let _under_way = hub.ledger.begin();
     let _slot = hub.exchanges.try_acquire().map_err(|_| Code::Overloaded)?;
     let mut watch = Watch { hub, since: hub.clock.monotonic_us() };
-    let accepted = accept::accept(hub, peer, request, traceparent)?;
+    let accepted = debug_span!("accept").in_scope(|| accept::accept(hub, peer, request, traceparent))?;
+    hub.gate.admit(hub, &accepted)?;
     watch.done(Stage::Accept);
 
-    let authentic = match authenticate::authenticate(hub, &accepted) {
+    let checked = debug_span!("authenticate").in_scope(|| authenticate::authenticate(hub, &accepted));
+    let authentic = match checked {
         Ok(authentic) => authentic,
         Err(refusal) => return refuse(hub, accepted, refusal).await,
     };
     watch.done(Stage::Authenticate);
 
-    let decided = match decide::decide(hub, &accepted, authentic) {
+    let decision = debug_span!("decide").in_scope(|| decide::decide(hub, &accepted, authentic));
+    let decided = match decision {
         Ok(decided) => decided,
         Err(refusal) => return refuse(hub, accepted, refusal).await,
     };
     watch.done(Stage::Decide);
 
-    let forwarded = forward::forward(hub, &accepted, &decided).await;
+    let forwarded = forward::forward(hub, &accepted, &decided).instrument(debug_span!("forward")).await;
     watch.done(Stage::Forward);
-    let outcome = forward::verify(hub, &accepted, &decided, forwarded);
+    let outcome = debug_span!("verify").in_scope(|| forward::verify(hub, &accepted, &decided, forwarded));
     watch.done(Stage::Verify);
 
-    let recorded = record::record(hub, accepted, Some(decided), outcome).await?;
+    let recorded =
+        record::record(hub, accepted, Some(decided), outcome).instrument(debug_span!("record")).await?;
     watch.done(Stage::Record);
 
     let response = reply::reply(recorded);
@@ -74,7 +92,8 @@ pub async fn run(
 }
 
 async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<pb::ExchangeResponse, Code> {
-    let recorded = record::record(hub, accepted, None, Outcome::denied(refusal)).await?;
+    let denied = Outcome::denied(refusal);
+    let recorded = record::record(hub, accepted, None, denied).instrument(debug_span!("record")).await?;
     Ok(reply::reply(recorded))
 }
 

@@ -197,6 +197,16 @@ impl Ledger {
         }
     }
 
+    /// Drafts that wait for the sequencer.
+    pub fn waiting(&self) -> usize {
+        QUEUE.saturating_sub(self.queue.capacity())
+    }
+
+    /// Ledger time of the newest entry, milliseconds.
+    pub fn last_time_ms(&self) -> i64 {
+        self.shared.last_time.load(Ordering::Relaxed)
+    }
+
     /// Asks the store whether it has room again; called by the health task while the ledger is full,
     /// because refused exchanges no longer reach the sequencer.
     pub async fn probe_room(&self) {

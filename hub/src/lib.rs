@@ -12,6 +12,8 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
 pub mod links;
+pub mod meters;
+pub mod overload;
 pub mod records;
 pub mod rest;
 pub mod rpc;

@@ -2,12 +2,14 @@
 //! (finish, then drop); a task or thread that dies by itself stops the process.
 
 mod health;
+mod metrics;
 
 use crate::config::{Config, ConfigError, RawConfig};
 use crate::context::{Hub, Parts, TestSwitches};
 use crate::directory::OriginDraft;
 use crate::ledger::store::StoreError;
 use crate::ledger::{self, LedgerConfig, OpenLedgerError};
+use crate::overload::Gate;
 use crate::tls::accept::{AcceptLimits, Counters, Door, Stop, serve};
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::identity::TrustDomain;
@@ -257,6 +259,11 @@ fn open(
     let layout = Layout::of(&config.dir);
     let verifier = ledger_signer(config)?.verifier().clone();
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
+    if let Some(unknown) =
+        config.raw.overload.emergency.iter().find(|purpose| !decider.catalogue().has_purpose(purpose))
+    {
+        return Err(StartError::Other(format!("[overload] `{unknown}` is no purpose of the catalogue")));
+    }
     let (ledger, views) = match open_ledger(config, &decider, ambient, stop, failure) {
         // Views are only an index: if the newest entries do not fit them, they are made again from all entries.
         Err(StartError::Ledger(error @ OpenLedgerError::Entry { .. })) => {
@@ -272,6 +279,7 @@ fn open(
         checkpoints: CheckpointVerifier::new(verifier, &config.raw.origin, 64),
         authority: Arc::new(Authority::load(&layout.ca)?),
         tokens: TokenStore::open(&layout.tokens)?,
+        gate: Gate::new(config.raw.overload.clone()),
         clock: Arc::clone(&ambient.clock),
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),

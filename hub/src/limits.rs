@@ -8,6 +8,14 @@ pub const SEQUENCE_QUEUE: usize = 4096;
 pub const BATCH_MAX: usize = 512;
 /// Exchanges running at once over all members; more are refused at once, not queued.
 pub const EXCHANGES_MAX: usize = 8192;
+/// Of these, how many only emergency purposes may use: an eighth, as many as all ambulances of a large city.
+pub const EMERGENCY_EXCHANGES: usize = EXCHANGES_MAX / 8;
+/// Of the exchanges towards one adapter, how many only emergency purposes may use.
+pub const LINK_EMERGENCY: usize = LINK_IN_FLIGHT_MAX / 8;
+/// Token buckets remembered: a thousand members with every purpose of the catalogue.
+pub const BUCKETS_MAX: usize = 32_768;
+/// When a caller that was turned away may try again: most queues are empty after a second.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Exchanges running at once towards one adapter. One slow department must not hold the hub's memory.
 pub const LINK_IN_FLIGHT_MAX: usize = 1024;
 /// Frames waiting for one adapter's connection.

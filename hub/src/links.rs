@@ -55,6 +55,8 @@ pub struct Outgoing {
     pub deadline_ms: i64,
     /// Milliseconds until then.
     pub wait_ms: u64,
+    /// Whether it may use the places that are kept for emergencies.
+    pub urgent: bool,
     /// W3C traceparent, or empty.
     pub traceparent: String,
 }
@@ -92,6 +94,16 @@ impl Link {
     /// Whose link it is.
     pub fn member(&self) -> &MemberId {
         &self.member
+    }
+
+    /// Frames that wait for the connection.
+    pub fn waiting(&self) -> usize {
+        LINK_QUEUE.saturating_sub(self.frames.capacity())
+    }
+
+    /// Bytes of answer bodies that are being put together.
+    pub fn held(&self) -> usize {
+        self.body_bytes.load(Ordering::Relaxed)
     }
 
     /// Exchanges that run now.

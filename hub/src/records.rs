@@ -61,7 +61,7 @@ pub fn query(
         let (hub, peer, sender) = (Arc::clone(hub), peer.clone(), sender.clone());
         let traceparent = traceparent.to_owned();
         let task = async move {
-            let result = match exchange::run(&hub, peer, one, &traceparent).await {
+            let result = match exchange::joined(&hub, peer, one, &traceparent).await {
                 Ok(answered) => pb::query_response::Result::Answered(answered),
                 Err(code) => pb::query_response::Result::Failed(pb::ExchangeFailure {
                     code: code.as_str().to_owned(),

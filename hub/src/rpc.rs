@@ -8,6 +8,7 @@ mod exchange;
 mod ledger;
 mod link;
 mod record;
+mod strangers;
 
 use crate::context::Hub;
 use crate::status;
@@ -88,12 +89,13 @@ pub fn member_routes(
     )
     .add_service(health)
     .add_service(reflection);
-    Ok(routes.prepare().into_axum_router())
+    Ok(routes.prepare().into_axum_router().layer(axum::middleware::map_response(strangers::plain_words)))
 }
 
 /// The one service of the enrolment door.
 pub fn enrolment_routes(hub: &Arc<Hub>) -> axum::Router {
     let service = EnrolmentServiceServer::new(enrolment::Service(Arc::clone(hub)))
         .max_decoding_message_size(QUESTION_MAX);
-    tonic::service::Routes::new(service).prepare().into_axum_router()
+    let router = tonic::service::Routes::new(service).prepare().into_axum_router();
+    router.layer(axum::middleware::map_response(strangers::plain_words))
 }

@@ -1,6 +1,6 @@
-//! How long the stages of an exchange take: sums and counts, no histogram on the way of a request.
+//! How long the stages of an exchange take. A measurement is two relaxed additions.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use yiwang_telemetry::Histogram;
 
 macro_rules! stages {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -21,33 +21,31 @@ stages! {
     Reply = "reply",
 }
 
-/// Sums of microseconds and counts.
+/// Durations by stage.
 #[derive(Debug, Default)]
-pub struct StageTimes {
-    sums: [AtomicU64; 7],
-    counts: [AtomicU64; 7],
-}
+pub struct StageTimes([Histogram; NAMES.len()]);
 
 impl StageTimes {
     /// Adds one passage.
     pub fn add(&self, stage: Stage, us: u64) {
-        let at = stage as usize;
-        if let (Some(sum), Some(count)) = (self.sums.get(at), self.counts.get(at)) {
-            sum.fetch_add(us, Ordering::Relaxed);
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Some(histogram) = self.0.get(stage as usize) {
+            histogram.add(us);
         }
+    }
+
+    /// Name and durations of each stage.
+    pub fn histograms(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        NAMES.iter().copied().zip(&self.0)
     }
 
     /// Name, count and mean microseconds of each stage.
     pub fn means(&self) -> Vec<(&'static str, u64, f64)> {
-        NAMES
-            .iter()
-            .zip(self.sums.iter().zip(&self.counts))
-            .map(|(name, (sum, count))| {
-                let (sum, count) = (sum.load(Ordering::Relaxed), count.load(Ordering::Relaxed));
+        self.histograms()
+            .map(|(name, histogram)| {
+                let (sum, count) = (histogram.sum_us(), histogram.count());
                 #[expect(clippy::cast_precision_loss, reason = "means for people")]
                 let mean = if count == 0 { 0.0 } else { sum as f64 / count as f64 };
-                (*name, count, mean)
+                (name, count, mean)
             })
             .collect()
     }

@@ -100,6 +100,8 @@ codes! {
     LedgerNotAppending = "ledger_not_appending", "the hub waits until a majority of its members has shown its head";
     /// Too many requests at once.
     Overloaded = "overloaded", "try again later, slower";
+    /// More than this member's share for this purpose.
+    Throttled = "throttled", "ask slower: other members have their share too";
     /// Not there, or no right to know.
     NotFound = "not_found", "check the id; what you may not see does not show";
     /// A clock is off by more than the tolerance.

@@ -180,6 +180,11 @@ impl CaseId {
         Self(Arc::from(uuid_v7(now_ms, crate::ambient::random(entropy))))
     }
 
+    /// An id from a time in milliseconds and ten bytes that stand for random ones.
+    pub fn of(time_ms: i64, random: [u8; 10]) -> Self {
+        Self(Arc::from(uuid_v7(time_ms, random)))
+    }
+
     /// The moment in the id, milliseconds; it tells which year's tag key is used.
     pub fn time_ms(&self) -> i64 {
         let digits: String = self.0.chars().filter(|c| *c != '-').take(12).collect();

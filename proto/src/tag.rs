@@ -1,7 +1,7 @@
 //! Subject tags: `HMAC(HMAC(key of member and year, subject), case)`. Equal within one case, not
 //! linkable across cases or members without the key, which never leaves the member.
 
-use crate::ids::CaseId;
+use crate::ids::{AppId, CaseId};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use zeroize::Zeroize as _;
 
@@ -24,6 +24,20 @@ impl TagKey {
         let yearly = mac(&self.0, format!("yiwang-subject-tag/{year}").as_bytes());
         let of_subject = mac(&yearly, subject.as_bytes());
         mac(&of_subject, case.as_str().as_bytes())
+    }
+
+    /// The id of the case that an app opens under an idempotency key on a day: the same for the same key, so
+    /// that the register refuses a second opening, and without meaning for anybody who lacks this key.
+    /// `day_ms` is the beginning of the day, milliseconds; it is the time in the id.
+    pub fn case_id(&self, app: &AppId, key: &str, day_ms: i64) -> CaseId {
+        let of_cases = mac(&self.0, b"yiwang-case-of-key");
+        // Names and keys hold no NUL, so no two triples give one message.
+        let digest = mac(&of_cases, format!("{app}\0{key}\0{day_ms}").as_bytes());
+        let mut random = [0; 10];
+        for (to, from) in random.iter_mut().zip(digest) {
+            *to = from;
+        }
+        CaseId::of(day_ms, random)
     }
 }
 
@@ -49,6 +63,23 @@ impl std::fmt::Debug for TagKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_an_app_and_day_gives_one_case_id() {
+        let (a, b) = (TagKey::new([1; 32]), TagKey::new([2; 32]));
+        let (one, two) = (AppId::parse("desk-a").unwrap(), AppId::parse("desk-b").unwrap());
+        let id = a.case_id(&one, "key-0123456789", 86_400_000);
+        assert_eq!(id, a.case_id(&one, "key-0123456789", 86_400_000));
+        assert_eq!(CaseId::parse(id.as_str()).unwrap().time_ms(), 86_400_000);
+        for other in [
+            a.case_id(&two, "key-0123456789", 86_400_000),
+            a.case_id(&one, "key-0123456780", 86_400_000),
+            a.case_id(&one, "key-0123456789", 2 * 86_400_000),
+            b.case_id(&one, "key-0123456789", 86_400_000),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
 
     #[test]
     fn tags_are_equal_within_a_case_and_differ_across_cases_members_and_subjects() {

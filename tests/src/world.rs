@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
-use yiwang_hub::config::{Config, RawConfig};
+use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::lifecycle::{self, Ambient, Running};
 use yiwang_hub::tls::accept::AcceptLimits;
@@ -60,6 +60,11 @@ impl World {
     /// One day in milliseconds.
     pub fn day(&self) -> i64 {
         24 * 3600 * 1000
+    }
+
+    /// Other shares of members from the next start on.
+    pub fn set_overload(&mut self, overload: Overload) {
+        self.config.raw.overload = overload;
     }
 
     /// The hub's folder.
@@ -175,6 +180,8 @@ fn raw_config() -> RawConfig {
         public_port: 0,
         segment_bytes: 4 << 20,
         otlp: None,
+        // Tests ask as fast as they can; those of overload set their own.
+        overload: Overload { per_second: 100_000, burst: 100_000, ..Overload::default() },
     }
 }
 

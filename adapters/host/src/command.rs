@@ -35,6 +35,8 @@ pub enum Command {
     Run(Run),
     /// Show what a mapping or configuration file says, normalised, without secrets
     Show(Show),
+    /// Print the OpenAPI document of the gateway
+    Openapi,
 }
 
 /// How results are written.
@@ -101,6 +103,10 @@ pub async fn execute(
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
         Command::Test(arguments) => test::test(&arguments.files, out),
         Command::Show(arguments) => show::show(&arguments.file, out),
+        Command::Openapi => {
+            writeln!(out, "{}", crate::gateway::openapi::json())?;
+            Ok(OK)
+        }
         Command::Run(arguments) => run_host(&arguments.config, surroundings, stop, out).await,
     }
 }

@@ -9,16 +9,24 @@
 //! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, reason}` |
 //! | `POST /v1/cases/{case}/close` | closes it: `{reason}` |
 //! | `GET /v1/cases/{case}` | what the register knows of it |
-//! | `GET /problems/{code}` | what an error means |
+//! | `GET /v1/permissions` | what this app may ask |
+//! | `GET /v1/openapi.json` | this, as OpenAPI 3.1; without token |
+//! | `GET /problems/{code}` | what an error means; without token |
 //!
 //! Identifiers of subjects travel in bodies only, never in URLs, and never into logs.
 
 mod body;
 mod cases;
+mod frame;
 mod guard;
+mod keys;
 mod meet;
+mod meters;
+pub mod openapi;
+mod permissions;
 mod problem;
 mod records;
+mod shapes;
 mod trace;
 
 pub(crate) use meet::keep_met;
@@ -30,8 +38,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, post};
+use keys::Keys;
 use meet::Meeting;
+use meters::Meters;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -44,6 +53,7 @@ use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::AppId;
+use yiwang_telemetry::{Kind, Page};
 
 /// Requests of one app that run at once; the surplus is refused at once with 429.
 const IN_FLIGHT_MAX: usize = 64;
@@ -56,6 +66,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     unauthenticated: AtomicU64,
+    meters: Meters,
 }
 
 /// One app behind the gateway.
@@ -64,6 +75,7 @@ pub(crate) struct App {
     token_sha256: Digest,
     client: Client,
     meeting: Meeting,
+    keys: Keys,
     places: Arc<Semaphore>,
     answered: AtomicU64,
     refused: AtomicU64,
@@ -108,27 +120,22 @@ impl Gateway {
                 token_sha256: app.token_sha256,
                 client,
                 meeting: Meeting::default(),
+                keys: Keys::default(),
                 places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
                 answered: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
             }));
         }
         let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
-        Ok(Self { apps, clock, entropy, unauthenticated: AtomicU64::new(0) })
+        Ok(Self { apps, clock, entropy, unauthenticated: AtomicU64::new(0), meters: Meters::default() })
     }
 
     /// The routes.
     pub fn routes(self: &Arc<Self>) -> Router {
-        Router::new()
-            .route("/v1/records/query", post(records::query))
-            .route("/v1/cases", post(cases::open))
-            .route("/v1/cases/{case}", get(cases::show))
-            .route("/v1/cases/{case}/add", post(cases::add))
-            .route("/v1/cases/{case}/close", post(cases::close))
-            .route_layer(axum::middleware::from_fn_with_state(Arc::clone(self), guard::guard))
-            .route("/problems/{code}", get(problem::explain))
+        openapi::routes(self)
             .method_not_allowed_fallback(async || problem::Problem::new(&problem::METHOD_NOT_ALLOWED))
             .fallback(async || problem::Problem::new(&problem::NOT_FOUND))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(self), frame::frame))
     }
 
     pub(crate) fn apps(&self) -> &[Arc<App>] {
@@ -138,6 +145,29 @@ impl Gateway {
     /// Apps that have not met the hub, or met one that cannot be believed.
     pub(crate) fn not_met(&self) -> impl Iterator<Item = &AppId> {
         self.apps.iter().filter(|app| !app.meeting.is_met()).map(|app| &app.name)
+    }
+
+    /// Metrics of the gateway and its apps.
+    pub(crate) fn metrics(&self, page: &mut Page) {
+        let name = "yiwang_gateway_problems_total";
+        page.metric(name, Kind::Counter, "Requests that were answered with a problem, by its code.");
+        for (code, count) in self.meters.problems() {
+            page.sample(name, &[("code", code)], count);
+        }
+        let help = "Duration of requests, by route.";
+        page.histograms("yiwang_gateway_request_seconds", help, "route", self.meters.routes());
+        let gauges: [OfApp; 4] = [
+            ("yiwang_gateway_answered_total", Kind::Counter, "Requests answered.", |app| load(&app.answered)),
+            ("yiwang_gateway_refused_total", Kind::Counter, "Requests refused.", |app| load(&app.refused)),
+            ("yiwang_gateway_running", Kind::Gauge, "Requests under way.", |app| app.running()),
+            ("yiwang_gateway_met", Kind::Gauge, "1 if the hub was met.", |app| app.meeting.is_met().into()),
+        ];
+        for (name, kind, help, value) in gauges {
+            page.metric(name, kind, help);
+            for app in &self.apps {
+                page.sample(name, &[("app", app.name.as_str())], value(app));
+            }
+        }
     }
 
     /// Counts since the start.
@@ -150,13 +180,26 @@ impl Gateway {
                     "name": app.name,
                     "hub": app.meeting.word(),
                     "head_size": app.client.head().size,
-                    "in_flight": IN_FLIGHT_MAX.saturating_sub(app.places.available_permits()),
+                    "in_flight": app.running(),
                     "answered": app.answered.load(Ordering::Relaxed),
                     "refused": app.refused.load(Ordering::Relaxed),
                 })
             })
             .collect();
         json!({ "apps": apps, "unauthenticated": self.unauthenticated.load(Ordering::Relaxed) })
+    }
+}
+
+/// A metric of each app: name, kind, help, value.
+type OfApp = (&'static str, Kind, &'static str, fn(&App) -> u64);
+
+fn load(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+impl App {
+    fn running(&self) -> u64 {
+        u64::try_from(IN_FLIGHT_MAX.saturating_sub(self.places.available_permits())).unwrap_or(u64::MAX)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/live`, `/ready` and `/status` for whoever runs the host. Counts and states only: no subject, no value.
+//! `/live`, `/ready`, `/status` and `/metrics` for whoever runs the host. Counts and states only: no subject, no value.
 
 use crate::gateway::Gateway;
 use crate::sources::{SourceHealth, Watched, healths};
@@ -31,6 +31,7 @@ pub(crate) fn routes(health: Arc<Health>) -> Router {
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/status", get(status))
+        .route("/metrics", get(crate::metrics::page))
         .with_state(health)
 }
 
@@ -51,7 +52,7 @@ async fn status(State(health): State<Arc<Health>>) -> Response {
 }
 
 impl Health {
-    fn sources(&self) -> Vec<SourceHealth> {
+    pub(crate) fn sources(&self) -> Vec<SourceHealth> {
         healths(&self.sources, self.clock.as_ref())
     }
 

@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 pub mod gateway;
 mod health;
+mod metrics;
 mod serve;
 
 mod error;

@@ -1,12 +1,10 @@
 //! `yiwang-adapter`: the small program that a department installs.
 
 use clap::Parser;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use yiwang_adapter::command::{Command, ENVIRONMENT, execute};
+use yiwang_adapter::command::{CONFIG, Command, ENVIRONMENT, execute, otlp};
 use yiwang_adapter::run::Surroundings;
 
 /// Adapter and gateway of a Yiwang member. Exit code: 0 ok, 1 failed tests, 2 configuration, 3 environment
@@ -19,12 +17,19 @@ struct Program {
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
     let ended = runtime.block_on(async {
+        // Within the runtime: the exporter sends from it.
+        let telemetry = match yiwang_telemetry::start("yiwang-adapter", otlp(&program.command).as_deref()) {
+            Ok(telemetry) => telemetry,
+            Err(error) => {
+                eprintln!("{error}");
+                return Ok(CONFIG);
+            }
+        };
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -36,7 +41,9 @@ fn main() -> ExitCode {
             }
             asked.cancel();
         });
-        execute(program.command, Surroundings::system(), stop, &mut std::io::stdout()).await
+        let ended = execute(program.command, Surroundings::system(), stop, &mut std::io::stdout()).await;
+        telemetry.finish();
+        ended
     });
     match ended {
         Ok(code) => ExitCode::from(code),
@@ -45,17 +52,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &std::io::Error) -> ExitCode {
-    tracing::error!(%error, "the program cannot go on");
+    eprintln!("the program cannot go on: {error}");
     ExitCode::from(ENVIRONMENT)
-}
-
-/// Logs go to stderr: for people at a terminal, as JSON lines elsewhere.
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.init();
-    } else {
-        builder.json().init();
-    }
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use yiwang_hub::config::{Config, RawConfig};
+use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::tls::accept::AcceptLimits;
@@ -83,6 +83,7 @@ pub fn run(command: &Command) -> Outcome {
                 public_port: 0,
                 segment_bytes: 64 << 20,
                 otlp: None,
+                overload: Overload::default(),
             };
             lifecycle::init(dir, &raw, &ambient()).map_err(Failure::usage)?;
             Config::read(dir).map_err(Failure::usage)?;

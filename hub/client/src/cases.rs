@@ -1,5 +1,9 @@
 //! Opening, adding to and closing cases.
 
+mod once;
+
+pub use once::Opened;
+
 use crate::client::{Client, call};
 use crate::error::ClientError;
 use yiwang_proto::case::{Act, CaseStatement};

@@ -24,7 +24,9 @@ pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Resul
         body: accepted.body.clone(),
         deadline_ms: now.saturating_add(i64::try_from(wait_ms).unwrap_or_default()),
         wait_ms,
-        traceparent: accepted.traceparent.clone(),
+        urgent: hub.gate.is_emergency(&accepted.request.purpose),
+        traceparent: yiwang_telemetry::traceparent_of(&tracing::Span::current())
+            .unwrap_or_else(|| accepted.traceparent.clone()),
     };
     hub.links.ask(&accepted.request.provider, out).await
 }

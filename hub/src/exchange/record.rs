@@ -82,6 +82,7 @@ pub async fn record(
     outcome: Outcome,
 ) -> Result<Recorded, Code> {
     let verbatim = accepted.verbatim.load(Ordering::Relaxed);
+    let (ended, refused) = (outcome.outcome, outcome.refusal.as_ref().map(|refusal| refusal.code));
     let (code, clause, replay_of) = match outcome.refusal {
         Some(refusal) => (refusal.code.as_str().to_owned(), refusal.clause, refusal.replay_of),
         None => (String::new(), String::new(), 0),
@@ -122,6 +123,7 @@ pub async fn record(
         link.send_receipt(exchange, &appended);
     }
     let released = answered && !withheld.load(Ordering::Acquire);
+    hub.meters.recorded(if answered && !released { pb::Outcome::Withheld } else { ended }, refused);
     let body = if released { body } else { NO_BODY };
     if let Some(dir) = &hub.switches.store_bodies {
         hoard(dir, appended.index, &body);

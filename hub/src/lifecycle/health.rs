@@ -1,4 +1,4 @@
-//! `/live`, `/ready`, `/stages`, gRPC health, and the small task that keeps them true.
+//! `/live`, `/ready`, `/stages`, `/metrics`, gRPC health, and the small task that keeps them true.
 
 use crate::context::Hub;
 use crate::directory::PolicyDraft;
@@ -18,6 +18,7 @@ pub(super) fn routes(hub: Arc<Hub>) -> Router {
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/stages", get(stages))
+        .route("/metrics", get(super::metrics::page))
         .with_state(hub)
 }
 

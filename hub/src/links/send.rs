@@ -3,6 +3,7 @@
 use super::assemble::{Pending, Waiting};
 use super::{Link, Links, Outgoing, RawAnswer};
 use crate::ledger::Appended;
+use crate::limits::LINK_EMERGENCY;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,9 @@ impl Links {
     /// not connected or its queue is full; never waits longer than told.
     pub async fn ask(&self, member: &MemberId, out: Outgoing) -> Result<RawAnswer, Code> {
         let link = self.of(member).ok_or(Code::ProviderUnavailable)?;
+        if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
+            return Err(Code::ProviderBusy);
+        }
         let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
         let wait = Duration::from_millis(out.wait_ms);
         match tokio::time::timeout(wait, Arc::clone(&link).exchange(out)).await {

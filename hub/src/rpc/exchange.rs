@@ -20,7 +20,7 @@ impl ExchangeService for Service {
         // A caller that hangs up must not stop the exchange half-way: what was forwarded is recorded.
         let (hub, message) = (Arc::clone(&self.0), request.into_inner());
         let tracker = hub.tasks.clone();
-        let run = tracker.spawn(async move { exchange::run(&hub, peer, message, &trace).await });
+        let run = tracker.spawn(async move { exchange::joined(&hub, peer, message, &trace).await });
         let response = run.await.map_err(|_| status::of(yiwang_proto::codes::Code::Internal))?;
         response.map(Response::new).map_err(status::of)
     }

@@ -7,15 +7,19 @@ use std::process::Command;
 use yiwang_proto::codes::Code;
 
 /// Who may see whom. Dependencies of tests are free; hub and adapters meet there only.
-const MAY_SEE: [(&str, &[&str]); 12] = [
+const MAY_SEE: [(&str, &[&str]); 13] = [
     ("yiwang-proto", &[]),
     ("yiwang-rpc", &["yiwang-proto"]),
     ("yiwang-policies", &["yiwang-proto"]),
     ("yiwang-journal", &[]),
-    ("yiwang-hub", &["yiwang-proto", "yiwang-policies", "yiwang-journal", "yiwang-rpc"]),
+    ("yiwang-telemetry", &[]),
+    ("yiwang-hub", &["yiwang-proto", "yiwang-policies", "yiwang-journal", "yiwang-rpc", "yiwang-telemetry"]),
     ("yiwang-client", &["yiwang-proto", "yiwang-policies", "yiwang-rpc"]),
     ("yiwang-audit", &["yiwang-proto", "yiwang-policies", "yiwang-journal"]),
-    ("yiwang-adapter-sdk", &["yiwang-proto", "yiwang-policies", "yiwang-rpc", "yiwang-journal"]),
+    (
+        "yiwang-adapter-sdk",
+        &["yiwang-proto", "yiwang-policies", "yiwang-rpc", "yiwang-journal", "yiwang-telemetry"],
+    ),
     ("yiwang-adapter-sql", &["yiwang-proto", "yiwang-policies", "yiwang-adapter-sdk"]),
     ("yiwang-adapter-csv", &["yiwang-proto", "yiwang-policies", "yiwang-adapter-sdk"]),
     (
@@ -24,6 +28,7 @@ const MAY_SEE: [(&str, &[&str]); 12] = [
             "yiwang-proto",
             "yiwang-policies",
             "yiwang-client",
+            "yiwang-telemetry",
             "yiwang-journal",
             "yiwang-adapter-sdk",
             "yiwang-adapter-sql",

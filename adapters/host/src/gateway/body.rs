@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::header;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
 use std::collections::BTreeMap;
@@ -64,6 +65,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         }
         Problem::new(&NOT_JSON).detail(format!("the body stops being JSON at {place}"))
     })
+}
+
+/// A member that is there, also if it is null: only what is left out is left out.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Collects what is wrong with the values of a body.

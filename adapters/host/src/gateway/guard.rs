@@ -1,19 +1,15 @@
-//! What stands before every route: who asks, how much at once, how long, in which trace. One log line a
-//! request, without anything of its body or address.
+//! What stands before every route of an app: who asks, how much at once, how long.
 
-use super::problem::{
-    BUSY, HUB_UNREACHABLE, Problem, QUERY_STRING, Refused, TIMED_OUT, UNAUTHENTICATED, UNVERIFIED,
-};
-use super::trace::Trace;
+use super::frame::Ids;
+use super::problem::{BUSY, HUB_UNREACHABLE, Problem, QUERY_STRING, TIMED_OUT, UNAUTHENTICATED, UNVERIFIED};
 use super::{App, Gateway};
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tracing::Instrument as _;
 use yiwang_client::client::traced;
 use yiwang_proto::{Digest, sha256};
 
@@ -26,31 +22,25 @@ const TOKEN_MAX: usize = 512;
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) app: Arc<App>,
-    trace: Arc<Trace>,
+    ids: Arc<Ids>,
 }
 
-pub(super) async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    let started_us = gateway.clock.monotonic_us();
-    let trace = Arc::new(Trace::of(request.headers(), gateway.entropy.as_ref()));
-    let (method, route) = (request.method().clone(), route(request.uri().path()));
+pub(super) async fn guard(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(ids): Extension<Arc<Ids>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(app) = gateway.app_of(request.headers()) else {
         gateway.unauthenticated.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(%method, route, trace = trace.id, "no app has the token of a request");
-        return Problem::new(&UNAUTHENTICATED).trace(&trace.id).into_response();
+        return Problem::new(&UNAUTHENTICATED).into_response();
     };
-    let caller = Caller { app: Arc::clone(&app), trace: Arc::clone(&trace) };
-    // Under the caller's trace id, so that a collector's spans are found by it; the ledger's entries name it too.
-    let span = tracing::info_span!("gateway", %method, route, app = app.name.as_str(), trace = trace.id);
-    let response = match admit(request, caller, next).instrument(span).await {
-        Ok(response) => response,
-        Err(problem) => problem.trace(&trace.id).into_response(),
-    };
-    let code = response.extensions().get::<Refused>().map_or("", |refused| refused.0);
-    let counter = if code.is_empty() { &app.answered } else { &app.refused };
+    tracing::Span::current().record("app", app.name.as_str());
+    let caller = Caller { app: Arc::clone(&app), ids };
+    let response = admit(request, caller, next).await.unwrap_or_else(Problem::into_response);
+    let good = response.extensions().get::<Problem>().is_none();
+    let counter = if good { &app.answered } else { &app.refused };
     counter.fetch_add(1, Ordering::Relaxed);
-    let status = response.status().as_u16();
-    let us = gateway.clock.monotonic_us().saturating_sub(started_us);
-    tracing::info!(%method, route, app = app.name.as_str(), status, code, us, trace = trace.id, "request");
     response
 }
 
@@ -66,7 +56,7 @@ async fn admit(mut request: Request, caller: Caller, next: Next) -> Result<Respo
         return Err(Problem::new(&HUB_UNREACHABLE).detail("the hub was not met since the gateway started"));
     }
     let Ok(_place) = app.places.try_acquire() else { return Err(Problem::new(&BUSY)) };
-    let parent = caller.trace.parent.clone();
+    let parent = caller.ids.trace.parent.clone();
     request.extensions_mut().insert(caller);
     match tokio::time::timeout(PATIENCE, traced(parent, next.run(request))).await {
         Ok(response) => Ok(response),
@@ -82,12 +72,7 @@ impl Caller {
         if matches!(error, ClientError::Transport(_) | ClientError::Hub { code: Code::LedgerNotAppending }) {
             self.app.meeting.again();
         }
-        Problem::from(error).trace(&self.trace.id)
-    }
-
-    /// A problem of this request.
-    pub(super) fn traced(&self, problem: Problem) -> Problem {
-        problem.trace(&self.trace.id)
+        Problem::from(error)
     }
 }
 
@@ -109,15 +94,4 @@ impl Gateway {
 
 fn same(a: &Digest, b: &Digest) -> bool {
     a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
-}
-
-/// The route for the log: the address itself may hold what a careless caller put there.
-fn route(path: &str) -> &'static str {
-    match path.strip_prefix("/v1/cases/") {
-        Some(rest) if rest.ends_with("/add") => "/v1/cases/{case}/add",
-        Some(rest) if rest.ends_with("/close") => "/v1/cases/{case}/close",
-        Some(_) => "/v1/cases/{case}",
-        None if path == "/v1/cases" => "/v1/cases",
-        None => "/v1/records/query",
-    }
 }

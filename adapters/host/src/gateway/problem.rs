@@ -1,8 +1,10 @@
 //! Errors as RFC 9457 problems. What the gateway itself refuses and the service codes of the hub have one
 //! list of codes; no problem holds a value of the request.
 
+use super::shapes::ProblemBody;
 use axum::body::Body;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -15,13 +17,13 @@ pub(super) struct Kind {
     code: &'static str,
     status: StatusCode,
     title: &'static str,
-    fix: &'static str,
+    next_step: &'static str,
 }
 
 macro_rules! kinds {
-    ($($name:ident = $status:ident $code:literal, $title:literal, $fix:literal;)*) => {
+    ($($name:ident = $status:ident $code:literal, $title:literal, $next_step:literal;)*) => {
         $(pub(super) const $name: Kind =
-            Kind { code: $code, status: StatusCode::$status, title: $title, fix: $fix };)*
+            Kind { code: $code, status: StatusCode::$status, title: $title, next_step: $next_step };)*
         const KINDS: &[&Kind] = &[$(&$name,)*];
     };
 }
@@ -33,12 +35,18 @@ kinds! {
     INVALID = UNPROCESSABLE_ENTITY "invalid", "the body does not say what it must", "see `errors`";
     UNAUTHENTICATED = UNAUTHORIZED "unauthenticated", "no app has this token",
         "send `Authorization: Bearer <token>` with the app's token";
-    NOT_FOUND = NOT_FOUND "not_found", "there is no such thing here", "see the list of routes in the README";
+    NOT_FOUND = NOT_FOUND "not_found", "there is no such thing here", "see `/v1/openapi.json`, or check the id; what you may not see does not show";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method_not_allowed", "not with this method", "see the header `Allow`";
     BODY_TIMEOUT = REQUEST_TIMEOUT "body_timeout", "the body did not come in time", "send it at once";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too_large", "the body is too large", "send at most 64 KiB";
     NOT_A_JSON_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type", "the body must be JSON",
         "send `Content-Type: application/json`";
+    KEY_INVALID = BAD_REQUEST "idempotency_key_invalid", "`Idempotency-Key` is not a key",
+        "send one key of 16 to 128 letters, digits, `.`, `_`, `:` or `-`, random for each case";
+    KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency_key_reused", "this key opened a case with another body",
+        "use a new key for another case, or send the first body again";
+    KEY_IN_FLIGHT = CONFLICT "idempotency_key_in_flight", "a request with this key has not ended yet",
+        "wait for its answer, or send the same request again in a second";
     BUSY = TOO_MANY_REQUESTS "busy", "this app has too many requests open", "wait for answers before you ask again";
     NO_CONTRACT = FORBIDDEN "no_contract", "no contract in force lets this app ask for this",
         "compare app, purpose and records with the contract, or ask the provider for one";
@@ -79,21 +87,21 @@ impl About {
         }
     }
 
-    fn fix(self) -> &'static str {
+    fn next_step(self) -> &'static str {
         match self {
-            Self::Kind(kind) => kind.fix,
+            Self::Kind(kind) => kind.next_step,
             Self::Code(code) => code.help(),
         }
     }
 }
 
 /// One problem.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Problem {
     about: About,
     detail: Option<String>,
+    clause: Option<String>,
     errors: Vec<Value>,
-    trace_id: Option<String>,
 }
 
 impl Problem {
@@ -107,7 +115,7 @@ impl Problem {
     }
 
     fn about(about: About) -> Self {
-        Self { about, detail: None, errors: Vec::new(), trace_id: None }
+        Self { about, detail: None, clause: None, errors: Vec::new() }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -122,23 +130,30 @@ impl Problem {
         self
     }
 
-    pub(super) fn trace(mut self, id: &str) -> Self {
-        self.trace_id = Some(id.to_owned());
+    /// The rule that decided; never a value.
+    pub(super) fn clause(mut self, clause: impl Into<String>) -> Self {
+        self.clause = Some(clause.into());
         self
     }
 
-    fn json(&self) -> Value {
+    /// Its code, for logs and counts.
+    pub(super) fn code(&self) -> &'static str {
+        self.about.code()
+    }
+
+    /// The body, without the ids of a request.
+    pub(super) fn json(&self) -> Value {
         let about = self.about;
         let mut body = json!({
             "type": format!("/problems/{}", about.code()),
             "title": about.title(),
             "status": about.status().as_u16(),
             "code": about.code(),
-            "fix": about.fix(),
+            "next_step": about.next_step(),
         });
         if let Some(body) = body.as_object_mut() {
             body.extend(self.detail.iter().map(|detail| ("detail".to_owned(), json!(detail))));
-            body.extend(self.trace_id.iter().map(|id| ("trace_id".to_owned(), json!(id))));
+            body.extend(self.clause.iter().map(|clause| ("clause".to_owned(), json!(clause))));
             if !self.errors.is_empty() {
                 body.insert("errors".to_owned(), Value::Array(self.errors.clone()));
             }
@@ -168,15 +183,11 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
-        // For the log line of the request.
-        response.extensions_mut().insert(Refused(self.about.code()));
+        // For what stands around every answer: it adds the ids of the request, counts and logs.
+        response.extensions_mut().insert(self);
         response
     }
 }
-
-/// The code of a refusal, for the log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Refused(pub(super) &'static str);
 
 /// What went wrong between gateway and hub. The inner text is for the log only.
 impl From<ClientError> for Problem {
@@ -206,7 +217,7 @@ const fn status(code: Code) -> StatusCode {
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::NotFound | Code::NoCase => StatusCode::NOT_FOUND,
         Code::CaseClosed => StatusCode::CONFLICT,
-        Code::RateExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Code::RateExceeded | Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
         Code::ProviderUnavailable
         | Code::ProviderBusy
         | Code::LedgerFull
@@ -244,14 +255,28 @@ const fn status(code: Code) -> StatusCode {
 }
 
 /// `GET /problems/{code}`: what a problem's `type` points to.
-pub(super) async fn explain(Path(code): Path<String>) -> Response {
+#[utoipa::path(
+    get,
+    path = "/problems/{code}",
+    operation_id = "explainProblem",
+    tag = "contract",
+    params(("code" = String, Path, description = "a problem's `code`", min_length = 1, max_length = 64,
+        pattern = "^[a-z_]{1,64}$")),
+    responses((status = 200, description = "what the problem means", body = ProblemBody)),
+    security(()),
+)]
+pub(super) async fn explain(code: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(code) = code.map_err(|_| Problem::new(&NOT_FOUND))?;
     let own = KINDS.iter().find(|kind| kind.code == code).map(|kind| Problem::new(kind));
-    let Some(problem) = own.or_else(|| Code::parse(&code).map(Problem::of)) else {
-        return Problem::new(&NOT_FOUND).into_response();
-    };
+    let problem = own.or_else(|| Code::parse(&code).map(Problem::of)).ok_or(Problem::new(&NOT_FOUND))?;
     let mut response = Response::new(Body::from(problem.json().to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Ok(response)
+}
+
+/// Every code that a problem can have, for the document.
+pub(super) fn codes() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.code).chain(Code::ALL.iter().map(|code| code.as_str()))
 }
 
 #[cfg(test)]

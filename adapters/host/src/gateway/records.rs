@@ -1,9 +1,10 @@
 //! `POST /v1/records/query`: one unified record.
 
 use super::answer;
-use super::body::{Faults, read};
+use super::body::{Faults, present, read};
 use super::guard::Caller;
 use super::problem::{NO_CONTRACT, Problem};
+use super::shapes::{QueryBody, UnifiedBody};
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -15,26 +16,40 @@ use yiwang_policies::Catalogue;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    #[serde(default, deserialize_with = "present")]
     subject: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     purpose: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     case: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     officer: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     fields: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     arguments: Option<Value>,
 }
 
+/// Asks every department that a contract allows, and merges the answers.
+#[utoipa::path(
+    post,
+    path = "/v1/records/query",
+    operation_id = "queryRecord",
+    tag = "records",
+    request_body = QueryBody,
+    responses((status = 200, description = "one record over all departments; partial answers say who is missing",
+        body = UnifiedBody)),
+)]
 pub(super) async fn query(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
-    let raw = read(request).await;
-    let query =
-        raw.and_then(|raw| check(&raw, client.catalogue())).map_err(|problem| caller.traced(problem))?;
+    let query = check(&read(request).await?, client.catalogue())?;
     let unified = client.query_record(&query).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
-        return Err(caller.traced(Problem::new(&NO_CONTRACT)));
+        return Err(Problem::new(&NO_CONTRACT).clause("app, purpose and records of a contract in force"));
     }
     answer(StatusCode::OK, &unified)
 }

@@ -10,6 +10,8 @@ pub(super) struct Trace {
     pub(super) id: String,
     /// What goes on to the hub.
     pub(super) parent: String,
+    /// What the caller sent, if it is a context.
+    pub(super) caller: Option<String>,
 }
 
 impl Trace {
@@ -17,15 +19,23 @@ impl Trace {
     pub(super) fn of(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let mut given = headers.get_all("traceparent").iter();
         let caller = match (given.next(), given.next()) {
-            (Some(one), None) => one.to_str().ok().and_then(parse),
+            (Some(one), None) => one.to_str().ok().filter(|text| parse(text).is_some()),
             _ => None,
         };
-        let (id, flags) = match caller {
+        let (id, flags) = match caller.and_then(parse) {
             Some((id, flags)) => (id.to_owned(), flags.to_owned()),
             None => (hex(&random::<16>(entropy)), "01".to_owned()),
         };
         let parent = format!("00-{id}-{}-{flags}", hex(&random::<8>(entropy)));
-        Self { id, parent }
+        Self { id, parent, caller: caller.map(str::to_owned) }
+    }
+
+    /// Goes on as the span that a collector records: its ids instead of those made here.
+    pub(super) fn take(&mut self, own: String) {
+        if let Some((id, _)) = parse(&own) {
+            self.id = id.to_owned();
+            self.parent = own;
+        }
     }
 }
 

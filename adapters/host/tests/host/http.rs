@@ -33,7 +33,10 @@ impl Answer {
         assert_eq!(problem["code"], code, "{self:?}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], format!("/problems/{code}"));
-        for key in ["title", "fix"] {
+        for (header, member) in [("x-trace-id", "trace_id"), ("x-request-id", "request_id")] {
+            assert_eq!(problem[member].as_str(), self.header(header), "{self:?}");
+        }
+        for key in ["title", "next_step", "trace_id", "request_id"] {
             assert!(problem[key].as_str().is_some_and(|text| !text.is_empty()), "{self:?}");
         }
         problem

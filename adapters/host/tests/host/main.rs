@@ -3,9 +3,15 @@
 
 mod commands;
 mod config;
+mod contract;
 mod departments;
 mod gateway;
 mod http;
+mod hypotheses;
+mod metrics;
 mod program;
+#[expect(dead_code, reason = "the example's own `main` is not run here")]
+#[path = "../../examples/query.rs"]
+mod query_example;
 mod refusals;
 mod town;

@@ -75,6 +75,8 @@ async fn values(town: &Town, id: &str) {
     refuse(json!({}), &["`purpose` is missing", "`case` is missing"]).await;
     refuse(with("subject", json!([id])), &["#/subject"]).await;
     refuse(with("subject", json!("")), &["#/subject"]).await;
+    refuse(with("officer", Value::Null), &["#/officer"]).await;
+    refuse(with("fields", Value::Null), &["#/fields"]).await;
     refuse(with("purpose", json!(id)), &["#/purpose", "a purpose"]).await;
     refuse(with("purpose", json!("curiosity")), &["catalogue of purposes"]).await;
     refuse(with("case", json!(id)), &["#/case", "UUID"]).await;

@@ -121,6 +121,8 @@ pub struct Town {
     pub city: yiwang_city::City,
     pub police: Member,
     pub civil: Member,
+    /// Taken by tests that start the office's host again.
+    pub street: Option<Member>,
     pub police_host: Option<Host>,
     pub civil_host: Option<Host>,
     pub office: Host,
@@ -148,7 +150,7 @@ impl Town {
             host.until_ready().await;
         }
         let (police_host, civil_host) = (Some(police_host), Some(civil_host));
-        Self { world, city, police, civil, police_host, civil_host, office }
+        Self { world, city, police, civil, street: Some(street), police_host, civil_host, office }
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -319,6 +319,7 @@ impl Session {
         let part_bytes = CHUNK_MAX.min(self.window);
         let left_ms = left(deadline_ms, adapter.clock().now_ms());
         let span = tracing::info_span!("exchange", number = exchange, traceparent = parent(traceparent));
+        yiwang_telemetry::continue_trace(&span, traceparent);
         let work = async move {
             let reply = if busy {
                 adapter.turn_away(whole.request, Code::ProviderBusy, "too many exchanges at once").await

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use yiwang_city::{City, CityPlan, RealData};
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
-use yiwang_hub::config::{Config, RawConfig};
+use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::tls::identity::Identity;
 use yiwang_proto::ambient::random;
@@ -146,6 +146,8 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
         public_port: 0,
         segment_bytes: 16 << 20,
         otlp: None,
+        // One app stands for a whole city here, and the benchmark asks with one key.
+        overload: Overload { per_second: 1_000_000, burst: 1_000_000, ..Overload::default() },
     };
     let ambient = Ambient { clock: setup::clock(), entropy: setup::entropy() };
     lifecycle::init(&hub_dir, &raw, &ambient).map_err(Failure::environment)?;

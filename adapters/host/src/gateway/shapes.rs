@@ -1,0 +1,402 @@
+//! The shapes that travel between apps and gateway, as the document describes them. Answers of the gateway's
+//! own are made from these types; what others make (the unified record, problems) and what is read by hand
+//! (requests) is only described here, and a test compares it with real answers.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{RefOr, schema::AdditionalProperties};
+use yiwang_policies::Catalogue;
+use yiwang_proto::case::REASONS;
+
+/// A ledger entry that was made, and its case.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReceiptBody {
+    /// The case.
+    pub(super) case: String,
+    /// Index of the ledger entry.
+    pub(super) receipt: u64,
+}
+
+/// What the register knows of a case.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CaseBody {
+    /// The case.
+    pub(super) case: String,
+    /// Its matter.
+    pub(super) matter: String,
+    /// `open` or `closed`.
+    pub(super) state: &'static str,
+    /// RFC 3339.
+    pub(super) opened_at: String,
+    /// RFC 3339; null while open.
+    pub(super) closed_at: Option<String>,
+    /// How many subjects it lists.
+    pub(super) subjects: u32,
+    /// Indexes of its ledger entries.
+    pub(super) receipts: Vec<u64>,
+}
+
+/// What an app may ask.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PermissionsBody {
+    /// The app's member.
+    pub(super) member: String,
+    /// The app.
+    pub(super) app: String,
+    /// Contracts in force that name the app, by id.
+    pub(super) contracts: Vec<PermissionBody>,
+}
+
+/// One contract, as far as the app needs it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PermissionBody {
+    /// Its id.
+    pub(super) contract: String,
+    /// Its version.
+    pub(super) version: u32,
+    /// SHA-256 of the signed document, hexadecimal.
+    pub(super) digest: String,
+    /// Who answers.
+    pub(super) provider: String,
+    /// Whether the provider's adapter is connected now.
+    pub(super) connected: bool,
+    /// Law and article.
+    pub(super) legal_basis: String,
+    /// What happens with the data, in words.
+    pub(super) scenario: String,
+    /// The purpose that every query names.
+    pub(super) purpose: String,
+    /// Matters that the case may have.
+    pub(super) matters: Vec<String>,
+    /// `query`, `batch` or `count`.
+    pub(super) method: &'static str,
+    /// The record type.
+    pub(super) record: String,
+    /// Operations that may be called.
+    pub(super) operations: Vec<String>,
+    /// Fields that are granted.
+    pub(super) fields: Vec<FieldBody>,
+    /// Clauses that all must hold for a row to be let out.
+    pub(super) rows: Vec<RowBody>,
+    /// Ceilings.
+    pub(super) limits: LimitsBody,
+    /// First valid moment, RFC 3339.
+    pub(super) valid_from: String,
+    /// First moment that is no longer valid, RFC 3339.
+    pub(super) valid_until: String,
+    /// Days that the data may be kept.
+    pub(super) retention_days: u32,
+}
+
+/// A granted field.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FieldBody {
+    /// Its name.
+    pub(super) name: String,
+    /// Its class, 0 to 4.
+    pub(super) class: u8,
+}
+
+/// One clause of a contract's row filter.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RowBody {
+    /// The field that is compared.
+    pub(super) field: String,
+    /// `eq`, `in`, `prefix` or `range` (both ends included).
+    pub(super) operator: &'static str,
+    /// The constants: one, several for `in`, both ends for `range`.
+    pub(super) values: Vec<String>,
+    /// The argument of the query that gives the value instead.
+    pub(super) argument: Option<String>,
+}
+
+/// Ceilings of a contract.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitsBody {
+    /// Rows in one answer.
+    pub(super) rows: u32,
+    /// Exchanges of one app per minute.
+    pub(super) per_app_per_minute: u32,
+    /// Exchanges of one officer per day.
+    pub(super) per_officer_per_day: u32,
+    /// Milliseconds until an answer is too late.
+    pub(super) deadline_ms: u32,
+}
+
+/// A case to open.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `cases::open` reads by hand")]
+pub(super) struct OpenBody {
+    /// A matter of the catalogue.
+    #[schema(schema_with = matter)]
+    matter: String,
+    /// Canonical identifiers of its subjects; none where it is about nobody.
+    #[schema(schema_with = subjects)]
+    subjects: Option<Vec<String>>,
+}
+
+/// Subjects to add to a case.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `cases::add` reads by hand")]
+pub(super) struct AddBody {
+    /// Canonical identifiers of the new subjects.
+    #[schema(schema_with = some_subjects)]
+    subjects: Vec<String>,
+    /// Why, from the closed list.
+    #[schema(schema_with = reason)]
+    reason: String,
+}
+
+/// The end of a case.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `cases::close` reads by hand")]
+pub(super) struct CloseBody {
+    /// Why, from the closed list.
+    #[schema(schema_with = reason)]
+    reason: String,
+}
+
+/// A query for one unified record.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `records::query` reads by hand")]
+pub(super) struct QueryBody {
+    /// The subject's canonical identifier; left out where the records are about none.
+    #[schema(schema_with = subject)]
+    subject: Option<String>,
+    /// A purpose of the catalogue.
+    #[schema(schema_with = purpose)]
+    purpose: String,
+    /// An open case that lists the subject.
+    #[schema(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+    case: String,
+    /// Pseudonym of the acting officer.
+    #[schema(schema_with = officer)]
+    officer: Option<String>,
+    /// Record types with names of fields; left out = everything that contracts grant.
+    #[schema(schema_with = fields)]
+    fields: Option<BTreeMap<String, Vec<String>>>,
+    /// Further arguments by name.
+    #[schema(schema_with = arguments)]
+    arguments: Option<BTreeMap<String, String>>,
+}
+
+/// One record over all departments.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes `yiwang_client::record::UnifiedRecord`")]
+pub(super) struct UnifiedBody {
+    /// Whether every source answered.
+    complete: bool,
+    /// States of fields by record type and field.
+    records: BTreeMap<String, BTreeMap<String, FieldStateBody>>,
+    /// How each source did.
+    sources: Vec<SourceBody>,
+}
+
+/// What is known of one field.
+#[derive(ToSchema, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes `yiwang_client::merge::FieldState`")]
+pub(super) enum FieldStateBody {
+    /// All sources that have the record agree.
+    Value {
+        /// The value; an array with one item per row where there are several; null where not found.
+        value: serde_json::Value,
+        /// Whether any source has the record.
+        found: bool,
+        /// Flags of the data.
+        quality: Option<Vec<String>>,
+        /// Sources that agree.
+        sources: Vec<OriginBody>,
+        /// Sources that have no such record.
+        missing_in: Option<Vec<OriginBody>>,
+    },
+    /// A contract or rule keeps it back.
+    Withheld {
+        /// The service code.
+        code: String,
+        /// The clause that decided.
+        clause: String,
+        /// Who keeps it back.
+        source: Option<OriginBody>,
+    },
+    /// There is no answer.
+    Unavailable {
+        /// The service code.
+        code: String,
+        /// Since when the provider is away, RFC 3339.
+        since: Option<String>,
+        /// Who is missing.
+        source: Option<OriginBody>,
+    },
+    /// Sources disagree.
+    Conflict {
+        /// What each says.
+        claims: Vec<ClaimBody>,
+    },
+}
+
+/// One of several values.
+#[derive(ToSchema, Serialize)]
+pub(super) struct ClaimBody {
+    /// The value.
+    value: serde_json::Value,
+    /// Flags of the data.
+    quality: Option<Vec<String>>,
+    /// Who says so.
+    source: OriginBody,
+}
+
+/// Where a value comes from.
+#[derive(ToSchema, Serialize)]
+pub(super) struct OriginBody {
+    /// The provider.
+    member: String,
+    /// The contract.
+    contract: String,
+    /// The ledger entry that records the access.
+    receipt: Option<u64>,
+    /// Since when the source's row is good, RFC 3339.
+    as_of: Option<String>,
+}
+
+/// How one source did.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes `yiwang_client::record::SourceState`")]
+pub(super) struct SourceBody {
+    /// The provider.
+    member: String,
+    /// The contract.
+    contract: String,
+    /// The record type.
+    record: String,
+    /// `answered`, or a service code.
+    state: String,
+    /// The clause that decided.
+    clause: Option<String>,
+    /// The ledger entry.
+    receipt: Option<u64>,
+    /// Whether more rows existed than the contract lets out.
+    truncated: bool,
+}
+
+/// A problem (RFC 9457). It never repeats a value of the request.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `problem` makes")]
+pub(super) struct ProblemBody {
+    /// Where the problem is explained.
+    r#type: String,
+    /// What is wrong, in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// The stable code.
+    #[schema(schema_with = code)]
+    code: String,
+    /// What to do next.
+    next_step: String,
+    /// More words.
+    detail: Option<String>,
+    /// The rule that decided.
+    clause: Option<String>,
+    /// What is wrong where in the body.
+    errors: Option<Vec<FaultBody>>,
+    /// The trace of the request.
+    trace_id: Option<String>,
+    /// The request.
+    request_id: Option<String>,
+}
+
+/// One fault of a body.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `problem` makes")]
+pub(super) struct FaultBody {
+    /// JSON pointer into the body.
+    pointer: String,
+    /// What is wrong there.
+    detail: String,
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))
+}
+
+fn one_of(values: impl IntoIterator<Item = impl Into<serde_json::Value>>) -> RefOr<Schema> {
+    text().enum_values(Some(values.into_iter().map(Into::into))).into()
+}
+
+fn code() -> RefOr<Schema> {
+    one_of(super::problem::codes().collect::<std::collections::BTreeSet<_>>())
+}
+
+fn reason() -> RefOr<Schema> {
+    one_of(REASONS.iter().copied())
+}
+
+/// The catalogue is part of the program; where it could not be read, the gateway would not run.
+fn catalogue() -> Option<Catalogue> {
+    Catalogue::builtin().ok()
+}
+
+fn matter() -> RefOr<Schema> {
+    let catalogue = catalogue();
+    one_of(catalogue.iter().flat_map(Catalogue::matters).map(|(matter, _)| matter.to_string()))
+}
+
+fn purpose() -> RefOr<Schema> {
+    let catalogue = catalogue();
+    one_of(catalogue.iter().flat_map(Catalogue::purposes).map(|(purpose, _)| purpose.to_string()))
+}
+
+/// The limit counts bytes, which a schema cannot say: texts of other scripts reach it earlier.
+fn subject_text() -> ObjectBuilder {
+    let most = yiwang_proto::limits::SUBJECT_MAX;
+    text().min_length(Some(1)).max_length(Some(most)).pattern(Some("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"))
+}
+
+fn subject() -> RefOr<Schema> {
+    subject_text().into()
+}
+
+fn subjects_of(least: usize) -> RefOr<Schema> {
+    ArrayBuilder::new()
+        .items(subject_text())
+        .min_items(Some(least))
+        .max_items(Some(yiwang_proto::limits::CASE_TAGS_MAX))
+        .into()
+}
+
+fn subjects() -> RefOr<Schema> {
+    subjects_of(0)
+}
+
+fn some_subjects() -> RefOr<Schema> {
+    subjects_of(1)
+}
+
+fn officer() -> RefOr<Schema> {
+    text().pattern(Some("^o-[a-z2-7]{16}$")).into()
+}
+
+fn fields() -> RefOr<Schema> {
+    let mut records =
+        ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    for record in catalogue().iter().flat_map(Catalogue::records) {
+        let names = one_of(record.fields.keys().map(ToString::to_string));
+        let list = ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX));
+        records = records.property(record.name.to_string(), list);
+    }
+    records.into()
+}
+
+fn arguments() -> RefOr<Schema> {
+    let scalar =
+        ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Number, Type::Boolean]));
+    let scalar = scalar.max_length(Some(yiwang_proto::limits::ARGUMENT_BYTES_MAX));
+    ObjectBuilder::new()
+        .property_names(Some(text().pattern(Some("^[a-z][a-z0-9]*(_[a-z0-9]+)*$")).max_length(Some(40))))
+        .max_properties(Some(yiwang_proto::limits::ARGUMENTS_MAX))
+        .additional_properties(Some(scalar))
+        .into()
+}
