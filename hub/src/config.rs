@@ -151,3 +151,29 @@ impl Config {
         Ok(Self { dir: dir.to_owned(), raw, trust_domain })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(overload: &str) -> Result<Config, ConfigError> {
+        let text = format!(
+            "format = \"hub/1\"\norigin = \"log.city.example/yiwang\"\ntrust_domain = \"city.example\"\n\
+             listen = \"127.0.0.1:0\"\nenrol_listen = \"127.0.0.1:0\"\nhealth_listen = \"127.0.0.1:0\"\n\
+             names = [\"localhost\"]\n{overload}"
+        );
+        Config::parse(Path::new("hub"), Path::new("hub/hub.toml"), &text)
+    }
+
+    #[test]
+    fn shares_have_defaults_and_limits() {
+        let default = parse("").unwrap().raw.overload;
+        assert_eq!(default, Overload::default());
+        assert_eq!(default.emergency, [Purpose::parse("emergency.life-safety").unwrap()]);
+        assert_eq!(parse("[overload]\nper_second = 5\n").unwrap().raw.overload.burst, default.burst);
+        for bad in ["per_second = 0", "burst = 2000000", "per_minute = 5", "emergency = [\"No purpose\"]"] {
+            let refused = parse(&format!("[overload]\n{bad}\n")).unwrap_err();
+            assert!(matches!(refused, ConfigError::Text { line: 8 | 9, .. }), "{bad}: {refused}");
+        }
+    }
+}
