@@ -16,13 +16,13 @@ use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
 use replays::Seen;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{ContractId, MemberId};
+use yiwang_proto::ids::{AppId, ContractId, MemberId};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 
@@ -92,6 +92,8 @@ pub(crate) struct State<'a> {
     requests: Seen,
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
+    auditors: HashSet<AppId>,
+    unenrolled_looks: u64,
     revocations: u64,
     in_flight_at_close: u64,
     unverified_requests: u64,
@@ -119,6 +121,8 @@ impl<'a> State<'a> {
             requests: Seen::default(),
             case_statements: Seen::default(),
             last_of: HashMap::new(),
+            auditors: HashSet::new(),
+            unenrolled_looks: 0,
             revocations: 0,
             in_flight_at_close: 0,
             unverified_requests: 0,
@@ -165,6 +169,7 @@ impl<'a> State<'a> {
             Body::Policy(raw) => self.policy(at, raw),
             Body::Revocation(document) => self.revocation(at, document),
             Body::Lookup(raw) => self.lookup(at, raw),
+            Body::Auditor(raw) => self.auditor(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
             Body::Folded(raw) => self.folded(at, raw),
             Body::Snapshot => {
@@ -218,6 +223,12 @@ impl<'a> State<'a> {
             report.note(format!(
                 "{} revocations: their signatures were checked, their effect was not",
                 self.revocations
+            ));
+        }
+        if self.unenrolled_looks > 0 {
+            report.note(format!(
+                "{} looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
+                self.unenrolled_looks
             ));
         }
         if self.unverified_requests > 0 {

@@ -3,11 +3,12 @@
 use super::{At, Document, Held, Known, Member, Scope, State};
 use crate::rules::Rule;
 use std::sync::Arc;
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::MemberId;
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
 
@@ -148,6 +149,18 @@ impl State<'_> {
         // What was asked for may lie beyond the ledger: the look is an entry before it is answered.
         if raw.from_index > raw.to_index {
             self.finding(at, Rule::Entry, "a look-up that ends before it begins");
+        }
+        let enrolled = AppId::parse(&raw.auditor).is_ok_and(|auditor| self.auditors.contains(&auditor));
+        self.unenrolled_looks += u64::from(self.scope == Scope::Whole && !enrolled);
+    }
+
+    pub(super) fn auditor(&mut self, at: At, raw: &pb::AuditorEntry) {
+        match (AppId::parse(&raw.auditor), AuditScope::check(raw.scope.as_ref())) {
+            (Ok(auditor), Ok(_)) => {
+                self.auditors.insert(auditor);
+            }
+            (Err(error), _) => self.finding(at, Rule::Entry, error.to_string()),
+            (_, Err(error)) => self.finding(at, Rule::Entry, error.to_string()),
         }
     }
 
