@@ -158,18 +158,6 @@ impl Draft for PolicyDraft {
     }
 }
 
-/// An auditor's session, or a look at single entries.
-pub struct LookupDraft {
-    /// The entry.
-    pub entry: pb::LookupEntry,
-}
-
-impl Draft for LookupDraft {
-    fn finish(self: Box<Self>, _at: &Linear<'_>) -> Result<Kind, Code> {
-        Ok(Kind::Lookup(self.entry))
-    }
-}
-
 /// Documents and case entries that an adapter wants to see before it decides. It sees contracts of its own
 /// member, and delegations and cases of those contracts' consumers; all of it is signed, none is trusted.
 pub fn material(hub: &Hub, member: &MemberId, wanted: &pb::MaterialWanted) -> pb::Material {

@@ -93,6 +93,7 @@ struct Layout {
     tokens: PathBuf,
     views: PathBuf,
     ledger: PathBuf,
+    search: PathBuf,
 }
 
 impl Layout {
@@ -103,6 +104,7 @@ impl Layout {
             tokens: dir.join("tokens"),
             views: dir.join("views"),
             ledger: dir.join("ledger"),
+            search: dir.join("search.sqlite"),
         }
     }
 }
@@ -276,6 +278,7 @@ fn open(
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),
         switches,
+        search_index: layout.search,
     };
     Ok((Hub::new(parts)?, persister))
 }

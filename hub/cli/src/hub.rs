@@ -12,6 +12,8 @@ use yiwang_hub::context::TestSwitches;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::identity::Identity;
+use yiwang_proto::audit_scope::AuditScope;
+use yiwang_proto::ids::{MemberId, RecordType};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -56,6 +58,15 @@ pub enum Command {
         /// Hours until it ends.
         #[arg(long, default_value_t = 72)]
         hours: u32,
+        /// For an auditor: the whole ledger.
+        #[arg(long, conflicts_with_all = ["scope_members", "scope_records"])]
+        scope_all: bool,
+        /// For an auditor: entries of these members.
+        #[arg(long, value_name = "MEMBER", num_args = 1..)]
+        scope_members: Vec<MemberId>,
+        /// For an auditor: entries about these records.
+        #[arg(long, value_name = "RECORD", num_args = 1..)]
+        scope_records: Vec<RecordType>,
     },
     /// Drops views and hash tiles; the next start makes them again from the entries.
     Rebuild {
@@ -91,7 +102,14 @@ pub fn run(command: &Command) -> Outcome {
             Ok(())
         }
         Command::Run { dir } => serve(&Config::read(dir).map_err(Failure::usage)?),
-        Command::Token { dir, who, hours } => token(dir, who, *hours),
+        Command::Token { dir, who, hours, scope_all, scope_members, scope_records } => {
+            let scope = AuditScope {
+                all: *scope_all,
+                members: scope_members.iter().cloned().collect(),
+                records: scope_records.iter().cloned().collect(),
+            };
+            token(dir, who, *hours, &scope)
+        }
         Command::Rebuild { dir } => {
             let config = Config::read(dir).map_err(Failure::usage)?;
             lifecycle::rebuild(&config).map_err(Failure::environment)?;
@@ -101,16 +119,26 @@ pub fn run(command: &Command) -> Outcome {
     }
 }
 
-fn token(dir: &std::path::Path, who: &str, hours: u32) -> Outcome {
+fn token(dir: &std::path::Path, who: &str, hours: u32, scope: &AuditScope) -> Outcome {
     let config = Config::read(dir).map_err(Failure::usage)?;
     let identity = Identity::from_who(who)
         .ok_or_else(|| Failure::usage(format!("`{who}` is neither member:<id> nor auditor:<name>")))?;
+    let given = *scope != AuditScope::default();
+    let scope = match &identity {
+        Identity::Auditor(_) if !given => {
+            let what = "an auditor needs a scope: --scope-all, --scope-members or --scope-records";
+            return Err(Failure::usage(what));
+        }
+        Identity::Auditor(_) => Some(scope),
+        _ if given => return Err(Failure::usage("a scope is for auditors")),
+        _ => None,
+    };
     let facts = lifecycle::facts(&config, config.raw.listen, config.raw.enrol_listen)
         .map_err(Failure::environment)?;
     let expires = setup::clock().now_ms() + i64::from(hours) * 3_600_000;
     let token = lifecycle::tokens(&config)
         .map_err(Failure::environment)?
-        .issue(&identity, &facts, expires, setup::entropy().as_ref())
+        .issue_scoped(&identity, scope, &facts, expires, setup::entropy().as_ref())
         .map_err(Failure::usage)?;
     println!("{token}");
     Ok(())

@@ -21,6 +21,7 @@ pub(super) enum Table {
     Delegations,
     Contracts,
     Policy,
+    Auditors,
     Cases,
     Parties,
 }
@@ -37,6 +38,7 @@ impl Table {
             Table::Policy => 5,
             Table::Cases => 6,
             Table::Parties => 7,
+            Table::Auditors => 8,
         }
     }
 

@@ -12,7 +12,8 @@ const MAY_SEE: [(&str, &[&str]); 12] = [
     ("yiwang-rpc", &["yiwang-proto"]),
     ("yiwang-policies", &["yiwang-proto"]),
     ("yiwang-journal", &[]),
-    ("yiwang-hub", &["yiwang-proto", "yiwang-policies", "yiwang-journal", "yiwang-rpc"]),
+    // The hub's door for auditors uses the auditor's index; the verifier sees nothing of the hub.
+    ("yiwang-hub", &["yiwang-proto", "yiwang-policies", "yiwang-journal", "yiwang-rpc", "yiwang-audit"]),
     ("yiwang-client", &["yiwang-proto", "yiwang-policies", "yiwang-rpc"]),
     ("yiwang-audit", &["yiwang-proto", "yiwang-policies", "yiwang-journal"]),
     ("yiwang-adapter-sdk", &["yiwang-proto", "yiwang-policies", "yiwang-rpc", "yiwang-journal"]),
