@@ -15,7 +15,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{AppId, CaseId, ContractId, Matter, MemberId};
+use yiwang_proto::ids::{AppId, CaseId, ContractId, Matter, MemberId, Operation};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::tag::Tag;
 
@@ -111,6 +111,7 @@ struct Registry {
     contract_digests: HashMap<Digest, ContractId>,
     cases: HashMap<CaseId, Arc<CaseView>>,
     auditors: HashMap<AppId, Arc<AuditorView>>,
+    mappings: HashMap<(MemberId, String), Digest>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -222,6 +223,11 @@ impl Views {
     /// An auditor.
     pub fn auditor(&self, auditor: &AppId) -> Option<Arc<AuditorView>> {
         self.registry().auditors.get(auditor).cloned()
+    }
+
+    /// The digest of the mapping that a member announced last for an operation.
+    pub fn mapping(&self, member: &MemberId, operation: &Operation) -> Option<Digest> {
+        self.registry().mappings.get(&(member.clone(), operation.as_str().to_owned())).copied()
     }
 
     /// The entry and digest of the policy in force.

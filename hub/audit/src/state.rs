@@ -93,6 +93,11 @@ pub(crate) struct State<'a> {
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
     auditors: HashSet<AppId>,
+    /// Every mapping that a member announced for an operation, the newest last.
+    mappings: HashMap<(MemberId, String), Vec<Digest>>,
+    unannounced: u64,
+    goes_on_from: Option<String>,
+    replaced: u64,
     unenrolled_looks: u64,
     revocations: u64,
     in_flight_at_close: u64,
@@ -122,6 +127,10 @@ impl<'a> State<'a> {
             case_statements: Seen::default(),
             last_of: HashMap::new(),
             auditors: HashSet::new(),
+            mappings: HashMap::new(),
+            unannounced: 0,
+            goes_on_from: None,
+            replaced: 0,
             unenrolled_looks: 0,
             revocations: 0,
             in_flight_at_close: 0,
@@ -156,6 +165,7 @@ impl<'a> State<'a> {
                     );
                     self.finding(at, Rule::Origin, what);
                 }
+                self.old_head(at, raw);
             }
             Body::Member(Ok(card)) => self.member(at, card),
             Body::Delegation(Ok(delegation)) => self.delegation(at, delegation),
@@ -223,6 +233,21 @@ impl<'a> State<'a> {
             report.note(format!(
                 "{} revocations: their signatures were checked, their effect was not",
                 self.revocations
+            ));
+        }
+        if let Some(from) = &self.goes_on_from {
+            report.note(format!("goes on from {from}; ask for that ledger too"));
+        }
+        if self.unannounced > 0 {
+            report.note(format!(
+                "{} answers of members that never announced a mapping of the operation",
+                self.unannounced
+            ));
+        }
+        if self.replaced > 0 {
+            report.note(format!(
+                "{} answers under a mapping that was replaced before their entry",
+                self.replaced
             ));
         }
         if self.unenrolled_looks > 0 {

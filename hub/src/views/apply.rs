@@ -118,8 +118,14 @@ impl Views {
                 registry.auditors.insert(auditor, Arc::new(AuditorView { scope, index }));
                 row(Table::Auditors, key)
             }
+            Kind::Mapping(raw) => {
+                let member = MemberId::parse(&raw.member).map_err(|error| fault(&error))?;
+                let digest = raw.digest.as_ref().try_into().map_err(|error| fault(&error))?;
+                let key = [raw.member.as_bytes(), b"/", raw.mapping.as_bytes()].concat();
+                registry.mappings.insert((member, raw.mapping.clone()), digest);
+                row(Table::Mappings, key)
+            }
             Kind::Lookup(_)
-            | Kind::Mapping(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
             | Kind::Revocation(_)
@@ -210,6 +216,7 @@ impl Views {
             Table::Contracts,
             Table::Policy,
             Table::Auditors,
+            Table::Mappings,
         ] {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;

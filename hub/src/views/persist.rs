@@ -22,6 +22,7 @@ pub(super) enum Table {
     Contracts,
     Policy,
     Auditors,
+    Mappings,
     Cases,
     Parties,
 }
@@ -39,6 +40,7 @@ impl Table {
             Table::Cases => 6,
             Table::Parties => 7,
             Table::Auditors => 8,
+            Table::Mappings => 9,
         }
     }
 
