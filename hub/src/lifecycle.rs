@@ -1,7 +1,10 @@
 //! Making a hub, starting it, stopping it. Configuration first, ledger second, doors last; two-step stop
 //! (finish, then drop); a task or thread that dies by itself stops the process.
 
+mod accept_head;
 mod health;
+
+pub use accept_head::accept_head;
 
 use crate::config::{Config, ConfigError, RawConfig};
 use crate::context::{Hub, Parts, TestSwitches};
@@ -257,6 +260,7 @@ fn open(
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<(Arc<Hub>, Persister), StartError> {
     let layout = Layout::of(&config.dir);
+    accept_head::refuse_half_way(&layout)?;
     let verifier = ledger_signer(config)?.verifier().clone();
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
     let (ledger, views) = match open_ledger(config, &decider, ambient, stop, failure) {
@@ -346,7 +350,7 @@ async fn born(hub: &Hub, config: &Config) -> Result<(), StartError> {
         let entry = pb::OriginEntry {
             origin: config.raw.origin.clone(),
             verifier_key: hub.checkpoints.key().to_string(),
-            old_head: Bytes::new(),
+            old_head: accept_head::old_head(&Layout::of(&config.dir))?,
         };
         let draft = OriginDraft { entry };
         hub.ledger.append(Box::new(draft)).await.map_err(|code| StartError::Other(code.to_string()))?;

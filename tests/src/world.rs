@@ -90,6 +90,11 @@ impl World {
         Ok(())
     }
 
+    /// Lets the stopped hub go on as a new origin; yields where its old ledger lies.
+    pub fn accept_head(&mut self, origin: &str) -> Result<PathBuf, lifecycle::StartError> {
+        lifecycle::accept_head(&mut self.config, origin)
+    }
+
     /// Stops the hub in good order.
     pub async fn stop_hub(&mut self) {
         if let Some(hub) = self.hub.take() {

@@ -46,6 +46,10 @@ pub enum Command {
         /// The hub's folder.
         #[arg(long)]
         dir: PathBuf,
+        /// Goes on as this new origin, whose first entry names the old ledger's head. For a hub that lost entries
+        /// which members know of; members must enrol again.
+        #[arg(long, value_name = "ORIGIN")]
+        accept_head: Option<String>,
     },
     /// Issues a one-time enrolment token for `member:<id>` or `auditor:<name>`.
     Token {
@@ -101,7 +105,14 @@ pub fn run(command: &Command) -> Outcome {
             println!("next: yiwang hub run --dir {}", dir.display());
             Ok(())
         }
-        Command::Run { dir } => serve(&Config::read(dir).map_err(Failure::usage)?),
+        Command::Run { dir, accept_head } => {
+            let mut config = Config::read(dir).map_err(Failure::usage)?;
+            if let Some(origin) = accept_head {
+                let old = lifecycle::accept_head(&mut config, origin).map_err(Failure::usage)?;
+                println!("the old ledger is kept in {}; members must enrol again", old.display());
+            }
+            serve(&config)
+        }
         Command::Token { dir, who, hours, scope_all, scope_members, scope_records } => {
             let scope = AuditScope {
                 all: *scope_all,

@@ -96,11 +96,10 @@ fn filters(source: &dyn yiwang_audit::Entries) -> Result<Vec<Named>, Failure> {
         ("consumer", consumers.iter().map(of).collect()),
         ("consumer_denied", denied),
         ("contract", vec![Filter { contract: Some(contract.clone()), ..any.clone() }]),
-        ("contract_code", vec![Filter {
-            contract: Some(contract),
-            code: Some(Code::FieldNotGranted),
-            ..any.clone()
-        }]),
+        (
+            "contract_code",
+            vec![Filter { contract: Some(contract), code: Some(Code::FieldNotGranted), ..any.clone() }],
+        ),
         ("nothing_found", vec![Filter { code: Some(Code::TagMismatch), ..any.clone() }]),
         ("officer", officers),
         ("case", cases.into_iter().map(|case| Filter { case: Some(case), ..any.clone() }).collect()),

@@ -16,7 +16,8 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{
-    AppId, CaseId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType, RequestId,
+    AppId, CaseId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType,
+    RequestId,
 };
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::member::MemberCard;
@@ -108,7 +109,9 @@ pub fn write(folder: &Path, entries: usize) -> Result<(VerifierKey, u64), Failur
         head: Head { size: 0, root: yiwang_proto::merkle::EMPTY_ROOT },
         last_of: HashMap::new(),
         provider: party("provider", 0)?,
-        consumers: (0..CONSUMERS).map(|at| party(&format!("consumer-{at}"), at + 1)).collect::<Result<_, _>>()?,
+        consumers: (0..CONSUMERS)
+            .map(|at| party(&format!("consumer-{at}"), at + 1))
+            .collect::<Result<_, _>>()?,
         policy: 0,
     };
     maker.begin(signer.verifier())?;
@@ -202,8 +205,10 @@ impl Maker {
         };
         self.push(Kind::Origin(origin))?;
         let digest = Decider::builtin().map_err(bad)?.digest();
-        self.policy =
-            self.push(Kind::Policy(pb::PolicyEntry { digest: digest.to_vec().into(), version: "1".to_owned() }))?;
+        self.policy = self.push(Kind::Policy(pb::PolicyEntry {
+            digest: digest.to_vec().into(),
+            version: "1".to_owned(),
+        }))?;
         self.provider.delegation = self.join(None)?;
         for at in 0..self.consumers.len() {
             let delegation = self.join(Some(at))?;
@@ -317,7 +322,9 @@ impl Maker {
         let signed: Vec<Result<Bytes, Failure>> = std::thread::scope(|scope| {
             let running: Vec<_> = drafts
                 .chunks(part)
-                .map(|part| scope.spawn(move || part.iter().map(|draft| this.sign(draft)).collect::<Vec<_>>()))
+                .map(|part| {
+                    scope.spawn(move || part.iter().map(|draft| this.sign(draft)).collect::<Vec<_>>())
+                })
                 .collect();
             running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         });
@@ -375,7 +382,11 @@ impl Maker {
             raw.code = "field_not_granted".to_owned();
         } else {
             raw.adapter_delegation_index = self.provider.delegation.1;
-            raw.answer = self.answer(&request, signed.digest(), fields, draft).sign(&self.provider.key).bytes().clone();
+            raw.answer = self
+                .answer(&request, signed.digest(), fields, draft)
+                .sign(&self.provider.key)
+                .bytes()
+                .clone();
         }
         let message = pb::Entry { time_ms: draft.time_ms, kind: Some(Kind::Exchange(raw)) };
         entry::encode(&message).map_err(bad)
