@@ -94,6 +94,15 @@ impl Scene {
         self.world.stop_hub().await;
         verify_ledger(&self.world)
     }
+
+    /// Stops everything; then the ledger is verified and held against the provider's journal.
+    pub async fn judge(mut self) -> Reconciled {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.stop().await;
+        }
+        self.world.stop_hub().await;
+        reconcile(&self.world, &[], &[self.police.folder.path().join("journal")])
+    }
 }
 
 /// Holds what apps kept, the ledger of a stopped hub and adapters' journals against each other.

@@ -38,8 +38,8 @@ async fn a_restarted_hub_waits_for_heads_and_goes_on() {
     );
     scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,8 +113,8 @@ async fn views_and_tiles_are_made_again_from_the_entries() {
     scene.world.until_linked(&police).await;
     scene.app.meet().await.unwrap();
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,8 +156,8 @@ async fn views_that_are_ahead_of_their_own_size_are_made_again() {
     scene.world.until_linked(&police).await;
     scene.app.meet().await.unwrap();
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,6 +47,7 @@ pub(super) fn old_head(layout: &Layout) -> Result<Bytes, StartError> {
 /// Prepares the folder to go on as `origin`; the hub must not run. Can be repeated after a crash at any step.
 /// Returns where the old ledger lies now.
 pub fn accept_head(config: &mut Config, origin: &str) -> Result<PathBuf, StartError> {
+    let _alone = super::lock(&config.dir)?;
     let layout = Layout::of(&config.dir);
     let next = next(&layout);
     let note = match std::fs::read(next.join(OLD_HEAD)) {

@@ -30,7 +30,8 @@ struct Chunk {
 /// Builds beside and renames, so that a half-made index is never found.
 pub(super) fn on_disk(path: &Path, entries: &dyn Entries) -> Result<(), Fault> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    // The process in the name: another one may build the same index now, and the last rename wins.
+    name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
     let io = |error: std::io::Error| Fault::Doubt(error.to_string());
     match std::fs::remove_file(&new) {
