@@ -311,12 +311,25 @@ fn open_ledger(
     Ok((ledger, views))
 }
 
+/// How often, and after which pause, a lock is tried again: a second in all, so that a second hub still hears
+/// at once that it is one.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+
 /// One process per folder. Taken before anything in it is looked at: what a second hub took for damaged views
 /// would be those that the first one is writing. The lock ends with the process, however it ends.
 fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).map_err(io(path.display()))?;
-    match file.try_lock() {
+    // A child that was just started holds a copy of the old lock until it runs its own program.
+    let mut tries = LOCK_TRIES;
+    let mut held = file.try_lock();
+    while tries > 0 && matches!(held, Err(std::fs::TryLockError::WouldBlock)) {
+        std::thread::sleep(LOCK_WAIT);
+        tries -= 1;
+        held = file.try_lock();
+    }
+    match held {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Other(format!(
             "`{}` is in use by another hub process: stop it first",

@@ -94,7 +94,7 @@ fn an_auditor_enrols_with_a_scope_reads_and_searches() {
     let token = ["hub", "token", "--dir", &hub, "--for", "auditor:court"];
     let (good, _, err) = run(&token);
     assert!(!good && err.contains("an auditor needs a scope"), "{err}");
-    let (good, _, err) = run(&["hub", "token", "--dir", &hub, "--for", "member:x", "--scope-all"]);
+    let (good, _, err) = run(&["hub", "token", "--dir", &hub, "--for", "member:police", "--scope-all"]);
     assert!(!good && err.contains("a scope is for auditors"), "{err}");
     let token = yiwang(&[&token[..], &["--scope-members", "health"]].concat());
     yiwang(&["auditor", "enrol", "--folder", &court, "--token", token.trim()]);

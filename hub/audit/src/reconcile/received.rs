@@ -158,7 +158,7 @@ fn take(
         .ok()
         .and_then(|signed| Answer::parse(signed.unverified_payload()).ok());
     let digest = answer.and_then(|answer| answer.body_digest);
-    if kept.released && !digest.is_some_and(|digest| AnswerBody::open(&response.body, &digest).is_ok()) {
+    if kept.released && digest.is_none_or(|digest| AnswerBody::open(&response.body, &digest).is_err()) {
         let what = format!("the body in `{}` is not the one that its answer names", kept.file);
         done.add(Fault::Body, Some(raw.index), what);
     }

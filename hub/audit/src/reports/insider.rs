@@ -5,7 +5,7 @@ use super::{Asker, DAY_MS, Event, Lines, pass};
 use crate::error::AuditError;
 use crate::rows::Sheet;
 use crate::source::Entries;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use yiwang_proto::tag::Tag;
 
@@ -63,35 +63,38 @@ pub(super) fn insider(entries: &dyn Entries, lines: &Lines) -> Result<Sheet, Aud
     listed.sort_by(|(a, x), (b, y)| y.lookups.cmp(&x.lookups).then_with(|| a.cmp(b)));
     let rows = listed.into_iter().map(|((asker, day), counts)| {
         let median = median_of(&asker);
-        let date = super::time(day.saturating_mul(DAY_MS));
-        vec![
-            asker.consumer.into(),
-            asker.app.into(),
-            asker.officer.into(),
-            date.split('T').next().unwrap_or_default().into(),
-            json!(counts.lookups),
-            json!(median),
-            json!(counts.denied),
-            json!(counts.cases.len()),
-            json!(counts.subjects.len()),
-            json!(counts.first),
-            json!(counts.last),
-        ]
+        row(asker, day, median, &counts)
     });
-    Ok(Sheet {
-        columns: vec![
-            "consumer",
-            "app",
-            "officer",
-            "day",
-            "lookups",
-            "median_of_member",
-            "denied",
-            "cases",
-            "tags",
-            "first_entry",
-            "last_entry",
-        ],
-        rows: rows.collect(),
-    })
+    Ok(Sheet { columns: COLUMNS.to_vec(), rows: rows.collect() })
+}
+
+const COLUMNS: [&str; 11] = [
+    "consumer",
+    "app",
+    "officer",
+    "day",
+    "lookups",
+    "median_of_member",
+    "denied",
+    "cases",
+    "tags",
+    "first_entry",
+    "last_entry",
+];
+
+fn row(asker: Asker, day: i64, median: u64, counts: &Day) -> Vec<Value> {
+    let date = super::time(day.saturating_mul(DAY_MS));
+    vec![
+        asker.consumer.into(),
+        asker.app.into(),
+        asker.officer.into(),
+        date.split('T').next().unwrap_or_default().into(),
+        json!(counts.lookups),
+        json!(median),
+        json!(counts.denied),
+        json!(counts.cases.len()),
+        json!(counts.subjects.len()),
+        json!(counts.first),
+        json!(counts.last),
+    ]
 }
