@@ -25,7 +25,7 @@ pub struct PublishDraft {
 }
 
 enum Published {
-    Delegation(Delegation),
+    Delegation(Box<Delegation>),
     Contract(Box<Contract>),
 }
 
@@ -40,7 +40,7 @@ impl PublishDraft {
                 if delegation.member != peer {
                     return Err(Code::WrongMember);
                 }
-                Published::Delegation(delegation)
+                Published::Delegation(Box::new(delegation))
             }
             payload_type::CONTRACT => {
                 let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;

@@ -1,6 +1,6 @@
 //! Auditors at the hub: what a scope shows and hides, and that every look is an entry before it is answered.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::sync::Arc;
 use yiwang_client::auditor::AuditorClient;

@@ -1,5 +1,5 @@
 //! What must have been announced in the ledger before it counts: mappings, the head that a ledger goes on from.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use bytes::Bytes;
 use tempfile::TempDir;

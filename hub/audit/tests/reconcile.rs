@@ -1,5 +1,5 @@
 //! Three-way reconciliation: clean when all three tell the truth, and each lie by its name.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use bytes::Bytes;
 use prost::Message as _;

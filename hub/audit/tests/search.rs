@@ -1,5 +1,5 @@
 //! The search index against the ledger: the same hits as a naive pass, pages that stay, doubts that drop it.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -188,7 +188,8 @@ fn any_doubt_drops_the_index_and_what_is_shown_is_right() {
         other.answered();
         other
     };
-    let spoilers: Vec<(&str, Box<dyn Fn()>)> = vec![
+    type Spoiler<'a> = (&'a str, Box<dyn Fn() + 'a>);
+    let spoilers: Vec<Spoiler<'_>> = vec![
         ("bytes", Box::new(|| std::fs::write(&index, b"no database").unwrap())),
         ("empty", Box::new(|| std::fs::write(&index, b"").unwrap())),
         (

@@ -290,7 +290,9 @@ impl Maker {
     fn exchanges(&mut self, mut number: usize, entries: usize) -> Result<usize, Failure> {
         let mut drafts = Vec::with_capacity(CHUNK);
         for at in 0..self.consumers.len() {
-            if number / CONSUMERS % PER_CASE == 0 || self.consumers.get(at).is_some_and(|c| c.case.1 == 0) {
+            if (number / CONSUMERS).is_multiple_of(PER_CASE)
+                || self.consumers.get(at).is_some_and(|c| c.case.1 == 0)
+            {
                 self.open_case(at, number + at)?;
             }
         }
