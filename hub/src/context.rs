@@ -4,6 +4,7 @@ mod replays;
 
 pub use replays::Replays;
 
+use crate::auditors::Auditors;
 use crate::ledger::Ledger;
 use crate::ledger::store::StoreError;
 use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
@@ -13,7 +14,6 @@ use crate::overload::Gate;
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -25,7 +25,6 @@ use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::AppId;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
 use yiwang_proto::request::Request;
 
@@ -68,8 +67,9 @@ pub struct Hub {
     pub tasks: TaskTracker,
     /// For tests.
     pub switches: TestSwitches,
+    /// Auditors' sessions and searches.
+    pub auditors: Auditors,
     rates: Mutex<Rates>,
-    sessions: Mutex<HashMap<AppId, i64>>,
 }
 
 /// Parts that lifecycle makes before the hub.
@@ -92,10 +92,10 @@ pub struct Parts {
     pub stop: CancellationToken,
     /// For tests.
     pub switches: TestSwitches,
+    /// Where the index of auditors' searches lies.
+    pub search_index: PathBuf,
 }
 
-/// An auditor's reading counts as one session while it pauses less than this.
-const SESSION_MS: i64 = 10 * 60 * 1000;
 /// Refusals that come before a request is counted.
 const BEFORE_THE_DECISION: [Code; 7] = [
     Code::WrongMember,
@@ -128,8 +128,8 @@ impl Hub {
             stop: parts.stop,
             tasks: TaskTracker::new(),
             switches: parts.switches,
+            auditors: Auditors::new(parts.search_index),
             rates: Mutex::new(Rates::new()),
-            sessions: Mutex::default(),
         };
         hub.look_back()?;
         Ok(Arc::new(hub))
@@ -180,25 +180,6 @@ impl Hub {
     pub fn count(&self, request: &Request, now_ms: i64) -> Counts {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.count(&request.contract, &request.app, None, now_ms)
-    }
-
-    /// Whether this reading goes on with a session of the auditor that is recorded.
-    pub fn reads_on(&self, auditor: &AppId) -> bool {
-        let now = self.clock.now_ms();
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        match sessions.get_mut(auditor) {
-            Some(last) if now - *last < SESSION_MS => {
-                *last = now;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// A session of the auditor is an entry now. Before that nothing may be read in it.
-    pub fn session_recorded(&self, auditor: &AppId) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(auditor.clone(), self.clock.now_ms());
     }
 
     /// Whether the policy that decides is the one that the ledger names.

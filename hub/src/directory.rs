@@ -25,7 +25,7 @@ pub struct PublishDraft {
 }
 
 enum Published {
-    Delegation(Delegation),
+    Delegation(Box<Delegation>),
     Contract(Box<Contract>),
 }
 
@@ -40,7 +40,7 @@ impl PublishDraft {
                 if delegation.member != peer {
                     return Err(Code::WrongMember);
                 }
-                Published::Delegation(delegation)
+                Published::Delegation(Box::new(delegation))
             }
             payload_type::CONTRACT => {
                 let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;
@@ -155,18 +155,6 @@ impl Draft for PolicyDraft {
         }
         let digest = Bytes::copy_from_slice(&decider.digest());
         Ok(Kind::Policy(pb::PolicyEntry { digest, version: decider.version().to_owned() }))
-    }
-}
-
-/// An auditor's session, or a look at single entries.
-pub struct LookupDraft {
-    /// The entry.
-    pub entry: pb::LookupEntry,
-}
-
-impl Draft for LookupDraft {
-    fn finish(self: Box<Self>, _at: &Linear<'_>) -> Result<Kind, Code> {
-        Ok(Kind::Lookup(self.entry))
     }
 }
 

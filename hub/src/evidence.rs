@@ -70,15 +70,19 @@ fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64
     let signed = SignedStatement::parse(exchange.request.clone()).ok();
     let request = signed.and_then(|signed| Request::parse(signed.unverified_payload()).ok());
     if let Some(request) = request {
-        for member in [&request.consumer, &request.provider] {
-            wanted.extend(views.member(member).map(|view| view.index));
-        }
         let entries = match views.case(&request.case) {
             CaseStatus::Open(case) => case.entries.clone(),
             CaseStatus::Closed(entries) => entries,
             CaseStatus::Unknown => Vec::new(),
         };
-        wanted.extend(entries);
+        // Another member's case is none of the parties' business, even where a refused request named it.
+        let own = crate::cases::member_of(hub, &request.case).as_ref() == Some(&request.consumer);
+        wanted.extend(entries.into_iter().filter(|_| own));
+        // Each document stands under the card that was in force when it was entered.
+        let documents: Vec<u64> = wanted.iter().copied().chain([index]).collect();
+        for view in [&request.consumer, &request.provider].into_iter().filter_map(|id| views.member(id)) {
+            wanted.extend(documents.iter().filter_map(|document| view.card_before(*document)));
+        }
     }
     // What came after the exchange does not bear on it, except that it must not hide anything: the case's
     // later statements are not part of this bundle.

@@ -2,6 +2,7 @@
 //! The way of a request is [`exchange`]; every store and whether it is trusted stands in
 //! `hub/ARCHITECTURE.md`.
 
+pub mod auditors;
 pub mod cases;
 pub mod config;
 pub mod context;

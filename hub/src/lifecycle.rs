@@ -1,8 +1,11 @@
 //! Making a hub, starting it, stopping it. Configuration first, ledger second, doors last; two-step stop
 //! (finish, then drop); a task or thread that dies by itself stops the process.
 
+mod accept_head;
 mod health;
 mod metrics;
+
+pub use accept_head::accept_head;
 
 use crate::config::{Config, ConfigError, RawConfig};
 use crate::context::{Hub, Parts, TestSwitches};
@@ -95,6 +98,7 @@ struct Layout {
     tokens: PathBuf,
     views: PathBuf,
     ledger: PathBuf,
+    search: PathBuf,
 }
 
 impl Layout {
@@ -105,6 +109,7 @@ impl Layout {
             tokens: dir.join("tokens"),
             views: dir.join("views"),
             ledger: dir.join("ledger"),
+            search: dir.join("search.sqlite"),
         }
     }
 }
@@ -257,6 +262,7 @@ fn open(
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<(Arc<Hub>, Persister), StartError> {
     let layout = Layout::of(&config.dir);
+    accept_head::refuse_half_way(&layout)?;
     let verifier = ledger_signer(config)?.verifier().clone();
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
     if let Some(unknown) =
@@ -284,6 +290,7 @@ fn open(
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),
         switches,
+        search_index: layout.search,
     };
     Ok((Hub::new(parts)?, persister))
 }
@@ -312,12 +319,25 @@ fn open_ledger(
     Ok((ledger, views))
 }
 
+/// How often, and after which pause, a lock is tried again: a second in all, so that a second hub still hears
+/// at once that it is one.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+
 /// One process per folder. Taken before anything in it is looked at: what a second hub took for damaged views
 /// would be those that the first one is writing. The lock ends with the process, however it ends.
 fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).map_err(io(path.display()))?;
-    match file.try_lock() {
+    // A child that was just started holds a copy of the old lock until it runs its own program.
+    let mut tries = LOCK_TRIES;
+    let mut held = file.try_lock();
+    while tries > 0 && matches!(held, Err(std::fs::TryLockError::WouldBlock)) {
+        std::thread::sleep(LOCK_WAIT);
+        tries -= 1;
+        held = file.try_lock();
+    }
+    match held {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Other(format!(
             "`{}` is in use by another hub process: stop it first",
@@ -351,7 +371,7 @@ async fn born(hub: &Hub, config: &Config) -> Result<(), StartError> {
         let entry = pb::OriginEntry {
             origin: config.raw.origin.clone(),
             verifier_key: hub.checkpoints.key().to_string(),
-            old_head: Bytes::new(),
+            old_head: accept_head::old_head(&Layout::of(&config.dir))?,
         };
         let draft = OriginDraft { entry };
         hub.ledger.append(Box::new(draft)).await.map_err(|code| StartError::Other(code.to_string()))?;

@@ -2,6 +2,7 @@
 //! slow or broken department harms nobody else.
 
 mod assemble;
+mod mappings;
 mod send;
 mod serve;
 

@@ -2,7 +2,6 @@
 //! for auditors only.
 
 use crate::context::Hub;
-use crate::directory::LookupDraft;
 use crate::tls::identity::{Identity, Peer};
 use axum::Router;
 use axum::extract::{Extension, Path, State};
@@ -11,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use std::sync::Arc;
-use yiwang_proto::pb;
 use yiwang_proto::tile::{TileKind, TilePath, encode_bundle};
 
 /// The routes below the log's prefix.
@@ -21,6 +19,9 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .route("/log/tile/{*path}", get(tile))
         .with_state(hub)
 }
+
+const PARTIAL_SCOPE: &str = "whole bundles are for auditors of the whole ledger; LedgerService.ListEntries gives \
+                             the entries of your scope and the leaf hashes of all others\n";
 
 /// Immutable for all time: a full tile never changes, and a partial one is named by its width.
 const IMMUTABLE: &str = "max-age=31536000, immutable";
@@ -44,20 +45,15 @@ async fn tile(
         TileKind::Hashes(level) => hub.ledger.tile(level, path.index(), width),
         TileKind::Entries => match peer.map(|Extension(peer)| peer.identity) {
             Some(Identity::Auditor(auditor)) => {
+                // A bundle has no room for leaf hashes in place of entries.
+                if !hub.scope_of(&auditor).all {
+                    return (StatusCode::FORBIDDEN, PARTIAL_SCOPE).into_response();
+                }
                 let first = path.index().saturating_mul(256);
-                let fresh = !hub.reads_on(&auditor);
-                if fresh {
-                    let entry = pb::LookupEntry {
-                        auditor: auditor.as_str().to_owned(),
-                        what: "bundles".to_owned(),
-                        from_index: first,
-                        to_index: first.saturating_add(u64::from(width)).saturating_sub(1),
-                    };
-                    // What releases entries is an entry first.
-                    if hub.ledger.append(Box::new(LookupDraft { entry })).await.is_err() {
-                        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-                    }
-                    hub.session_recorded(&auditor);
+                let last = first.saturating_add(u64::from(width)).saturating_sub(1);
+                // What releases entries is an entry first.
+                if hub.record_session(&auditor, "bundles", (first, last)).await.is_err() {
+                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
                 }
                 bundle(&hub, first, width)
             }

@@ -59,6 +59,13 @@ pub(crate) fn member<T>(request: &Request<T>) -> Result<MemberId, Status> {
     }
 }
 
+pub(crate) fn auditor<T>(request: &Request<T>) -> Result<AppId, Status> {
+    match caller(request)? {
+        Caller::Auditor(auditor) => Ok(auditor),
+        Caller::Member(_) => Err(status::of(Code::WrongMember)),
+    }
+}
+
 pub(crate) fn traceparent<T>(request: &Request<T>) -> String {
     request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }

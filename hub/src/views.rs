@@ -12,9 +12,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{CaseId, ContractId, Matter, MemberId};
+use yiwang_proto::ids::{AppId, CaseId, ContractId, Matter, MemberId, Operation};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::tag::Tag;
 
@@ -23,6 +24,24 @@ use yiwang_proto::tag::Tag;
 pub struct MemberView {
     /// The card.
     pub card: MemberCard,
+    /// Its entry.
+    pub index: u64,
+    /// Entries of all its cards, the newest last.
+    pub cards: Vec<u64>,
+}
+
+impl MemberView {
+    /// The card that was in force before an entry.
+    pub fn card_before(&self, index: u64) -> Option<u64> {
+        self.cards.iter().rev().find(|card| **card < index).copied()
+    }
+}
+
+/// An auditor with the entry of its newest enrolment.
+#[derive(Debug)]
+pub struct AuditorView {
+    /// What it may see.
+    pub scope: AuditScope,
     /// Its entry.
     pub index: u64,
 }
@@ -91,6 +110,8 @@ struct Registry {
     contracts: HashMap<ContractId, Arc<ContractView>>,
     contract_digests: HashMap<Digest, ContractId>,
     cases: HashMap<CaseId, Arc<CaseView>>,
+    auditors: HashMap<AppId, Arc<AuditorView>>,
+    mappings: HashMap<(MemberId, String), Digest>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -197,6 +218,16 @@ impl Views {
     /// The previous entry of a member as a party, plus one; 0 where there is none.
     pub fn previous_of(&self, member: &MemberId) -> u64 {
         self.changes().parties.get(member).copied().unwrap_or_default()
+    }
+
+    /// An auditor.
+    pub fn auditor(&self, auditor: &AppId) -> Option<Arc<AuditorView>> {
+        self.registry().auditors.get(auditor).cloned()
+    }
+
+    /// The digest of the mapping that a member announced last for an operation.
+    pub fn mapping(&self, member: &MemberId, operation: &Operation) -> Option<Digest> {
+        self.registry().mappings.get(&(member.clone(), operation.as_str().to_owned())).copied()
     }
 
     /// The entry and digest of the policy in force.

@@ -5,8 +5,10 @@
 //! not canonical, and yields a type whose values satisfy the stated limits.
 #![deny(missing_docs)]
 
+pub mod adapter_journal;
 pub mod ambient;
 pub mod answer;
+pub mod audit_scope;
 pub mod body;
 pub mod case;
 pub mod checkpoint;

@@ -3,6 +3,8 @@
 use crate::contracts::{Draft, draft};
 use crate::member::{Member, RunningAdapter};
 use crate::world::World;
+use std::path::PathBuf;
+use yiwang_audit::reconcile::{Reconciled, Sources};
 use yiwang_city::City;
 use yiwang_client::client::Client;
 use yiwang_client::error::ClientError;
@@ -10,6 +12,7 @@ use yiwang_client::exchange::{Ask, Ending, SignedRequest};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, FieldName, Matter, Operation};
+use yiwang_proto::note::VerifierKey;
 
 /// The scene.
 pub struct Scene {
@@ -91,6 +94,34 @@ impl Scene {
         self.world.stop_hub().await;
         verify_ledger(&self.world)
     }
+
+    /// Stops everything; then the ledger is verified and held against the provider's journal.
+    pub async fn judge(mut self) -> Reconciled {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.stop().await;
+        }
+        self.world.stop_hub().await;
+        reconcile(&self.world, &[], &[self.police.folder.path().join("journal")])
+    }
+}
+
+/// Holds what apps kept, the ledger of a stopped hub and adapters' journals against each other.
+pub fn reconcile(world: &World, received: &[PathBuf], journals: &[PathBuf]) -> Reconciled {
+    let sources = Sources {
+        ledger: world.ledger_dir(),
+        received: received.to_vec(),
+        journals: journals.to_vec(),
+        ..Sources::default()
+    };
+    judge(&sources)
+}
+
+/// Reconciles with the key that the ledger's folder names: for worlds whose hub did not forge it.
+pub fn judge(sources: &Sources) -> Reconciled {
+    let key = std::fs::read_to_string(sources.ledger.join("verifier.key")).unwrap();
+    let key = VerifierKey::parse(key.trim()).unwrap();
+    let options = yiwang_audit::Options { key: Some(key), ..yiwang_audit::Options::default() };
+    yiwang_audit::reconcile::reconcile(sources, &options).unwrap()
 }
 
 /// Field names.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use yiwang_client::folder::Folder;
+use yiwang_client::folder::{AuditorFolder, Folder};
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
@@ -15,6 +15,7 @@ use yiwang_hub::lifecycle::{self, Ambient, Running};
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::identity::Identity;
 use yiwang_proto::ambient::{Clock, Entropy, SeededEntropy, SystemClock};
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId};
@@ -94,6 +95,11 @@ impl World {
         Ok(())
     }
 
+    /// Lets the stopped hub go on as a new origin; yields where its old ledger lies.
+    pub fn accept_head(&mut self, origin: &str) -> Result<PathBuf, lifecycle::StartError> {
+        lifecycle::accept_head(&mut self.config, origin)
+    }
+
     /// Stops the hub in good order.
     pub async fn stop_hub(&mut self) {
         if let Some(hub) = self.hub.take() {
@@ -108,6 +114,21 @@ impl World {
         let tokens = lifecycle::tokens(&self.config).unwrap();
         let expires = self.clock.now_ms() + 3_600_000;
         tokens.issue(identity, &facts, expires, self.entropy.as_ref()).unwrap()
+    }
+
+    /// An auditor with a scope, enrolled.
+    pub async fn auditor(&self, name: &str, scope: &AuditScope) -> AuditorFolder {
+        let hub = self.hub();
+        let facts = lifecycle::facts(&self.config, hub.address, hub.enrol_address).unwrap();
+        let tokens = lifecycle::tokens(&self.config).unwrap();
+        let who = Identity::Auditor(AppId::parse(name).unwrap());
+        let expires = self.clock.now_ms() + 3_600_000;
+        let token = tokens.issue_scoped(&who, Some(scope), &facts, expires, self.entropy.as_ref()).unwrap();
+        let dir = self.dir.path().join("auditors").join(name);
+        std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
+        AuditorFolder::enrol(&dir, &EnrolToken::parse(&token).unwrap(), Arc::clone(&self.clock))
+            .await
+            .unwrap()
     }
 
     /// A new member, enrolled, with a delegated adapter key.

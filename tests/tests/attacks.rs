@@ -312,6 +312,12 @@ async fn evil_adapter(scene: &Scene, bend: Bend) {
         adapter: "main".to_owned(),
         version: 1,
         delegation: delegation.bytes().clone(),
+        operations: vec![pb::ServedOperation {
+            record: "Person".to_owned(),
+            operation: "person.by_id".to_owned(),
+            // The one that its answers name.
+            mapping_digest: vec![0; 32].into(),
+        }],
         ..pb::LinkHello::default()
     };
     let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };

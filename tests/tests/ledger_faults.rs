@@ -38,8 +38,8 @@ async fn a_restarted_hub_waits_for_heads_and_goes_on() {
     );
     scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +68,40 @@ async fn a_ledger_restored_from_an_old_copy_never_forks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_lost_entries_goes_on_only_as_a_new_origin_that_names_its_old_head() {
+    let mut scene = Scene::new(34).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    scene.adapter.take().unwrap().stop().await;
+    scene.world.stop_hub().await;
+    let head = std::fs::read(scene.world.ledger_dir().join("checkpoint")).unwrap();
+    let own = scene.world.accept_head("log.city.example/yiwang");
+    assert!(own.unwrap_err().to_string().contains("name a new one"));
+    assert!(scene.world.accept_head("no origin at all\n").is_err());
+    let old = scene.world.accept_head("log.city.example/yiwang-2").unwrap();
+    // An interrupted acceptance neither starts nor is forgotten.
+    let next = scene.world.hub_dir().join("ledger.next");
+    std::fs::rename(scene.world.ledger_dir(), &next).unwrap();
+    assert!(scene.world.try_start_hub().await.is_err_and(|error| error.to_string().contains("interrupted")));
+    assert_eq!(scene.world.accept_head("log.city.example/yiwang-2").unwrap(), old);
+    scene.world.start_hub().await;
+    let first = scene.world.hub().hub.ledger.reader().read(0).unwrap();
+    let Some(Kind::Origin(origin)) = yiwang_proto::entry::decode(&first).unwrap().kind else {
+        unreachable!("the first entry names the origin")
+    };
+    assert_eq!(origin.origin, "log.city.example/yiwang-2");
+    assert_eq!(origin.old_head, head, "it names the head that the old ledger ended with");
+    // Who pinned the old origin does not follow by itself; who enrols again does.
+    assert!(scene.app.meet().await.is_err());
+    let member = scene.world.member("parks").await;
+    member.app(&scene.world, "desk").await;
+    scene.world.stop_hub().await;
+    let (code, report) = verify_ledger(&scene.world);
+    assert_eq!(code, 0, "{report}");
+    assert!(report.contains("goes on from `log.city.example/yiwang` at size "), "{report}");
+    assert!(old.join("segments").is_dir(), "the old ledger is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_and_tiles_are_made_again_from_the_entries() {
     let mut scene = Scene::new(32).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
@@ -79,8 +113,8 @@ async fn views_and_tiles_are_made_again_from_the_entries() {
     scene.world.until_linked(&police).await;
     scene.app.meet().await.unwrap();
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,8 +156,8 @@ async fn views_that_are_ahead_of_their_own_size_are_made_again() {
     scene.world.until_linked(&police).await;
     scene.app.meet().await.unwrap();
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

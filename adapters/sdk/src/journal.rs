@@ -3,21 +3,20 @@
 //! the newest verified head, the highest contract versions and the highest time.
 
 mod memory;
-mod record;
 mod replay;
 mod writer;
 
 pub use memory::{HeldHead, MemoryError};
 pub(crate) use memory::{Memory, VersionSeen};
-pub use record::{ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, Record, RecordError};
 pub(crate) use replay::Taken;
 pub use writer::{AnswerJournal, JournalError};
+use yiwang_proto::adapter_journal as record;
+pub use yiwang_proto::adapter_journal::{
+    ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, RECORD_MAX, Record, RecordError,
+};
 
 use std::path::Path;
 use yiwang_journal::{Options, Reader};
-
-/// Bytes of one journal record: two statements at their largest, and the few fields beside them.
-pub const RECORD_MAX: usize = 2 * yiwang_proto::limits::STATEMENT_MAX + 1024;
 
 /// Sizes of an adapter's journal.
 pub(crate) fn options(segment_bytes: u64, salt: u64) -> Options {

@@ -1,17 +1,18 @@
 //! Who asked what of whom, under which contract and case: the exchanges of a ledger as rows.
 
 use crate::error::AuditError;
-use crate::ledger::{open, segments};
-use crate::report::visible;
+use crate::source::Source;
+use bytes::Bytes;
 use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 use yiwang_proto::answer::Answer;
+use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::{CaseId, ContractId, MemberId};
+use yiwang_proto::ids::{CaseId, ContractId, MemberId, Officer, Purpose, RecordType};
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
+use yiwang_proto::tag::Tag;
 use yiwang_proto::time::format_rfc3339;
 
 /// Which exchanges are wanted; what is not given does not filter.
@@ -27,10 +28,77 @@ pub struct Filter {
     pub contract: Option<ContractId>,
     /// In which case.
     pub case: Option<CaseId>,
+    /// By which officer, a pseudonym.
+    pub officer: Option<Officer>,
+    /// For which purpose.
+    pub purpose: Option<Purpose>,
+    /// Which record.
+    pub record: Option<RecordType>,
+    /// How it ended.
+    pub outcome: Option<Ended>,
+    /// With which service code.
+    pub code: Option<Code>,
+    /// About whom: a tag of the consumer or of the provider.
+    pub tag: Option<Tag>,
     /// Recorded at or after, milliseconds.
     pub since_ms: Option<i64>,
     /// Recorded before, milliseconds.
     pub until_ms: Option<i64>,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ended {
+    /// With records, possibly none.
+    Answered,
+    /// Refused by hub or adapter.
+    Denied,
+    /// Without an answer.
+    Failed,
+    /// With an answer that was not released.
+    Withheld,
+}
+
+impl Ended {
+    /// The name in rows and filters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+impl Filter {
+    /// Whether an exchange passes.
+    pub(crate) fn passes(&self, found: &Found) -> bool {
+        let row = &found.access;
+        let is = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
+        // Where the request is not kept, nobody but the connection's member can have asked.
+        let consumer = if row.consumer.is_empty() { &row.peer } else { &row.consumer };
+        self.in_time(found.time_ms)
+            && is(self.consumer.as_ref().map(MemberId::as_str), consumer)
+            && is(self.provider.as_ref().map(MemberId::as_str), &row.provider)
+            && is(self.contract.as_ref().map(ContractId::as_str), &row.contract)
+            && is(self.case.as_ref().map(CaseId::as_str), &row.case)
+            && is(self.officer.as_ref().map(Officer::as_str), &row.officer)
+            && is(self.purpose.as_ref().map(Purpose::as_str), &row.purpose)
+            && is(self.record.as_ref().map(RecordType::as_str), &row.record)
+            && is(self.outcome.map(Ended::as_str), &row.outcome)
+            && is(self.code.map(Code::as_str), &row.code)
+            && self.tag.is_none_or(|tag| found.tags.contains(&tag))
+            && self.member.as_ref().is_none_or(|member| {
+                [&row.consumer, &row.provider, &row.peer].iter().any(|side| *side == member.as_str())
+            })
+    }
+
+    fn in_time(&self, time_ms: i64) -> bool {
+        self.since_ms.is_none_or(|since| time_ms >= since)
+            && self.until_ms.is_none_or(|until| time_ms < until)
+    }
 }
 
 /// One exchange as a row. Texts are empty where the entry does not say.
@@ -74,7 +142,7 @@ pub struct Access {
     pub rows: u32,
 }
 
-const COLUMNS: [&str; 18] = [
+pub(crate) const COLUMNS: [&str; 18] = [
     "index",
     "time",
     "peer",
@@ -96,7 +164,7 @@ const COLUMNS: [&str; 18] = [
 ];
 
 impl Access {
-    fn cells(&self) -> [String; 18] {
+    pub(crate) fn cells(&self) -> [String; 18] {
         [
             self.index.to_string(),
             self.time.clone(),
@@ -120,6 +188,31 @@ impl Access {
     }
 }
 
+/// An exchange with what a row does not show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub access: Access,
+    pub time_ms: i64,
+    /// The consumer's tags, then the provider's.
+    pub tags: Vec<Tag>,
+}
+
+/// The exchange in an entry's bytes; none where the entry is of another kind.
+pub(crate) fn find(index: u64, bytes: &Bytes) -> Result<Option<Found>, AuditError> {
+    let Some(mut found) = glance(index, bytes)? else { return Ok(None) };
+    found.access.time = format_rfc3339(found.time_ms);
+    Ok(Some(found))
+}
+
+/// As [`find`], without the time as text.
+pub(crate) fn glance(index: u64, bytes: &Bytes) -> Result<Option<Found>, AuditError> {
+    let entry = decode(bytes).map_err(|error| AuditError::BadEntry { index, fault: error.to_string() })?;
+    Ok(match &entry.kind {
+        Some(Kind::Exchange(raw)) => Some(found(index, entry.time_ms, raw)),
+        _ => None,
+    })
+}
+
 /// Hands each exchange of a ledger folder that passes the filter to `take`, in order. Signatures and proofs
 /// are not verified: run [`crate::verify_ledger`] first. Returns how many there were.
 ///
@@ -130,68 +223,40 @@ pub fn accesses(
     filter: &Filter,
     take: &mut dyn FnMut(Access) -> Result<(), AuditError>,
 ) -> Result<u64, AuditError> {
-    let segments = segments(folder)?;
-    let (reader, _) = open(&segments)
-        .map_err(|error| AuditError::Unreadable { path: segments.clone(), fault: error.to_string() })?;
-    let (mut found, mut next) = (0, reader.first());
-    for record in reader.scan(reader.first()) {
-        let bad = |fault: String| AuditError::BadEntry { index: next, fault };
-        let (index, bytes, _) = record.map_err(|error| bad(error.to_string()))?;
-        let entry = decode(&bytes).map_err(|error| bad(error.to_string()))?;
-        next = index + 1;
-        if let Some(Kind::Exchange(exchange)) = &entry.kind
-            && let Some(row) = row(index, entry.time_ms, exchange, filter)
-        {
-            found += 1;
-            take(row)?;
+    let source = Source::open(folder)?;
+    let mut count = 0;
+    for record in source.scan(source.first()) {
+        let (index, bytes, _) = record?;
+        if let Some(found) = find(index, &bytes)?.filter(|found| filter.passes(found)) {
+            count += 1;
+            take(found.access)?;
         }
     }
-    Ok(found)
+    Ok(count)
 }
 
-fn row(index: u64, time_ms: i64, raw: &pb::ExchangeEntry, filter: &Filter) -> Option<Access> {
-    let late = filter.since_ms.is_some_and(|since| time_ms < since);
-    if late || filter.until_ms.is_some_and(|until| time_ms >= until) {
-        return None;
-    }
+/// Takes an exchange apart; the time as text is left out.
+fn found(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
     let payload =
-        |bytes: &bytes::Bytes| Some(SignedStatement::parse(bytes.clone()).ok()?.unverified_payload().clone());
+        |bytes: &Bytes| Some(SignedStatement::parse(bytes.clone()).ok()?.unverified_payload().clone());
     let request = payload(&raw.request).and_then(|payload| Request::parse(&payload).ok());
     let answer = payload(&raw.answer).and_then(|payload| Answer::parse(&payload).ok());
-    let asked = request.as_ref();
-    let is = |wanted: Option<&str>, found: Option<&str>| wanted.is_none_or(|wanted| found == Some(wanted));
-    let consumer = asked.map(|request| request.consumer.as_str());
-    let provider = asked.map(|request| request.provider.as_str());
-    let wanted = is(filter.consumer.as_ref().map(MemberId::as_str), consumer)
-        && is(filter.provider.as_ref().map(MemberId::as_str), provider)
-        && is(
-            filter.contract.as_ref().map(ContractId::as_str),
-            asked.map(|request| request.contract.as_str()),
-        )
-        && is(filter.case.as_ref().map(CaseId::as_str), asked.map(|request| request.case.as_str()))
-        && filter.member.as_ref().is_none_or(|member| {
-            [consumer, provider, Some(raw.peer.as_str())].contains(&Some(member.as_str()))
-        });
-    if !wanted {
-        return None;
-    }
     let outcome = match raw.outcome() {
-        pb::Outcome::Answered => "answered",
-        pb::Outcome::Denied => "denied",
-        pb::Outcome::Failed => "failed",
-        pb::Outcome::Withheld => "withheld",
+        pb::Outcome::Answered => Ended::Answered.as_str(),
+        pb::Outcome::Denied => Ended::Denied.as_str(),
+        pb::Outcome::Failed => Ended::Failed.as_str(),
+        pb::Outcome::Withheld => Ended::Withheld.as_str(),
         pb::Outcome::Unspecified => "unspecified",
     };
-    let given = answer.filter(|_| raw.outcome() == pb::Outcome::Answered);
     let mut row = Access {
         index,
-        time: format_rfc3339(time_ms),
         peer: raw.peer.clone(),
         outcome: outcome.to_owned(),
         code: raw.code.clone(),
         clause: raw.clause.clone(),
         ..Access::default()
     };
+    let mut tags = Vec::new();
     if let Some(request) = request {
         row.consumer = request.consumer.to_string();
         row.app = request.app.to_string();
@@ -203,118 +268,18 @@ fn row(index: u64, time_ms: i64, raw: &pb::ExchangeEntry, filter: &Filter) -> Op
         row.record = request.record.to_string();
         row.operation = request.operation.to_string();
         row.asked = words(&request.fields);
+        tags = request.subject_tags;
     }
-    if let Some(answer) = given {
-        row.given = words(&answer.fields);
-        row.rows = answer.rows;
+    if let Some(answer) = answer {
+        if raw.outcome() == pb::Outcome::Answered {
+            row.given = words(&answer.fields);
+            row.rows = answer.rows;
+        }
+        tags.extend(answer.subject_tags);
     }
-    Some(row)
+    Found { access: row, time_ms, tags }
 }
 
 fn words<T: AsRef<str>>(items: &[T]) -> String {
     items.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ")
-}
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Rows {
-    /// Lines for people.
-    Table,
-    /// An array of objects.
-    Json,
-    /// Comma-separated values with a header; a cell that a spreadsheet would take for a formula gets an
-    /// apostrophe before it.
-    Csv,
-}
-
-/// Writes the exchanges that pass the filter; returns how many there were.
-///
-/// # Errors
-/// [`AuditError`] for an unreadable entry, or when the output cannot be written.
-pub fn write_accesses(
-    folder: &Path,
-    filter: &Filter,
-    rows: Rows,
-    out: &mut dyn Write,
-) -> Result<u64, AuditError> {
-    match rows {
-        Rows::Table => table(folder, filter, out),
-        Rows::Json => json(folder, filter, out),
-        Rows::Csv => csv(folder, filter, out),
-    }
-}
-
-fn table(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
-    let found = accesses(folder, filter, &mut |row| {
-        let who = if row.consumer.is_empty() {
-            format!("{} (request not kept)", row.peer)
-        } else {
-            format!("{}/{} -> {}", row.consumer, row.app, row.provider)
-        };
-        let end = [row.outcome.as_str(), &row.code, &row.clause];
-        let end: Vec<&str> = end.into_iter().filter(|part| !part.is_empty()).collect();
-        let line = format!(
-            "{} {} {who} | contract {} | purpose {} | case {} | {} {} | asked {} | given {} | {} | rows {}",
-            row.index,
-            row.time,
-            row.contract,
-            row.purpose,
-            row.case,
-            row.record,
-            row.operation,
-            row.asked,
-            row.given,
-            end.join(" "),
-            row.rows
-        );
-        Ok(writeln!(out, "{}", visible(&line))?)
-    })?;
-    writeln!(out, "{found} exchanges; not verified by this command, run `verify` first")?;
-    Ok(found)
-}
-
-fn json(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
-    let mut separator = "[";
-    let found = accesses(folder, filter, &mut |row| {
-        write!(out, "{separator}")?;
-        separator = ",\n";
-        Ok(serde_json::to_writer(&mut *out, &row).map_err(std::io::Error::from)?)
-    })?;
-    writeln!(out, "{}]", if found == 0 { "[" } else { "" })?;
-    Ok(found)
-}
-
-fn csv(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
-    let failed = |error: csv::Error| AuditError::Output(error.into());
-    writer.write_record(COLUMNS).map_err(failed)?;
-    let found =
-        accesses(folder, filter, &mut |row| writer.write_record(row.cells().map(plain)).map_err(failed))?;
-    writer.flush()?;
-    Ok(found)
-}
-
-/// A cell that no spreadsheet runs.
-fn plain(cell: String) -> String {
-    if cell
-        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
-    {
-        format!("'{cell}")
-    } else {
-        cell
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_no_formulas() {
-        for bad in ["=1+1", "+1", "-1", "@x", "\t=1", "\u{ff1d}1"] {
-            assert_eq!(plain(bad.to_owned()), format!("'{bad}"));
-        }
-        assert_eq!(plain("police".to_owned()), "police");
-        assert_eq!(COLUMNS.len(), Access::default().cells().len());
-    }
 }

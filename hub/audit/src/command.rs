@@ -1,6 +1,9 @@
 //! The commands, for the program `yiwang-audit` and for others that mount them.
 
-use crate::accesses::{Filter, Rows, write_accesses};
+mod reconcile;
+mod report;
+mod search;
+
 use crate::error::AuditError;
 use crate::files::read_at_most;
 use crate::options::Options;
@@ -10,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use yiwang_proto::evidence::BUNDLE_MAX;
-use yiwang_proto::ids::{CaseId, ContractId, MemberId};
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::ENTRY_MAX;
 use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
@@ -33,8 +36,15 @@ pub enum Command {
     Fsck(Fsck),
     /// Show one entry
     Show(Show),
-    /// List who asked what of whom, under which contract and case
-    Report(Accesses),
+    /// List who asked what of whom, under which contract and case; or look for patterns
+    Report(report::Report),
+    /// Search exchanges through an index that is made when it is not there
+    Search(search::Search),
+    /// Hold what apps received, the ledger and adapters' journals against each other
+    Reconcile(reconcile::Reconcile),
+    /// The search index
+    #[command(subcommand)]
+    Index(search::Index),
 }
 
 /// How results are written.
@@ -73,6 +83,9 @@ pub struct Verify {
     /// A member's root that you know from elsewhere; may be given many times
     #[arg(long, value_name = "MEMBER=BASE64")]
     root: Vec<String>,
+    /// Only checksums, tree, tiles and heads of a ledger: quick, and no signature or decision is judged
+    #[arg(long, requires = "ledger")]
+    hashes_only: bool,
     /// Threads; 0 = one per processor
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -105,38 +118,6 @@ pub struct Show {
     output: Output,
 }
 
-/// Arguments of `report`.
-#[derive(Debug, Args)]
-pub struct Accesses {
-    /// Ledger folder
-    #[arg(long, value_name = "DIR")]
-    ledger: PathBuf,
-    /// Only exchanges of this member, on whichever side
-    #[arg(long)]
-    member: Option<MemberId>,
-    /// Only requests of this member
-    #[arg(long)]
-    consumer: Option<MemberId>,
-    /// Only requests to this member
-    #[arg(long)]
-    provider: Option<MemberId>,
-    /// Only under this contract
-    #[arg(long)]
-    contract: Option<ContractId>,
-    /// Only in this case
-    #[arg(long)]
-    case: Option<CaseId>,
-    /// Only from this moment on, e.g. 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Only before this moment
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// How the rows are written
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Rows,
-}
-
 /// Runs a command. Results go to `out`, what went wrong to standard error; returns the exit code:
 /// [`CLEAN`], [`FINDINGS`] or [`USAGE`].
 pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
@@ -144,7 +125,10 @@ pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
         Command::Verify(args) => verify(args).and_then(|report| finish(&report, args.output, out)),
         Command::Fsck(args) => crate::fsck(&args.ledger).and_then(|report| finish(&report, args.output, out)),
         Command::Show(args) => show_entry(args, out),
-        Command::Report(args) => list(args, out),
+        Command::Report(args) => report::run(args, out),
+        Command::Reconcile(args) => reconcile::run(args, out),
+        Command::Search(args) => search::search(args, out),
+        Command::Index(command) => search::index(command, out),
     };
     let flushed = out.flush().map_err(AuditError::from);
     result.and_then(|code| flushed.map(|()| code)).unwrap_or_else(|error| {
@@ -188,7 +172,14 @@ fn options(args: &Verify) -> Result<Options, AuditError> {
     let key = args.key.as_deref().map(key).transpose()?;
     let older = args.older.as_deref().map(|path| read(path, MAX_NOTE_BYTES)).transpose()?;
     let roots = args.root.iter().map(|text| root(text)).collect::<Result<_, _>>()?;
-    Ok(Options { key, origin: args.origin.clone(), older, threads: args.threads, roots })
+    Ok(Options {
+        key,
+        origin: args.origin.clone(),
+        older,
+        threads: args.threads,
+        hashes_only: args.hashes_only,
+        roots,
+    })
 }
 
 /// A vkey, or a file that holds one.
@@ -217,20 +208,7 @@ fn show_entry(args: &Show, out: &mut dyn Write) -> Result<i32, AuditError> {
     Ok(CLEAN)
 }
 
-fn list(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
-    let moment = |text: &Option<String>| {
-        let parsed = text.as_deref().map(parse_rfc3339).transpose();
-        parsed.map_err(|error| AuditError::Usage(error.to_string()))
-    };
-    let filter = Filter {
-        member: args.member.clone(),
-        consumer: args.consumer.clone(),
-        provider: args.provider.clone(),
-        contract: args.contract.clone(),
-        case: args.case.clone(),
-        since_ms: moment(&args.since)?,
-        until_ms: moment(&args.until)?,
-    };
-    write_accesses(&args.ledger, &filter, args.output, out)?;
-    Ok(CLEAN)
+/// Milliseconds of a time on the command line.
+fn moment(text: Option<&str>) -> Result<Option<i64>, AuditError> {
+    text.map(parse_rfc3339).transpose().map_err(|error| AuditError::Usage(error.to_string()))
 }

@@ -39,6 +39,14 @@ pub enum AuditError {
     /// The rules of this program do not load.
     #[error("the built-in rules do not load: {0}")]
     Policies(String),
+    /// The search index cannot be made or read.
+    #[error("the search index `{path}`: {fault}; say where it may be written with `--index`")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// The output could not be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),

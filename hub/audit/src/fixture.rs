@@ -22,6 +22,7 @@ use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, Matter, MemberId, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::member::MemberCard;
+use yiwang_proto::merkle::leaf_hash;
 use yiwang_proto::note::{SignerKey, VerifierKey};
 use yiwang_proto::request::Head;
 use yiwang_proto::tag::{Tag, TagKey};
@@ -160,6 +161,11 @@ impl World {
         self.signer.verifier().clone()
     }
 
+    /// The head that every party knows: the ledger's first entry.
+    pub fn head(&self) -> Head {
+        Head { size: 1, root: self.entries.first().map_or([0; 32], |entry| leaf_hash(entry)) }
+    }
+
     /// A fresh UUID.
     pub fn next_id(&mut self) -> RequestId {
         self.ids += 1;
@@ -284,7 +290,7 @@ impl World {
             issued_at_ms: self.now_ms - 100,
             expires_at_ms: self.now_ms + 20_000,
             delegation_digest: self.consumer.app_delegation.0,
-            head: Head { size: 1, root: [1; 32] },
+            head: self.head(),
         }
     }
 

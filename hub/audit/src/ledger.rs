@@ -4,8 +4,8 @@ use crate::error::AuditError;
 use crate::files::read_if_there;
 use crate::options::Options;
 use crate::parallel;
-use crate::parse::parse;
-use crate::redecide::{Done, run};
+use crate::parse::{Parsed, parse};
+use crate::redecide::{Done, Job, run};
 use crate::report::{Finding, Report};
 use crate::rules::Rule;
 use crate::state::{Scope, State};
@@ -69,6 +69,8 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
         roots: [&checkpoint, &older].into_iter().flatten().map(|head| (head.size, None)).collect(),
         ledger: (origin, key.to_string()),
         threads: options.workers(),
+        hashes_only: options.hashes_only,
+        running: Running::default(),
         size: 0,
         report,
     };
@@ -176,62 +178,113 @@ struct Pass<'a> {
     roots: BTreeMap<u64, Option<Hash>>,
     ledger: (String, String),
     threads: usize,
+    hashes_only: bool,
+    running: Running,
     size: u64,
     report: Report,
+}
+
+/// A chunk whose signatures and decisions are still to be done, while the next chunk is read.
+#[derive(Default)]
+struct Running {
+    jobs: Vec<Job>,
+    findings: Vec<Finding>,
+}
+
+/// The next entries, decoded.
+#[derive(Default)]
+struct Chunk {
+    parsed: Vec<(u64, Result<Parsed, String>)>,
+    findings: Vec<Finding>,
+    damage: Option<String>,
+    ended: bool,
 }
 
 impl Pass<'_> {
     /// Reads to the end. True if there was no damage on the way.
     fn read(&mut self, scan: &mut Scan) -> bool {
         loop {
-            let mut chunk = Vec::new();
-            let mut bytes = 0;
-            let mut damage = None;
-            while chunk.len() < CHUNK_ENTRIES && bytes < CHUNK_BYTES {
-                match scan.next() {
-                    Some(Ok(record)) => {
-                        bytes += record.1.len();
-                        chunk.push(record);
-                    }
-                    Some(Err(error)) => {
-                        damage = Some(error);
-                        break;
-                    }
-                    None => break,
-                }
-            }
-            let ended = chunk.is_empty();
-            self.chunk(chunk);
-            if let Some(error) = damage {
-                self.report.finding(Some(self.size), Rule::Storage, error.to_string());
+            // Signatures and decisions of the chunk before run on all threads, while this one reads on.
+            let jobs = std::mem::take(&mut self.running.jobs);
+            let (decider, threads) = (self.decider, self.threads);
+            let (chunk, done) = std::thread::scope(|scope| {
+                let work = move || parallel::map(jobs, threads, |job| run(&job, decider));
+                let working = scope.spawn(work);
+                let chunk = self.next_chunk(scan);
+                // A fault in there must never pass for "verified": it goes on in this thread.
+                (chunk, working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            });
+            self.settle(done);
+            self.apply(chunk.parsed, chunk.findings);
+            if let Some(error) = chunk.damage {
+                self.finish_running();
+                self.report.finding(Some(self.size), Rule::Storage, error);
                 self.report.note(format!("entries from {} on were not verified", self.size));
                 return false;
             }
-            if ended {
+            if chunk.ended {
+                self.finish_running();
                 return true;
             }
         }
     }
 
-    fn chunk(&mut self, chunk: Vec<Record>) {
-        self.grow(&chunk);
-        let parsed = parallel::map(chunk, self.threads, |(index, bytes, _)| (index, parse(index, &bytes)));
-        let mut findings = self.tiles.drain();
+    fn next_chunk(&mut self, scan: &mut Scan) -> Chunk {
+        let (mut records, mut bytes, mut damage) = (Vec::new(), 0, None);
+        while records.len() < CHUNK_ENTRIES && bytes < CHUNK_BYTES {
+            match scan.next() {
+                Some(Ok(record)) => {
+                    bytes += record.1.len();
+                    records.push(record);
+                }
+                Some(Err(error)) => {
+                    damage = Some(error.to_string());
+                    break;
+                }
+                None => break,
+            }
+        }
+        let ended = records.is_empty();
+        self.grow(&records);
+        if self.hashes_only {
+            records.clear();
+        }
+        let parsed = parallel::map(records, self.threads, |(index, bytes, _)| (index, parse(index, &bytes)));
+        Chunk { parsed, findings: self.tiles.drain(), damage, ended }
+    }
+
+    /// Entries in order through the state machine; what they leave to do waits for the next round.
+    fn apply(&mut self, parsed: Vec<(u64, Result<Parsed, String>)>, findings: Vec<Finding>) {
+        self.running.findings = findings;
         for (index, parsed) in &parsed {
             match parsed {
                 Ok(parsed) => self.state.apply(parsed, (&self.ledger.0, &self.ledger.1)),
-                Err(fault) => findings.push(Finding::new(Some(*index), Rule::Entry, fault)),
+                Err(fault) => {
+                    self.running.findings.push(Finding::new(Some(*index), Rule::Entry, fault));
+                }
             }
         }
         let (found, jobs) = self.state.drain();
-        findings.extend(found);
-        for done in parallel::map(jobs, self.threads, |job| run(&job, self.decider)) {
+        self.running.findings.extend(found);
+        self.running.jobs = jobs;
+    }
+
+    /// Takes the results of the chunk that was under way.
+    fn settle(&mut self, done: Vec<Done>) {
+        let mut findings = std::mem::take(&mut self.running.findings);
+        for done in done {
             self.take(&done);
             findings.extend(done.findings);
         }
         // Within a chunk in the order of the entries, so that the bounded list holds the first ones.
         findings.sort();
         self.report.add(findings);
+    }
+
+    fn finish_running(&mut self) {
+        let jobs = std::mem::take(&mut self.running.jobs);
+        let done = parallel::map(jobs, self.threads, |job| run(&job, self.decider));
+        self.settle(done);
     }
 
     fn take(&mut self, done: &Done) {
@@ -307,6 +360,10 @@ impl Pass<'_> {
         report.add(self.tiles.drain());
         if whole {
             self.tiles.finish(&mut report);
+        }
+        if self.hashes_only {
+            report.note("checksums, tree, tiles and heads only: no signature, entry or decision was judged");
+            return report;
         }
         self.state.finish(&mut report);
         report.note(

@@ -10,6 +10,8 @@
 //! | [`fsck`] | are the files of this folder whole? |
 //! | [`show`] | what does this entry say? |
 //! | [`accesses`] | who asked what of whom, under which contract and case? |
+//! | [`reconcile::reconcile`] | do apps, ledger and adapters tell the same story? |
+//! | [`SearchIndex`] | which exchanges are of this member, officer, case, subject tag, ... ? |
 //!
 //! What stands behind an answer "clean": the key, the origin and the roots that the auditor pinned in
 //! [`Options`], and the older checkpoint that the auditor kept. Without a pinned key a whole ledger could be
@@ -24,25 +26,33 @@ mod files;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 mod fsck;
+mod index;
 mod ledger;
 mod options;
 mod parallel;
 mod parse;
 mod proof;
+pub mod reconcile;
 mod redecide;
 mod report;
+mod reports;
+mod rows;
 mod rules;
 mod show;
+mod source;
 mod state;
 mod tiles;
 
-pub use accesses::{Access, Filter, Rows, accesses, write_accesses};
+pub use accesses::{Access, Ended, Filter, accesses};
 pub use bundle::verify_evidence;
 pub use error::AuditError;
 pub use fsck::fsck;
+pub use index::{Difference, Differences, Page, SearchIndex};
 pub use ledger::verify_ledger;
 pub use options::Options;
 pub use proof::verify_proof;
 pub use report::{Decisions, Finding, MAX_FINDINGS, Report};
+pub use rows::{Rows, write_accesses};
 pub use rules::Rule;
 pub use show::{show, show_text};
+pub use source::{Entries, folder_entries};

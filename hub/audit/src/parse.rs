@@ -48,6 +48,7 @@ pub(crate) enum Body {
     Mapping(pb::MappingEntry),
     Folded(pb::FoldedEntry),
     Snapshot,
+    Auditor(pb::AuditorEntry),
 }
 
 /// One entry, decoded.
@@ -88,6 +89,7 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Mapping(raw) => Body::Mapping(raw),
         Kind::Folded(raw) => Body::Folded(raw),
         Kind::Snapshot(_) => Body::Snapshot,
+        Kind::Auditor(raw) => Body::Auditor(raw),
     };
     Ok(Parsed { index, time_ms: decoded.time_ms, kind: name, body })
 }

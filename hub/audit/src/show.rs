@@ -58,7 +58,14 @@ fn content(kind: &Kind) -> Value {
         Kind::Policy(raw) => json!({ "digest": hex(&raw.digest), "version": raw.version }),
         Kind::Lookup(raw) => json!({
             "auditor": raw.auditor, "what": raw.what, "from_index": raw.from_index, "to_index": raw.to_index,
+            "query": raw.query,
         }),
+        Kind::Auditor(raw) => {
+            let scope = raw.scope.clone().unwrap_or_default();
+            json!({
+                "auditor": raw.auditor, "all": scope.all, "members": scope.members, "records": scope.records,
+            })
+        }
         Kind::Mapping(raw) => {
             json!({ "member": raw.member, "mapping": raw.mapping, "digest": hex(&raw.digest) })
         }

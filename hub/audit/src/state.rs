@@ -16,13 +16,13 @@ use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
 use replays::Seen;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{ContractId, MemberId};
+use yiwang_proto::ids::{AppId, ContractId, MemberId};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 
@@ -92,6 +92,13 @@ pub(crate) struct State<'a> {
     requests: Seen,
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
+    auditors: HashSet<AppId>,
+    /// Every mapping that a member announced for an operation, the newest last.
+    mappings: HashMap<(MemberId, String), Vec<Digest>>,
+    unannounced: u64,
+    goes_on_from: Option<String>,
+    replaced: u64,
+    unenrolled_looks: u64,
     revocations: u64,
     in_flight_at_close: u64,
     unverified_requests: u64,
@@ -119,6 +126,12 @@ impl<'a> State<'a> {
             requests: Seen::default(),
             case_statements: Seen::default(),
             last_of: HashMap::new(),
+            auditors: HashSet::new(),
+            mappings: HashMap::new(),
+            unannounced: 0,
+            goes_on_from: None,
+            replaced: 0,
+            unenrolled_looks: 0,
             revocations: 0,
             in_flight_at_close: 0,
             unverified_requests: 0,
@@ -152,6 +165,7 @@ impl<'a> State<'a> {
                     );
                     self.finding(at, Rule::Origin, what);
                 }
+                self.old_head(at, raw);
             }
             Body::Member(Ok(card)) => self.member(at, card),
             Body::Delegation(Ok(delegation)) => self.delegation(at, delegation),
@@ -165,6 +179,7 @@ impl<'a> State<'a> {
             Body::Policy(raw) => self.policy(at, raw),
             Body::Revocation(document) => self.revocation(at, document),
             Body::Lookup(raw) => self.lookup(at, raw),
+            Body::Auditor(raw) => self.auditor(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
             Body::Folded(raw) => self.folded(at, raw),
             Body::Snapshot => {
@@ -218,6 +233,27 @@ impl<'a> State<'a> {
             report.note(format!(
                 "{} revocations: their signatures were checked, their effect was not",
                 self.revocations
+            ));
+        }
+        if let Some(from) = &self.goes_on_from {
+            report.note(format!("goes on from {from}; ask for that ledger too"));
+        }
+        if self.unannounced > 0 {
+            report.note(format!(
+                "{} answers of members that never announced a mapping of the operation",
+                self.unannounced
+            ));
+        }
+        if self.replaced > 0 {
+            report.note(format!(
+                "{} answers under a mapping that was replaced before their entry",
+                self.replaced
+            ));
+        }
+        if self.unenrolled_looks > 0 {
+            report.note(format!(
+                "{} looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
+                self.unenrolled_looks
             ));
         }
         if self.unverified_requests > 0 {

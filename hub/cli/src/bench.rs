@@ -7,6 +7,8 @@ mod ledger;
 mod measure;
 mod network;
 mod relay;
+mod search;
+mod synthetic;
 
 use crate::fail::{Failure, Outcome};
 use crate::setup;
@@ -42,6 +44,17 @@ pub enum Command {
         /// Entries.
         #[arg(long, default_value_t = 200_000)]
         entries: u64,
+        /// Entries of signed exchanges that are made and verified offline; 0 for none.
+        #[arg(long, default_value_t = 50_000)]
+        signed_entries: usize,
+    },
+    /// The auditor's index over exchanges, and searches in it.
+    Search {
+        #[command(flatten)]
+        common: Common,
+        /// Entries.
+        #[arg(long, default_value_t = 200_000)]
+        entries: usize,
     },
     /// One decision with 10 and with 10,000 contracts.
     Decide {
@@ -62,7 +75,10 @@ pub fn run(command: &Command) -> Outcome {
             let measured = setup::runtime()?.block_on(exchange::measure(*seconds, *turns, *in_flight))?;
             (common, measured)
         }
-        Command::Ledger { common, entries } => (common, ledger::measure(*entries)?),
+        Command::Ledger { common, entries, signed_entries } => {
+            (common, ledger::measure(*entries, *signed_entries)?)
+        }
+        Command::Search { common, entries } => (common, search::measure(*entries)?),
         Command::Decide { common } => (common, decide::measure()?),
         Command::RelayHub(arguments) => return setup::runtime()?.block_on(relay::hub(arguments)),
         Command::RelayAdapter(arguments) => return setup::runtime()?.block_on(relay::adapter(arguments)),

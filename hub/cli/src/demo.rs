@@ -4,6 +4,7 @@
 pub mod build;
 mod files;
 pub mod http;
+mod oracle;
 pub mod process;
 mod real;
 mod story;

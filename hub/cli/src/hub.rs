@@ -12,6 +12,8 @@ use yiwang_hub::context::TestSwitches;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::identity::Identity;
+use yiwang_proto::audit_scope::AuditScope;
+use yiwang_proto::ids::{MemberId, RecordType};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -44,6 +46,10 @@ pub enum Command {
         /// The hub's folder.
         #[arg(long)]
         dir: PathBuf,
+        /// Goes on as this new origin, whose first entry names the old ledger's head. For a hub that lost entries
+        /// which members know of; members must enrol again.
+        #[arg(long, value_name = "ORIGIN")]
+        accept_head: Option<String>,
     },
     /// Issues a one-time enrolment token for `member:<id>` or `auditor:<name>`.
     Token {
@@ -56,6 +62,15 @@ pub enum Command {
         /// Hours until it ends.
         #[arg(long, default_value_t = 72)]
         hours: u32,
+        /// For an auditor: the whole ledger.
+        #[arg(long, conflicts_with_all = ["scope_members", "scope_records"])]
+        scope_all: bool,
+        /// For an auditor: entries of these members.
+        #[arg(long, value_name = "MEMBER", num_args = 1..)]
+        scope_members: Vec<MemberId>,
+        /// For an auditor: entries about these records.
+        #[arg(long, value_name = "RECORD", num_args = 1..)]
+        scope_records: Vec<RecordType>,
     },
     /// Drops views and hash tiles; the next start makes them again from the entries.
     Rebuild {
@@ -91,8 +106,22 @@ pub fn run(command: &Command) -> Outcome {
             println!("next: yiwang hub run --dir {}", dir.display());
             Ok(())
         }
-        Command::Run { dir } => serve(&Config::read(dir).map_err(Failure::usage)?),
-        Command::Token { dir, who, hours } => token(dir, who, *hours),
+        Command::Run { dir, accept_head } => {
+            let mut config = Config::read(dir).map_err(Failure::usage)?;
+            if let Some(origin) = accept_head {
+                let old = lifecycle::accept_head(&mut config, origin).map_err(Failure::usage)?;
+                println!("the old ledger is kept in {}; members must enrol again", old.display());
+            }
+            serve(&config)
+        }
+        Command::Token { dir, who, hours, scope_all, scope_members, scope_records } => {
+            let scope = AuditScope {
+                all: *scope_all,
+                members: scope_members.iter().cloned().collect(),
+                records: scope_records.iter().cloned().collect(),
+            };
+            token(dir, who, *hours, &scope)
+        }
         Command::Rebuild { dir } => {
             let config = Config::read(dir).map_err(Failure::usage)?;
             lifecycle::rebuild(&config).map_err(Failure::environment)?;
@@ -102,16 +131,26 @@ pub fn run(command: &Command) -> Outcome {
     }
 }
 
-fn token(dir: &std::path::Path, who: &str, hours: u32) -> Outcome {
+fn token(dir: &std::path::Path, who: &str, hours: u32, scope: &AuditScope) -> Outcome {
     let config = Config::read(dir).map_err(Failure::usage)?;
     let identity = Identity::from_who(who)
         .ok_or_else(|| Failure::usage(format!("`{who}` is neither member:<id> nor auditor:<name>")))?;
+    let given = *scope != AuditScope::default();
+    let scope = match &identity {
+        Identity::Auditor(_) if !given => {
+            let what = "an auditor needs a scope: --scope-all, --scope-members or --scope-records";
+            return Err(Failure::usage(what));
+        }
+        Identity::Auditor(_) => Some(scope),
+        _ if given => return Err(Failure::usage("a scope is for auditors")),
+        _ => None,
+    };
     let facts = lifecycle::facts(&config, config.raw.listen, config.raw.enrol_listen)
         .map_err(Failure::environment)?;
     let expires = setup::clock().now_ms() + i64::from(hours) * 3_600_000;
     let token = lifecycle::tokens(&config)
         .map_err(Failure::environment)?
-        .issue(&identity, &facts, expires, setup::entropy().as_ref())
+        .issue_scoped(&identity, scope, &facts, expires, setup::entropy().as_ref())
         .map_err(Failure::usage)?;
     println!("{token}");
     Ok(())

@@ -1,5 +1,6 @@
 //! The one program of Yiwang. Every subcommand is thin: the work is in the crates.
 
+mod auditor;
 mod bench;
 mod case;
 mod contract;
@@ -39,6 +40,9 @@ enum Command {
     /// Asks for data: one record over all departments, or one signed request.
     #[command(subcommand)]
     Query(query::Command),
+    /// An enrolled auditor at the hub: enrol, search, entries.
+    #[command(subcommand)]
+    Auditor(auditor::Command),
     /// A department's adapter and gateway: check, test, run, show.
     #[command(subcommand)]
     Adapter(yiwang_adapter::command::Command),
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Command::Member(command) => member::run(&command),
         Command::Contract(command) => contract::run(&command),
         Command::Case(command) => case::run(&command),
+        Command::Auditor(command) => auditor::run(&command),
         Command::Query(command) => query::run(&command),
         Command::Adapter(command) => return adapter(command),
         Command::Demo(arguments) => demo::run(&arguments),

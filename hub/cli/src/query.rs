@@ -45,6 +45,9 @@ pub enum Command {
         /// Saves the evidence bundle of every exchange into this folder.
         #[arg(long)]
         evidence: Option<PathBuf>,
+        /// Keeps every exchange, request and response, in this folder, for `yiwang audit reconcile`.
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
     },
     /// Signs one request and writes it as an encoded `ExchangeRequest`, for any gRPC client to send.
     Sign {
@@ -102,7 +105,7 @@ fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Fai
 pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
-            Command::Record { app, common, purpose, fields, evidence } => {
+            Command::Record { app, common, purpose, fields, evidence, keep } => {
                 let query = RecordQuery {
                     subject: common.subject.clone(),
                     purpose: purpose.clone(),
@@ -111,7 +114,10 @@ pub fn run(command: &Command) -> Outcome {
                     fields: wanted(fields)?,
                     arguments: arguments(&common.arguments)?,
                 };
-                let client = setup::met_client(app).await?;
+                let mut client = setup::met_client(app).await?;
+                if let Some(dir) = keep {
+                    client = client.keeping(dir).map_err(Failure::environment)?;
+                }
                 let record = client.query_record(&query).await.map_err(Failure::refused)?;
                 let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
                 println!("{json}");

@@ -9,12 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
+use yiwang_audit::reconcile::{Sources, reconcile};
 use yiwang_client::client::{AppIdentity, Client, NoHeadStore};
 use yiwang_client::folder::Folder;
 use yiwang_proto::ambient::{Clock, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, Matter};
+use yiwang_proto::note::VerifierKey;
 
 const KILLS: u32 = 25;
 const WRITERS: usize = 8;
@@ -175,4 +177,17 @@ async fn what_was_acknowledged_survives_kill_9() {
     assert!(acknowledged.len() > 50, "too little load: {}", acknowledged.len());
     let key = std::fs::read_to_string(ledger.join("verifier.key")).unwrap();
     yiwang(&["audit", "verify", "--ledger", ledger.to_str().unwrap(), "--key", key.trim()]);
+    let sources = Sources {
+        ledger,
+        acknowledged: acknowledged
+            .iter()
+            .map(|(index, entry)| (*index, yiwang_proto::entry::encode(entry).unwrap()))
+            .collect(),
+        ..Sources::default()
+    };
+    let key = VerifierKey::parse(key.trim()).unwrap();
+    let options = yiwang_audit::Options { key: Some(key), ..yiwang_audit::Options::default() };
+    let judged = reconcile(&sources, &options).unwrap();
+    assert!(judged.is_clean(), "{judged:#?}");
+    assert_eq!(judged.receipts, acknowledged.len() as u64);
 }

@@ -2,6 +2,7 @@
 //! without a signature under a root that this member knows.
 
 use crate::error::ClientError;
+use crate::keep::Keep;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::transport::Channel;
@@ -69,6 +70,7 @@ pub struct Client {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) keep: Option<Keep>,
     heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
@@ -114,6 +116,7 @@ impl Client {
             clock,
             entropy,
             catalogue,
+            keep: None,
             heads,
             head: Mutex::new(kept),
             delegations: Mutex::default(),

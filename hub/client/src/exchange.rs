@@ -130,7 +130,9 @@ impl Client {
     ) -> Result<Exchanged, ClientError> {
         let mut service =
             ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        self.keep_request(signed)?;
         let response = service.exchange(call(signed.message.clone())).await?.into_inner();
+        self.keep_response(signed, &response)?;
         self.verify(contract, signed, response).await
     }
 

@@ -16,7 +16,7 @@
 mod auditor;
 mod enrolled;
 mod enrolment;
-mod files;
+pub(crate) mod files;
 
 pub use auditor::AuditorFolder;
 pub use enrolled::Enrolled;

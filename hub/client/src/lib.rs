@@ -2,11 +2,13 @@
 //! to the hub; and for apps: plan, sign, send, verify, merge into a unified record.
 #![deny(missing_docs)]
 
+pub mod auditor;
 pub mod cases;
 pub mod client;
 pub mod error;
 pub mod exchange;
 pub mod folder;
+pub mod keep;
 pub mod merge;
 pub mod record;
 pub mod tls;

@@ -190,6 +190,9 @@ impl Client {
         if asks.is_empty() {
             return Ok(endings);
         }
+        for (_, signed) in asks {
+            self.keep_request(signed)?;
+        }
         let exchanges = asks.iter().map(|(_, signed)| signed.message.clone()).collect();
         let mut service =
             RecordServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
@@ -201,6 +204,7 @@ impl Client {
             };
             *slot = match answer.result {
                 Some(pb::query_response::Result::Answered(response)) => {
+                    self.keep_response(signed, &response)?;
                     Ok(self.verify(&plan.contract, signed, response).await?)
                 }
                 Some(pb::query_response::Result::Failed(failure)) => {

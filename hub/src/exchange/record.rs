@@ -74,6 +74,46 @@ struct ExchangeDraft {
     withheld: Arc<AtomicBool>,
 }
 
+/// Entries of what an exchange rests on; 0 where there is none.
+#[derive(Default)]
+struct Known {
+    contract: u64,
+    delegation: u64,
+    case: u64,
+}
+
+impl Known {
+    /// A refusal names what was known, so that its evidence holds what it was decided on. Only what is the
+    /// consumer's own: an index must not tell anybody that something exists.
+    fn of(hub: &Hub, accepted: &Accepted, decided: Option<&Decided>, verbatim: bool) -> Self {
+        if let Some(decided) = decided {
+            return Self {
+                contract: decided.contract.index,
+                delegation: decided.delegation.index,
+                case: decided.case.entries.first().copied().unwrap_or(0),
+            };
+        }
+        if !verbatim {
+            return Self::default();
+        }
+        let (views, request) = (hub.ledger.views(), &accepted.request);
+        let contract = views
+            .contract(&request.contract)
+            .filter(|view| view.contract.text.consumer.member == request.consumer);
+        let opened = match views.case(&request.case) {
+            CaseStatus::Open(case) => case.entries.first().copied(),
+            CaseStatus::Closed(entries) => entries.first().copied(),
+            CaseStatus::Unknown => None,
+        };
+        let own = |_: &u64| crate::cases::member_of(hub, &request.case).as_ref() == Some(&request.consumer);
+        Self {
+            contract: contract.map_or(0, |view| view.index),
+            delegation: views.delegation(&request.delegation_digest).map_or(0, |view| view.index),
+            case: opened.filter(own).unwrap_or(0),
+        }
+    }
+}
+
 /// Records the outcome. `Err` leaves no entry and releases nothing.
 pub async fn record(
     hub: &Hub,
@@ -91,6 +131,7 @@ pub async fn record(
         Some(raw) => (raw.answer, raw.body, Some((raw.link, raw.exchange))),
         None => (NO_BODY, NO_BODY, None),
     };
+    let known = Known::of(hub, &accepted, decided.as_ref(), verbatim);
     let entry = pb::ExchangeEntry {
         peer: accepted.peer.as_str().to_owned(),
         request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
@@ -99,10 +140,10 @@ pub async fn record(
         outcome: outcome.outcome.into(),
         code,
         clause,
-        contract_index: decided.as_ref().map_or(0, |decided| decided.contract.index),
-        app_delegation_index: decided.as_ref().map_or(0, |decided| decided.delegation.index),
+        contract_index: known.contract,
+        app_delegation_index: known.delegation,
         adapter_delegation_index: outcome.adapter_delegation_index,
-        case_index: decided.as_ref().and_then(|decided| decided.case.entries.first().copied()).unwrap_or(0),
+        case_index: known.case,
         officer_proof: pb::OfficerProof::Asserted.into(),
         trace_id: trace_id(&accepted.traceparent),
         replay_of,

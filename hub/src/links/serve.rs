@@ -57,10 +57,16 @@ impl LinkServer {
         };
         let welcome = self.greet(&member, &hello)?;
         let delegation = self.adapter_delegation(&member, &hello).await.map_err(status::of)?;
+        let mappings =
+            super::mappings::unknown(self.hub.ledger.views(), &member, &hello).map_err(status::of)?;
         let (link, queue) = Link::new(member, delegation);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
-        self.hub.links.add(&link);
+        if mappings.is_empty() {
+            self.hub.links.add(&link);
+        } else {
+            self.hub.tasks.spawn(Arc::clone(&self.hub).admit(Arc::clone(&link), mappings));
+        }
         tracing::info!(member = %link.member, "an adapter is connected");
         self.hub.tasks.spawn(Arc::clone(&self.hub).run_link(Arc::clone(&link), frames));
         Ok(outgoing(link, queue))

@@ -1,6 +1,7 @@
 //! The enrolment door: a one-time token, a certificate request and, for members, a card.
 
 use super::directory::issue;
+use crate::auditors::AuditorDraft;
 use crate::context::Hub;
 use crate::directory::MemberDraft;
 use crate::status;
@@ -72,6 +73,14 @@ impl EnrolmentService for Service {
         {
             return Err(status::of(Code::DelegationInvalid));
         }
+        let auditor = match &identity {
+            Identity::Auditor(auditor) => {
+                let scope = self.0.tokens.scope(&request.token, self.0.clock.now_ms());
+                let scope = scope.map_err(|error| refused(&error))?;
+                Some(AuditorDraft { auditor: auditor.clone(), scope })
+            }
+            _ => None,
+        };
         let certificate_chain = issue(&self.0, &identity, &request.certificate_request)?;
         // Redeemed only once everything else is good, so that a mistake does not cost the token.
         self.0
@@ -80,6 +89,9 @@ impl EnrolmentService for Service {
             .map_err(|error| refused(&error))?;
         if let Some(card) = card {
             self.enter(card.member, request.card).await?;
+        }
+        if let Some(draft) = auditor {
+            self.0.ledger.append(Box::new(draft)).await.map_err(status::of)?;
         }
         let checkpoint = self.0.ledger.checkpoint().note;
         Ok(Response::new(pb::EnrolResponse { certificate_chain, checkpoint }))

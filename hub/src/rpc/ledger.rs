@@ -1,9 +1,8 @@
 //! Reading the ledger: heads for every member, single entries for their parties, all for auditors.
 
-use super::{Caller, caller, member};
+use super::{Caller, auditor, caller, member};
 use crate::context::Hub;
-use crate::directory::LookupDraft;
-use crate::{evidence, status};
+use crate::{auditors, evidence, status};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use yiwang_proto::codes::Code;
@@ -17,17 +16,10 @@ pub(super) struct Service(pub(super) Arc<Hub>);
 
 impl Service {
     /// Whether the caller may see an entry. An auditor's look is an entry of its own, before it is answered.
-    async fn may_see(&self, who: &Caller, index: u64, what: &str) -> Result<(), Status> {
+    async fn may_see(&self, who: &Caller, index: u64, what: &'static str) -> Result<(), Status> {
         match who {
             Caller::Auditor(auditor) => {
-                let entry = pb::LookupEntry {
-                    auditor: auditor.as_str().to_owned(),
-                    what: what.to_owned(),
-                    from_index: index,
-                    to_index: index,
-                };
-                self.0.ledger.append(Box::new(LookupDraft { entry })).await.map_err(status::of)?;
-                Ok(())
+                self.0.record_look(auditor, what, (index, index), String::new()).await.map_err(status::of)
             }
             Caller::Member(member) => {
                 let bytes = self.0.ledger.receipt(index).map_err(status::of)?.entry;
@@ -81,8 +73,11 @@ impl LedgerService for Service {
         let who = caller(&request)?;
         let index = request.get_ref().index;
         self.may_see(&who, index, "entry").await?;
+        if let Caller::Auditor(auditor) = &who {
+            return self.0.audit_entry(auditor, index).map(Response::new).map_err(status::of);
+        }
         let receipt = self.0.ledger.receipt(index).map_err(status::of)?.to_receipt();
-        Ok(Response::new(pb::GetEntryResponse { receipt: Some(receipt) }))
+        Ok(Response::new(pb::GetEntryResponse { receipt: Some(receipt), leaf_hash: bytes::Bytes::new() }))
     }
 
     async fn get_evidence(
@@ -92,9 +87,34 @@ impl LedgerService for Service {
         let who = caller(&request)?;
         let index = request.get_ref().index;
         self.may_see(&who, index, "evidence").await?;
+        if let Caller::Auditor(auditor) = &who {
+            let bytes = self.0.ledger.receipt(index).map_err(status::of)?.entry;
+            if !auditors::is_shown(&self.0.scope_of(auditor), auditor, &bytes) {
+                return Err(status::of(Code::NotFound));
+            }
+        }
         let evidence = evidence::collect(&self.0, index).map_err(status::of)?;
         let bundle = serde_json::to_vec(&evidence).map_err(|_| status::of(Code::Internal))?;
         Ok(Response::new(pb::GetEvidenceResponse { bundle: bundle.into() }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<pb::ListEntriesRequest>,
+    ) -> Result<Response<pb::ListEntriesResponse>, Status> {
+        let auditor = auditor(&request)?;
+        let asked = request.get_ref();
+        let lines = self.0.audit_lines(&auditor, asked.from_index, asked.limit).await;
+        lines.map(Response::new).map_err(status::of)
+    }
+
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<pb::SearchResponse>, Status> {
+        let auditor = auditor(&request)?;
+        let found = auditors::search(&self.0, auditor, request.get_ref()).await;
+        found.map(Response::new).map_err(status::of)
     }
 
     async fn offer_head(

@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use yiwang_proto::ambient::{Entropy, random};
+use yiwang_proto::audit_scope::AuditScope;
+use yiwang_proto::pb;
 use yiwang_proto::time::{format_rfc3339, parse_rfc3339};
 use yiwang_proto::{Digest, hex, sha256};
 
@@ -91,6 +93,29 @@ struct RawToken<'a> {
 struct RawFile {
     who: String,
     expires: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<RawScope>,
+}
+
+/// An auditor's scope, as the operator gave it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScope {
+    all: bool,
+    members: Vec<String>,
+    records: Vec<String>,
+}
+
+impl RawScope {
+    fn of(scope: &AuditScope) -> Self {
+        let pb::AuditScope { all, members, records } = scope.to_pb();
+        Self { all, members, records }
+    }
+
+    fn check(self) -> Option<AuditScope> {
+        let Self { all, members, records } = self;
+        AuditScope::check(Some(&pb::AuditScope { all, members, records })).ok()
+    }
 }
 
 /// The tokens of one hub, in a folder of its own.
@@ -122,6 +147,24 @@ impl TokenStore {
         expires_ms: i64,
         entropy: &dyn Entropy,
     ) -> Result<String, TokenError> {
+        self.issue_scoped(identity, None, facts, expires_ms, entropy)
+    }
+
+    /// As [`TokenStore::issue`], for an auditor with what it may see; without a scope that is nothing.
+    ///
+    /// # Errors
+    /// As [`TokenStore::issue`]; also [`TokenError::NotEnrollable`] for a member with a scope.
+    pub fn issue_scoped(
+        &self,
+        identity: &Identity,
+        scope: Option<&AuditScope>,
+        facts: &HubFacts,
+        expires_ms: i64,
+        entropy: &dyn Entropy,
+    ) -> Result<String, TokenError> {
+        if scope.is_some() && !matches!(identity, Identity::Auditor(_)) {
+            return Err(TokenError::NotEnrollable);
+        }
         if *identity == Identity::Hub {
             return Err(TokenError::NotEnrollable);
         }
@@ -141,7 +184,8 @@ impl TokenStore {
         // Structs of strings always serialise.
         let text =
             format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default()));
-        let kept = serde_json::to_vec(&RawFile { who, expires }).unwrap_or_default();
+        let kept =
+            serde_json::to_vec(&RawFile { who, expires, scope: scope.map(RawScope::of) }).unwrap_or_default();
         let (path, _used) = self.paths(&secret);
         match files::replace(&path, &kept, files::PRIVATE) {
             Ok(()) => Ok(text),
@@ -156,6 +200,15 @@ impl TokenStore {
     pub fn holder(&self, secret: &str, now_ms: i64) -> Result<Identity, TokenError> {
         let raw = self.unspent(secret, now_ms)?;
         Identity::from_who(&raw.who).ok_or(TokenError::Refused(Refusal::Unknown))
+    }
+
+    /// What the auditor that a token enrols may see; a scope that does not hold is none.
+    ///
+    /// # Errors
+    /// As [`TokenStore::holder`].
+    pub fn scope(&self, secret: &str, now_ms: i64) -> Result<AuditScope, TokenError> {
+        let raw = self.unspent(secret, now_ms)?;
+        Ok(raw.scope.and_then(RawScope::check).unwrap_or_default())
     }
 
     /// Spends a token. After `Ok` the secret never works again, also after a power cut.

@@ -2,16 +2,17 @@
 //! rebuild.
 
 use super::persist::{Row, Table};
-use super::{CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
+use super::{AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::MemberId;
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
@@ -88,8 +89,12 @@ impl Views {
             Kind::Member(member) => {
                 let document = parse(&member.card, DOCUMENT_MAX)?;
                 let card = MemberCard::open(&document).map_err(|error| fault(&error))?;
-                let key = card.member.as_str().as_bytes().to_vec();
-                registry.members.insert(card.member.clone(), Arc::new(MemberView { card, index }));
+                let mut cards =
+                    registry.members.get(&card.member).map(|old| old.cards.clone()).unwrap_or_default();
+                cards.push(index);
+                // A row for each card: evidence of an old exchange rests on the card of its time.
+                let key = [card.member.as_str().as_bytes(), b"/", &index.to_be_bytes()].concat();
+                registry.members.insert(card.member.clone(), Arc::new(MemberView { card, index, cards }));
                 row(Table::Members, key)
             }
             Kind::Delegation(doc) => {
@@ -106,8 +111,21 @@ impl Views {
                 registry.policy = Some((index, digest.map_err(|error| fault(&error))?));
                 row(Table::Policy, b"policy".to_vec())
             }
+            Kind::Auditor(raw) => {
+                let scope = AuditScope::check(raw.scope.as_ref()).map_err(|error| fault(&error))?;
+                let auditor = AppId::parse(&raw.auditor).map_err(|error| fault(&error))?;
+                let key = auditor.as_str().as_bytes().to_vec();
+                registry.auditors.insert(auditor, Arc::new(AuditorView { scope, index }));
+                row(Table::Auditors, key)
+            }
+            Kind::Mapping(raw) => {
+                let member = MemberId::parse(&raw.member).map_err(|error| fault(&error))?;
+                let digest = raw.digest.as_ref().try_into().map_err(|error| fault(&error))?;
+                let key = [raw.member.as_bytes(), b"/", raw.mapping.as_bytes()].concat();
+                registry.mappings.insert((member, raw.mapping.clone()), digest);
+                row(Table::Mappings, key)
+            }
             Kind::Lookup(_)
-            | Kind::Mapping(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
             | Kind::Revocation(_)
@@ -191,7 +209,15 @@ impl Views {
             let bytes = read(index).ok_or_else(|| ApplyError(format!("entry {index} cannot be read")))?;
             entry::decode(&bytes).map_err(|error| fault(&error))
         };
-        for table in [Table::Origin, Table::Members, Table::Delegations, Table::Contracts, Table::Policy] {
+        for table in [
+            Table::Origin,
+            Table::Members,
+            Table::Delegations,
+            Table::Contracts,
+            Table::Policy,
+            Table::Auditors,
+            Table::Mappings,
+        ] {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;
                 if let Some(kind) = &entry.kind {

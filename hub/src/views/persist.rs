@@ -21,6 +21,8 @@ pub(super) enum Table {
     Delegations,
     Contracts,
     Policy,
+    Auditors,
+    Mappings,
     Cases,
     Parties,
 }
@@ -37,6 +39,8 @@ impl Table {
             Table::Policy => 5,
             Table::Cases => 6,
             Table::Parties => 7,
+            Table::Auditors => 8,
+            Table::Mappings => 9,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answers: who signed them, what they answer, and that they hold no more than was granted.
 
 use super::exchanges::Subject;
-use super::{Document, Known, State};
+use super::{Document, Known, Scope, State};
 use crate::parse::Stated;
 use crate::redecide::Signature;
 use crate::rules::Rule;
@@ -38,10 +38,30 @@ impl State<'_> {
             }
             Some(Ok(answer)) => answer,
         };
+        self.mapping_of(subject, answer);
         for fault in faults(subject, answer, contract) {
             self.finding(at, Rule::Answer, fault);
         }
         self.answer_signer(subject, answer, contract)
+    }
+
+    /// Data that was given out came through a mapping that its member announced before.
+    fn mapping_of(&mut self, subject: Subject<'_>, answer: &Stated<Answer>) {
+        let said = &answer.statement;
+        if self.scope == Scope::Parts || said.verdict != Verdict::Answered {
+            return;
+        }
+        let operation = subject.request.statement.operation.as_str().to_owned();
+        match self.mappings.get(&(said.provider.clone(), operation)) {
+            // Ledgers of before announcements were entries have none.
+            None => self.unannounced += 1,
+            Some(announced) if announced.last() == Some(&said.mapping_digest) => {}
+            Some(announced) if announced.contains(&said.mapping_digest) => self.replaced += 1,
+            Some(_) => {
+                let what = "its answer names a mapping that its member never announced";
+                self.finding(subject.at, Rule::Answer, what);
+            }
+        }
     }
 
     fn answer_signer(

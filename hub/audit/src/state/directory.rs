@@ -3,12 +3,15 @@
 use super::{At, Document, Held, Known, Member, Scope, State};
 use crate::rules::Rule;
 use std::sync::Arc;
+use yiwang_proto::audit_scope::AuditScope;
+use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::MemberId;
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::member::MemberCard;
+use yiwang_proto::note::SignedNote;
 use yiwang_proto::pb;
 
 impl State<'_> {
@@ -149,11 +152,47 @@ impl State<'_> {
         if raw.from_index > raw.to_index {
             self.finding(at, Rule::Entry, "a look-up that ends before it begins");
         }
+        let enrolled = AppId::parse(&raw.auditor).is_ok_and(|auditor| self.auditors.contains(&auditor));
+        self.unenrolled_looks += u64::from(self.scope == Scope::Whole && !enrolled);
+    }
+
+    /// A ledger that goes on from another one names its last head, which is of another origin.
+    pub(super) fn old_head(&mut self, at: At, raw: &pb::OriginEntry) {
+        if raw.old_head.is_empty() {
+            return;
+        }
+        let head = SignedNote::parse(&raw.old_head)
+            .map_err(|error| error.to_string())
+            .and_then(|note| Checkpoint::parse(note.text()).map_err(|error| error.to_string()));
+        match head {
+            Ok(head) if head.origin == raw.origin => {
+                self.finding(at, Rule::Origin, "goes on from a head of its own origin: a fork");
+            }
+            Ok(head) => {
+                self.goes_on_from = Some(format!("`{}` at size {}", head.origin, head.size));
+            }
+            Err(error) => self.finding(at, Rule::Origin, format!("the head it goes on from: {error}")),
+        }
+    }
+
+    pub(super) fn auditor(&mut self, at: At, raw: &pb::AuditorEntry) {
+        match (AppId::parse(&raw.auditor), AuditScope::check(raw.scope.as_ref())) {
+            (Ok(auditor), Ok(_)) => {
+                self.auditors.insert(auditor);
+            }
+            (Err(error), _) => self.finding(at, Rule::Entry, error.to_string()),
+            (_, Err(error)) => self.finding(at, Rule::Entry, error.to_string()),
+        }
     }
 
     pub(super) fn mapping(&mut self, at: At, raw: &pb::MappingEntry) {
-        if MemberId::parse(&raw.member).is_err() || raw.digest.len() != 32 {
-            self.finding(at, Rule::Entry, "names no member, or its digest is not 32 bytes");
+        match (MemberId::parse(&raw.member), raw.digest.as_ref().try_into()) {
+            (Ok(member), Ok(digest)) => {
+                let announced = self.mappings.entry((member, raw.mapping.clone())).or_default();
+                announced.retain(|known| *known != digest);
+                announced.push(digest);
+            }
+            _ => self.finding(at, Rule::Entry, "names no member, or its digest is not 32 bytes"),
         }
     }
 

@@ -136,8 +136,10 @@ impl State<'_> {
                 rule: Rule::Request,
                 whose: format!("app `{}` of `{}`", request.statement.app, request.statement.consumer),
             }),
-            // A denial points at no delegation, so that its bundle may hold none.
-            None if self.scope == Scope::Parts && !subject.passed => self.unverified_requests += 1,
+            // A denial that points at no delegation has a bundle that may hold none.
+            None if self.scope == Scope::Parts && !subject.passed && raw.app_delegation_index == 0 => {
+                self.unverified_requests += 1;
+            }
             None => self.finding(
                 at,
                 Rule::Request,

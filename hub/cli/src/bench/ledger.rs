@@ -26,7 +26,7 @@ impl Draft for Filler {
     }
 }
 
-pub fn measure(entries: u64) -> Result<Value, Failure> {
+pub fn measure(entries: u64, signed_entries: usize) -> Result<Value, Failure> {
     let dir = tempfile::tempdir().map_err(Failure::environment)?;
     let clock = setup::clock();
     let seed = [9; 32];
@@ -49,13 +49,46 @@ pub fn measure(entries: u64) -> Result<Value, Failure> {
     let start = clock.monotonic_us();
     let verified = verify(&dir.path().join("ledger"), entries)?;
     let verified_us = clock.monotonic_us() - start;
+    drop(dir);
+    let signed = if signed_entries == 0 { Value::Null } else { offline(signed_entries)? };
     Ok(json!({
+        "verify_hashes_per_s": signed.get("hashes_per_s"),
+        "verify_signatures_per_s": signed.get("signatures_per_s"),
+        "verify_entries_per_s": signed.get("entries_per_s"),
+        "signed_entries": signed.get("entries"),
         "append_per_s": entries * 1_000_000 / appended_us.max(1),
         "verify_per_s": verified * 1_000_000 / verified_us.max(1),
         "entry_bytes": bytes,
         "entries": entries,
         "writers": WRITERS,
         "verifier_key": verifier,
+    }))
+}
+
+/// The offline verifier over a ledger of signed exchanges: by hashes alone, then with every signature and
+/// decision. Rates are of entries, but for signatures.
+fn offline(entries: usize) -> Result<Value, Failure> {
+    let dir = tempfile::tempdir().map_err(Failure::environment)?;
+    let (key, size) = super::synthetic::write(dir.path(), entries)?;
+    let clock = setup::clock();
+    let verify = |hashes_only| {
+        let options =
+            yiwang_audit::Options { key: Some(key.clone()), hashes_only, ..yiwang_audit::Options::default() };
+        let start = clock.monotonic_us();
+        let report = yiwang_audit::verify_ledger(dir.path(), &options).map_err(Failure::environment)?;
+        let took_us = clock.monotonic_us().saturating_sub(start).max(1);
+        match report.findings.first() {
+            Some(finding) => Err(Failure::refused(format!("entry {:?}: {}", finding.index, finding.what))),
+            None => Ok((report, took_us)),
+        }
+    };
+    let (_, hashes_us) = verify(true)?;
+    let (report, whole_us) = verify(false)?;
+    Ok(json!({
+        "entries": size,
+        "hashes_per_s": size * 1_000_000 / hashes_us,
+        "signatures_per_s": report.signatures * 1_000_000 / whole_us,
+        "entries_per_s": size * 1_000_000 / whole_us,
     }))
 }
 

@@ -284,9 +284,13 @@ struct AuditLine {
 
 /// Runs `yiwang audit verify` with these arguments: its exit code and what it prints.
 fn verify(arguments: &[&str]) -> (i32, String) {
+    audit_command("verify", arguments)
+}
+
+fn audit_command(command: &str, arguments: &[&str]) -> (i32, String) {
     use clap::Parser as _;
-    println!("    $ yiwang audit verify {}", arguments.join(" "));
-    let line = ["audit", "verify"].into_iter().chain(arguments.iter().copied());
+    println!("    $ yiwang audit {command} {}", arguments.join(" "));
+    let line = ["audit", command].into_iter().chain(arguments.iter().copied());
     match AuditLine::try_parse_from(line) {
         Ok(line) => {
             let mut out = Vec::new();
@@ -318,6 +322,7 @@ async fn audit_steps(teller: &mut Teller, network: &mut Network, once: bool) -> 
     let (code, report) = verify(&["--evidence", &path.display().to_string(), "--key", &key]);
     print_indented(&report, 4);
     teller.check("the evidence holds", code == 0);
+    let kept = super::oracle::keep(network, &client, &args.folder).await?;
 
     teller.step("The whole ledger is verified offline, each decision made again");
     if once {
@@ -327,6 +332,13 @@ async fn audit_steps(teller: &mut Teller, network: &mut Network, once: bool) -> 
     let (code, report) = verify(&["--ledger", &ledger.display().to_string(), "--key", &key]);
     print_indented(&report, 8);
     teller.check("the ledger holds", code == 0);
+
+    teller.step("What an app kept, the ledger, and the departments' own journals tell one story");
+    let words = super::oracle::words(network, &kept);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (code, report) = audit_command("reconcile", &words);
+    print_indented(&report, 5);
+    teller.check("nothing was released unrecorded, lost or done twice", code == 0);
 
     teller.step("One bit of a copy of the ledger is changed");
     let copy = network.dir.join("tampered");

@@ -1,8 +1,13 @@
-//! The journal's records: protobuf messages of this crate alone, never on the wire. Field numbers are
-//! fixed: a later version reads old journals.
+//! The records of an adapter's journal: protobuf messages that are never on the wire. They stand here because
+//! the offline verifier reads journals too and sees no adapter. Field numbers are fixed: a later version reads
+//! old journals.
 
+use crate::limits::STATEMENT_MAX;
 use bytes::Bytes;
 use prost::Message as _;
+
+/// Bytes of one journal record: two statements at their largest, and the few fields beside them.
+pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + 1024;
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,124 @@
+//! What adapters journalled before they answered.
+
+use super::heads::Heads;
+use super::recorded::Recorded;
+use super::{Fault, Reconciled};
+use crate::error::AuditError;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use yiwang_journal::Reader;
+use yiwang_proto::Digest;
+use yiwang_proto::adapter_journal::{Exchange, Kind, RECORD_MAX, Record};
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::request::Request;
+
+/// All answers of all journals.
+#[derive(Debug, Default)]
+pub(super) struct Journals {
+    providers: HashSet<MemberId>,
+    /// SHA-256 of each answer's envelope.
+    answers: HashSet<Digest>,
+    /// Answers with data: the request's digest and the answer's.
+    given: Vec<(Digest, Digest)>,
+}
+
+impl Journals {
+    pub fn read(
+        folders: &[PathBuf],
+        verifier: &CheckpointVerifier,
+        heads: &mut Heads,
+        done: &mut Reconciled,
+    ) -> Result<Self, AuditError> {
+        let mut journals = Self::default();
+        for folder in folders {
+            journals.take_folder(folder, verifier, heads, done)?;
+        }
+        done.journalled = journals.answers.len() as u64;
+        Ok(journals)
+    }
+
+    fn take_folder(
+        &mut self,
+        folder: &Path,
+        verifier: &CheckpointVerifier,
+        heads: &mut Heads,
+        done: &mut Reconciled,
+    ) -> Result<(), AuditError> {
+        let unreadable = |fault: String| AuditError::Unreadable { path: folder.to_owned(), fault };
+        let options =
+            yiwang_journal::Options { max_record: RECORD_MAX, ..yiwang_journal::Options::default() };
+        let (reader, _) =
+            Reader::open_readonly(folder, &options).map_err(|error| unreadable(error.to_string()))?;
+        let mut used: HashMap<(MemberId, String), u64> = HashMap::new();
+        for item in reader.scan(reader.first()) {
+            let (at, data, _) = item.map_err(|error| unreadable(error.to_string()))?;
+            let record = Record::decode(data).map_err(|error| unreadable(format!("record {at}: {error}")))?;
+            match record.kind {
+                Some(Kind::Exchange(exchange)) => self.take(at, &exchange, heads, &mut used, done),
+                Some(Kind::Head(kept)) => {
+                    let whose = format!("record {at} of the journal `{}`", folder.display());
+                    heads.note(verifier, &whose, &kept.checkpoint, done);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        at: u64,
+        exchange: &Exchange,
+        heads: &mut Heads,
+        used: &mut HashMap<(MemberId, String), u64>,
+        done: &mut Reconciled,
+    ) {
+        let payload = |bytes: &bytes::Bytes| {
+            Some(SignedStatement::parse(bytes.clone()).ok()?.unverified_payload().clone())
+        };
+        let request = payload(&exchange.request);
+        let answer = payload(&exchange.answer).and_then(|payload| Answer::parse(&payload).ok());
+        let parsed = request.as_ref().and_then(|payload| Request::parse(payload).ok());
+        if exchange.counted
+            && let Some(request) = parsed
+            && let Some(first) = used.insert((request.consumer, request.id.to_string()), at)
+        {
+            let what =
+                format!("request `{}` was carried out in records {first} and {at} of a journal", request.id);
+            done.add(Fault::DoubleEffect, None, what);
+        }
+        let (Some(request), Some(answer)) = (request, answer) else { return };
+        heads.add(answer.head, || {
+            format!("adapter `{}` of `{}`, record {at}", answer.adapter, answer.provider)
+        });
+        let digest = yiwang_proto::sha256(&exchange.answer);
+        self.answers.insert(digest);
+        if answer.verdict == Verdict::Answered {
+            self.given.push((yiwang_proto::sha256(&request), digest));
+        }
+        self.providers.insert(answer.provider);
+    }
+
+    /// Whether a journal of this provider is at hand.
+    pub fn covers(&self, provider: &MemberId) -> bool {
+        self.providers.contains(provider)
+    }
+
+    /// Whether some journal holds the answer.
+    pub fn holds(&self, answer: &Digest) -> bool {
+        self.answers.contains(answer)
+    }
+
+    /// Counts what was made and never recorded: no fault while no app has it, since the hub may have ended in between.
+    pub fn against(&self, recorded: &Recorded, done: &mut Reconciled) {
+        for (request, answer) in &self.given {
+            let known = recorded.of(request).iter().any(|exchange| {
+                exchange.late || exchange.answer.as_ref().is_some_and(|(digest, _)| digest == answer)
+            });
+            done.journalled_unrecorded += u64::from(!known);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Mappings that an adapter announces: what is new becomes an entry before the link serves, so that every
+//! answer's mapping was named in the ledger before it.
+
+use super::Link;
+use crate::context::Hub;
+use crate::ledger::{Draft, Linear};
+use crate::views::Views;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::ids::{MemberId, Operation, RecordType};
+use yiwang_proto::pb;
+
+/// Operations that one adapter may announce: far above what a department has, and less than a second of entries.
+const OPERATIONS_MAX: usize = 1024;
+/// How often a waiting ledger is asked again.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// A mapping that an adapter serves an operation with.
+pub(super) struct Announced {
+    operation: Operation,
+    digest: Digest,
+}
+
+struct MappingDraft {
+    member: MemberId,
+    announced: Announced,
+}
+
+impl Draft for MappingDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let Announced { operation, digest } = self.announced;
+        // Another link of the member may have announced it meanwhile.
+        if at.views.mapping(&self.member, &operation) == Some(digest) {
+            return Err(Code::Replayed);
+        }
+        Ok(Kind::Mapping(pb::MappingEntry {
+            member: self.member.as_str().to_owned(),
+            mapping: operation.as_str().to_owned(),
+            digest: Bytes::copy_from_slice(&digest),
+        }))
+    }
+}
+
+/// What a hello announces and the ledger does not say yet. Only names of the catalogue: a stranger's words never
+/// enter the ledger.
+pub(super) fn unknown(
+    views: &Views,
+    member: &MemberId,
+    hello: &pb::LinkHello,
+) -> Result<Vec<Announced>, Code> {
+    if hello.operations.len() > OPERATIONS_MAX {
+        return Err(Code::TooLarge);
+    }
+    let mut unknown: Vec<Announced> = Vec::new();
+    for served in &hello.operations {
+        let record = RecordType::parse(&served.record).map_err(|_| Code::Malformed)?;
+        let operation = Operation::parse(&served.operation).map_err(|_| Code::Malformed)?;
+        let digest = served.mapping_digest.as_ref().try_into().map_err(|_| Code::Malformed)?;
+        let named = views.decider().catalogue().record(&record).is_some();
+        let held = views.mapping(member, &operation) == Some(digest);
+        if named && !held && !unknown.iter().any(|other| other.operation == operation) {
+            unknown.push(Announced { operation, digest });
+        }
+    }
+    Ok(unknown)
+}
+
+impl Hub {
+    /// Enters what is new and then lets the link serve. While the ledger takes nothing, nothing is answered either, and
+    /// the link waits with it.
+    pub(super) async fn admit(self: Arc<Self>, link: Arc<Link>, mut announced: Vec<Announced>) {
+        while let Some(next) = announced.pop() {
+            let Announced { operation, digest } = next;
+            loop {
+                let announced = Announced { operation: operation.clone(), digest };
+                let draft = MappingDraft { member: link.member().clone(), announced };
+                match self.ledger.append(Box::new(draft)).await {
+                    Ok(_) | Err(Code::Replayed) => break,
+                    Err(Code::LedgerNotAppending | Code::LedgerFull | Code::Overloaded) => {}
+                    Err(code) => {
+                        tracing::warn!(member = %link.member(), %code, "a mapping cannot be entered; the link ends");
+                        link.closed.cancel();
+                        return;
+                    }
+                }
+                tokio::select! {
+                    () = link.closed.cancelled() => return,
+                    () = self.stop.cancelled() => return,
+                    () = tokio::time::sleep(WAIT) => {}
+                }
+            }
+        }
+        self.links.add(&link);
+        // It may have ended while it waited.
+        if link.closed.is_cancelled() {
+            self.links.remove(&link, self.clock.now_ms());
+        }
+    }
+}
