@@ -20,6 +20,8 @@ pub(crate) struct Version {
     inode: u64,
     size: u64,
     modified: (i64, u64),
+    /// Rights are part of it: a file that could not be opened may become readable.
+    changed: (i64, u64),
 }
 
 impl Version {
@@ -98,6 +100,10 @@ impl Folder {
             return Err(bad("is no plain file".to_owned()));
         }
         let version = version(&stat);
+        // Said before it is read, so that looking at it again costs nothing.
+        if version.size > FILE_MAX {
+            return Err(bad(format!("is over {FILE_MAX} bytes")));
+        }
         let mut content = Vec::new();
         std::fs::File::from(handle)
             .take(FILE_MAX + 1)
@@ -115,6 +121,7 @@ fn version(stat: &rustix::fs::Stat) -> Version {
         inode: stat.st_ino,
         size: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
         modified: (stat.st_mtime, stat.st_mtime_nsec),
+        changed: (stat.st_ctime, stat.st_ctime_nsec),
     }
 }
 

@@ -1,9 +1,10 @@
 //! A folder of CSV files as a source of an adapter.
 //!
 //! Files are read whole, typed column by column, and kept in memory with an index for each operation. A
-//! row that does not fit its columns is quarantined with file, line and reason, never dropped in silence;
-//! a header that does not fit the mapping stops the source, because then nothing in the file can be
-//! trusted. Files are read again when they change; drop new ones in by renaming.
+//! row that does not fit its columns is quarantined with file, line and reason, never dropped in silence. A
+//! file whose header does not fit the mapping, or that is empty, is quarantined whole (line 0), because then
+//! nothing in it can be trusted: its earlier version and all other files are served on. Files are looked at
+//! again when they change; drop new ones in by renaming.
 #![deny(missing_docs)]
 
 mod cells;

@@ -18,11 +18,41 @@ const KEPT_MAX: usize = 10_000;
 type Place = (u32, u32);
 type Index = HashMap<u64, Vec<Place>>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Loaded {
     name: String,
+    /// The version that was looked at last.
     version: Version,
-    parsed: Arc<Parsed>,
+    /// Why that version is not served. What it served before stays, and it is not looked at again.
+    bad: Option<String>,
+    /// It could not even be opened: that may pass without a change of the file.
+    unread: bool,
+    /// What is served, and when it was written; none where no version of the file was good yet.
+    served: Option<(Arc<Parsed>, Version)>,
+}
+
+impl Loaded {
+    /// Looks at a version that was not seen before. One file's fault is its own: the others are served.
+    fn look(folder: &Folder, def: &CsvDef, name: String, version: Version, before: Option<&Self>) -> Self {
+        let content = folder.read(&name);
+        let unread = content.is_err();
+        let parsed = content.and_then(|(content, read)| Ok((Arc::new(parse(&name, &content, def)?), read)));
+        match parsed {
+            Ok((parsed, read)) => {
+                Self { name, version: read, bad: None, unread, served: Some((parsed, read)) }
+            }
+            Err(fault) => {
+                let served = before.and_then(|before| before.served.clone());
+                Self { name, version, bad: Some(fault.to_string()), unread, served }
+            }
+        }
+    }
+}
+
+impl Loaded {
+    fn rows(&self) -> usize {
+        self.served.as_ref().map_or(0, |(parsed, _)| parsed.rows.len())
+    }
 }
 
 /// The rows of a folder.
@@ -40,7 +70,10 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the folder; files that are as they were in `previous` are not read again.
+    /// Reads the folder; files that are as they were in `previous`, good or bad, are not read again.
+    ///
+    /// Errors: the folder cannot be listed, or it has files and no version of any was ever good, so that
+    /// the mapping fits nothing and an empty answer would be a lie.
     pub(crate) fn load(
         folder: &Folder,
         def: &CsvDef,
@@ -66,23 +99,34 @@ impl Snapshot {
                 }]);
                 continue;
             };
-            let known = previous.into_iter().flat_map(|previous| &previous.files);
-            let known = known.into_iter().find(|file| file.name == entry.name && file.version == version);
-            let loaded = match known {
-                Some(file) => Loaded { name: entry.name, version, parsed: Arc::clone(&file.parsed) },
-                None => {
-                    let (content, version) = folder.read(&entry.name)?;
-                    let parsed = Arc::new(parse(&entry.name, &content, def)?);
-                    Loaded { name: entry.name, version, parsed }
-                }
+            let before = previous.into_iter().flat_map(|previous| &previous.files);
+            let before = before.into_iter().find(|file| file.name == entry.name);
+            let loaded = match before.filter(|file| file.version == version && !file.unread) {
+                Some(file) => file.clone(),
+                None => Loaded::look(folder, def, entry.name, version, before),
             };
-            snapshot.quarantined_count += loaded.parsed.quarantined_count - loaded.parsed.quarantined.len();
-            snapshot.quarantine(loaded.parsed.quarantined.iter().cloned());
-            snapshot.files.push(loaded);
+            snapshot.take(loaded);
+        }
+        let served = snapshot.files.iter().any(|file| file.served.is_some());
+        if let Some(bad) = snapshot.files.iter().find_map(|file| file.bad.as_ref()).filter(|_| !served) {
+            return Err(SourceError::Drift(bad.clone()));
         }
         let gone = snapshot.replaced_rows(def);
         snapshot.index(def, operations, &gone);
         Ok(snapshot)
+    }
+
+    fn take(&mut self, file: Loaded) {
+        if let Some(reason) = &file.bad {
+            let kept = if file.served.is_some() { "; its earlier version is served" } else { "" };
+            let reason = format!("{reason}{kept}");
+            self.quarantine([Quarantined { file: file.name.clone(), line: 0, reason }]);
+        }
+        if let Some((parsed, _)) = &file.served {
+            self.quarantined_count += parsed.quarantined_count - parsed.quarantined.len();
+            self.quarantine(parsed.quarantined.iter().cloned());
+        }
+        self.files.push(file);
     }
 
     fn quarantine(&mut self, rows: impl IntoIterator<Item = Quarantined>) {
@@ -96,7 +140,8 @@ impl Snapshot {
 
     /// Whether the folder looks as it did when this was read.
     pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
-        Ok(folder.list()? == self.entries)
+        let reads_again = |file: &Loaded| file.unread && folder.read(&file.name).is_ok();
+        Ok(folder.list()? == self.entries && !self.files.iter().any(reads_again))
     }
 
     pub(crate) fn quarantined(&self) -> (&[Quarantined], usize) {
@@ -108,25 +153,29 @@ impl Snapshot {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.files.iter().map(|file| file.parsed.rows.len()).sum()
+        self.files.iter().map(Loaded::rows).sum()
     }
 
-    /// When the newest file was written, milliseconds.
+    /// Files that are not served as they are.
+    pub(crate) fn bad_files(&self) -> usize {
+        self.files.iter().filter(|file| file.bad.is_some()).count()
+    }
+
+    /// When the newest file that is served was written, milliseconds.
     pub(crate) fn newest_ms(&self) -> Option<i64> {
-        self.files.iter().map(|file| file.version.modified_ms()).max()
+        self.files.iter().filter_map(|file| file.served.as_ref()).map(|(_, read)| read.modified_ms()).max()
     }
 
     fn places(&self) -> impl Iterator<Item = Place> + '_ {
         self.files.iter().enumerate().flat_map(|(file, loaded)| {
             let file = u32::try_from(file).unwrap_or(u32::MAX);
-            (0..u32::try_from(loaded.parsed.rows.len()).unwrap_or(u32::MAX)).map(move |row| (file, row))
+            (0..u32::try_from(loaded.rows()).unwrap_or(u32::MAX)).map(move |row| (file, row))
         })
     }
 
     fn cell(&self, (file, row): Place, column: usize) -> Cell<'_> {
-        self.files
-            .get(file as usize)
-            .map_or(Cell::Null, |loaded| loaded.parsed.rows.cell(row as usize, column))
+        let served = self.files.get(file as usize).and_then(|loaded| loaded.served.as_ref());
+        served.map_or(Cell::Null, |(parsed, _)| parsed.rows.cell(row as usize, column))
     }
 
     /// Rows whose key comes again later: the last one counts.

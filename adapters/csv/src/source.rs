@@ -23,7 +23,7 @@ struct Inner {
 
 impl CsvSource {
     /// Opens the folder that a mapping names and reads its files. Errors: another kind of source, a
-    /// setting that is missing, a folder that cannot be read, a header that does not fit.
+    /// setting that is missing, a folder that cannot be read, files of which none fits the mapping.
     pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Self, SourceError> {
         let SourceDef::Csv(def) = mapping.source() else {
             return Err(SourceError::Setting("the mapping's source is not csv".to_owned()));
@@ -99,10 +99,17 @@ impl Inner {
             let message = format!("{} rows were replaced by later ones of the same key", snapshot.replaced);
             findings.push(Finding::new(Severity::Note, "A-CSV-003", message));
         }
+        if snapshot.bad_files() > 0 {
+            let message = format!("{} files are quarantined whole", snapshot.bad_files());
+            findings.push(
+                Finding::new(Severity::Error, "A-CSV-005", message)
+                    .help("write files aside and rename them into the folder; the next finding names the first"),
+            );
+        }
         let (kept, count) = snapshot.quarantined();
         if let Some(first) = kept.first() {
             let message = format!(
-                "{count} rows are quarantined; the first: file `{}`, line {}, {}",
+                "{count} rows or files are quarantined; the first: file `{}`, line {}, {}",
                 first.file, first.line, first.reason
             );
             findings.push(

@@ -95,13 +95,66 @@ async fn files_that_come_change_or_go_are_seen_at_the_next_question() {
     assert_eq!(name_of(&mapped, "P700").await.unwrap(), "changed");
     std::fs::remove_file(folder.path().join("people-3.csv")).unwrap();
     assert_eq!(name_of(&mapped, "P1").await.unwrap(), "云甲");
-    // A header that drifts stops the source, by name, until it is mended.
-    drop_in(folder.path(), "people-2.csv", "ID,NM,SEX,BORN,AREA,AMT,STATE,UPD,FAITH\nP1,x,1,,,,,,\n");
-    let (code, detail) = name_of(&mapped, "P1").await.unwrap_err();
-    assert_eq!(code, Code::SourceError);
-    assert!(detail.contains("file `people-2.csv`: column `FAITH` is not in the mapping"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_bad_file_is_quarantined_and_the_rest_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path());
+    let mapping = parse(&suite_mapping(folder.path()), folder.path());
+    let source = Arc::new(CsvSource::open(&mapping, &ProcessEnvironment).unwrap());
+    let mapped = MappedSource::new(Arc::new(mapping), Arc::clone(&source) as Arc<dyn Source>);
+    let row = |id: &str, name: &str| format!("{HEADER}{id},{name},1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    let whole = || {
+        let (kept, count) = source.quarantine();
+        assert_eq!((kept.len(), count), (1, 1));
+        (kept[0].file.clone(), kept[0].line, kept[0].reason.clone())
+    };
+    // An exporter that creates its file empty and fills it later.
+    let half = folder.path().join("people-2.csv");
+    std::fs::write(&half, "").unwrap();
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "云甲");
+    let (file, line, reason) = whole();
+    assert_eq!((file.as_str(), line), ("people-2.csv", 0));
+    assert!(reason.contains("is empty, without even a header"), "{reason}");
+    std::fs::write(&half, row("P700", "new")).unwrap();
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "new");
+    assert_eq!(source.quarantine().1, 0);
+    // A header that drifts: what the file held before is served until it is mended.
+    let drifted = "ID,NM,SEX,BORN,AREA,AMT,STATE,UPD,FAITH\nP1,x,1,,,,,,\n";
+    drop_in(folder.path(), "people-2.csv", drifted);
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "new");
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "云甲");
+    let (_, line, reason) = whole();
+    assert_eq!(line, 0);
+    assert!(reason.contains("column `FAITH` is not in the mapping; its earlier version"), "{reason}");
+    let findings = source.check(Vec::new()).await;
+    let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&"A-CSV-005"), "{findings:?}");
+    // Another bad version, and a restart's fresh look beside good files, still take nothing else down.
+    drop_in(folder.path(), "people-2.csv", "");
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "new");
+    open_beside_a_bad_file(folder.path());
     drop_in(folder.path(), "people-2.csv", &row("P700", "mended"));
     assert_eq!(name_of(&mapped, "P700").await.unwrap(), "mended");
+    std::fs::remove_file(&half).unwrap();
+    assert_eq!(name_of(&mapped, "P700").await.unwrap(), "");
+    assert_eq!(source.quarantine().1, 0);
+}
+
+fn open_beside_a_bad_file(folder: &Path) {
+    let mapping = parse(&suite_mapping(folder), folder);
+    let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+    assert_eq!(source.quarantine().1, 1);
+}
+
+#[test]
+fn a_folder_in_which_no_file_fits_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("people-1.csv"), "A,B,C\n1,2,3\n").unwrap();
+    let mapping = parse(&suite_mapping(folder.path()), folder.path());
+    let error = CsvSource::open(&mapping, &ProcessEnvironment).err().unwrap();
+    assert!(matches!(&error, SourceError::Drift(what) if what.contains("people-1.csv")), "{error}");
 }
 
 #[tokio::test]
