@@ -2,9 +2,11 @@
 
 use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
+use crate::limits::{MATERIAL_BYTES_MAX, MATERIAL_KEYS_MAX};
 use crate::views::{CaseStatus, Views};
 use bytes::Bytes;
 use yiwang_policies::Decider;
+use std::collections::BTreeSet;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -163,21 +165,47 @@ impl Draft for PolicyDraft {
 pub fn material(hub: &Hub, member: &MemberId, wanted: &pb::MaterialWanted) -> pb::Material {
     let views = hub.ledger.views();
     let mut material = pb::Material::default();
-    for raw in wanted.digests.iter().take(64) {
+    let mut room = MATERIAL_BYTES_MAX;
+    for raw in &wanted.digests {
         let document =
             <Digest>::try_from(raw.as_ref()).ok().and_then(|digest| document(views, member, &digest));
-        match document {
+        match document.filter(|document| takes(&mut room, document.len())) {
             Some(document) => material.documents.push(document),
             None => material.missing_digests.push(raw.clone()),
         }
     }
-    for id in wanted.case_ids.iter().take(64) {
-        match CaseId::parse(id).ok().and_then(|case| case_receipts(hub, member, &case)) {
+    for id in &wanted.case_ids {
+        let receipts = CaseId::parse(id).ok().and_then(|case| case_receipts(hub, member, &case));
+        let bytes = |receipts: &Vec<pb::Receipt>| receipts.iter().map(prost::Message::encoded_len).sum();
+        match receipts.filter(|receipts| takes(&mut room, bytes(receipts))) {
             Some(receipts) => material.cases.extend(receipts),
             None => material.missing_cases.push(id.clone()),
         }
     }
     material
+}
+
+fn takes(room: &mut usize, bytes: usize) -> bool {
+    let left = room.checked_sub(bytes);
+    *room = left.unwrap_or(*room);
+    left.is_some()
+}
+
+/// What an adapter wants, each key once; none where it asks for more than one frame may, or for what is no
+/// key at all. Copied, so that what waits does not hold on to the message it came in.
+pub fn wanted_keys(wanted: &pb::MaterialWanted) -> Option<pb::MaterialWanted> {
+    let most = wanted.digests.len().max(wanted.case_ids.len());
+    let keys = wanted.digests.iter().all(|digest| digest.len() == size_of::<Digest>())
+        && wanted.case_ids.iter().all(|id| CaseId::parse(id).is_ok());
+    if most > MATERIAL_KEYS_MAX || !keys {
+        return None;
+    }
+    let digests: BTreeSet<Bytes> = wanted.digests.iter().map(|key| Bytes::copy_from_slice(key)).collect();
+    let case_ids: BTreeSet<String> = wanted.case_ids.iter().cloned().collect();
+    Some(pb::MaterialWanted {
+        digests: digests.into_iter().collect(),
+        case_ids: case_ids.into_iter().collect(),
+    })
 }
 
 fn document(views: &Views, member: &MemberId, digest: &Digest) -> Option<Bytes> {
@@ -190,12 +218,7 @@ fn document(views: &Views, member: &MemberId, digest: &Digest) -> Option<Bytes> 
 
 /// Whether the member provides anything to the consumer.
 fn serves(views: &Views, provider: &MemberId, consumer: &MemberId) -> bool {
-    provider == consumer
-        || !views
-            .contracts(|contract| {
-                contract.text.provider.member == *provider && contract.text.consumer.member == *consumer
-            })
-            .is_empty()
+    provider == consumer || views.serves(provider, consumer)
 }
 
 fn case_receipts(hub: &Hub, member: &MemberId, case: &CaseId) -> Option<Vec<pb::Receipt>> {

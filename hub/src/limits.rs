@@ -22,6 +22,12 @@ pub const LINK_IN_FLIGHT_MAX: usize = 1024;
 pub const LINK_QUEUE: usize = 2048;
 /// Bytes of answer bodies that one link may hold in memory while they are put together.
 pub const LINK_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Looks of one adapter that wait for their material: each of its exchanges has at most one under way.
+pub const MATERIAL_QUEUE: usize = LINK_IN_FLIGHT_MAX;
+/// Digests, and cases, in one look: an exchange needs a contract, a case and its signers' delegations.
+pub const MATERIAL_KEYS_MAX: usize = 64;
+/// Bytes of material in one frame; it travels in a message of its own, of at most 8 MiB.
+pub const MATERIAL_BYTES_MAX: usize = 4 << 20;
 /// How long an answer may take where the contract allows more.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(30);
 /// Time within which a link's first frame must come.

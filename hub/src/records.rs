@@ -22,17 +22,15 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
         return Err(Code::WrongMember);
     }
     let now = hub.clock.now_ms();
-    let fitting = hub.ledger.views().contracts(|contract| {
+    let fitting = hub.ledger.views().contracts_of(&consumer, QUERY_MAX, |contract| {
         let text = &contract.text;
-        text.consumer.member == consumer
-            && text.purpose == purpose
+        text.purpose == purpose
             && text.apps.contains(&app)
             && (records.is_empty() || records.contains(&text.record))
             && (contract.valid_from_ms..contract.valid_until_ms).contains(&now)
     });
     let contracts = fitting
         .into_iter()
-        .take(QUERY_MAX)
         .map(|view| {
             let provider = &view.contract.text.provider.member;
             pb::PlannedContract {

@@ -8,7 +8,7 @@ pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
 
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
@@ -109,6 +109,9 @@ struct Registry {
     delegations: HashMap<Digest, Arc<DelegationView>>,
     contracts: HashMap<ContractId, Arc<ContractView>>,
     contract_digests: HashMap<Digest, ContractId>,
+    // What is asked for once per request or look of an adapter must not cost a walk over all contracts.
+    served: HashMap<(MemberId, MemberId), usize>,
+    of_consumer: HashMap<MemberId, BTreeSet<ContractId>>,
     cases: HashMap<CaseId, Arc<CaseView>>,
     auditors: HashMap<AppId, Arc<AuditorView>>,
     mappings: HashMap<(MemberId, String), Digest>,
@@ -191,14 +194,22 @@ impl Views {
         registry.contract_digests.get(digest).and_then(|id| registry.contracts.get(id)).cloned()
     }
 
-    /// All contracts that a test accepts, in order of their ids.
-    pub fn contracts(&self, fits: impl Fn(&Contract) -> bool) -> Vec<Arc<ContractView>> {
+    /// The contracts of a consumer that a test accepts, in order of their ids, at most so many.
+    pub fn contracts_of(
+        &self,
+        consumer: &MemberId,
+        most: usize,
+        fits: impl Fn(&Contract) -> bool,
+    ) -> Vec<Arc<ContractView>> {
         let registry = self.registry();
-        let mut found: Vec<_> =
-            registry.contracts.values().filter(|view| fits(&view.contract)).cloned().collect();
-        drop(registry);
-        found.sort_by(|a, b| a.contract.text.id.cmp(&b.contract.text.id));
-        found
+        let ids = registry.of_consumer.get(consumer).into_iter().flatten();
+        let views = ids.filter_map(|id| registry.contracts.get(id));
+        views.filter(|view| fits(&view.contract)).take(most).cloned().collect()
+    }
+
+    /// Whether any contract has these two sides.
+    pub fn serves(&self, provider: &MemberId, consumer: &MemberId) -> bool {
+        self.registry().served.contains_key(&(provider.clone(), consumer.clone()))
     }
 
     /// Where a case stands.

@@ -2,8 +2,8 @@
 
 use super::{Link, Links};
 use crate::context::Hub;
-use crate::directory::PublishDraft;
-use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, PING_EVERY};
+use crate::directory::{PublishDraft, material, wanted_keys};
+use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, MATERIAL_QUEUE, PING_EVERY};
 use crate::status;
 use crate::views::DelegationView;
 use futures_util::StreamExt as _;
@@ -68,8 +68,11 @@ impl LinkServer {
             self.hub.tasks.spawn(Arc::clone(&self.hub).admit(Arc::clone(&link), mappings));
         }
         tracing::info!(member = %link.member, "an adapter is connected");
-        self.hub.tasks.spawn(Arc::clone(&self.hub).run_link(Arc::clone(&link), frames));
-        Ok(outgoing(link, queue))
+        let (looks, waiting) = mpsc::channel(MATERIAL_QUEUE);
+        let (ready, material) = mpsc::channel(1);
+        self.hub.tasks.spawn(Arc::clone(&self.hub).send_material(Arc::clone(&link), waiting, ready));
+        self.hub.tasks.spawn(Arc::clone(&self.hub).run_link(Arc::clone(&link), frames, looks));
+        Ok(outgoing(link, queue, material))
     }
 
     /// Compares heads: a hub that knows less than its member was rolled back, and says so to nobody but
@@ -144,18 +147,28 @@ fn check_adapter(
     if fits { Ok(()) } else { Err(Code::DelegationInvalid) }
 }
 
-/// Frames that wait are sent together: one message, one write.
-fn outgoing(link: Arc<Link>, queue: mpsc::Receiver<pb::HubFrame>) -> OutgoingFrames {
+/// Frames that wait are sent together: one message, one write. Material, which may be large, goes alone.
+fn outgoing(
+    link: Arc<Link>,
+    queue: mpsc::Receiver<pb::HubFrame>,
+    material: mpsc::Receiver<pb::HubFrame>,
+) -> OutgoingFrames {
     let ended = link.closed.clone();
-    ReceiverStream::new(queue)
-        .ready_chunks(FRAMES_PER_MESSAGE)
+    let frames = ReceiverStream::new(queue).ready_chunks(FRAMES_PER_MESSAGE);
+    let material = ReceiverStream::new(material).map(|frame| vec![frame]);
+    futures_util::stream::select(frames, material)
         .map(|frames| Ok(pb::ConnectResponse { frames }))
         .take_until(ended.cancelled_owned())
         .boxed()
 }
 
 impl Hub {
-    async fn run_link(self: Arc<Self>, link: Arc<Link>, mut frames: tonic::Streaming<pb::ConnectRequest>) {
+    async fn run_link(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        mut frames: tonic::Streaming<pb::ConnectRequest>,
+        looks: mpsc::Sender<pb::MaterialWanted>,
+    ) {
         let unanswered = AtomicU64::new(0);
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.tick().await;
@@ -167,7 +180,7 @@ impl Hub {
                 message = frames.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {
-                            self.take_frame(&link, frame, &unanswered);
+                            take_frame(&link, frame, &looks, &unanswered);
                         }
                     }
                     Ok(None) => break,
@@ -190,25 +203,51 @@ impl Hub {
         tracing::info!(member = %link.member, "an adapter is disconnected");
     }
 
-    fn take_frame(self: &Arc<Self>, link: &Arc<Link>, frame: pb::AdapterFrame, unanswered: &AtomicU64) {
-        match frame.kind {
-            Some(FromAdapter::Answer(chunk)) => link.take_chunk(chunk),
-            Some(FromAdapter::Credit(credit)) => link.take_credit(&credit),
-            Some(FromAdapter::Wanted(wanted)) => self.send_material(link, &wanted),
-            Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
-            Some(FromAdapter::Hello(_)) | None => {
-                tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");
-                link.closed.cancel();
+    /// Answers the looks of one link, one after another and off the threads that serve others: an adapter
+    /// that asks for everything at once waits for itself. One answer at most waits to be sent.
+    async fn send_material(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        mut looks: mpsc::Receiver<pb::MaterialWanted>,
+        ready: mpsc::Sender<pb::HubFrame>,
+    ) {
+        let closed = link.closed.clone();
+        while let Some(Some(wanted)) = closed.run_until_cancelled(looks.recv()).await {
+            let (hub, member) = (Arc::clone(&self), link.member.clone());
+            // Cases are read from the ledger's files.
+            let read = tokio::task::spawn_blocking(move || material(&hub, &member, &wanted)).await;
+            let Ok(material) = read else {
+                tracing::error!(member = %link.member, "reading material for an adapter failed");
+                return link.closed.cancel();
+            };
+            let frame = pb::HubFrame { kind: Some(ToAdapter::Material(material)) };
+            if closed.run_until_cancelled(ready.send(frame)).await.is_none_or(|sent| sent.is_err()) {
+                return;
             }
         }
     }
+}
 
-    /// Reads what an adapter wants to see. Reading entries is quick (page cache, one hash each).
-    fn send_material(&self, link: &Arc<Link>, wanted: &pb::MaterialWanted) {
-        let material = crate::directory::material(self, link.member(), wanted);
-        let frame = pb::HubFrame { kind: Some(ToAdapter::Material(material)) };
-        if link.frames.try_send(frame).is_err() {
-            tracing::warn!(member = %link.member, "material could not be sent down the link");
+fn take_frame(
+    link: &Arc<Link>,
+    frame: pb::AdapterFrame,
+    looks: &mpsc::Sender<pb::MaterialWanted>,
+    unanswered: &AtomicU64,
+) {
+    match frame.kind {
+        Some(FromAdapter::Answer(chunk)) => link.take_chunk(chunk),
+        Some(FromAdapter::Credit(credit)) => link.take_credit(&credit),
+        Some(FromAdapter::Wanted(wanted)) => {
+            let taken = wanted_keys(&wanted).is_some_and(|wanted| looks.try_send(wanted).is_ok());
+            if !taken && !link.closed.is_cancelled() {
+                tracing::warn!(member = %link.member, "an adapter asks for more material than any exchange needs");
+                link.closed.cancel();
+            }
+        }
+        Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
+        Some(FromAdapter::Hello(_)) | None => {
+            tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");
+            link.closed.cancel();
         }
     }
 }

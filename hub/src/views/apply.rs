@@ -27,6 +27,35 @@ fn fault(error: &dyn std::fmt::Display) -> ApplyError {
     ApplyError(error.to_string())
 }
 
+impl Registry {
+    fn list(&mut self, contract: &Contract) {
+        let (id, sides) = (&contract.text.id, sides(contract));
+        self.contract_digests.insert(contract.digest, id.clone());
+        self.of_consumer.entry(sides.1.clone()).or_default().insert(id.clone());
+        *self.served.entry(sides).or_default() += 1;
+    }
+
+    /// Takes back what [`Registry::list`] did, for a version that is replaced.
+    fn unlist(&mut self, contract: &Contract) {
+        let sides = sides(contract);
+        self.contract_digests.remove(&contract.digest);
+        if let Some(ids) = self.of_consumer.get_mut(&sides.1) {
+            ids.remove(&contract.text.id);
+        }
+        if let Some(count) = self.served.get_mut(&sides) {
+            *count -= 1;
+            if *count == 0 {
+                self.served.remove(&sides);
+            }
+        }
+    }
+}
+
+/// Provider and consumer.
+fn sides(contract: &Contract) -> (MemberId, MemberId) {
+    (contract.text.provider.member.clone(), contract.text.consumer.member.clone())
+}
+
 impl Views {
     /// Applies the entry at an index. Entries must come in order.
     pub fn apply(&self, index: u64, entry: &pb::Entry) -> Result<(), ApplyError> {
@@ -147,11 +176,10 @@ impl Views {
             .prepare(Arc::clone(&contract))
             .map_err(|faults| ApplyError(format!("the contract does not fit the catalogue: {faults:?}")))?;
         let id = contract.text.id.clone();
-        if let Some(old) = registry.contracts.get(&id) {
-            let old = old.contract.digest;
-            registry.contract_digests.remove(&old);
+        if let Some(old) = registry.contracts.get(&id).map(|view| Arc::clone(&view.contract)) {
+            registry.unlist(&old);
         }
-        registry.contract_digests.insert(contract.digest, id.clone());
+        registry.list(&contract);
         let view = ContractView { prepared, contract, document: document.clone(), index };
         registry.contracts.insert(id.clone(), Arc::new(view));
         Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))

@@ -1,0 +1,95 @@
+//! An adapter that asks for more material than any exchange needs.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::AppId;
+use yiwang_proto::pb;
+use yiwang_proto::pb::adapter_frame::Kind;
+use yiwang_rpc::link_service_client::LinkServiceClient;
+use yiwang_tests::scene::Scene;
+
+/// A link of the police's adapter key, past its handshake.
+struct Link {
+    frames: mpsc::Sender<pb::ConnectRequest>,
+    incoming: Streaming<pb::ConnectResponse>,
+}
+
+impl Link {
+    async fn open(scene: &Scene) -> Self {
+        let folder = &scene.police.folder;
+        let delegation = folder.load_delegation(Role::Adapter, &AppId::parse("main").unwrap()).unwrap().0;
+        let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+        let (frames, queue) = mpsc::channel(16);
+        let hello = pb::LinkHello {
+            adapter: "main".to_owned(),
+            version: 1,
+            delegation: delegation.bytes().clone(),
+            ..pb::LinkHello::default()
+        };
+        frames.send(message(vec![Kind::Hello(hello)])).await.unwrap();
+        let incoming = LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap();
+        let mut link = Self { frames, incoming: incoming.into_inner() };
+        assert!(matches!(link.next().await, Some(pb::hub_frame::Kind::Welcome(_))));
+        link
+    }
+
+    /// The next frame; none if the hub ended the link.
+    async fn next(&mut self) -> Option<pb::hub_frame::Kind> {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.incoming.message()).await.unwrap();
+        message.ok().flatten().and_then(|message| message.frames.into_iter().next()?.kind)
+    }
+
+    async fn wants(&self, wanted: Vec<pb::MaterialWanted>) {
+        self.frames.send(message(wanted.into_iter().map(Kind::Wanted).collect())).await.unwrap();
+    }
+}
+
+fn message(kinds: Vec<Kind>) -> pb::ConnectRequest {
+    let frames = kinds.into_iter().map(|kind| pb::AdapterFrame { kind: Some(kind) }).collect();
+    pb::ConnectRequest { frames }
+}
+
+fn wanted(digests: Vec<[u8; 32]>, case_ids: Vec<String>) -> pb::MaterialWanted {
+    let digests = digests.into_iter().map(|digest| Bytes::copy_from_slice(&digest)).collect();
+    pb::MaterialWanted { digests, case_ids }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_key_is_answered_once_and_too_many_end_the_link() {
+    let mut scene = Scene::new(60).await;
+    scene.adapter.take().unwrap().stop().await;
+    let (contract, case) = (scene.contract.digest, scene.case.as_str().to_owned());
+    let mut link = Link::open(&scene).await;
+    link.wants(vec![wanted(vec![contract; 64], vec![case.clone(); 64])]).await;
+    let Some(pb::hub_frame::Kind::Material(material)) = link.next().await else { panic!("no material") };
+    assert_eq!((material.documents.len(), material.cases.len()), (1, 1), "each key once");
+    assert!(material.missing_digests.is_empty() && material.missing_cases.is_empty());
+    // Many at once wait for each other, and all are answered.
+    let looks = (0..200_u8).map(|n| wanted(vec![[n; 32], contract], vec![case.clone()])).collect();
+    link.wants(looks).await;
+    for n in 0..200_u8 {
+        let Some(pb::hub_frame::Kind::Material(material)) = link.next().await else { panic!("no material") };
+        assert_eq!(material.documents.len(), 1);
+        assert_eq!(material.missing_digests, [Bytes::copy_from_slice(&[n; 32])]);
+    }
+    // More than an adapter can have under way, too many keys, what is no key: the link ends.
+    let flood = vec![wanted((0..64).map(|n| [n; 32]).collect(), vec![case.clone(); 64]); 1_800];
+    for looks in [
+        flood,
+        vec![wanted(vec![contract; 65], Vec::new())],
+        vec![wanted(Vec::new(), vec![case.clone(); 65])],
+        vec![wanted(Vec::new(), vec!["no case".to_owned()])],
+    ] {
+        let mut link = Link::open(&scene).await;
+        link.wants(looks).await;
+        while link.next().await.is_some() {}
+    }
+    // The honest adapter is served as before.
+    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+}
