@@ -37,6 +37,7 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
         return Err(Code::DelegationInvalid);
     }
     signed.verify(payload_type::CASE, &delegation.key).map_err(|_| Code::SignatureInvalid)?;
+    hub.ledger.hear_time(&statement.member, statement.issued_at_ms);
     if statement.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew);
     }

@@ -11,6 +11,7 @@ use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
 use crate::links::Links;
 use crate::meters::Meters;
 use crate::overload::Gate;
+use crate::orders::Orders;
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
@@ -55,6 +56,8 @@ pub struct Hub {
     pub tokens: TokenStore,
     /// How exchanges ended.
     pub meters: Meters,
+    /// What the operator orders.
+    pub orders: Orders,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -84,6 +87,8 @@ pub struct Parts {
     pub tokens: TokenStore,
     /// What is turned away under load.
     pub gate: Gate,
+    /// What the operator orders.
+    pub orders: Orders,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -122,6 +127,7 @@ impl Hub {
             authority: parts.authority,
             tokens: parts.tokens,
             meters: Meters::default(),
+            orders: parts.orders,
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,

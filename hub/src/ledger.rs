@@ -1,6 +1,7 @@
 //! The ledger: one log, many views. Stages hand in drafts; the sequencer orders them, makes them durable
 //! and answers with receipts.
 
+mod clock;
 pub mod heads;
 pub mod publish;
 mod recover;
@@ -12,12 +13,13 @@ pub mod tree;
 use crate::limits::SEQUENCE_QUEUE;
 use crate::views::Views;
 use bytes::Bytes;
+pub use clock::ClockDraft;
 use heads::{Heads, Shown};
 use publish::SignedHead;
 pub use recover::{LedgerConfig, OpenLedgerError, open};
 use sequence::{Command, Message};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tree::TileFolder;
@@ -29,14 +31,17 @@ use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::merkle::{self, Tree};
 use yiwang_proto::note::SignerKey;
+use yiwang_proto::peer_time::PeerTime;
 use yiwang_proto::pb;
 
 /// What a draft sees in the step that assigns its index.
 pub struct Linear<'a> {
     /// The index that the entry will have.
     pub index: u64,
-    /// Ledger time, milliseconds; never decreases.
+    /// Ledger time, milliseconds; never decreases, except by the entry that accepts a clock.
     pub time_ms: i64,
+    /// The highest time of an entry before, milliseconds.
+    pub latest_ms: i64,
     /// State after all entries with lower indexes.
     pub views: &'a Views,
 }
@@ -53,6 +58,11 @@ pub trait Draft: Send {
 
     /// Whether it may be written before members have shown their heads. Only for the hub's own first entries.
     fn before_heads(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes the time of the clock as it is, even if that is behind the entry before.
+    fn accepts_clock(&self) -> bool {
         false
     }
 }
@@ -90,6 +100,7 @@ struct Shared {
     heads: Heads,
     clock: Arc<dyn Clock>,
     last_time: AtomicI64,
+    members_time: Mutex<PeerTime>,
     full: AtomicBool,
     publishing_behind: Arc<AtomicBool>,
     failed: AtomicBool,
@@ -100,11 +111,6 @@ struct Shared {
 }
 
 impl Shared {
-    fn next_time(&self) -> i64 {
-        let now = self.clock.now_ms();
-        self.last_time.fetch_max(now, Ordering::SeqCst).max(now)
-    }
-
     fn set_full(&self, full: bool) {
         if self.full.swap(full, Ordering::Relaxed) != full {
             if full {
@@ -193,7 +199,7 @@ impl Ledger {
         } else if self.queue.capacity() == 0 {
             Err(Code::Overloaded)
         } else {
-            Ok(())
+            self.clock_ready()
         }
     }
 
@@ -217,7 +223,7 @@ impl Ledger {
 
     /// Why nothing is appended, if so.
     pub fn waiting_reason(&self) -> Option<String> {
-        self.shared.heads.reason()
+        self.shared.heads.reason().or_else(|| self.clock_reason())
     }
 
     /// Whether tile and checkpoint files lag because of an error.
@@ -321,6 +327,10 @@ impl Draft for Probe {
     }
 
     fn before_heads(&self) -> bool {
+        true
+    }
+
+    fn accepts_clock(&self) -> bool {
         true
     }
 }

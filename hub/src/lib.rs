@@ -15,6 +15,7 @@ pub mod limits;
 pub mod links;
 pub mod meters;
 pub mod overload;
+pub mod orders;
 pub mod records;
 pub mod rest;
 pub mod rpc;

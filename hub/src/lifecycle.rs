@@ -13,6 +13,7 @@ use crate::directory::OriginDraft;
 use crate::ledger::store::StoreError;
 use crate::ledger::{self, LedgerConfig, OpenLedgerError};
 use crate::overload::Gate;
+use crate::orders::{OrderError, Orders};
 use crate::tls::accept::{AcceptLimits, Counters, Door, Stop, serve};
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::identity::TrustDomain;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// Tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Orders.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// Ledger.
     #[error(transparent)]
     Ledger(#[from] OpenLedgerError),
@@ -96,6 +100,7 @@ struct Layout {
     ca: PathBuf,
     ledger_key: PathBuf,
     tokens: PathBuf,
+    orders: PathBuf,
     views: PathBuf,
     ledger: PathBuf,
     search: PathBuf,
@@ -107,6 +112,7 @@ impl Layout {
             ca: dir.join("ca"),
             ledger_key: dir.join("ledger.key"),
             tokens: dir.join("tokens"),
+            orders: dir.join("orders"),
             views: dir.join("views"),
             ledger: dir.join("ledger"),
             search: dir.join("search.sqlite"),
@@ -161,6 +167,11 @@ pub fn facts(config: &Config, hub: SocketAddr, enrol: SocketAddr) -> Result<HubF
 /// The store of enrolment tokens, also for the command that issues them.
 pub fn tokens(config: &Config) -> Result<TokenStore, StartError> {
     Ok(TokenStore::open(&Layout::of(&config.dir).tokens)?)
+}
+
+/// The orders of a hub, also for the commands that give them.
+pub fn orders(config: &Config) -> Result<Orders, StartError> {
+    Ok(Orders::open(&Layout::of(&config.dir).orders)?)
 }
 
 /// Drops the views and hash tiles; both are made again from the entries at the next start.
@@ -286,6 +297,7 @@ fn open(
         authority: Arc::new(Authority::load(&layout.ca)?),
         tokens: TokenStore::open(&layout.tokens)?,
         gate: Gate::new(config.raw.overload.clone()),
+        orders: Orders::open(&layout.orders)?,
         clock: Arc::clone(&ambient.clock),
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),

@@ -25,6 +25,7 @@ pub mod limits;
 pub mod member;
 pub mod merkle;
 pub mod note;
+pub mod peer_time;
 pub mod receipt;
 pub mod request;
 pub mod standing;

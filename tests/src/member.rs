@@ -92,10 +92,10 @@ impl Member {
         self.mappings.iter().map(|path| open_source(path, &self.settings)).collect()
     }
 
-    /// An adapter over its sources, not yet connected.
-    pub fn adapter(&self, world: &World) -> Adapter {
+    /// What its adapter is made from.
+    pub fn adapter_config(&self) -> AdapterConfig {
         let name = AppId::parse("main").unwrap();
-        let config = AdapterConfig {
+        AdapterConfig {
             member: self.id().clone(),
             adapter: name.clone(),
             root: self.folder.root_public(),
@@ -106,10 +106,14 @@ impl Member {
             journal_dir: self.folder.path().join("journal"),
             contracts: ContractPolicy::default(),
             limits: AdapterLimits { segment_bytes: 16 << 20, ..AdapterLimits::default() },
-        };
+        }
+    }
+
+    /// An adapter over its sources, not yet connected.
+    pub fn adapter(&self, world: &World) -> Adapter {
         let decider = Arc::new(Decider::builtin().unwrap());
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-        Adapter::open(config, self.sources(), decider, clock, entropy).unwrap()
+        Adapter::open(self.adapter_config(), self.sources(), decider, clock, entropy).unwrap()
     }
 
     /// Connects an adapter and waits until the hub has its link.

@@ -1,5 +1,7 @@
 //! What one member, or one wrong clock, can do to the hub and so to all others: nothing that lasts.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "defences/clock.rs"]
+mod clock;
 #[path = "defences/material.rs"]
 mod material;

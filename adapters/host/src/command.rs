@@ -8,12 +8,13 @@ mod test;
 
 use crate::config::{Config, ConfigError};
 use crate::error::HostError;
-use crate::run::{Addresses, Surroundings, run};
+use crate::run::{self, Addresses, Surroundings};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_sdk::mapping::{MappingFault, render};
+use yiwang_proto::time::format_rfc3339;
 
 /// Exit code when all is well.
 pub const OK: u8 = 0;
@@ -33,6 +34,9 @@ pub enum Command {
     Test(Test),
     /// Run the adapter and the gateway of a configuration
     Run(Run),
+    /// Go on from this machine's clock where the journal has a later time, because the clock had jumped
+    /// ahead; the journal keeps a record of it. The adapter must not run
+    AcceptClock(AcceptClock),
     /// Show what a mapping or configuration file says, normalised, without secrets
     Show(Show),
     /// Print the OpenAPI document of the gateway
@@ -81,6 +85,14 @@ pub struct Run {
     pub config: PathBuf,
 }
 
+/// Arguments of `accept-clock`.
+#[derive(Debug, Args)]
+pub struct AcceptClock {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "adapter.toml")]
+    pub config: PathBuf,
+}
+
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct Show {
@@ -107,6 +119,7 @@ pub async fn execute(
             writeln!(out, "{}", crate::gateway::openapi::json())?;
             Ok(OK)
         }
+        Command::AcceptClock(arguments) => accept_clock(&arguments.config, &surroundings, out).await,
         Command::Run(arguments) => run_host(&arguments.config, surroundings, stop, out).await,
     }
 }
@@ -118,6 +131,28 @@ pub fn otlp(command: &Command) -> Option<String> {
     match command {
         Command::Run(arguments) => Config::read(&arguments.config).ok()?.otlp,
         _ => None,
+    }
+}
+
+async fn accept_clock(
+    path: &Path,
+    surroundings: &Surroundings,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(&error, out),
+    };
+    match run::accept_clock(&config, surroundings).await {
+        Ok(Some(before_ms)) => {
+            writeln!(out, "the clock is accepted: {} no longer counts", format_rfc3339(before_ms))?;
+            Ok(OK)
+        }
+        Ok(None) => {
+            writeln!(out, "the clock is not behind the journal: there is nothing to accept")?;
+            Ok(OK)
+        }
+        Err(error) => refuse(&error, out),
     }
 }
 
@@ -133,7 +168,7 @@ async fn run_host(
     };
     // Whether anybody reads these lines is not the host's matter.
     let ready = |addresses: Addresses| drop(announce(addresses, out));
-    match run(config, surroundings, stop, ready).await {
+    match run::run(config, surroundings, stop, ready).await {
         Ok(()) => Ok(OK),
         Err(error) => refuse(&error, out),
     }

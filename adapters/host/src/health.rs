@@ -64,6 +64,13 @@ impl Health {
             if let Some(why) = link_trouble(&health.link) {
                 reasons.push(format!("link: {why}"));
             }
+            if health.clock_skew_ms != 0 {
+                reasons.push(format!(
+                    "clock_skew: this machine's clock is {} s off; set it, and if it had jumped ahead and is right \
+                     now, `yiwang adapter accept-clock` goes on from it",
+                    health.clock_skew_ms / 1000
+                ));
+            }
             if health.journal_full {
                 reasons.push("journal: no space".to_owned());
             }
@@ -138,6 +145,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "receipted": health.receipted,
         "unreceipted": health.unreceipted,
         "bad_receipts": health.bad_receipts,
+        "clock_skew_ms": health.clock_skew_ms,
         "journal_full": health.journal_full,
         "journal_dead": health.journal_dead,
     })

@@ -10,6 +10,7 @@ use crate::health::{self, Health};
 use crate::renew::keep_certificate;
 use crate::serve::{Closing, serve};
 use axum::Router;
+pub(crate) use parts::accept_clock;
 use parts::{open_adapter, open_sources};
 use std::net::SocketAddr;
 use std::sync::Arc;

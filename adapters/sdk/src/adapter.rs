@@ -28,6 +28,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::peer_time::PeerTime;
 use yiwang_proto::request::Request;
 use yiwang_proto::tag::{Tag, TagKey};
 use yiwang_proto::{Digest, pb};
@@ -44,6 +45,7 @@ pub struct Adapter {
     // Beside the lock: it is read and raised by every request.
     highest_ms: AtomicI64,
     head_kept_us: AtomicU64,
+    members_time: Mutex<PeerTime>,
     unreceipted: Mutex<Unreceipted>,
     counters: Arc<Counters>,
     limits: AdapterLimits,
@@ -232,10 +234,43 @@ impl Adapter {
     /// The time to judge by, unless the own clock cannot be right.
     fn judging_time(&self) -> Result<i64, Refusal> {
         let now_ms = self.now_ms();
-        if self.clock.now_ms().saturating_add(CLOCK_SKEW_MS) < now_ms {
+        if self.behind_journal_ms() > CLOCK_SKEW_MS {
             return Err(Refusal::failed(Code::ClockSkew, "the adapter's clock is behind its own journal"));
         }
         Ok(now_ms)
+    }
+
+    fn behind_journal_ms(&self) -> i64 {
+        self.highest_ms.load(Ordering::Acquire).saturating_sub(self.clock.now_ms())
+    }
+
+    /// Takes the time of a statement whose signature was verified, and refuses to go on if most consumers
+    /// say that the own clock cannot be right.
+    pub(crate) fn hear_time(&self, request: &Request) -> Result<(), Refusal> {
+        let monotonic_us = self.clock.monotonic_us();
+        self.members_time().hear(&request.consumer, request.issued_at_ms, monotonic_us);
+        match self.off_members_ms() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Refusal::failed(Code::ClockSkew, "the adapter's clock is off what most members sign"))
+            }
+        }
+    }
+
+    fn members_time(&self) -> MutexGuard<'_, PeerTime> {
+        self.members_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn off_members_ms(&self) -> Option<i64> {
+        let (now_ms, monotonic_us) = (self.clock.now_ms(), self.clock.monotonic_us());
+        self.members_time().skew_ms(now_ms, monotonic_us)
+    }
+
+    /// By how much the own clock is off, milliseconds; negative where it is behind, 0 while it can be right.
+    fn clock_skew_ms(&self) -> i64 {
+        let behind = self.behind_journal_ms();
+        let behind = if behind > CLOCK_SKEW_MS { -behind } else { 0 };
+        self.off_members_ms().unwrap_or(behind)
     }
 
     /// Makes a verified head the one that answers name. The caller has checked that it continues the old.
@@ -326,6 +361,7 @@ impl Adapter {
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             unreceipted: self.unreceipted().len() as u64,
+            clock_skew_ms: self.clock_skew_ms(),
             journal_full: self.journal.is_full(),
             journal_dead: self.journal.is_dead(),
             ..self.counters.snapshot()

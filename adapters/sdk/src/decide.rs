@@ -63,7 +63,9 @@ impl Adapter {
         let gathered = self.gather(request, material).await?;
         let held = self.contract(request, &gathered.documents)?;
         let delegation = self.documents.delegation(&request.delegation_digest, &gathered.documents)?;
-        authenticate(incoming, &held.contract, &delegation, now_ms)?;
+        authenticate(incoming, &held.contract, &delegation)?;
+        self.hear_time(request)?;
+        in_time(request, &delegation, now_ms)?;
         let counts = self.admit(request, now_ms)?;
         trail.counted = true;
         self.newest_version(&held.contract, now_ms).await?;
@@ -173,7 +175,6 @@ fn authenticate(
     incoming: &Incoming,
     contract: &Contract,
     delegation: &Delegation,
-    now_ms: i64,
 ) -> Result<(), Refusal> {
     let request = &incoming.request;
     let consumer = &contract.text.consumer;
@@ -184,11 +185,16 @@ fn authenticate(
         let clause = "the delegation makes no app of the consumer under consumer.root";
         return Err(Refusal::denied(Code::DelegationInvalid, clause));
     }
-    if !delegation.valid_at(now_ms) {
-        return Err(Refusal::denied(Code::DelegationInvalid, "delegation: validity"));
-    }
     if incoming.signed.verify(payload_type::REQUEST, &delegation.key).is_err() {
         return Err(Refusal::denied(Code::SignatureInvalid, "the signature is not good under the app's key"));
+    }
+    Ok(())
+}
+
+/// Whether statement and delegation are in force by the own clock.
+fn in_time(request: &Request, delegation: &Delegation, now_ms: i64) -> Result<(), Refusal> {
+    if !delegation.valid_at(now_ms) {
+        return Err(Refusal::denied(Code::DelegationInvalid, "delegation: validity"));
     }
     // Judged before the id is used up: only ids of statements that live need to be remembered.
     if now_ms >= request.expires_at_ms {

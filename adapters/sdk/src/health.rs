@@ -85,6 +85,9 @@ pub struct Snapshot {
     pub unreceipted: u64,
     /// Receipts that did not hold.
     pub bad_receipts: u64,
+    /// By how much the clock is off its own journal or most members, if that is over 30 s, milliseconds;
+    /// negative where it is behind. Nothing is served then.
+    pub clock_skew_ms: i64,
     /// Whether the journal has no space.
     pub journal_full: bool,
     /// Whether the journal failed; only a new start helps.
@@ -185,6 +188,7 @@ impl Counters {
             receipted: self.receipted.load(Ordering::Relaxed),
             unreceipted: 0,
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
+            clock_skew_ms: 0,
             journal_full: false,
             journal_dead: false,
         }

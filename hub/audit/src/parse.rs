@@ -47,6 +47,7 @@ pub(crate) enum Body {
     Revocation(Result<SignedDocument, String>),
     Mapping(pb::MappingEntry),
     Folded(pb::FoldedEntry),
+    Clock(pb::ClockEntry),
     Snapshot,
     Auditor(pb::AuditorEntry),
 }
@@ -90,6 +91,7 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Folded(raw) => Body::Folded(raw),
         Kind::Snapshot(_) => Body::Snapshot,
         Kind::Auditor(raw) => Body::Auditor(raw),
+        Kind::Clock(raw) => Body::Clock(raw),
     };
     Ok(Parsed { index, time_ms: decoded.time_ms, kind: name, body })
 }

@@ -28,7 +28,7 @@ rules! {
     Storage = "storage", "keep this folder as it is, get another copy of the segments from the operator or a backup, verify that";
     /// An entry is canonical and of a known kind.
     Entry = "entry", "ask the operator which program wrote it; members compare their receipts of that index";
-    /// Ledger time never decreases.
+    /// Ledger time never decreases, except by an entry that accepts a clock and names both times.
     Time = "time", "compare the times of this entry and the one before with the receipts of their parties";
     /// Entry 0 names origin and key.
     Origin = "origin", "compare origin and key with those that members pinned when they enrolled";

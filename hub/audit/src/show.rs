@@ -73,6 +73,7 @@ fn content(kind: &Kind) -> Value {
             "consumer": raw.consumer, "app": raw.app, "code": raw.code, "minute": time(raw.minute_ms),
             "count": raw.count, "root": hex(&raw.root),
         }),
+        Kind::Clock(raw) => json!({ "old": time(raw.old_ms), "new": time(raw.new_ms) }),
         Kind::Snapshot(raw) => json!({ "digest": hex(&raw.digest), "size": raw.size }),
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct State<'a> {
     replaced: u64,
     unenrolled_looks: u64,
     revocations: u64,
+    clocks_accepted: u64,
+    goes_back: bool,
     in_flight_at_close: u64,
     unverified_requests: u64,
     findings: Vec<Finding>,
@@ -133,6 +135,8 @@ impl<'a> State<'a> {
             replaced: 0,
             unenrolled_looks: 0,
             revocations: 0,
+            clocks_accepted: 0,
+            goes_back: false,
             in_flight_at_close: 0,
             unverified_requests: 0,
             findings: Vec::new(),
@@ -147,12 +151,7 @@ impl<'a> State<'a> {
     pub fn apply(&mut self, parsed: &Parsed, ledger: (&str, &str)) {
         let at = At { index: parsed.index, time_ms: parsed.time_ms };
         *self.kinds.entry(parsed.kind).or_default() += 1;
-        if at.time_ms < self.time_ms {
-            let what =
-                format!("its time {} is before {}, the time of an earlier entry", at.time_ms, self.time_ms);
-            self.finding(at, Rule::Time, what);
-        }
-        self.time_ms = self.time_ms.max(at.time_ms);
+        self.time(at, &parsed.body);
         if (at.index == 0) != matches!(parsed.body, Body::Origin(_)) {
             self.finding(at, Rule::Origin, "entry 0, and no other, names origin and key");
         }
@@ -182,10 +181,35 @@ impl<'a> State<'a> {
             Body::Auditor(raw) => self.auditor(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
             Body::Folded(raw) => self.folded(at, raw),
+            Body::Clock(_) => {}
             Body::Snapshot => {
                 self.finding(at, Rule::Entry, "a snapshot, which only a pruned ledger has");
             }
         }
+    }
+
+    /// Time goes on from entry to entry, or back by an entry that accepts a clock, names both times, and
+    /// goes back by more than is tolerated without one.
+    fn time(&mut self, at: At, body: &Body) {
+        if let Body::Clock(raw) = body {
+            let named = raw.new_ms == at.time_ms && (raw.old_ms == self.time_ms || self.scope == Scope::Parts);
+            if !named || raw.old_ms.saturating_sub(raw.new_ms) <= CLOCK_SKEW_MS {
+                let what = format!(
+                    "accepts a clock that goes from {} to {}, and the entries have {} and {}",
+                    raw.old_ms, raw.new_ms, self.time_ms, at.time_ms
+                );
+                self.finding(at, Rule::Time, what);
+            }
+            self.clocks_accepted += 1;
+            self.time_ms = at.time_ms;
+        } else if at.time_ms < self.time_ms && self.scope == Scope::Parts {
+            self.goes_back = true;
+        } else if at.time_ms < self.time_ms {
+            let what =
+                format!("its time {} is before {}, the time of an earlier entry", at.time_ms, self.time_ms);
+            self.finding(at, Rule::Time, what);
+        }
+        self.time_ms = self.time_ms.max(at.time_ms);
     }
 
     /// Hands over what has come together: findings, and work for threads.
@@ -255,6 +279,15 @@ impl<'a> State<'a> {
                 "{} looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
                 self.unenrolled_looks
             ));
+        }
+        if self.clocks_accepted > 0 {
+            report.note(format!(
+                "{} times the operator accepted a clock that was behind the entry before",
+                self.clocks_accepted
+            ));
+        }
+        if self.goes_back {
+            report.note("the time of an entry is before that of an earlier one: only the whole ledger tells whether a clock was accepted between them");
         }
         if self.unverified_requests > 0 {
             report.note(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::lifecycle::{self, Ambient};
+use yiwang_hub::orders::Order;
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::identity::Identity;
 use yiwang_proto::audit_scope::AuditScope;
@@ -72,6 +73,13 @@ pub enum Command {
         #[arg(long, value_name = "RECORD", num_args = 1..)]
         scope_records: Vec<RecordType>,
     },
+    /// Goes on from this machine's clock where the ledger's last entry has a later time, because the clock
+    /// had jumped ahead; the ledger names both times.
+    AcceptClock {
+        /// The hub's folder; the hub must run.
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Drops views and hash tiles; the next start makes them again from the entries.
     Rebuild {
         /// The hub's folder; the hub must not run.
@@ -122,6 +130,7 @@ pub fn run(command: &Command) -> Outcome {
             };
             token(dir, who, *hours, &scope)
         }
+        Command::AcceptClock { dir } => order(dir, &Order::AcceptClock {}),
         Command::Rebuild { dir } => {
             let config = Config::read(dir).map_err(Failure::usage)?;
             lifecycle::rebuild(&config).map_err(Failure::environment)?;
@@ -153,6 +162,15 @@ fn token(dir: &std::path::Path, who: &str, hours: u32, scope: &AuditScope) -> Ou
         .issue_scoped(&identity, scope, &facts, expires, setup::entropy().as_ref())
         .map_err(Failure::usage)?;
     println!("{token}");
+    Ok(())
+}
+
+fn order(dir: &std::path::Path, order: &Order) -> Outcome {
+    let config = Config::read(dir).map_err(Failure::usage)?;
+    let orders = lifecycle::orders(&config).map_err(Failure::environment)?;
+    let entropy = setup::entropy();
+    let said = setup::runtime()?.block_on(orders.give(order, entropy.as_ref()));
+    println!("{}", said.map_err(Failure::refused)?);
     Ok(())
 }
 

@@ -37,7 +37,12 @@ pub fn accept(
     traceparent: &str,
 ) -> Result<Accepted, Code> {
     // What cannot be recorded must not begin.
-    hub.ledger.ready()?;
+    let ready = hub.ledger.ready();
+    if let Err(code) = ready
+        && code != Code::ClockSkew
+    {
+        return Err(code);
+    }
     if !hub.policy_is_recorded() {
         return Err(Code::LedgerNotAppending);
     }
@@ -46,7 +51,7 @@ pub fn accept(
     }
     let signed = SignedStatement::parse(raw.request).map_err(|_| Code::Malformed)?;
     let request = Request::parse(signed.unverified_payload()).map_err(|_| Code::Malformed)?;
-    Ok(Accepted {
+    let accepted = Accepted {
         peer,
         digest: signed.digest(),
         signed,
@@ -54,7 +59,11 @@ pub fn accept(
         body: raw.body,
         traceparent: checked_traceparent(traceparent),
         verbatim: std::sync::atomic::AtomicBool::new(false),
-    })
+    };
+    if ready.is_err() {
+        super::authenticate::hear(hub, &accepted);
+    }
+    ready.map(|()| accepted)
 }
 
 /// W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`; anything else starts without a trace.

@@ -18,6 +18,21 @@ pub struct Authentic {
     pub delegation: Arc<DelegationView>,
 }
 
+/// While this machine's clock cannot be right, statements are still heard for the time they name, so that
+/// a clock that was set right is believed again; nothing else is done with them.
+pub fn hear(hub: &Hub, accepted: &Accepted) {
+    let request = &accepted.request;
+    let view = hub.ledger.views().delegation(&request.delegation_digest);
+    let signed = view.filter(|view| {
+        accepted.peer == request.consumer
+            && view.delegation.member == request.consumer
+            && accepted.signed.verify(payload_type::REQUEST, &view.delegation.key).is_ok()
+    });
+    if signed.is_some() {
+        hub.ledger.hear_time(&request.consumer, request.issued_at_ms);
+    }
+}
+
 /// Verifies before anything in the statement is used.
 pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal> {
     let request = &accepted.request;
@@ -36,6 +51,7 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
         .signed
         .verify(payload_type::REQUEST, &delegation.delegation.key)
         .map_err(|_| Code::SignatureInvalid)?;
+    hub.ledger.hear_time(&request.consumer, request.issued_at_ms);
     let catalogue = views.decider().catalogue();
     let known = catalogue.record(&request.record).is_some()
         && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())

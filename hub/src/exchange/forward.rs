@@ -66,6 +66,7 @@ fn check(
         return Err(invalid("the adapter's key is not delegated under the contract's root"));
     }
     let answer = Answer::open(&signed, &delegation.key).map_err(|_| invalid("answer's signature is bad"))?;
+    hub.ledger.hear_time(&delegation.member, answer.answered_at_ms);
     if let Some(what) = answer.mismatch(&accepted.request, &accepted.digest) {
         return Err(invalid(what));
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::mpsc;
 use yiwang_journal::Gather;
 use yiwang_proto::ambient::Clock;
@@ -113,6 +113,7 @@ pub fn open(
         heads: Heads::waiting_for(active),
         clock,
         last_time: AtomicI64::new(last_time),
+        members_time: Mutex::default(),
         full: AtomicBool::new(false),
         publishing_behind: Arc::clone(&publishing_behind),
         failed: AtomicBool::new(false),
@@ -221,10 +222,11 @@ fn catch_up(views: &Views, reader: &dyn EntryReader) -> Result<(), OpenLedgerErr
 /// Members with an entry in the ledger's last day, and the time of the newest entry.
 fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64), OpenLedgerError> {
     let mut active = BTreeSet::new();
-    let (mut newest, mut seen) = (0, 0_u64);
+    let (mut newest, mut seen) = (None, 0_u64);
     reader.scan_back(&mut |_, bytes| {
         let Ok(entry) = entry::decode(&bytes) else { return false };
-        newest = newest.max(entry.time_ms);
+        // The last entry's own: those before may be later, where a clock was accepted.
+        let newest = *newest.get_or_insert(entry.time_ms);
         if let Some(Kind::Exchange(exchange)) = &entry.kind
             && let Some((consumer, provider)) = entry::exchange_parties(exchange)
         {
@@ -238,5 +240,5 @@ fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64),
         // The ledger's last day ends at its newest entry: a hub that was off for a week still asks.
         seen < LOOK_BACK_MAX && newest - entry.time_ms < ACTIVE_MEMBER_MS
     })?;
-    Ok((active, newest))
+    Ok((active, newest.unwrap_or_default()))
 }

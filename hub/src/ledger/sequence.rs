@@ -12,6 +12,7 @@ use super::{Appended, Draft, Linear, Shared};
 use crate::limits::BATCH_MAX;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_proto::codes::Code;
 use yiwang_proto::merkle::inclusion_proof;
@@ -88,8 +89,11 @@ impl<S: EntryStore> Sequencer<S> {
         let mut bytes = 0;
         let start = self.shared.reader.len();
         let mut next = Some(first);
+        let clock_is_off = self.shared.clock_is_off();
         while let Some(command) = next.take() {
-            if !self.shared.heads.appending() && !command.draft.before_heads() {
+            if clock_is_off && !command.draft.accepts_clock() {
+                refuse(command, Code::ClockSkew);
+            } else if !self.shared.heads.appending() && !command.draft.before_heads() {
                 refuse(command, Code::LedgerNotAppending);
             } else if let Some(item) = self.build(command, start + built.len() as u64) {
                 bytes += item.bytes.len();
@@ -113,8 +117,11 @@ impl<S: EntryStore> Sequencer<S> {
     /// whatever is decided on them gets a higher index and is released only after its own, later sync.
     fn build(&self, command: Command, index: u64) -> Option<Built> {
         let Command { draft, reply } = command;
-        let time_ms = self.shared.next_time();
-        let at = Linear { index, time_ms, views: &self.shared.views };
+        let latest_ms = self.shared.last_time.load(Ordering::SeqCst);
+        let accepts_clock = draft.accepts_clock();
+        let time_ms =
+            if accepts_clock { self.shared.clock.now_ms() } else { self.shared.next_time() };
+        let at = Linear { index, time_ms, latest_ms, views: &self.shared.views };
         let parties = draft.parties();
         let finished = draft.finish(&at).and_then(|kind| {
             let message = pb::Entry { time_ms, kind: Some(kind) };
@@ -129,6 +136,9 @@ impl<S: EntryStore> Sequencer<S> {
             })?;
             Ok(bytes)
         });
+        if accepts_clock && finished.is_ok() {
+            self.shared.last_time.store(time_ms, Ordering::SeqCst);
+        }
         match finished {
             Ok(bytes) => Some(Built { bytes, reply }),
             Err(code) => {

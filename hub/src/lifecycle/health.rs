@@ -57,7 +57,9 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
     const SERVICES: [&str; 4] =
         ["", "yiwang.v1.ExchangeService", "yiwang.v1.RecordService", "yiwang.v1.CaseService"];
+    hub.orders.forget();
     loop {
+        hub.orders.carry_out(&hub).await;
         hub.ledger.probe_room().await;
         record_policy(&hub).await;
         let status = match hub.ledger.ready() {

@@ -157,6 +157,7 @@ impl Views {
             Kind::Lookup(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
+            | Kind::Clock(_)
             | Kind::Revocation(_)
             | Kind::Exchange(_)
             | Kind::CaseStatement(_) => Ok(None),

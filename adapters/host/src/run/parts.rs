@@ -1,7 +1,7 @@
 //! The parts that need the disk: sources and the adapter with its journal.
 
 use super::Surroundings;
-use crate::config::AdapterPart;
+use crate::config::{AdapterPart, Config};
 use crate::error::HostError;
 use crate::sources::{Watched, read_mappings};
 use std::sync::Arc;
@@ -31,12 +31,8 @@ pub(super) async fn open_sources(
     opening.await.unwrap_or(Err(HostError::Died("opening of sources")))
 }
 
-pub(super) async fn open_adapter(
-    part: &AdapterPart,
-    folder: &Folder,
-    sources: &[Arc<Watched>],
-    surroundings: &Surroundings,
-) -> Result<Adapter, HostError> {
+/// What the adapter of a configuration is made from.
+fn adapter_config(part: &AdapterPart, folder: &Folder) -> Result<AdapterConfig, HostError> {
     let enrolled = folder.enrolled()?;
     let (delegation, _) = folder.load_delegation(Role::Adapter, &part.name)?;
     let key = enrolled.verifier_key().clone();
@@ -44,7 +40,7 @@ pub(super) async fn open_adapter(
         None => ContractPolicy::SignedByOwnRoot,
         Some(digests) => ContractPolicy::Only(digests.clone()),
     };
-    let config = AdapterConfig {
+    Ok(AdapterConfig {
         member: folder.member().clone(),
         adapter: part.name.clone(),
         root: folder.root_public(),
@@ -55,11 +51,35 @@ pub(super) async fn open_adapter(
         journal_dir: part.journal.clone(),
         contracts,
         limits: AdapterLimits { segment_bytes: part.segment_bytes, ..AdapterLimits::default() },
-    };
-    let decider = Decider::builtin().map_err(|error| HostError::Rules(error.to_string()))?;
+    })
+}
+
+fn decider() -> Result<Arc<Decider>, HostError> {
+    Decider::builtin().map(Arc::new).map_err(|error| HostError::Rules(error.to_string()))
+}
+
+pub(super) async fn open_adapter(
+    part: &AdapterPart,
+    folder: &Folder,
+    sources: &[Arc<Watched>],
+    surroundings: &Surroundings,
+) -> Result<Adapter, HostError> {
+    let (config, decider) = (adapter_config(part, folder)?, decider()?);
     let mapped = sources.iter().map(|source| source.mapped.clone()).collect();
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    let opening =
-        tokio::task::spawn_blocking(move || Adapter::open(config, mapped, Arc::new(decider), clock, entropy));
+    let opening = tokio::task::spawn_blocking(move || Adapter::open(config, mapped, decider, clock, entropy));
     Ok(opening.await.map_err(|_| HostError::Died("opening of the adapter"))??)
+}
+
+/// Journals that the operator accepts the present clock; see [`Adapter::accept_clock`].
+pub(crate) async fn accept_clock(
+    config: &Config,
+    surroundings: &Surroundings,
+) -> Result<Option<i64>, HostError> {
+    let Some(part) = &config.adapter else { return Ok(None) };
+    let folder = Folder::open(&config.member_folder)?;
+    let (config, decider) = (adapter_config(part, &folder)?, decider()?);
+    let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
+    let accepting = tokio::task::spawn_blocking(move || Adapter::accept_clock(config, decider, clock, entropy));
+    Ok(accepting.await.map_err(|_| HostError::Died("accepting the clock"))??)
 }

@@ -21,6 +21,7 @@ use yiwang_proto::delegation::{Delegation, DelegationError, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
 use yiwang_proto::keys::{PublicKey, SecretKey};
+use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::tag::TagKey;
 
 /// Sizes and times of one adapter.
@@ -140,6 +141,31 @@ impl Adapter {
         Self::open_on(Arc::new(RealDisk), ClockRule::NeverBack, config, sources, decider, clock, entropy)
     }
 
+    /// Journals that the operator accepts the present clock, where the journal's time is over 30 s ahead of
+    /// it, because the clock had jumped. The adapter must not run. Yields the time that no longer counts;
+    /// none where there is nothing to accept. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`].
+    pub fn accept_clock(
+        config: AdapterConfig,
+        decider: Arc<Decider>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Option<i64>, AdapterError> {
+        let disk = Arc::new(RealDisk);
+        let now_ms = clock.now_ms();
+        let (journal, memory) = open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
+        let before_ms = memory.highest_ms;
+        // Closed before it is opened again: one journal is open once.
+        drop(journal);
+        if before_ms.saturating_sub(now_ms) <= CLOCK_SKEW_MS {
+            return Ok(None);
+        }
+        Self::open_on(disk, ClockRule::AcceptPresent, config, Vec::new(), decider, clock, entropy)
+            .map(|_| Some(before_ms))
+    }
+
     /// [`Adapter::open`] with a rule for the clock, and the journal on any disk, for tests of its faults.
     ///
     /// # Errors
@@ -173,6 +199,7 @@ impl Adapter {
             entropy,
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
+            members_time: Mutex::default(),
             memory: Mutex::new(memory),
             unreceipted: Mutex::new(Unreceipted::default()),
             limits: config.limits,
