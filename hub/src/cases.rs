@@ -3,6 +3,7 @@
 
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
+use crate::quotas::QuotaLimits;
 use crate::views::CaseStatus;
 use bytes::Bytes;
 use yiwang_proto::case::{Act, CaseStatement};
@@ -20,6 +21,7 @@ const CASE_ENTRIES_MAX: usize = 32;
 /// Takes a signed case statement from a member's connection.
 pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended, Code> {
     hub.ledger.ready()?;
+    hub.quotas.take(peer, hub.clock.monotonic_us())?;
     let signed = SignedStatement::parse(bytes).map_err(|_| Code::Malformed)?;
     let statement = CaseStatement::parse(signed.unverified_payload()).map_err(|_| Code::Malformed)?;
     if statement.member != *peer {
@@ -52,12 +54,27 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     hub.replays
         .claim(&statement.member, &statement.id, statement.expires_at_ms, now)
         .map_err(|_| Code::Replayed)?;
-    hub.ledger.append(Box::new(CaseDraft { statement, bytes: signed.bytes().clone() })).await
+    let draft = CaseDraft { statement, bytes: signed.bytes().clone(), limits: *hub.quotas.limits() };
+    hub.ledger.append(Box::new(draft)).await
 }
 
 struct CaseDraft {
     statement: CaseStatement,
     bytes: Bytes,
+    limits: QuotaLimits,
+}
+
+impl CaseDraft {
+    /// Whether the member may keep this open besides what it has. Closing is always allowed.
+    fn within_quota(&self, at: &Linear<'_>) -> bool {
+        let held = at.views.holdings(&self.statement.member, at.time_ms);
+        let tags = held.case_tags.saturating_add(self.statement.subject_tags.len());
+        match self.statement.act {
+            Act::Open { .. } => held.open_cases < self.limits.open_cases && tags <= self.limits.case_tags,
+            Act::Add { .. } => tags <= self.limits.case_tags,
+            Act::Close { .. } => true,
+        }
+    }
 }
 
 impl Draft for CaseDraft {
@@ -72,6 +89,9 @@ impl Draft for CaseDraft {
                 return Err(Code::TooLarge);
             }
             _ => {}
+        }
+        if !self.within_quota(at) {
+            return Err(Code::QuotaExceeded);
         }
         Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes }))
     }

@@ -1,5 +1,6 @@
 //! `hub.toml`: raw → checked. Unknown keys are refused; every default has its reason.
 
+use crate::quotas::QuotaLimits;
 use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -61,6 +62,9 @@ pub struct RawConfig {
     /// What is turned away under load.
     #[serde(default)]
     pub overload: Overload,
+    /// What one member may keep open; see [`QuotaLimits`].
+    #[serde(default)]
+    pub quotas: QuotaLimits,
 }
 
 /// Shares of members, so that a flood of one harms nobody else.
@@ -142,6 +146,10 @@ impl Config {
         if !rates.contains(&raw.overload.per_second) || !rates.contains(&raw.overload.burst) {
             let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
             return Err(fault(at("[overload]"), message));
+        }
+        if !rates.contains(&raw.quotas.per_second) || !rates.contains(&raw.quotas.burst) {
+            let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
+            return Err(fault(at("[quotas]"), message));
         }
         if raw.names.is_empty() {
             return Err(fault(at("names"), "`names` lists at least one name or address".to_owned()));

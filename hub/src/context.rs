@@ -12,6 +12,7 @@ use crate::links::Links;
 use crate::meters::Meters;
 use crate::overload::Gate;
 use crate::orders::Orders;
+use crate::quotas::{QuotaLimits, Quotas};
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
@@ -58,6 +59,8 @@ pub struct Hub {
     pub meters: Meters,
     /// What the operator orders.
     pub orders: Orders,
+    /// What a member may keep open.
+    pub quotas: Quotas,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -89,6 +92,8 @@ pub struct Parts {
     pub gate: Gate,
     /// What the operator orders.
     pub orders: Orders,
+    /// What a member may keep open.
+    pub quotas: QuotaLimits,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -128,6 +133,7 @@ impl Hub {
             tokens: parts.tokens,
             meters: Meters::default(),
             orders: parts.orders,
+            quotas: Quotas::new(parts.quotas),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,

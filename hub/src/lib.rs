@@ -16,6 +16,7 @@ pub mod links;
 pub mod meters;
 pub mod overload;
 pub mod orders;
+pub mod quotas;
 pub mod records;
 pub mod rest;
 pub mod rpc;

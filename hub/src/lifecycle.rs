@@ -298,6 +298,7 @@ fn open(
         tokens: TokenStore::open(&layout.tokens)?,
         gate: Gate::new(config.raw.overload.clone()),
         orders: Orders::open(&layout.orders)?,
+        quotas: config.raw.quotas,
         clock: Arc::clone(&ambient.clock),
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),

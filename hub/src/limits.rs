@@ -44,5 +44,19 @@ pub const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 pub const VIEWS_EVERY: Duration = Duration::from_millis(200);
 /// Members active within this time must show their heads after a restart.
 pub const ACTIVE_MEMBER_MS: i64 = 24 * 3600 * 1000;
+/// Cases that one member may have open: a large bureau opens some 3,000 a day and closes them in a month.
+pub const OPEN_CASES_MAX: usize = 100_000;
+/// Tags of one member's open cases, 32 bytes each in memory: ten subjects per case.
+pub const CASE_TAGS_MAX: usize = 1_000_000;
+/// Delegations of one member: keys of some hundred apps and officers' tickets apart, renewed once a month.
+pub const DELEGATIONS_MAX: usize = 1_000;
+/// Contracts of one member: every other department of a city, with a dozen records each.
+pub const CONTRACTS_MAX: usize = 2_000;
+/// How long what was published counts, even if it is over: else a flood of short-lived documents would not.
+pub const PUBLISHED_COUNTS_MS: i64 = 30 * 24 * 3600 * 1000;
+/// Case statements and documents per member and second: 400,000 a day, four times the largest bureau's peak.
+pub const ADDED_PER_SECOND: u32 = 5;
+/// The same at once: what an office enters in the first hour of a day, or a migration in one go.
+pub const ADDED_BURST: u32 = 5_000;
 /// Life of a member's certificate; renewed at two thirds.
 pub const CERTIFICATE_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;

@@ -21,7 +21,11 @@ pub fn grpc(code: Code) -> Grpc {
         Code::StatementExpired | Code::ClockSkew | Code::LedgerNotAppending => Grpc::FailedPrecondition,
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull => Grpc::Unavailable,
-        Code::RateExceeded | Code::ProviderBusy | Code::Overloaded | Code::Throttled => {
+        Code::RateExceeded
+        | Code::QuotaExceeded
+        | Code::ProviderBusy
+        | Code::Overloaded
+        | Code::Throttled => {
             Grpc::ResourceExhausted
         }
         Code::AnswerInvalid => Grpc::DataLoss,

@@ -7,6 +7,7 @@ mod persist;
 pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
 
+use crate::quotas::Holdings;
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -68,6 +69,8 @@ pub struct ContractView {
     pub document: Bytes,
     /// Its entry.
     pub index: u64,
+    // Until when it counts against its members' quotas, ledger time.
+    counts_until_ms: i64,
 }
 
 /// An open case.
@@ -103,6 +106,15 @@ pub enum CaseStatus {
     Unknown,
 }
 
+/// What counts against a member's quotas; documents by the end of the time for which they count.
+#[derive(Default)]
+struct Held {
+    open_cases: usize,
+    case_tags: usize,
+    delegations: BTreeSet<(i64, Digest)>,
+    contracts: BTreeSet<(i64, ContractId)>,
+}
+
 #[derive(Default)]
 struct Registry {
     members: HashMap<MemberId, Arc<MemberView>>,
@@ -115,6 +127,7 @@ struct Registry {
     cases: HashMap<CaseId, Arc<CaseView>>,
     auditors: HashMap<AppId, Arc<AuditorView>>,
     mappings: HashMap<(MemberId, String), Digest>,
+    held: HashMap<MemberId, Held>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -210,6 +223,18 @@ impl Views {
     /// Whether any contract has these two sides.
     pub fn serves(&self, provider: &MemberId, consumer: &MemberId) -> bool {
         self.registry().served.contains_key(&(provider.clone(), consumer.clone()))
+    }
+
+    /// What a member holds at a ledger time.
+    pub fn holdings(&self, member: &MemberId, time_ms: i64) -> Holdings {
+        let registry = self.registry();
+        let Some(held) = registry.held.get(member) else { return Holdings::default() };
+        Holdings {
+            open_cases: held.open_cases,
+            case_tags: held.case_tags,
+            delegations: held.delegations.iter().rev().take_while(|(until, _)| *until > time_ms).count(),
+            contracts: held.contracts.iter().rev().take_while(|(until, _)| *until > time_ms).count(),
+        }
     }
 
     /// Where a case stands.

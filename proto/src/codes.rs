@@ -78,6 +78,8 @@ codes! {
     ArgumentInvalid = "argument_invalid", "see the operation's parameters";
     /// Over a ceiling of the contract.
     RateExceeded = "rate_exceeded", "wait, or agree on a higher ceiling";
+    /// A member keeps open, or adds, more than its hub allows.
+    QuotaExceeded = "quota_exceeded", "close cases that are done, wait, or ask the hub's operator for a higher quota";
     /// The class needs sealed bodies.
     SealingRequired = "sealing_required", "class 3 and 4 travel in sealed bodies only";
     /// The class needs approvals.

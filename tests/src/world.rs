@@ -11,6 +11,7 @@ use yiwang_client::folder::{AuditorFolder, Folder};
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
+use yiwang_hub::quotas::QuotaLimits;
 use yiwang_hub::lifecycle::{self, Ambient, Running};
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::identity::Identity;
@@ -47,11 +48,29 @@ impl World {
 
     /// A world below a folder, for instance on a small disk.
     pub async fn below(base: &Path, seed: u64, clock: Arc<dyn Clock>, switches: TestSwitches) -> Self {
+        Self::made(base, seed, clock, switches, raw_config()).await
+    }
+
+    /// A world whose hub is configured otherwise.
+    pub async fn configured(seed: u64, bend: impl FnOnce(&mut RawConfig)) -> Self {
+        let mut raw = raw_config();
+        bend(&mut raw);
+        let clock = Arc::new(SystemClock::default());
+        Self::made(&std::env::temp_dir(), seed, clock, TestSwitches::default(), raw).await
+    }
+
+    async fn made(
+        base: &Path,
+        seed: u64,
+        clock: Arc<dyn Clock>,
+        switches: TestSwitches,
+        raw: RawConfig,
+    ) -> Self {
         let dir = tempfile::tempdir_in(base).unwrap();
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let ambient = Ambient { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) };
         let hub_dir = dir.path().join("hub");
-        lifecycle::init(&hub_dir, &raw_config(), &ambient).unwrap();
+        lifecycle::init(&hub_dir, &raw, &ambient).unwrap();
         let config = Config::read(&hub_dir).unwrap();
         let mut world = Self { dir, clock, entropy, hub: None, config, switches };
         world.start_hub().await;
@@ -203,6 +222,7 @@ fn raw_config() -> RawConfig {
         otlp: None,
         // Tests ask as fast as they can; those of overload set their own.
         overload: Overload { per_second: 100_000, burst: 100_000, ..Overload::default() },
+        quotas: QuotaLimits::default(),
     }
 }
 

@@ -5,3 +5,5 @@
 mod clock;
 #[path = "defences/material.rs"]
 mod material;
+#[path = "defences/quotas.rs"]
+mod quotas;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
+use yiwang_hub::quotas::QuotaLimits;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::orders::Order;
 use yiwang_hub::tls::accept::AcceptLimits;
@@ -107,6 +108,7 @@ pub fn run(command: &Command) -> Outcome {
                 segment_bytes: 64 << 20,
                 otlp: None,
                 overload: Overload::default(),
+                quotas: QuotaLimits::default(),
             };
             lifecycle::init(dir, &raw, &ambient()).map_err(Failure::usage)?;
             Config::read(dir).map_err(Failure::usage)?;

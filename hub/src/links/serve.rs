@@ -123,8 +123,10 @@ impl LinkServer {
         let views = self.hub.ledger.views();
         let digest = document.digest();
         if views.delegation(&digest).is_none() {
+            self.hub.quotas.take(member, self.hub.clock.monotonic_us())?;
             let draft = PublishDraft::open(member.clone(), hello.delegation.clone(), views.decider())?;
-            self.hub.ledger.append(Box::new(draft)).await?;
+            let draft = self.hub.quotas.publish(member, &hello.delegation, Box::new(draft));
+            self.hub.ledger.append(draft).await?;
         }
         let view = views.delegation(&digest).ok_or(Code::DelegationInvalid)?;
         check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;

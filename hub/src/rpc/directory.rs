@@ -3,6 +3,7 @@
 use super::{Caller, caller, member};
 use crate::context::Hub;
 use crate::directory::PublishDraft;
+use crate::ledger::Appended;
 use crate::limits::CERTIFICATE_LIFE_MS;
 use crate::status;
 use crate::tls::identity::{Identity, Peer};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use yiwang_proto::codes::Code;
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::ContractId;
+use yiwang_proto::ids::{ContractId, MemberId};
 use yiwang_proto::limits::CONTRACT_MAX;
 use yiwang_proto::pb;
 use yiwang_rpc::directory_service_server::DirectoryService;
@@ -47,6 +48,13 @@ impl Service {
         let (index, stored) = delegation.or_else(contract)?;
         (stored == *document).then_some(index)
     }
+
+    async fn publish_new(&self, peer: MemberId, document: Bytes) -> Result<Appended, Code> {
+        let hub = &self.0;
+        hub.quotas.take(&peer, hub.clock.monotonic_us())?;
+        let draft = PublishDraft::open(peer.clone(), document.clone(), hub.ledger.views().decider())?;
+        hub.ledger.append(hub.quotas.publish(&peer, &document, Box::new(draft))).await
+    }
 }
 
 #[tonic::async_trait]
@@ -65,11 +73,7 @@ impl DirectoryService for Service {
         let document = request.into_inner().document;
         let appended = match self.known(&document) {
             Some(index) => self.0.ledger.receipt(index),
-            None => {
-                let draft = PublishDraft::open(peer, document, self.0.ledger.views().decider());
-                let draft = draft.map_err(status::of)?;
-                self.0.ledger.append(Box::new(draft)).await
-            }
+            None => self.publish_new(peer, document).await,
         };
         let receipt = Some(appended.map_err(status::of)?.to_receipt());
         Ok(Response::new(pb::PublishResponse { receipt }))

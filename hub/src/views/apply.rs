@@ -3,6 +3,7 @@
 
 use super::persist::{Row, Table};
 use super::{AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
+use crate::limits::PUBLISHED_COUNTS_MS;
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 use yiwang_proto::audit_scope::AuditScope;
@@ -28,7 +29,11 @@ fn fault(error: &dyn std::fmt::Display) -> ApplyError {
 }
 
 impl Registry {
-    fn list(&mut self, contract: &Contract) {
+    fn list(&mut self, contract: &Contract, counts_until_ms: i64) {
+        for member in [&contract.text.provider.member, &contract.text.consumer.member] {
+            let held = self.held.entry(member.clone()).or_default();
+            held.contracts.insert((counts_until_ms, contract.text.id.clone()));
+        }
         let (id, sides) = (&contract.text.id, sides(contract));
         self.contract_digests.insert(contract.digest, id.clone());
         self.of_consumer.entry(sides.1.clone()).or_default().insert(id.clone());
@@ -36,7 +41,11 @@ impl Registry {
     }
 
     /// Takes back what [`Registry::list`] did, for a version that is replaced.
-    fn unlist(&mut self, contract: &Contract) {
+    fn unlist(&mut self, contract: &Contract, counts_until_ms: i64) {
+        for member in [&contract.text.provider.member, &contract.text.consumer.member] {
+            let held = self.held.entry(member.clone()).or_default();
+            held.contracts.remove(&(counts_until_ms, contract.text.id.clone()));
+        }
         let sides = sides(contract);
         self.contract_digests.remove(&contract.digest);
         if let Some(ids) = self.of_consumer.get_mut(&sides.1) {
@@ -66,7 +75,7 @@ impl Views {
                 rows = self.apply_case(index, entry.time_ms, &case.statement)?;
             }
             Some(other) => {
-                rows.extend(self.apply_registry(&mut self.write(), index, other)?);
+                rows.extend(self.apply_registry(&mut self.write(), index, entry.time_ms, other)?);
             }
             None => return Err(ApplyError("the entry has no kind".to_owned())),
         }
@@ -107,6 +116,7 @@ impl Views {
         &self,
         registry: &mut Registry,
         index: u64,
+        time_ms: i64,
         kind: &Kind,
     ) -> Result<Option<Row>, ApplyError> {
         let row = |table, key: Vec<u8>| Ok(Some(Row::point(table, key, index)));
@@ -130,11 +140,14 @@ impl Views {
                 let document = parse(&doc.document, DOCUMENT_MAX)?;
                 let delegation = Delegation::open(&document).map_err(|error| fault(&error))?;
                 let digest = delegation.digest;
+                let counts_until_ms = delegation.valid_until_ms.max(time_ms + PUBLISHED_COUNTS_MS);
+                let held = registry.held.entry(delegation.member.clone()).or_default();
+                held.delegations.insert((counts_until_ms, digest));
                 let view = DelegationView { delegation, document: doc.document.clone(), index };
                 registry.delegations.insert(digest, Arc::new(view));
                 row(Table::Delegations, digest.to_vec())
             }
-            Kind::Contract(doc) => self.apply_contract(registry, index, &doc.document),
+            Kind::Contract(doc) => self.apply_contract(registry, index, time_ms, &doc.document),
             Kind::Policy(policy) => {
                 let digest = policy.digest.as_ref().try_into();
                 registry.policy = Some((index, digest.map_err(|error| fault(&error))?));
@@ -168,6 +181,7 @@ impl Views {
         &self,
         registry: &mut Registry,
         index: u64,
+        time_ms: i64,
         document: &Bytes,
     ) -> Result<Option<Row>, ApplyError> {
         let signed = parse(document, CONTRACT_MAX)?;
@@ -177,11 +191,12 @@ impl Views {
             .prepare(Arc::clone(&contract))
             .map_err(|faults| ApplyError(format!("the contract does not fit the catalogue: {faults:?}")))?;
         let id = contract.text.id.clone();
-        if let Some(old) = registry.contracts.get(&id).map(|view| Arc::clone(&view.contract)) {
-            registry.unlist(&old);
+        if let Some(old) = registry.contracts.get(&id).cloned() {
+            registry.unlist(&old.contract, old.counts_until_ms);
         }
-        registry.list(&contract);
-        let view = ContractView { prepared, contract, document: document.clone(), index };
+        let counts_until_ms = contract.valid_until_ms.max(time_ms + PUBLISHED_COUNTS_MS);
+        registry.list(&contract, counts_until_ms);
+        let view = ContractView { counts_until_ms, prepared, contract, document: document.clone(), index };
         registry.contracts.insert(id.clone(), Arc::new(view));
         Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))
     }
@@ -190,6 +205,7 @@ impl Views {
         let statement = read_case(bytes)?;
         let mut registry = self.write();
         let open = registry.cases.get(&statement.case).cloned();
+        let before = open.as_ref().map_or(0, |case| case.tags.len());
         let (entries, closed) = match (&statement.act, open) {
             (Act::Open { matter }, None) => {
                 let mut tags = statement.subject_tags;
@@ -223,6 +239,14 @@ impl Views {
             }
             _ => return Err(ApplyError(format!("case `{}` is not in that state", statement.case))),
         };
+        let after = registry.cases.get(&statement.case).map(|case| case.tags.len());
+        let held = registry.held.entry(statement.member.clone()).or_default();
+        held.case_tags = (held.case_tags + after.unwrap_or_default()).saturating_sub(before);
+        match statement.act {
+            Act::Open { .. } => held.open_cases += 1,
+            Act::Close { .. } => held.open_cases = held.open_cases.saturating_sub(1),
+            Act::Add { .. } => {}
+        }
         drop(registry);
         let mut changes = self.changes();
         changes.parties.insert(statement.member, index + 1);
@@ -250,7 +274,7 @@ impl Views {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;
                 if let Some(kind) = &entry.kind {
-                    self.apply_registry(&mut self.write(), index, kind)?;
+                    self.apply_registry(&mut self.write(), index, entry.time_ms, kind)?;
                 }
             }
         }

@@ -217,7 +217,7 @@ const fn status(code: Code) -> StatusCode {
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::NotFound | Code::NoCase => StatusCode::NOT_FOUND,
         Code::CaseClosed => StatusCode::CONFLICT,
-        Code::RateExceeded | Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
+        Code::RateExceeded | Code::QuotaExceeded | Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
         Code::ProviderUnavailable
         | Code::ProviderBusy
         | Code::LedgerFull

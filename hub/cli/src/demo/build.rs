@@ -12,6 +12,7 @@ use yiwang_city::{City, CityPlan, RealData};
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::config::{Config, Overload, RawConfig};
+use yiwang_hub::quotas::QuotaLimits;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::tls::identity::Identity;
 use yiwang_proto::ambient::random;
@@ -148,6 +149,7 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
         otlp: None,
         // One app stands for a whole city here, and the benchmark asks with one key.
         overload: Overload { per_second: 1_000_000, burst: 1_000_000, ..Overload::default() },
+        quotas: QuotaLimits::default(),
     };
     let ambient = Ambient { clock: setup::clock(), entropy: setup::entropy() };
     lifecycle::init(&hub_dir, &raw, &ambient).map_err(Failure::environment)?;
