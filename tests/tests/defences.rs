@@ -3,6 +3,8 @@
 
 #[path = "defences/clock.rs"]
 mod clock;
+#[path = "defences/enrolment.rs"]
+mod enrolment;
 #[path = "defences/material.rs"]
 mod material;
 #[path = "defences/quotas.rs"]

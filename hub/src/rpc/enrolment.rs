@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use yiwang_proto::codes::Code;
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
@@ -38,19 +37,31 @@ impl Service {
             .ok_or_else(|| Status::invalid_argument("the member card does not hold under its own root"))?;
         Ok((Identity::Member(card.member.clone()), Some(card)))
     }
+}
 
-    async fn enter(&self, member: MemberId, card: bytes::Bytes) -> Result<(), Status> {
-        let known = SignedDocument::parse(card.clone(), DOCUMENT_MAX)
-            .ok()
-            .and_then(|document| MemberCard::open(&document).ok())
-            .zip(self.0.ledger.views().member(&member))
-            .is_some_and(|(card, view)| card == view.card);
-        if known {
-            return Ok(());
-        }
-        let draft = MemberDraft { member, card };
-        self.0.ledger.append(Box::new(draft)).await.map(drop).map_err(status::of)
+/// Enters the member, then spends the token: an entry that cannot be made costs no token, and while the
+/// enrolment is under way the token is nobody else's. Not cancelled with the call, so that a caller who
+/// hangs up in between cannot enter one card after another.
+async fn finish(
+    hub: Arc<Hub>,
+    identity: Identity,
+    card: Option<MemberCard>,
+    request: pb::EnrolRequest,
+) -> Result<(), Status> {
+    let refuse = |error| refused(&error);
+    let claim = hub.tokens.claim(&request.token, &identity, hub.clock.now_ms()).map_err(refuse)?;
+    if let Some(card) = card
+        && hub.ledger.views().member(&card.member).is_none_or(|view| view.card != card)
+    {
+        let draft = MemberDraft { member: card.member, card: request.card };
+        hub.ledger.append(Box::new(draft)).await.map_err(status::of)?;
     }
+    if let Identity::Auditor(auditor) = &identity {
+        let scope = hub.tokens.scope(&request.token, hub.clock.now_ms()).map_err(refuse)?;
+        let draft = AuditorDraft { auditor: auditor.clone(), scope };
+        hub.ledger.append(Box::new(draft)).await.map_err(status::of)?;
+    }
+    claim.spend(hub.clock.now_ms()).map_err(refuse)
 }
 
 fn refused(error: &crate::tls::token::TokenError) -> Status {
@@ -73,26 +84,9 @@ impl EnrolmentService for Service {
         {
             return Err(status::of(Code::DelegationInvalid));
         }
-        let auditor = match &identity {
-            Identity::Auditor(auditor) => {
-                let scope = self.0.tokens.scope(&request.token, self.0.clock.now_ms());
-                let scope = scope.map_err(|error| refused(&error))?;
-                Some(AuditorDraft { auditor: auditor.clone(), scope })
-            }
-            _ => None,
-        };
         let certificate_chain = issue(&self.0, &identity, &request.certificate_request)?;
-        // Redeemed only once everything else is good, so that a mistake does not cost the token.
-        self.0
-            .tokens
-            .redeem(&request.token, &identity, self.0.clock.now_ms())
-            .map_err(|error| refused(&error))?;
-        if let Some(card) = card {
-            self.enter(card.member, request.card).await?;
-        }
-        if let Some(draft) = auditor {
-            self.0.ledger.append(Box::new(draft)).await.map_err(status::of)?;
-        }
+        let finishing = self.0.tasks.spawn(finish(Arc::clone(&self.0), identity, card, request));
+        finishing.await.map_err(|_| status::of(Code::Internal))??;
         let checkpoint = self.0.ledger.checkpoint().note;
         Ok(Response::new(pb::EnrolResponse { certificate_chain, checkpoint }))
     }

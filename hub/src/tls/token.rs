@@ -2,8 +2,10 @@
 //! copy of its folder enrols nobody and a look-up compares no secret bytes. Redeeming renames that file:
 //! of two attempts at once, the system lets one win.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -122,6 +124,33 @@ impl RawScope {
 #[derive(Debug)]
 pub struct TokenStore {
     dir: PathBuf,
+    /// Tokens whose enrolment is under way, by the hash that names their file.
+    claimed: Mutex<HashSet<Digest>>,
+}
+
+/// A token that one enrolment holds: nobody else can use it meanwhile. Dropped without
+/// [`Claim::spend`] it is as it was, so that an enrolment that fails half-way costs no token.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    store: &'a TokenStore,
+    secret: &'a str,
+    who: &'a Identity,
+}
+
+impl Claim<'_> {
+    /// Spends the token, as [`TokenStore::redeem`].
+    ///
+    /// # Errors
+    /// As [`TokenStore::redeem`].
+    pub fn spend(self, now_ms: i64) -> Result<(), TokenError> {
+        self.store.redeem(self.secret, self.who, now_ms)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.store.claimed().remove(&sha256(self.secret.as_bytes()));
+    }
 }
 
 impl TokenStore {
@@ -133,7 +162,7 @@ impl TokenStore {
         let used = dir.join(USED);
         files::create_private_dir(dir).map_err(|source| TokenError::Io { path: dir.to_owned(), source })?;
         files::create_private_dir(&used).map_err(|source| TokenError::Io { path: used, source })?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), claimed: Mutex::default() })
     }
 
     /// Issues a token for one member or auditor and yields its text, which is shown once and kept nowhere.
@@ -209,6 +238,30 @@ impl TokenStore {
     pub fn scope(&self, secret: &str, now_ms: i64) -> Result<AuditScope, TokenError> {
         let raw = self.unspent(secret, now_ms)?;
         Ok(raw.scope.and_then(RawScope::check).unwrap_or_default())
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a token for one enrolment, without spending it.
+    ///
+    /// # Errors
+    /// [`TokenError::Refused`] unless [`TokenStore::redeem`] would now succeed for that holder and no other
+    /// enrolment holds it.
+    pub fn claim<'a>(
+        &'a self,
+        secret: &'a str,
+        who: &'a Identity,
+        now_ms: i64,
+    ) -> Result<Claim<'a>, TokenError> {
+        if self.unspent(secret, now_ms)?.who != who.who() {
+            return Err(TokenError::Refused(Refusal::OtherHolder));
+        }
+        if !self.claimed().insert(sha256(secret.as_bytes())) {
+            return Err(TokenError::Refused(Refusal::Used));
+        }
+        Ok(Claim { store: self, secret, who })
     }
 
     /// Spends a token. After `Ok` the secret never works again, also after a power cut.
@@ -317,6 +370,24 @@ mod tests {
             assert_eq!(why(store.redeem(bad, &police, 0)), Some(Refusal::Unknown), "{bad:?}");
         }
         assert!(store.issue(&Identity::Hub, &facts(), 1, &entropy).is_err());
+    }
+
+    #[test]
+    fn a_claimed_token_is_nobody_elses_and_comes_back_unless_it_is_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TokenStore::open(dir.path()).unwrap();
+        let police = Identity::from_who("member:police").unwrap();
+        let health = Identity::from_who("member:health").unwrap();
+        let secret = secret_of(&store.issue(&police, &facts(), 1000, &SeededEntropy::new(4)).unwrap());
+        let claim = |who| store.claim(&secret, who, 0);
+        assert_eq!(why(claim(&health).map(drop)), Some(Refusal::OtherHolder));
+        let held = claim(&police).unwrap();
+        assert_eq!(why(claim(&police).map(drop)), Some(Refusal::Used));
+        drop(held);
+        let held = claim(&police).unwrap();
+        assert_eq!(why(held.spend(1000)), Some(Refusal::Expired));
+        claim(&police).unwrap().spend(999).unwrap();
+        assert_eq!(why(claim(&police).map(drop)), Some(Refusal::Used));
     }
 
     #[test]
