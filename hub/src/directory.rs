@@ -160,6 +160,18 @@ impl Draft for PolicyDraft {
     }
 }
 
+/// The operator's word that somebody is no longer of this network.
+pub struct DismissalDraft {
+    /// The entry.
+    pub entry: pb::DismissalEntry,
+}
+
+impl Draft for DismissalDraft {
+    fn finish(self: Box<Self>, _at: &Linear<'_>) -> Result<Kind, Code> {
+        Ok(Kind::Dismissal(self.entry))
+    }
+}
+
 /// Documents and case entries that an adapter wants to see before it decides. It sees contracts of its own
 /// member, and delegations and cases of those contracts' consumers; all of it is signed, none is trusted.
 pub fn material(hub: &Hub, member: &MemberId, wanted: &pb::MaterialWanted) -> pb::Material {

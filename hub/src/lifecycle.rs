@@ -226,7 +226,8 @@ pub async fn start(
     let (reporter, health) = tonic_health::server::health_reporter();
     let members = rpc::member_routes(&hub, health)
         .map_err(|error| StartError::Other(error.to_string()))?
-        .merge(rest::routes(Arc::clone(&hub)));
+        .merge(rest::routes(Arc::clone(&hub)))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&hub), rpc::not_dismissed));
     let drop_all = CancellationToken::new();
     let counters = Arc::new(Counters::default());
     let door = |listener, tls: Option<Tls>, limits: AcceptLimits| Door {

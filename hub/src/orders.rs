@@ -2,8 +2,10 @@
 //! enter. The hub takes it by renaming, carries it out, and leaves its answer beside it.
 
 use crate::context::Hub;
+use crate::directory::DismissalDraft;
 use crate::ledger::ClockDraft;
 use crate::tls::files;
+use crate::tls::identity::Identity;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::codes::Code;
 use yiwang_proto::hex;
+use yiwang_proto::pb;
 use yiwang_proto::time::format_rfc3339;
 
 /// Bytes of one order or answer: a name and a sentence.
@@ -19,6 +22,8 @@ const FILE_MAX: u64 = 16 * 1024;
 const ORDERS_MAX: usize = 16;
 /// How long a running hub may take: it looks once a second and appends one entry.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Characters of a reason: a sentence; it stands in the ledger for ever and must hold no personal data.
+const REASON_MAX: usize = 200;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What is ordered.
@@ -27,6 +32,13 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum Order {
     /// Go on from the present clock, though the ledger's last entry has a later time.
     AcceptClock {},
+    /// Refuse somebody's certificates from now on.
+    Dismiss {
+        /// `member:<id>` or `auditor:<id>`.
+        who: String,
+        /// Why, for the ledger's readers.
+        reason: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,7 +165,33 @@ async fn wait_for(path: &Path) -> Result<Option<Said>, OrderError> {
 async fn run(hub: &Hub, order: &Order) -> Result<String, String> {
     match order {
         Order::AcceptClock {} => accept_clock(hub).await,
+        Order::Dismiss { who, reason } => dismiss(hub, who, reason).await,
     }
+}
+
+async fn dismiss(hub: &Hub, who: &str, reason: &str) -> Result<String, String> {
+    let identity = Identity::from_who(who)
+        .ok_or_else(|| format!("`{who}` is neither member:<id> nor auditor:<name>"))?;
+    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+        return Err(format!("the reason is one line of 1 to {REASON_MAX} characters"));
+    }
+    let entry = pb::DismissalEntry { who: identity.who(), reason: reason.to_owned() };
+    let appended = hub.ledger.append(Box::new(DismissalDraft { entry })).await;
+    let appended = appended.map_err(|code| format!("{code}: {}", code.help()))?;
+    // Requests are refused by the view; a link is one request that never ends.
+    if let Identity::Member(member) = &identity
+        && let Some(link) = hub.links.of(member)
+    {
+        link.close();
+    }
+    let voided = hub.tokens.void(&identity).map_err(|error| {
+        format!("{who} is dismissed, but its unspent tokens could not be removed: {error}; give the order again")
+    })?;
+    Ok(format!(
+        "entry {} dismisses {who}: its certificates are refused from now on, and {voided} unspent tokens are void; \
+         a new token lets it enrol again",
+        appended.index
+    ))
 }
 
 async fn accept_clock(hub: &Hub) -> Result<String, String> {

@@ -13,6 +13,10 @@ mod strangers;
 use crate::context::Hub;
 use crate::status;
 use crate::tls::identity::{Identity, Peer};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use tonic::{Request, Status};
 use yiwang_proto::codes::Code;
@@ -68,6 +72,23 @@ pub(crate) fn auditor<T>(request: &Request<T>) -> Result<AppId, Status> {
 
 pub(crate) fn traceparent<T>(request: &Request<T>) -> String {
     request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// Refuses whoever was dismissed, before any service sees the request.
+pub(crate) async fn not_dismissed(
+    State(hub): State<Arc<Hub>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let dismissed = request
+        .extensions()
+        .get::<Peer>()
+        .is_some_and(|peer| hub.ledger.views().is_dismissed(&peer.identity, peer.certificate_issued_ms));
+    if dismissed {
+        let text = "this certificate's holder was dismissed: ask the hub's operator for a new enrolment\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
 }
 
 /// All services for members and auditors, with reflection and health.

@@ -8,6 +8,7 @@ pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
 
 use crate::quotas::Holdings;
+use crate::tls::identity::Identity;
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -128,6 +129,8 @@ struct Registry {
     auditors: HashMap<AppId, Arc<AuditorView>>,
     mappings: HashMap<(MemberId, String), Digest>,
     held: HashMap<MemberId, Held>,
+    // By the form of enrolment tokens; the time of the newest dismissal.
+    dismissed: HashMap<String, i64>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -223,6 +226,14 @@ impl Views {
     /// Whether any contract has these two sides.
     pub fn serves(&self, provider: &MemberId, consumer: &MemberId) -> bool {
         self.registry().served.contains_key(&(provider.clone(), consumer.clone()))
+    }
+
+    /// Whether somebody's certificate was issued before a dismissal.
+    pub fn is_dismissed(&self, identity: &Identity, issued_at_ms: i64) -> bool {
+        let registry = self.registry();
+        // Nobody is dismissed in most hubs, and this is asked for each request.
+        !registry.dismissed.is_empty()
+            && registry.dismissed.get(&identity.who()).is_some_and(|at_ms| issued_at_ms <= *at_ms)
     }
 
     /// What a member holds at a ledger time.

@@ -64,6 +64,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Snapshot(_) => "snapshot",
         Kind::Auditor(_) => "auditor",
         Kind::Clock(_) => "clock",
+        Kind::Dismissal(_) => "dismissal",
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) enum Body {
     Mapping(pb::MappingEntry),
     Folded(pb::FoldedEntry),
     Clock(pb::ClockEntry),
+    Dismissal(pb::DismissalEntry),
     Snapshot,
     Auditor(pb::AuditorEntry),
 }
@@ -92,6 +93,7 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Snapshot(_) => Body::Snapshot,
         Kind::Auditor(raw) => Body::Auditor(raw),
         Kind::Clock(raw) => Body::Clock(raw),
+        Kind::Dismissal(raw) => Body::Dismissal(raw),
     };
     Ok(Parsed { index, time_ms: decoded.time_ms, kind: name, body })
 }

@@ -74,6 +74,7 @@ fn content(kind: &Kind) -> Value {
             "count": raw.count, "root": hex(&raw.root),
         }),
         Kind::Clock(raw) => json!({ "old": time(raw.old_ms), "new": time(raw.new_ms) }),
+        Kind::Dismissal(raw) => json!({ "who": raw.who, "reason": raw.reason }),
         Kind::Snapshot(raw) => json!({ "digest": hex(&raw.digest), "size": raw.size }),
     }
 }

@@ -182,6 +182,7 @@ impl<'a> State<'a> {
             Body::Mapping(raw) => self.mapping(at, raw),
             Body::Folded(raw) => self.folded(at, raw),
             Body::Clock(_) => {}
+            Body::Dismissal(raw) => self.dismissal(at, raw),
             Body::Snapshot => {
                 self.finding(at, Rule::Entry, "a snapshot, which only a pruned ledger has");
             }

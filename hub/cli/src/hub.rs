@@ -74,6 +74,19 @@ pub enum Command {
         #[arg(long, value_name = "RECORD", num_args = 1..)]
         scope_records: Vec<RecordType>,
     },
+    /// Dismisses a member or an auditor: its certificates are refused from now on, also for renewal; the
+    /// ledger says so.
+    Dismiss {
+        /// The hub's folder; the hub must run.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Whom, e.g. auditor:city-audit or member:police.
+        #[arg(value_name = "WHO")]
+        who: String,
+        /// Why, for the ledger's readers; no personal data.
+        #[arg(long)]
+        reason: String,
+    },
     /// Goes on from this machine's clock where the ledger's last entry has a later time, because the clock
     /// had jumped ahead; the ledger names both times.
     AcceptClock {
@@ -131,6 +144,9 @@ pub fn run(command: &Command) -> Outcome {
                 records: scope_records.iter().cloned().collect(),
             };
             token(dir, who, *hours, &scope)
+        }
+        Command::Dismiss { dir, who, reason } => {
+            order(dir, &Order::Dismiss { who: who.clone(), reason: reason.clone() })
         }
         Command::AcceptClock { dir } => order(dir, &Order::AcceptClock {}),
         Command::Rebuild { dir } => {

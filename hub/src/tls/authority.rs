@@ -29,7 +29,7 @@ pub const MEMBER_LIFETIME_MS: i64 = 7 * DAY_MS;
 const AUTHORITY_LIFETIME_MS: i64 = 3652 * DAY_MS;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// A certificate begins this much earlier, for clocks that are slow (twice the tolerated difference).
-const BACKDATE_MS: i64 = 2 * yiwang_proto::limits::CLOCK_SKEW_MS;
+pub const BACKDATE_MS: i64 = 2 * yiwang_proto::limits::CLOCK_SKEW_MS;
 /// 9999-01-01, beyond which X.509 has no dates worth having.
 const LATEST_MS: i64 = 253_370_764_800_000;
 /// A request with a P-256 key and a few names has well under 1 KiB.

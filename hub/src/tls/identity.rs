@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use x509_parser::extensions::GeneralName;
@@ -137,12 +138,12 @@ impl Identity {
         }
     }
 
-    /// Who a leaf certificate names, and when it ends (milliseconds). That it was signed by the authority
+    /// Who a leaf certificate names, and from when to when it is valid (milliseconds). That it was signed by the authority
     /// is for the handshake to check.
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub fn of_certificate(der: &[u8], domain: &TrustDomain) -> Result<(Self, i64), IdentityError> {
+    pub fn of_certificate(der: &[u8], domain: &TrustDomain) -> Result<(Self, Range<i64>), IdentityError> {
         let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::Malformed)?;
         if !rest.is_empty() {
             return Err(IdentityError::Malformed);
@@ -161,8 +162,10 @@ impl Identity {
             _ => None,
         });
         let (Some(uri), None) = (uris.next(), uris.next()) else { return Err(IdentityError::NotOneUri) };
-        let ends_ms = certificate.validity().not_after.timestamp().saturating_mul(1000);
-        Ok((Self::parse(uri, domain)?, ends_ms))
+        let ms = |seconds: i64| seconds.saturating_mul(1000);
+        let validity = certificate.validity();
+        let valid = ms(validity.not_before.timestamp())..ms(validity.not_after.timestamp());
+        Ok((Self::parse(uri, domain)?, valid))
     }
 }
 
@@ -178,6 +181,8 @@ impl fmt::Display for Identity {
 pub struct Peer {
     /// Whose certificate it is.
     pub identity: Identity,
+    /// When the certificate was issued, milliseconds.
+    pub certificate_issued_ms: i64,
     /// When the certificate ends, milliseconds; the connection is closed then.
     pub certificate_ends_ms: i64,
     /// Where the connection comes from.

@@ -286,6 +286,24 @@ impl TokenStore {
         Ok(())
     }
 
+    /// Makes every unspent token of somebody useless.
+    ///
+    /// # Errors
+    /// [`TokenError::Io`]; some may be left.
+    pub fn void(&self, who: &Identity) -> Result<usize, TokenError> {
+        let io = |source| TokenError::Io { path: self.dir.clone(), source };
+        let mut voided = 0;
+        for file in std::fs::read_dir(&self.dir).map_err(io)? {
+            let path = file.map_err(io)?.path();
+            if path.is_file() && read(&path)?.is_some_and(|raw| raw.who == who.who()) {
+                std::fs::remove_file(&path).map_err(io)?;
+                voided += 1;
+            }
+        }
+        files::sync_dir(&self.dir).map_err(io)?;
+        Ok(voided)
+    }
+
     fn paths(&self, secret: &str) -> (PathBuf, PathBuf) {
         let name = hex(&sha256(secret.as_bytes()));
         (self.dir.join(&name), self.dir.join(USED).join(&name))

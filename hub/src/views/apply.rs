@@ -167,6 +167,10 @@ impl Views {
                 registry.mappings.insert((member, raw.mapping.clone()), digest);
                 row(Table::Mappings, key)
             }
+            Kind::Dismissal(raw) => {
+                registry.dismissed.insert(raw.who.clone(), time_ms);
+                row(Table::Dismissals, raw.who.as_bytes().to_vec())
+            }
             Kind::Lookup(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
@@ -270,6 +274,7 @@ impl Views {
             Table::Policy,
             Table::Auditors,
             Table::Mappings,
+            Table::Dismissals,
         ] {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;

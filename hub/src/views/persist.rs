@@ -23,6 +23,7 @@ pub(super) enum Table {
     Policy,
     Auditors,
     Mappings,
+    Dismissals,
     Cases,
     Parties,
 }
@@ -41,6 +42,7 @@ impl Table {
             Table::Parties => 7,
             Table::Auditors => 8,
             Table::Mappings => 9,
+            Table::Dismissals => 28,
         }
     }
 

@@ -42,8 +42,8 @@ fn names_and_powers_in_a_request_are_ignored() {
     assert!(
         leaf.verify_signature(Some(X509Certificate::from_der(&chain[1]).unwrap().1.public_key())).is_ok()
     );
-    let (identity, ends_ms) = Identity::of_certificate(&chain[0], &domain()).unwrap();
-    assert_eq!((identity, ends_ms), (police, NOW_MS + MEMBER_LIFETIME_MS));
+    let (identity, valid) = Identity::of_certificate(&chain[0], &domain()).unwrap();
+    assert_eq!((identity, valid.end), (police, NOW_MS + MEMBER_LIFETIME_MS));
     let again = authority.issue(request.der(), &member("police"), NOW_MS + 1000, 1000).unwrap();
     assert_ne!(X509Certificate::from_der(&again[0]).unwrap().1.raw_serial(), leaf.raw_serial());
 }
@@ -115,9 +115,9 @@ fn times_outside_the_authoritys_life_are_refused_or_cut() {
         assert!(matches!(result, Err(AuthorityError::Lifetime)), "{now_ms} {lifetime_ms}");
     }
     let chain = authority.issue(&request, &member("police"), NOW_MS, i64::MAX).unwrap();
-    let (_, ends_ms) = Identity::of_certificate(&chain[0], &domain()).unwrap();
+    let (_, valid) = Identity::of_certificate(&chain[0], &domain()).unwrap();
     let (_, ca) = X509Certificate::from_der(&chain[1]).unwrap();
-    assert_eq!(ends_ms, ca.validity().not_after.timestamp() * 1000);
+    assert_eq!(valid.end, ca.validity().not_after.timestamp() * 1000);
 }
 
 #[test]

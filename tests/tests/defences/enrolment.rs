@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
+use yiwang_hub::config::Config;
+use yiwang_hub::lifecycle;
+use yiwang_hub::orders::Order;
 use yiwang_hub::tls::identity::Identity;
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::member::MemberCard;
+use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,4 +41,63 @@ async fn an_enrolment_whose_entry_is_refused_costs_no_token() {
     enrol(&new, &token).await.unwrap();
     assert!(enrol(&new, &token).await.is_err(), "once");
     assert_eq!(world.hub().hub.ledger.checkpoint().size, size);
+}
+
+async fn dismiss(world: &World, who: &str, reason: &str) -> Result<String, String> {
+    let orders = lifecycle::orders(&Config::read(&world.hub_dir()).unwrap()).unwrap();
+    let order = Order::Dismiss { who: who.to_owned(), reason: reason.to_owned() };
+    orders.give(&order, world.entropy.as_ref()).await.map_err(|error| error.to_string())
+}
+
+async fn renews(scene: &Scene) -> bool {
+    let enrolled = scene.street.folder.enrolled().unwrap();
+    let channel = enrolled.channel(Arc::clone(&scene.world.clock)).await.unwrap();
+    enrolled.renew(channel, scene.world.clock.as_ref()).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_dismissed_is_served_nothing_and_renews_nothing() {
+    let mut scene = Scene::new(65).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    assert!(renews(&scene).await);
+    for (who, reason) in [("member:Police", "x"), ("hub", "x"), ("member:street-office", " ")] {
+        assert!(dismiss(&scene.world, who, reason).await.is_err(), "{who}");
+    }
+    let street = Identity::Member(scene.street.id().clone());
+    let unspent = scene.world.token(&street);
+    // Certificates count by the second.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let said = dismiss(&scene.world, "member:street-office", "its key was stolen").await.unwrap();
+    assert!(said.contains("1 unspent tokens are void"), "{said}");
+    let refused = scene.outcome(&scene.signed()).await;
+    assert!(refused.starts_with("error"), "{refused}");
+    assert!(!renews(&scene).await);
+    let enrol = async |token: &str| {
+        let mut folder = Folder::open(scene.street.folder.path()).unwrap();
+        folder.enrol(&EnrolToken::parse(token).unwrap(), Arc::clone(&scene.world.clock)).await
+    };
+    assert!(enrol(&unspent).await.is_err(), "a token of before is void");
+
+    // Also after a restart; and an adapter's link ends at once.
+    let police = scene.adapter.take().unwrap();
+    dismiss(&scene.world, "member:police", "retired").await.unwrap();
+    assert!(scene.world.hub().hub.links.of(scene.police.id()).is_none());
+    police.stop().await;
+    scene.world.stop_hub().await;
+    scene.world.start_hub().await;
+    assert!(!renews(&scene).await);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+
+    // A new token is the operator's word that it is wanted again; only new certificates count.
+    for member in [&scene.street, &scene.police] {
+        let token = scene.world.token(&Identity::Member(member.id().clone()));
+        let mut folder = Folder::open(member.folder.path()).unwrap();
+        folder.enrol(&EnrolToken::parse(&token).unwrap(), Arc::clone(&scene.world.clock)).await.unwrap();
+    }
+    scene.app = scene.street.app_unpublished(&scene.world, "assistance-desk").await;
+    scene.app.meet().await.unwrap();
+    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
 }

@@ -185,6 +185,17 @@ impl State<'_> {
         }
     }
 
+    pub(super) fn dismissal(&mut self, at: At, raw: &pb::DismissalEntry) {
+        let known = match raw.who.split_once(':') {
+            Some(("member", id)) => MemberId::parse(id).is_ok(),
+            Some(("auditor", id)) => AppId::parse(id).is_ok(),
+            _ => false,
+        };
+        if !known || raw.reason.is_empty() {
+            self.finding(at, Rule::Entry, "a dismissal of nobody, or without a reason");
+        }
+    }
+
     pub(super) fn mapping(&mut self, at: At, raw: &pb::MappingEntry) {
         match (MemberId::parse(&raw.member), raw.digest.as_ref().try_into()) {
             (Ok(member), Ok(digest)) => {

@@ -27,6 +27,7 @@ use super::caps::{Caps, Slot};
 use super::counters::{Count, Counters, HandshakeFailure};
 use super::limits::AcceptLimits;
 use super::reading::{Budget, Reading};
+use crate::tls::authority::BACKDATE_MS;
 use crate::tls::identity::{ClientAddress, Identity, Peer, TrustDomain};
 use crate::tls::server::Tls;
 
@@ -138,9 +139,10 @@ impl<S> Connections<S> {
         let Some(domain) = domain else { return Ok(Caller::Stranger(ClientAddress(address))) };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let leaf = leaf.ok_or(HandshakeFailure::NoCertificate)?;
-        let (identity, certificate_ends_ms) =
+        let (identity, valid) =
             Identity::of_certificate(leaf, domain).map_err(|_| HandshakeFailure::NoIdentity)?;
-        Ok(Caller::Peer(Peer { identity, certificate_ends_ms, address }))
+        let certificate_issued_ms = valid.start.saturating_add(BACKDATE_MS);
+        Ok(Caller::Peer(Peer { identity, certificate_issued_ms, certificate_ends_ms: valid.end, address }))
     }
 
     fn judge(&self, activity: &Activity, ends_ms: Option<i64>) -> Verdict {
