@@ -19,6 +19,30 @@ enum Actor {
     AssertedOf(AppId),
 }
 
+/// One counter as it is kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    /// Whose ceiling.
+    pub contract: ContractId,
+    /// Who is counted.
+    pub of: CounterOf,
+    /// A counter of the UTC day; else of the minute.
+    pub daily: bool,
+    /// Which day or minute since 1970.
+    pub window: i64,
+    /// The count.
+    pub count: u32,
+}
+
+/// Who is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CounterOf {
+    /// An app, or everybody whom it merely names.
+    App(AppId),
+    /// An officer whose own signature was seen.
+    Officer(Officer),
+}
+
 /// Fixed windows: the minute and the UTC day of the clock.
 #[derive(Debug, Default)]
 pub struct Rates {
@@ -47,6 +71,14 @@ impl<K: std::hash::Hash + Eq> Window<K> {
             // Gives memory back after a burst; a steady load keeps what it needs.
             self.counters.clear();
             self.counters.shrink_to(1024);
+        }
+    }
+
+    fn restore(&mut self, number: i64, key: K, count: u32) {
+        self.turn(number);
+        if number == self.number && self.counters.len() < COUNTERS_MAX {
+            let counter = self.counters.entry(key).or_insert(0);
+            *counter = count.max(*counter);
         }
     }
 
@@ -101,6 +133,44 @@ impl Rates {
     pub fn forget_old(&mut self, now_ms: i64) {
         self.minutes.turn(now_ms.div_euclid(MINUTE_MS));
         self.days.turn(now_ms.div_euclid(DAY_MS));
+    }
+
+    /// All counters, to be kept over a restart.
+    pub fn counters(&self) -> impl Iterator<Item = Counter> {
+        let counter = |contract: &ContractId, of, daily, window, count| Counter {
+            contract: contract.clone(),
+            of,
+            daily,
+            window,
+            count,
+        };
+        let minutes = self.minutes.counters.iter().map(move |((contract, app), count)| {
+            counter(contract, CounterOf::App(app.clone()), false, self.minutes.number, *count)
+        });
+        let days = self.days.counters.iter().map(move |((contract, actor), count)| {
+            let of = match actor {
+                Actor::Proved(officer) => CounterOf::Officer(officer.clone()),
+                Actor::AssertedOf(app) => CounterOf::App(app.clone()),
+            };
+            counter(contract, of, true, self.days.number, *count)
+        });
+        minutes.chain(days)
+    }
+
+    /// Takes back a counter that was kept; one of an older window than the present one is over.
+    pub fn restore(&mut self, counter: Counter) {
+        let Counter { contract, of, daily, window, count } = counter;
+        match (daily, of) {
+            (false, CounterOf::App(app)) => self.minutes.restore(window, (contract, app), count),
+            (true, CounterOf::App(app)) => {
+                self.days.restore(window, (contract, Actor::AssertedOf(app)), count);
+            }
+            (true, CounterOf::Officer(officer)) => {
+                self.days.restore(window, (contract, Actor::Proved(officer)), count);
+            }
+            // Officers are counted by the day only.
+            (false, CounterOf::Officer(_)) => {}
+        }
     }
 
     /// How many counters are kept.

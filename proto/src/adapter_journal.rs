@@ -25,7 +25,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 56")]
     pub kind: Option<Kind>,
 }
 
@@ -44,6 +44,9 @@ pub enum Kind {
     /// The operator accepted the clock: the record's own time is the highest from now on.
     #[prost(message, tag = "5")]
     ClockAccepted(ClockAccepted),
+    /// A part of what all records before say, so that a start need not read them.
+    #[prost(message, tag = "56")]
+    Snapshot(SnapshotPart),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -95,6 +98,83 @@ pub struct ClockAccepted {
     /// The highest time before, milliseconds.
     #[prost(int64, tag = "1")]
     pub before_ms: i64,
+}
+
+/// A part of a snapshot; it counts only with all others of the same id.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SnapshotPart {
+    /// Names the snapshot.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Which part, from 0.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// How many parts there are.
+    #[prost(uint32, tag = "3")]
+    pub all: u32,
+    /// The kept head, a signed note, exact bytes; empty in other parts, and before the first link.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub checkpoint: Bytes,
+    /// Contract versions in force.
+    #[prost(message, repeated, tag = "5")]
+    pub contracts: Vec<ContractSeen>,
+    /// Tags and the subjects that they stand for.
+    #[prost(message, repeated, tag = "6")]
+    pub pairs: Vec<Pair>,
+    /// Request ids that are used up.
+    #[prost(message, repeated, tag = "7")]
+    pub ids: Vec<UsedId>,
+    /// Counters of the present minute and day.
+    #[prost(message, repeated, tag = "8")]
+    pub counters: Vec<Counted>,
+}
+
+/// A consumer's tag and the provider's own of the same subject.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Pair {
+    /// Half of the SHA-256 over consumer, case and the consumer's tag, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// Half of the provider's tag, 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub tag: Bytes,
+    /// When it was used last, days since 1970.
+    #[prost(int64, tag = "3")]
+    pub day: i64,
+}
+
+/// A used-up request id.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UsedId {
+    /// When it expires, in steps of ten seconds since 1970.
+    #[prost(int64, tag = "1")]
+    pub bucket: i64,
+    /// Half of the SHA-256 over member and id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+}
+
+/// A counter of a contract's ceiling.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Counted {
+    /// The contract's id.
+    #[prost(string, tag = "1")]
+    pub contract: String,
+    /// The app that is counted; empty where an officer is.
+    #[prost(string, tag = "2")]
+    pub app: String,
+    /// The officer who is counted.
+    #[prost(string, tag = "3")]
+    pub officer: String,
+    /// A counter of the UTC day; else of the minute.
+    #[prost(bool, tag = "4")]
+    pub daily: bool,
+    /// Which day or minute since 1970.
+    #[prost(int64, tag = "5")]
+    pub window: i64,
+    /// The count.
+    #[prost(uint32, tag = "6")]
+    pub count: u32,
 }
 
 impl Record {

@@ -146,6 +146,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "unreceipted": health.unreceipted,
         "bad_receipts": health.bad_receipts,
         "clock_skew_ms": health.clock_skew_ms,
+        "journal_read": health.journal_read,
         "journal_full": health.journal_full,
         "journal_dead": health.journal_dead,
     })

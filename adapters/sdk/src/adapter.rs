@@ -9,7 +9,9 @@ use crate::connect::Unreceipted;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::{Ask, MappedSource};
 use crate::health::{Counters, Snapshot};
-use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
+use crate::journal::{
+    AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record, snapshot_of,
+};
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
 use crate::subjects::subject_key;
@@ -18,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_policies::Decider;
-use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::ambient::{Clock, Entropy, random};
 use yiwang_proto::answer::Verdict;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -33,6 +35,11 @@ use yiwang_proto::request::Request;
 use yiwang_proto::tag::{Tag, TagKey};
 use yiwang_proto::{Digest, pb};
 
+/// Tag pairs that one record of a snapshot holds.
+const PAIRS_PER_RECORD: u64 = 150;
+/// Records of a snapshot that are handed in at once: some of each batch of the journal, not all of it.
+const SNAPSHOT_BATCH: usize = 32;
+
 /// A member's adapter: it answers requests from its sources and from nobody's word but signed ones.
 pub struct Adapter {
     signer: Signer,
@@ -46,6 +53,9 @@ pub struct Adapter {
     highest_ms: AtomicI64,
     head_kept_us: AtomicU64,
     members_time: Mutex<PeerTime>,
+    records_read: u64,
+    // Since the last snapshot.
+    records: AtomicU64,
     unreceipted: Mutex<Unreceipted>,
     counters: Arc<Counters>,
     limits: AdapterLimits,
@@ -149,7 +159,7 @@ impl Adapter {
         };
         let key = subject_key(&request.consumer, &request.case, tag);
         let own = self.tag_key.tag(&body.subject, &request.case);
-        match self.memory().subjects.bind(&key, &own) {
+        match self.memory().subjects.bind(&key, &own, self.now_ms()) {
             Ok(()) => Ok(Some((key, own))),
             Err(_) => Err(Refusal::denied(Code::TagMismatch, "the tag stands for another subject")),
         }
@@ -212,6 +222,7 @@ impl Adapter {
             let statement = self.signer.refuse(request, digest, &refusal, head, now_ms);
             return Reply { answer: statement.bytes().clone(), body: Bytes::new() };
         }
+        self.records.fetch_add(1, Ordering::Relaxed);
         self.count(&verdict);
         self.unreceipted().expect(incoming.signed.bytes(), statement.bytes());
         Reply { answer: statement.bytes().clone(), body }
@@ -282,6 +293,37 @@ impl Adapter {
         }
         self.head_kept_us.store(self.clock.monotonic_us(), Ordering::Release);
         Ok(())
+    }
+
+    /// Puts down in one place what the journal says, if enough was written since the last time: a start
+    /// then reads from there on, and not the adapter's whole life. Tags that nobody used for a month are
+    /// forgotten. Yields whether it did; [`crate::connect::run_link`] calls it every minute.
+    ///
+    /// # Errors
+    /// [`JournalError`]: there is no new snapshot; the one before still counts.
+    pub async fn keep_snapshot(self: &Arc<Self>) -> Result<bool, JournalError> {
+        let written = self.records.load(Ordering::Relaxed);
+        // The more a snapshot holds, the rarer it is, so that it costs little beside what it spares.
+        let holds = 2 * self.memory().subjects.len() as u64 / PAIRS_PER_RECORD;
+        if written < self.limits.snapshot_records.saturating_add(holds) {
+            return Ok(false);
+        }
+        self.records.fetch_sub(written, Ordering::Relaxed);
+        let adapter = Arc::clone(self);
+        let (id, now_ms) = (u64::from_le_bytes(random(self.entropy())), self.now_ms());
+        let taking = tokio::task::spawn_blocking(move || {
+            let mut memory = adapter.memory();
+            memory.subjects.forget(now_ms);
+            snapshot_of(&memory, id, now_ms)
+        });
+        let parts = taking.await.map_err(|_| JournalError::Dead)?;
+        for parts in parts.chunks(SNAPSHOT_BATCH) {
+            let writing = parts.iter().map(|part| self.journal.append(part.clone()));
+            for written in futures_util::future::join_all(writing).await {
+                written?;
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -362,6 +404,7 @@ impl Adapter {
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             unreceipted: self.unreceipted().len() as u64,
             clock_skew_ms: self.clock_skew_ms(),
+            journal_read: self.records_read,
             journal_full: self.journal.is_full(),
             journal_dead: self.journal.is_dead(),
             ..self.counters.snapshot()

@@ -14,6 +14,7 @@ use crate::adapter::Adapter;
 use crate::health::LinkState;
 use backoff::Backoff;
 use session::End;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -47,6 +48,37 @@ where
     F: Future<Output = Result<Channel, E>>,
     E: Display,
 {
+    tokio::select! {
+        biased;
+        ended = keep_link(&adapter, connect, &stop) => ended,
+        never = keep_snapshots(&adapter) => match never {},
+    }
+}
+
+/// How often it is asked whether a snapshot of the journal is due.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(60);
+
+async fn keep_snapshots(adapter: &Arc<Adapter>) -> Infallible {
+    loop {
+        match adapter.keep_snapshot().await {
+            Ok(true) => tracing::info!("what the journal says is put down: the next start reads from here"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "no snapshot of the journal"),
+        }
+        tokio::time::sleep(SNAPSHOT_LOOK).await;
+    }
+}
+
+async fn keep_link<C, F, E>(
+    adapter: &Arc<Adapter>,
+    connect: C,
+    stop: &CancellationToken,
+) -> Result<(), LinkError>
+where
+    C: Fn() -> F,
+    F: Future<Output = Result<Channel, E>>,
+    E: Display,
+{
     let mut backoff = Backoff::default();
     let counters = adapter.counters();
     while !stop.is_cancelled() {
@@ -54,8 +86,8 @@ where
             counters.link(LinkState::Connecting);
         }
         let began_us = adapter.clock().monotonic_us();
-        let end = match dial(&adapter, &connect, &stop).await {
-            Ok(channel) => session::serve(&adapter, channel, &stop).await,
+        let end = match dial(adapter, &connect, stop).await {
+            Ok(channel) => session::serve(adapter, channel, stop).await,
             Err(end) => end,
         };
         if adapter.clock().monotonic_us().saturating_sub(began_us) >= STABLE_US {

@@ -88,6 +88,8 @@ pub struct Snapshot {
     /// By how much the clock is off its own journal or most members, if that is over 30 s, milliseconds;
     /// negative where it is behind. Nothing is served then.
     pub clock_skew_ms: i64,
+    /// Records of the journal that were read at the start.
+    pub journal_read: u64,
     /// Whether the journal has no space.
     pub journal_full: bool,
     /// Whether the journal failed; only a new start helps.
@@ -189,6 +191,7 @@ impl Counters {
             unreceipted: 0,
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
             clock_skew_ms: 0,
+            journal_read: 0,
             journal_full: false,
             journal_dead: false,
         }

@@ -4,15 +4,18 @@
 
 mod memory;
 mod replay;
+mod snapshot;
 mod writer;
 
 pub use memory::{HeldHead, MemoryError};
 pub(crate) use memory::{Memory, VersionSeen};
 pub(crate) use replay::Taken;
+pub(crate) use snapshot::{read as read_into, records as snapshot_of};
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
-    ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, RECORD_MAX, Record, RecordError,
+    ClockAccepted, ContractSeen, Counted, Exchange, KeptHead, Kind, Pair, RECORD_MAX, Record, RecordError,
+    SnapshotPart, UsedId,
 };
 
 use std::path::Path;

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
+use yiwang_journal::Reader;
 use yiwang_journal::disk::{Disk, RealDisk};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
@@ -39,6 +40,8 @@ pub struct AdapterLimits {
     pub handshake_ms: u64,
     /// Milliseconds that exchanges under way have to finish when the adapter is stopped.
     pub drain_ms: u64,
+    /// Records after which what the journal says is put down in one place; see [`Adapter::keep_snapshot`].
+    pub snapshot_records: u64,
     /// Bytes of one journal segment, preallocated; a multiple of 4096 and at least 3 MiB.
     pub segment_bytes: u64,
 }
@@ -52,6 +55,8 @@ impl Default for AdapterLimits {
             case_recheck_ms: 60_000,
             handshake_ms: 10_000,
             drain_ms: 5000,
+            // Half a minute of a busy adapter: reading so many takes about a second.
+            snapshot_records: 100_000,
             segment_bytes: 64 << 20,
         }
     }
@@ -155,7 +160,7 @@ impl Adapter {
     ) -> Result<Option<i64>, AdapterError> {
         let disk = Arc::new(RealDisk);
         let now_ms = clock.now_ms();
-        let (journal, memory) = open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
+        let (journal, memory, _) = open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
         let before_ms = memory.highest_ms;
         // Closed before it is opened again: one journal is open once.
         drop(journal);
@@ -183,7 +188,7 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let (journal, memory) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let (journal, memory, read) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
         let counters = Arc::new(Counters::default());
         let signer = Signer {
             member: config.member.clone(),
@@ -200,6 +205,8 @@ impl Adapter {
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
             members_time: Mutex::default(),
+            records_read: read,
+            records: AtomicU64::new(read),
             memory: Mutex::new(memory),
             unreceipted: Mutex::new(Unreceipted::default()),
             limits: config.limits,
@@ -227,15 +234,12 @@ fn open_journal(
     config: &AdapterConfig,
     now_ms: i64,
     entropy: &dyn Entropy,
-) -> Result<(AnswerJournal, Memory), AdapterError> {
+) -> Result<(AnswerJournal, Memory, u64), AdapterError> {
     let memory = RefCell::new(Memory::default());
-    let mut contradiction = None;
+    let mut taken = Ok(0);
     let options = journal::options(config.limits.segment_bytes, u64::from_le_bytes(random(entropy)));
-    let visit = |index, data| {
-        let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
-        if let Err(error) = memory.borrow_mut().load(index, &record, now_ms, &config.ledger) {
-            contradiction.get_or_insert(error);
-        }
+    let read = |reader: &Reader| {
+        taken = journal::read_into(reader, &mut memory.borrow_mut(), now_ms, &config.ledger)?;
         Ok(())
     };
     let accept = || {
@@ -249,11 +253,8 @@ fn open_journal(
         memory.borrow_mut().load(u64::MAX, &record, now_ms, &config.ledger).ok()?;
         Some(record.encode())
     };
-    let journal = AnswerJournal::open(disk, &config.journal_dir, options, visit, accept)?;
-    match contradiction {
-        Some(error) => Err(error.into()),
-        None => Ok((journal, memory.into_inner())),
-    }
+    let journal = AnswerJournal::open(disk, &config.journal_dir, options, read, accept)?;
+    Ok((journal, memory.into_inner(), taken?))
 }
 
 fn check_delegation(

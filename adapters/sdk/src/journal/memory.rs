@@ -1,6 +1,6 @@
 //! What the journal remembers: rebuilt from its records before anything is served, kept in step after.
 
-use super::record::{Exchange, Kind, Record};
+use super::record::{ContractSeen, Exchange, Kind, Record};
 use super::replay::ReplaySet;
 use crate::subjects::Subjects;
 use bytes::Bytes;
@@ -103,8 +103,39 @@ impl Memory {
                 self.rates = Rates::new();
                 Ok(())
             }
-            None => Ok(()),
+            // Every part of the snapshot that counts is taken at once; others say nothing new.
+            Some(Kind::Snapshot(_)) | None => Ok(()),
         }
+    }
+
+    /// Takes in a record from shortly before the snapshot of this memory: a head or version of then may not
+    /// have been in it.
+    pub(crate) fn load_late(
+        &mut self,
+        index: u64,
+        record: &Record,
+        ledger: &CheckpointVerifier,
+    ) -> Result<(), MemoryError> {
+        let older = match &record.kind {
+            Some(Kind::Head(kept)) => {
+                ledger.open(&kept.checkpoint).is_ok_and(|checkpoint| checkpoint.size <= self.head.head.size)
+            }
+            Some(Kind::Contract(_)) => false,
+            _ => true,
+        };
+        let highest_ms = self.highest_ms;
+        let taken = if older { Ok(()) } else { self.load(index, record, i64::MAX, ledger) };
+        self.highest_ms = highest_ms;
+        taken
+    }
+
+    /// The contract versions, for a snapshot.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = ContractSeen> {
+        self.versions.iter().map(|(id, (version, digest))| ContractSeen {
+            contract: id.as_str().to_owned(),
+            version: *version,
+            digest: Bytes::copy_from_slice(digest),
+        })
     }
 
     fn load_exchange(
@@ -119,7 +150,7 @@ impl Memory {
                 |bytes: &Bytes| Digest::try_from(bytes.as_ref()).map_err(|_| MemoryError::Value(index));
             let (key, tag) = (bytes(&exchange.subject_key)?, bytes(&exchange.provider_tag)?);
             // A record that was refused for a mismatch holds no pair, so this cannot disagree.
-            let _ = self.subjects.bind(&key, &tag);
+            let _ = self.subjects.bind(&key, &tag, time_ms);
         }
         // An accepted statement lives at most so long after the record was written.
         let ids_from = now_ms.saturating_sub(STATEMENT_LIFETIME_MS + CLOCK_SKEW_MS);

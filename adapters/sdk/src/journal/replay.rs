@@ -19,7 +19,7 @@ pub(crate) enum Taken {
 }
 
 /// Sixteen bytes per id: equal ones can only cause a refusal.
-type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 fn key(consumer: &MemberId, id: &RequestId) -> Key {
     let mut text = Vec::with_capacity(80);
@@ -58,6 +58,18 @@ impl ReplaySet {
         self.buckets.entry(expires_at_ms.div_euclid(BUCKET_MS)).or_default().insert(key);
         self.held += 1;
         Ok(())
+    }
+
+    /// All of it, for a snapshot: when its bucket expires, and the key.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (i64, Key)> {
+        self.buckets.iter().flat_map(|(bucket, keys)| keys.iter().map(|key| (*bucket, *key)))
+    }
+
+    /// Takes back what a snapshot kept.
+    pub(crate) fn restore(&mut self, bucket: i64, key: Key) {
+        if self.buckets.entry(bucket).or_default().insert(key) {
+            self.held += 1;
+        }
     }
 
     fn forget(&mut self, now_ms: i64) {

@@ -16,6 +16,7 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         Kind::Head(KeptHead { checkpoint: Bytes::from_static(b"note") }),
         Kind::Contract(ContractSeen { contract: "a-contract".to_owned(), version: 2, digest: Bytes::new() }),
         Kind::ClockAccepted(ClockAccepted { before_ms: 9 }),
+        Kind::Snapshot(SnapshotPart { id: 1, number: 2, all: 3, ..SnapshotPart::default() }),
     ] {
         let record = Record::new(7, kind);
         assert_eq!(Record::decode(record.encode()).unwrap(), record);
@@ -45,11 +46,11 @@ async fn what_waits_together_shares_a_sync() {
     let disk = SimulatedDisk::new();
     let open = |seen: &mut Vec<Bytes>| {
         let options = options(4 << 20, 1);
-        let visit = |_, data| {
-            seen.push(data);
+        let read = |reader: &Reader| {
+            seen.extend(reader.scan(0).map(|item| item.unwrap().1));
             Ok(())
         };
-        AnswerJournal::open(std::sync::Arc::new(disk.clone()), Path::new("/j"), options, visit, || None)
+        AnswerJournal::open(std::sync::Arc::new(disk.clone()), Path::new("/j"), options, read, || None)
             .unwrap()
     };
     let journal = open(&mut Vec::new());

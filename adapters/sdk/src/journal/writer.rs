@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_journal::disk::Disk;
-use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, UnderWay};
+use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, Reader, UnderWay};
 
 /// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
 const QUEUE: usize = 1024;
@@ -69,21 +69,18 @@ struct State {
 }
 
 impl AnswerJournal {
-    /// Opens or makes a journal and shows every durable record, oldest first; then writes what `first`
-    /// gives, before anything else.
+    /// Opens or makes a journal and lets `read` see its durable records; then writes what `first` gives,
+    /// before anything else.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
-        mut visit: impl FnMut(u64, Bytes) -> Result<(), JournalError>,
+        read: impl FnOnce(&Reader) -> Result<(), JournalError>,
         first: impl FnOnce() -> Option<Bytes>,
     ) -> Result<Self, JournalError> {
         // The floor protects records under a signed head; an adapter signs none over its own journal.
         let (mut journal, _) = Journal::open_with(disk, dir, options, 0)?;
-        for item in journal.reader().scan(0) {
-            let (index, data, _) = item?;
-            visit(index, data)?;
-        }
+        read(&journal.reader())?;
         if let Some(record) = first() {
             journal.append(&[record]).map_err(|error| match error {
                 AppendError::NoSpace(_) => JournalError::Full,

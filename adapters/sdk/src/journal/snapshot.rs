@@ -1,0 +1,195 @@
+//! What the journal says, put down in one place from time to time, so that a start reads from there on and
+//! not the adapter's whole life.
+//!
+//! A snapshot is taken of the memory, cut into parts that fit records, and written like any other records;
+//! others may come between its parts. It counts only if all its parts are there. INVARIANT: whatever a
+//! record says is in the memory before the record is written, or the record comes after the first part; the
+//! two exceptions, heads and contract versions, are read again from the records shortly before it.
+
+use super::memory::{HeldHead, Memory, MemoryError};
+use super::record::{Counted, Kind, Pair, Record, SnapshotPart, UsedId};
+use super::writer::JournalError;
+use bytes::Bytes;
+use std::collections::HashMap;
+use yiwang_journal::Reader;
+use yiwang_policies::rates::{Counter, CounterOf};
+use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::ids::{AppId, ContractId, Officer};
+use yiwang_proto::request::Head;
+
+/// Things in one part: a pair has some 40 bytes, a counter at most 180, and a record over 30 KiB.
+const PER_PART: usize = 150;
+/// Records before a snapshot among which heads and versions are looked for that were not yet in memory when
+/// it was taken: more than may wait for the disk at once.
+const BEFORE: u64 = 4096;
+
+/// Cuts a memory into the records of a snapshot.
+pub(crate) fn records(memory: &Memory, id: u64, time_ms: i64) -> Vec<Bytes> {
+    let mut pairs = memory.subjects.pairs().peekable();
+    let mut ids = memory.replay.ids().peekable();
+    let mut counters = memory.rates.counters().peekable();
+    let mut versions = memory.seen().peekable();
+    let mut parts = vec![SnapshotPart { checkpoint: memory.head.checkpoint.clone(), ..SnapshotPart::default() }];
+    while pairs.peek().is_some()
+        || ids.peek().is_some()
+        || counters.peek().is_some()
+        || versions.peek().is_some()
+    {
+        let mut part = SnapshotPart::default();
+        part.pairs.extend(pairs.by_ref().take(PER_PART).map(|(key, tag, day)| Pair {
+            key: Bytes::copy_from_slice(&key),
+            tag: Bytes::copy_from_slice(&tag),
+            day,
+        }));
+        if part.pairs.is_empty() {
+            part.ids.extend(ids.by_ref().take(PER_PART).map(|(bucket, key)| UsedId {
+                bucket,
+                key: Bytes::copy_from_slice(&key),
+            }));
+        }
+        if part.pairs.is_empty() && part.ids.is_empty() {
+            part.contracts.extend(versions.by_ref().take(PER_PART));
+        }
+        if part.pairs.is_empty() && part.ids.is_empty() && part.contracts.is_empty() {
+            part.counters.extend(counters.by_ref().take(PER_PART).map(counted));
+        }
+        parts.push(part);
+    }
+    let all = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    (0..all)
+        .zip(parts)
+        .map(|(number, part)| {
+            let part = SnapshotPart { id, number, all, ..part };
+            Record::new(time_ms, Kind::Snapshot(part)).encode()
+        })
+        .collect()
+}
+
+fn counted(counter: Counter) -> Counted {
+    let (app, officer) = match counter.of {
+        CounterOf::App(app) => (app.as_str().to_owned(), String::new()),
+        CounterOf::Officer(officer) => (String::new(), officer.as_str().to_owned()),
+    };
+    Counted {
+        contract: counter.contract.as_str().to_owned(),
+        app,
+        officer,
+        daily: counter.daily,
+        window: counter.window,
+        count: counter.count,
+    }
+}
+
+/// Reads a journal into a memory, from its newest whole snapshot on; yields how many records that took.
+pub(crate) fn read(
+    reader: &Reader,
+    memory: &mut Memory,
+    now_ms: i64,
+    ledger: &CheckpointVerifier,
+) -> Result<Result<u64, MemoryError>, JournalError> {
+    let found = newest(reader)?;
+    let (from, mut count) = found.as_ref().map_or((0, 0), |found| (found.first, found.looked));
+    if let Some(found) = found {
+        for part in found.parts {
+            if let Err(error) = restore(memory, &part, found.first, found.time_ms, ledger) {
+                return Ok(Err(error));
+            }
+        }
+    }
+    for item in reader.scan(from.saturating_sub(BEFORE)) {
+        let (index, data, _) = item?;
+        let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
+        count += 1;
+        let taken = if index < from {
+            memory.load_late(index, &record, ledger)
+        } else {
+            memory.load(index, &record, now_ms, ledger)
+        };
+        if let Err(error) = taken {
+            return Ok(Err(error));
+        }
+    }
+    memory.subjects.forget(now_ms);
+    Ok(Ok(count))
+}
+
+struct Found {
+    parts: Vec<SnapshotPart>,
+    /// The index of its first part.
+    first: u64,
+    time_ms: i64,
+    /// Records that were read to find it.
+    looked: u64,
+}
+
+/// The newest snapshot of which every part is there.
+fn newest(reader: &Reader) -> Result<Option<Found>, JournalError> {
+    // By id: the parts so far. A snapshot whose writing was cut off stays incomplete.
+    let mut begun: HashMap<u64, Vec<SnapshotPart>> = HashMap::new();
+    let mut looked = 0;
+    for item in reader.scan_back(reader.len()) {
+        let (index, data, _) = item?;
+        looked += 1;
+        let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
+        let Some(Kind::Snapshot(part)) = record.kind else { continue };
+        let (id, all) = (part.id, part.all);
+        let parts = begun.entry(id).or_default();
+        if !parts.iter().any(|known| known.number == part.number) {
+            parts.push(part);
+        }
+        if parts.len() as u64 == u64::from(all) {
+            let parts = begun.remove(&id).unwrap_or_default();
+            return Ok(Some(Found { parts, first: index, time_ms: record.time_ms, looked }));
+        }
+    }
+    Ok(None)
+}
+
+fn restore(
+    memory: &mut Memory,
+    part: &SnapshotPart,
+    index: u64,
+    time_ms: i64,
+    ledger: &CheckpointVerifier,
+) -> Result<(), MemoryError> {
+    let bad = || MemoryError::Value(index);
+    memory.highest_ms = time_ms;
+    if !part.checkpoint.is_empty() {
+        let checkpoint = ledger
+            .open(&part.checkpoint)
+            .map_err(|error| MemoryError::Head { index, fault: error.to_string() })?;
+        let head = Head { size: checkpoint.size, root: checkpoint.root };
+        memory.head = HeldHead { head, checkpoint: part.checkpoint.clone() };
+    }
+    for pair in &part.pairs {
+        let half = |bytes: &Bytes| <[u8; 16]>::try_from(bytes.as_ref()).map_err(|_| bad());
+        memory.subjects.restore(half(&pair.key)?, half(&pair.tag)?, pair.day);
+    }
+    for used in &part.ids {
+        memory.replay.restore(used.bucket, used.key.as_ref().try_into().map_err(|_| bad())?);
+    }
+    for seen in &part.contracts {
+        let id = ContractId::parse(&seen.contract).map_err(|_| bad())?;
+        let digest = seen.digest.as_ref().try_into().map_err(|_| bad())?;
+        memory.see(&id, seen.version, &digest);
+    }
+    for counted in &part.counters {
+        let of = if counted.officer.is_empty() {
+            CounterOf::App(AppId::parse(&counted.app).map_err(|_| bad())?)
+        } else {
+            CounterOf::Officer(Officer::parse(&counted.officer).map_err(|_| bad())?)
+        };
+        memory.rates.restore(Counter {
+            contract: ContractId::parse(&counted.contract).map_err(|_| bad())?,
+            of,
+            daily: counted.daily,
+            window: counted.window,
+            count: counted.count,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

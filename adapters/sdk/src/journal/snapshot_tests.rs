@@ -1,0 +1,115 @@
+use super::*;
+use crate::journal::{ContractSeen, options};
+use std::path::Path;
+use std::sync::Arc;
+use yiwang_journal::Journal;
+use yiwang_journal::simulated::SimulatedDisk;
+use yiwang_proto::ids::{MemberId, RequestId};
+use yiwang_proto::note::SignerKey;
+
+const NOW: i64 = 1_795_000_000_000;
+const ORIGIN: &str = "log.test/yiwang";
+
+fn ledger() -> CheckpointVerifier {
+    let signer = SignerKey::from_seed(ORIGIN, &[5; 32]).unwrap();
+    CheckpointVerifier::new(signer.verifier().clone(), ORIGIN, 4)
+}
+
+fn consumer() -> MemberId {
+    MemberId::parse("street").unwrap()
+}
+
+fn request(n: u32) -> RequestId {
+    RequestId::parse(&format!("0190a5c3-0000-7000-8000-{n:012x}")).unwrap()
+}
+
+fn contract() -> ContractId {
+    ContractId::parse("police-street-person").unwrap()
+}
+
+/// More of everything than one part holds.
+fn full() -> Memory {
+    let mut memory = Memory { highest_ms: NOW, ..Memory::default() };
+    for n in 0..400_u32 {
+        let digest = yiwang_proto::sha256(&n.to_be_bytes());
+        memory.subjects.bind(&digest, &digest, NOW).unwrap();
+        memory.replay.take(&consumer(), &request(n), NOW + 60_000, NOW).unwrap();
+        let app = AppId::parse(&format!("desk-{n}")).unwrap();
+        memory.rates.count(&contract(), &app, None, NOW);
+    }
+    memory.see(&contract(), 7, &[7; 32]);
+    memory
+}
+
+fn version(n: u32) -> Bytes {
+    let seen = ContractSeen {
+        contract: "police-street-person".to_owned(),
+        version: n,
+        digest: Bytes::copy_from_slice(&[n as u8; 32]),
+    };
+    Record::new(NOW, Kind::Contract(seen)).encode()
+}
+
+fn journal(disk: &SimulatedDisk) -> Journal {
+    Journal::open_with(Arc::new(disk.clone()), Path::new("/j"), options(4 << 20, 1), 0).unwrap().0
+}
+
+fn holds_all(memory: &mut Memory) {
+    assert_eq!(memory.highest_ms, NOW);
+    assert_eq!(memory.subjects.len(), 400);
+    for n in 0..400_u32 {
+        let digest = yiwang_proto::sha256(&n.to_be_bytes());
+        assert!(memory.subjects.bind(&digest, &[1; 32], NOW).is_err());
+        assert!(memory.replay.take(&consumer(), &request(n), NOW + 60_000, NOW).is_err());
+        let app = AppId::parse(&format!("desk-{n}")).unwrap();
+        let counts = memory.rates.count(&contract(), &app, None, NOW);
+        assert_eq!((counts.app_this_minute, counts.officer_today), (2, 2));
+    }
+}
+
+#[test]
+fn a_start_reads_from_the_newest_whole_snapshot() {
+    let disk = SimulatedDisk::new();
+    let mut journal = journal(&disk);
+    let old: Vec<Bytes> = (0..6000).map(|_| version(1)).collect();
+    for batch in old.chunks(500) {
+        journal.append(batch).unwrap();
+    }
+    // Written while the snapshot was taken, and not yet in the memory of which it was taken.
+    journal.append(&[version(8)]).unwrap();
+    let parts = records(&full(), 1, NOW);
+    assert!(parts.len() > 8, "{}", parts.len());
+    assert!(parts.iter().all(|part| part.len() < crate::journal::RECORD_MAX));
+    for part in parts {
+        journal.append(&[part, version(1)]).unwrap();
+    }
+    journal.append(&[version(1)]).unwrap();
+    // A second one that was cut off.
+    let cut = records(&full(), 2, NOW + 5);
+    journal.append(cut.get(..3).unwrap()).unwrap();
+    let mut memory = Memory::default();
+    let count = read(&journal.reader(), &mut memory, NOW, &ledger()).unwrap().unwrap();
+    assert!(count < 5000, "{count} of {} records were read", journal.reader().len());
+    memory.highest_ms = NOW;
+    holds_all(&mut memory);
+    assert_eq!(memory.version(&contract(), 8, &[8; 32]), crate::journal::VersionSeen::Same);
+}
+
+#[test]
+fn without_a_snapshot_everything_is_read() {
+    let disk = SimulatedDisk::new();
+    let mut journal = journal(&disk);
+    journal.append(&[version(3)]).unwrap();
+    let cut = records(&full(), 2, NOW);
+    journal.append(cut.get(1..).unwrap()).unwrap();
+    let mut memory = Memory::default();
+    read(&journal.reader(), &mut memory, NOW, &ledger()).unwrap().unwrap();
+    assert!(memory.subjects.is_empty(), "an incomplete snapshot says nothing");
+    assert_eq!(memory.version(&contract(), 3, &[3; 32]), crate::journal::VersionSeen::Same);
+}
+
+#[test]
+fn an_empty_memory_has_a_snapshot_too() {
+    let parts = records(&Memory::default(), 9, NOW);
+    assert_eq!(parts.len(), 1);
+}
