@@ -31,8 +31,8 @@ use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::merkle::{self, Tree};
 use yiwang_proto::note::SignerKey;
-use yiwang_proto::peer_time::PeerTime;
 use yiwang_proto::pb;
+use yiwang_proto::peer_time::PeerTime;
 
 /// What a draft sees in the step that assigns its index.
 pub struct Linear<'a> {

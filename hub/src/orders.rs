@@ -111,7 +111,10 @@ impl Orders {
 
     fn list(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter(|path| path.extension().is_some_and(|ending| ending == "order")).take(ORDERS_MAX).collect()
+        files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "order"))
+            .take(ORDERS_MAX)
+            .collect()
     }
 
     /// Carries out what was ordered since the last look.
@@ -172,7 +175,8 @@ async fn run(hub: &Hub, order: &Order) -> Result<String, String> {
 async fn dismiss(hub: &Hub, who: &str, reason: &str) -> Result<String, String> {
     let identity = Identity::from_who(who)
         .ok_or_else(|| format!("`{who}` is neither member:<id> nor auditor:<name>"))?;
-    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control)
+    {
         return Err(format!("the reason is one line of 1 to {REASON_MAX} characters"));
     }
     let entry = pb::DismissalEntry { who: identity.who(), reason: reason.to_owned() };
@@ -185,7 +189,9 @@ async fn dismiss(hub: &Hub, who: &str, reason: &str) -> Result<String, String> {
         link.close();
     }
     let voided = hub.tokens.void(&identity).map_err(|error| {
-        format!("{who} is dismissed, but its unspent tokens could not be removed: {error}; give the order again")
+        format!(
+            "{who} is dismissed, but its unspent tokens could not be removed: {error}; give the order again"
+        )
     })?;
     Ok(format!(
         "entry {} dismisses {who}: its certificates are refused from now on, and {voided} unspent tokens are void; \

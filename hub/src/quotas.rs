@@ -86,8 +86,7 @@ impl Quotas {
         let cost = 1_000_000 / u64::from(self.limits.per_second.max(1));
         let full = cost.saturating_mul(u64::from(self.limits.burst));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket =
-            buckets.entry(member.clone()).or_insert(Bucket { left_us: full, at_us: monotonic_us });
+        let bucket = buckets.entry(member.clone()).or_insert(Bucket { left_us: full, at_us: monotonic_us });
         let passed = monotonic_us.saturating_sub(bucket.at_us);
         bucket.left_us = bucket.left_us.saturating_add(passed).min(full);
         bucket.at_us = monotonic_us;

@@ -102,8 +102,9 @@ impl Inner {
         if snapshot.bad_files() > 0 {
             let message = format!("{} files are quarantined whole", snapshot.bad_files());
             findings.push(
-                Finding::new(Severity::Error, "A-CSV-005", message)
-                    .help("write files aside and rename them into the folder; the next finding names the first"),
+                Finding::new(Severity::Error, "A-CSV-005", message).help(
+                    "write files aside and rename them into the folder; the next finding names the first",
+                ),
             );
         }
         let (kept, count) = snapshot.quarantined();

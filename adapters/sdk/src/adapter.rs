@@ -10,7 +10,8 @@ use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::{Ask, MappedSource};
 use crate::health::{Counters, Snapshot};
 use crate::journal::{
-    AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record, snapshot_of,
+    AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, PAIRS_PER_PART, Record,
+    snapshot_of,
 };
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
@@ -35,8 +36,6 @@ use yiwang_proto::request::Request;
 use yiwang_proto::tag::{Tag, TagKey};
 use yiwang_proto::{Digest, pb};
 
-/// Tag pairs that one record of a snapshot holds.
-const PAIRS_PER_RECORD: u64 = 150;
 /// Records of a snapshot that are handed in at once: some of each batch of the journal, not all of it.
 const SNAPSHOT_BATCH: usize = 32;
 
@@ -304,8 +303,8 @@ impl Adapter {
     pub async fn keep_snapshot(self: &Arc<Self>) -> Result<bool, JournalError> {
         let written = self.records.load(Ordering::Relaxed);
         // The more a snapshot holds, the rarer it is, so that it costs little beside what it spares.
-        let holds = 2 * self.memory().subjects.len() as u64 / PAIRS_PER_RECORD;
-        if written < self.limits.snapshot_records.saturating_add(holds) {
+        let holds = (self.memory().subjects.len() / PAIRS_PER_PART) as u64;
+        if written < self.limits.snapshot_records.saturating_add(holds.saturating_mul(100)) {
             return Ok(false);
         }
         self.records.fetch_sub(written, Ordering::Relaxed);

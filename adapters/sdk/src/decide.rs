@@ -171,11 +171,7 @@ impl Adapter {
 
 /// Whether the request is the consumer's own: the key counts under the contract's consumer root only,
 /// whatever the hub says of it.
-fn authenticate(
-    incoming: &Incoming,
-    contract: &Contract,
-    delegation: &Delegation,
-) -> Result<(), Refusal> {
+fn authenticate(incoming: &Incoming, contract: &Contract, delegation: &Delegation) -> Result<(), Refusal> {
     let request = &incoming.request;
     let consumer = &contract.text.consumer;
     if request.consumer != consumer.member {

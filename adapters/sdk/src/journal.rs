@@ -10,7 +10,7 @@ mod writer;
 pub use memory::{HeldHead, MemoryError};
 pub(crate) use memory::{Memory, VersionSeen};
 pub(crate) use replay::Taken;
-pub(crate) use snapshot::{read as read_into, records as snapshot_of};
+pub(crate) use snapshot::{PAIRS_PER_PART, read as read_into, records as snapshot_of};
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{

@@ -193,7 +193,8 @@ impl<'a> State<'a> {
     /// goes back by more than is tolerated without one.
     fn time(&mut self, at: At, body: &Body) {
         if let Body::Clock(raw) = body {
-            let named = raw.new_ms == at.time_ms && (raw.old_ms == self.time_ms || self.scope == Scope::Parts);
+            let named =
+                raw.new_ms == at.time_ms && (raw.old_ms == self.time_ms || self.scope == Scope::Parts);
             if !named || raw.old_ms.saturating_sub(raw.new_ms) <= CLOCK_SKEW_MS {
                 let what = format!(
                     "accepts a clock that goes from {} to {}, and the entries have {} and {}",

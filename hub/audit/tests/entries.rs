@@ -215,42 +215,6 @@ fn statements_outside_their_time() {
 }
 
 #[test]
-fn only_an_accepted_clock_takes_time_back() {
-    let jumped = |forge: fn(&mut pb::ClockEntry), marked: bool| {
-        let mut world = World::new();
-        world.now_ms += 600_000;
-        world.answered();
-        let old_ms = world.now_ms - STEP_MS;
-        world.now_ms -= 600_000;
-        let mut index = world.entries.len() as u64;
-        if marked {
-            let mut clock = pb::ClockEntry { old_ms, new_ms: world.now_ms };
-            forge(&mut clock);
-            index = world.push(Kind::Clock(clock));
-        }
-        let case = CaseId::parse("01a31a5f-a400-7000-8000-000000000077").unwrap();
-        world.open_case(&case, &[7]);
-        world.answered();
-        (verify(&world), index)
-    };
-    let (report, _) = jumped(|_| {}, true);
-    assert!(report.is_clean(), "{}", show(&report));
-    assert!(show(&report).contains("accepted a clock"));
-    let (report, index) = jumped(|_| {}, false);
-    assert!(report.findings.iter().any(|one| one.index == Some(index) && one.rule == Rule::Time));
-    for forge in [(|clock| clock.old_ms -= 1) as fn(&mut pb::ClockEntry), |clock| clock.new_ms += 1] {
-        let (report, index) = jumped(forge, true);
-        found_only_at(&report, index, Rule::Time);
-    }
-    // Forwards, or by what is tolerated anyway, there is nothing to accept.
-    let mut world = World::new();
-    let now_ms = world.now_ms;
-    let index = world.push(Kind::Clock(pb::ClockEntry { old_ms: now_ms - STEP_MS, new_ms: now_ms }));
-    world.answered();
-    found_only_at(&verify(&world), index, Rule::Time);
-}
-
-#[test]
 fn a_request_id_counts_once() {
     let mut world = World::new();
     let exchange = world.exchange();

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 use yiwang_audit::fixture::{STEP_MS, World};
 use yiwang_audit::{Options, Report, Rule, verify_ledger};
 use yiwang_proto::codes::Code;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::ids::CaseId;
 use yiwang_proto::pb;
 
 fn written(world: &World) -> TempDir {
@@ -326,4 +328,65 @@ fn what_is_not_there_is_an_error_and_no_verdict() {
     let empty = TempDir::new().unwrap();
     std::fs::create_dir(empty.path().join("segments")).unwrap();
     assert!(verify_ledger(empty.path(), &Options::default()).is_err(), "no key at all");
+}
+
+/// All findings are at this index and of this rule, and there is one.
+#[track_caller]
+fn found_only_at(report: &Report, index: u64, rule: Rule) {
+    let here = |finding: &yiwang_audit::Finding| finding.index == Some(index) && finding.rule == rule;
+    assert!(!report.is_clean() && report.findings.iter().all(here), "{}", show(report));
+}
+
+#[test]
+fn only_an_accepted_clock_takes_time_back() {
+    let jumped = |forge: fn(&mut pb::ClockEntry), marked: bool| {
+        let mut world = World::new();
+        world.now_ms += 600_000;
+        world.answered();
+        let old_ms = world.now_ms - STEP_MS;
+        world.now_ms -= 600_000;
+        let mut index = world.entries.len() as u64;
+        if marked {
+            let mut clock = pb::ClockEntry { old_ms, new_ms: world.now_ms };
+            forge(&mut clock);
+            index = world.push(Kind::Clock(clock));
+        }
+        let case = CaseId::parse("01a31a5f-a400-7000-8000-000000000077").unwrap();
+        world.open_case(&case, &[7]);
+        world.answered();
+        (verify(&world), index)
+    };
+    let (report, _) = jumped(|_| {}, true);
+    assert!(report.is_clean(), "{}", show(&report));
+    assert!(show(&report).contains("accepted a clock"));
+    let (report, index) = jumped(|_| {}, false);
+    assert!(report.findings.iter().any(|one| one.index == Some(index) && one.rule == Rule::Time));
+    for forge in [(|clock| clock.old_ms -= 1) as fn(&mut pb::ClockEntry), |clock| clock.new_ms += 1] {
+        let (report, index) = jumped(forge, true);
+        found_only_at(&report, index, Rule::Time);
+    }
+    // Forwards, or by what is tolerated anyway, there is nothing to accept.
+    let mut world = World::new();
+    let now_ms = world.now_ms;
+    let index = world.push(Kind::Clock(pb::ClockEntry { old_ms: now_ms - STEP_MS, new_ms: now_ms }));
+    world.answered();
+    found_only_at(&verify(&world), index, Rule::Time);
+}
+
+#[test]
+fn a_dismissal_names_somebody_and_says_why() {
+    let dismissal = |who: &str, reason: &str| {
+        let mut world = World::new();
+        let raw = pb::DismissalEntry { who: who.to_owned(), reason: reason.to_owned() };
+        let index = world.push(Kind::Dismissal(raw));
+        world.answered();
+        (verify(&world), index)
+    };
+    for who in ["auditor:city-audit", "member:police"] {
+        assert!(dismissal(who, "its term is over").0.is_clean());
+    }
+    for (who, reason) in [("hub", "x"), ("member:", "x"), ("auditor:city-audit", "")] {
+        let (report, index) = dismissal(who, reason);
+        found_only_at(&report, index, Rule::Entry);
+    }
 }

@@ -1,7 +1,7 @@
 //! kill -9 of the hub under load: what was acknowledged is in the ledger, at its index, to the byte; and the
 //! ledger verifies offline afterwards.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -190,4 +190,25 @@ async fn what_was_acknowledged_survives_kill_9() {
     let judged = reconcile(&sources, &options).unwrap();
     assert!(judged.is_clean(), "{judged:#?}");
     assert_eq!(judged.receipts, acknowledged.len() as u64);
+}
+
+#[test]
+fn an_operator_orders_a_running_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, member) = (dir.path().join("hub"), dir.path().join("street"));
+    let (_, mut child) = set_up(&hub, &member);
+    let order = |arguments: &[&str]| {
+        let arguments = [&["hub", arguments[0], "--dir", hub.to_str().unwrap()], &arguments[1..]].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (done, said) = order(&["accept-clock"]);
+    assert!(!done && said.contains("nothing to accept"), "{said}");
+    let (done, said) = order(&["dismiss", "auditor:city-audit", "--reason", "its term is over"]);
+    assert!(done && said.contains("dismisses auditor:city-audit"), "{said}");
+    let (done, said) = order(&["dismiss", "somebody", "--reason", "x"]);
+    assert!(!done && said.contains("neither member:<id> nor auditor:<name>"), "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

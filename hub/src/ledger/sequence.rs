@@ -119,8 +119,7 @@ impl<S: EntryStore> Sequencer<S> {
         let Command { draft, reply } = command;
         let latest_ms = self.shared.last_time.load(Ordering::SeqCst);
         let accepts_clock = draft.accepts_clock();
-        let time_ms =
-            if accepts_clock { self.shared.clock.now_ms() } else { self.shared.next_time() };
+        let time_ms = if accepts_clock { self.shared.clock.now_ms() } else { self.shared.next_time() };
         let at = Linear { index, time_ms, latest_ms, views: &self.shared.views };
         let parties = draft.parties();
         let finished = draft.finish(&at).and_then(|kind| {

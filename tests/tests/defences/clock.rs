@@ -56,56 +56,49 @@ async fn order_acceptance(scene: &Scene) -> Result<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_jump_ahead_is_seen_and_accepting_the_clock_ends_it() {
+async fn a_hub_that_jumped_ahead_goes_on_once_its_clock_is_accepted() {
     let clock = Arc::new(Moved::default());
-    let world = World::with(61, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
+    let mut world = World::with(61, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
+    // The members keep the right time.
+    world.clock = Arc::new(SystemClock::default());
     let mut scene = Scene::build(world, |draft| draft).await;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let ledger = scene.world.hub().hub.ledger.clone();
     assert!(order_acceptance(&scene).await.unwrap_err().contains("nothing to accept"));
 
-    // Two members have spoken: the jump is seen before anything is recorded under it.
+    // One member has spoken, which stops nobody: one entry gets the wrong time.
     clock.by(JUMP_MS);
-    assert_eq!(ledger.ready(), Err(Code::ClockSkew));
-    let text = ready(&scene).await;
-    assert!(text.starts_with("HTTP/1.1 503") && text.contains("clock_skew"), "{text}");
-    assert!(text.contains("off what most members sign"), "{text}");
-    assert!(order_acceptance(&scene).await.unwrap_err().contains("set it right"));
-    // Every clock in this world is one; half of the members now say so too, and an entry gets the wrong time.
-    assert_eq!(scene.outcome(&scene.signed()).await, "unrecorded: clock_skew");
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-
+    assert_eq!(scene.outcome(&scene.signed()).await, "statement_expired");
     clock.by(0);
     let before = ledger.checkpoint().size;
     assert_eq!(scene.outcome(&scene.signed()).await, "unrecorded: clock_skew");
     let matter = Matter::parse("social-assistance").unwrap();
     assert!(scene.app.open_case(&matter, std::slice::from_ref(&scene.mother)).await.is_err());
-    assert_eq!(ledger.checkpoint().size, before, "nothing is recorded under a time that is over");
+    assert_eq!(ledger.checkpoint().size, before, "nothing is recorded under a time that is not");
     let text = ready(&scene).await;
-    assert!(text.contains("clock_skew") && text.contains("accept-clock"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 503") && text.contains("clock_skew"), "{text}");
+    assert!(text.contains("accept-clock"), "{text}");
 
     let said = order_acceptance(&scene).await.unwrap();
     assert!(said.contains("accepts the clock"), "{said}");
     assert!(ready(&scene).await.starts_with("HTTP/1.1 200"));
-    // The adapter's own journal has the wrong time too.
-    assert_eq!(scene.outcome(&scene.signed()).await, "clock_skew");
-    let adapter = scene.adapter.take().unwrap();
-    assert!(adapter.adapter.health().clock_skew_ms < 0);
-    adapter.stop().await;
-    let accept = || {
-        let decider = Arc::new(Decider::builtin().unwrap());
-        let config = scene.police.adapter_config();
-        Adapter::accept_clock(config, decider, Arc::clone(&scene.world.clock), Arc::clone(&scene.world.entropy))
-    };
-    assert!(accept().unwrap().is_some());
-    assert_eq!(accept().unwrap(), None, "accepted once");
-    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let (case, _) = scene.app.open_case(&matter, std::slice::from_ref(&scene.mother)).await.unwrap();
     scene.case = case;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "a case of now is good at the adapter");
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "the adapter takes a case of now");
 
-    // A restart starts from the last entry's time, not from the highest.
+    // Two members have spoken: the next jump is seen before anything is recorded under it.
+    let before = ledger.checkpoint().size;
+    clock.by(JUMP_MS);
+    assert_eq!(ledger.ready(), Err(Code::ClockSkew));
+    let text = ready(&scene).await;
+    assert!(text.contains("off what most members sign"), "{text}");
+    assert!(order_acceptance(&scene).await.unwrap_err().contains("set it right"));
+    assert_eq!(scene.outcome(&scene.signed()).await, "unrecorded: clock_skew");
+    assert_eq!(ledger.checkpoint().size, before);
+    clock.by(0);
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "set right, it goes on by itself");
+
+    // A restart goes on from the last entry's time, not from the highest.
     scene.adapter.take().unwrap().stop().await;
     scene.world.stop_hub().await;
     scene.world.start_hub().await;
@@ -115,4 +108,31 @@ async fn a_jump_ahead_is_seen_and_accepting_the_clock_ends_it() {
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("accepted a clock"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adapter_that_jumped_ahead_goes_on_once_its_clock_is_accepted() {
+    let mut scene = Scene::new(66).await;
+    scene.adapter.take().unwrap().stop().await;
+    let clock = Arc::new(Moved::default());
+    scene.world.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    let adapter = scene.police.run_adapter(&scene.world).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    clock.by(JUMP_MS);
+    assert_eq!(scene.outcome(&scene.signed()).await, "statement_expired");
+    clock.by(0);
+    assert_eq!(scene.outcome(&scene.signed()).await, "clock_skew");
+    assert!(adapter.adapter.health().clock_skew_ms < -30_000);
+    adapter.stop().await;
+    let accept = || {
+        let (clock, entropy) = (Arc::clone(&scene.world.clock), Arc::clone(&scene.world.entropy));
+        let decider = Arc::new(Decider::builtin().unwrap());
+        Adapter::accept_clock(scene.police.adapter_config(), decider, clock, entropy).unwrap()
+    };
+    assert!(accept().is_some());
+    assert_eq!(accept(), None, "accepted once");
+    let adapter = scene.police.run_adapter(&scene.world).await;
+    assert_eq!(adapter.adapter.health().clock_skew_ms, 0);
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    adapter.stop().await;
 }

@@ -80,6 +80,7 @@ pub(crate) async fn accept_clock(
     let folder = Folder::open(&config.member_folder)?;
     let (config, decider) = (adapter_config(part, &folder)?, decider()?);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    let accepting = tokio::task::spawn_blocking(move || Adapter::accept_clock(config, decider, clock, entropy));
+    let accepting =
+        tokio::task::spawn_blocking(move || Adapter::accept_clock(config, decider, clock, entropy));
     Ok(accepting.await.map_err(|_| HostError::Died("accepting the clock"))??)
 }

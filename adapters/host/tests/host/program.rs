@@ -37,6 +37,11 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert_eq!(program.wait().await.unwrap().code(), Some(0));
+    let accepted =
+        Command::new(PROGRAM).args(["accept-clock", "--config"]).arg(&path).output().await.unwrap();
+    assert_eq!(accepted.status.code(), Some(0));
+    let said = String::from_utf8(accepted.stdout).unwrap();
+    assert!(said.contains("the clock is not behind the journal"), "{said}");
     let missing = Command::new(PROGRAM).args(["run", "--config", "nowhere.toml"]).output().await.unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8(missing.stdout).unwrap().contains("`nowhere.toml` cannot be read"));

@@ -160,7 +160,8 @@ impl Adapter {
     ) -> Result<Option<i64>, AdapterError> {
         let disk = Arc::new(RealDisk);
         let now_ms = clock.now_ms();
-        let (journal, memory, _) = open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
+        let (journal, memory, _) =
+            open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
         let before_ms = memory.highest_ms;
         // Closed before it is opened again: one journal is open once.
         drop(journal);

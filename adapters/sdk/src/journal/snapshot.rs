@@ -17,7 +17,9 @@ use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::ids::{AppId, ContractId, Officer};
 use yiwang_proto::request::Head;
 
-/// Things in one part: a pair has some 40 bytes, a counter at most 180, and a record over 30 KiB.
+/// Pairs in one part: each has some 42 bytes, and a record takes 33 KiB.
+pub(crate) const PAIRS_PER_PART: usize = 600;
+/// Other things in one part: a counter has at most 180 bytes.
 const PER_PART: usize = 150;
 /// Records before a snapshot among which heads and versions are looked for that were not yet in memory when
 /// it was taken: more than may wait for the disk at once.
@@ -29,23 +31,25 @@ pub(crate) fn records(memory: &Memory, id: u64, time_ms: i64) -> Vec<Bytes> {
     let mut ids = memory.replay.ids().peekable();
     let mut counters = memory.rates.counters().peekable();
     let mut versions = memory.seen().peekable();
-    let mut parts = vec![SnapshotPart { checkpoint: memory.head.checkpoint.clone(), ..SnapshotPart::default() }];
+    let mut parts =
+        vec![SnapshotPart { checkpoint: memory.head.checkpoint.clone(), ..SnapshotPart::default() }];
     while pairs.peek().is_some()
         || ids.peek().is_some()
         || counters.peek().is_some()
         || versions.peek().is_some()
     {
         let mut part = SnapshotPart::default();
-        part.pairs.extend(pairs.by_ref().take(PER_PART).map(|(key, tag, day)| Pair {
+        part.pairs.extend(pairs.by_ref().take(PAIRS_PER_PART).map(|(key, tag, day)| Pair {
             key: Bytes::copy_from_slice(&key),
             tag: Bytes::copy_from_slice(&tag),
             day,
         }));
         if part.pairs.is_empty() {
-            part.ids.extend(ids.by_ref().take(PER_PART).map(|(bucket, key)| UsedId {
-                bucket,
-                key: Bytes::copy_from_slice(&key),
-            }));
+            part.ids.extend(
+                ids.by_ref()
+                    .take(PER_PART)
+                    .map(|(bucket, key)| UsedId { bucket, key: Bytes::copy_from_slice(&key) }),
+            );
         }
         if part.pairs.is_empty() && part.ids.is_empty() {
             part.contracts.extend(versions.by_ref().take(PER_PART));
