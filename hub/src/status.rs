@@ -25,9 +25,7 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::QuotaExceeded
         | Code::ProviderBusy
         | Code::Overloaded
-        | Code::Throttled => {
-            Grpc::ResourceExhausted
-        }
+        | Code::Throttled => Grpc::ResourceExhausted,
         Code::AnswerInvalid => Grpc::DataLoss,
         Code::PolicyError | Code::Internal => Grpc::Internal,
         Code::WrongMember

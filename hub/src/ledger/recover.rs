@@ -221,20 +221,29 @@ fn catch_up(views: &Views, reader: &dyn EntryReader) -> Result<(), OpenLedgerErr
 
 /// Members with an entry in the ledger's last day, and the time of the newest entry.
 fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64), OpenLedgerError> {
-    let mut active = BTreeSet::new();
+    let (mut active, mut dismissed) = (BTreeSet::new(), BTreeSet::new());
     let (mut newest, mut seen) = (None, 0_u64);
     reader.scan_back(&mut |_, bytes| {
         let Ok(entry) = entry::decode(&bytes) else { return false };
         // The last entry's own: those before may be later, where a clock was accepted.
         let newest = *newest.get_or_insert(entry.time_ms);
-        if let Some(Kind::Exchange(exchange)) = &entry.kind
-            && let Some((consumer, provider)) = entry::exchange_parties(exchange)
-        {
-            active.insert(consumer);
-            // A provider counts as active only where it answered.
-            if !exchange.answer.is_empty() {
-                active.insert(provider);
+        match &entry.kind {
+            Some(Kind::Exchange(exchange)) => {
+                let parties = entry::exchange_parties(exchange);
+                // A provider counts as active only where it answered.
+                let answered = !exchange.answer.is_empty();
+                let parties = parties.into_iter().flat_map(|(consumer, provider)| {
+                    [Some(consumer), answered.then_some(provider)].into_iter().flatten()
+                });
+                active.extend(parties.filter(|member| !dismissed.contains(member)));
             }
+            // The newest entry comes first: what a member did before its dismissal asks for no head of it,
+            // because it cannot show one any more.
+            Some(Kind::Dismissal(raw)) => {
+                let member = raw.who.strip_prefix("member:").map(MemberId::parse);
+                dismissed.extend(member.and_then(Result::ok));
+            }
+            _ => {}
         }
         seen += 1;
         // The ledger's last day ends at its newest entry: a hub that was off for a week still asks.
