@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
 use tokio::sync::{mpsc, oneshot};
-use tree::TileFolder;
+use tree::{Hashes, Tiles};
 use yiwang_journal::{Gather, UnderWay};
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -85,7 +85,7 @@ impl Appended {
 struct Shared {
     reader: Arc<dyn EntryReader>,
     tree: RwLock<Tree>,
-    tiles: TileFolder,
+    tiles: Tiles,
     views: Arc<Views>,
     heads: Heads,
     clock: Arc<dyn Clock>,
@@ -113,6 +113,10 @@ impl Shared {
                 tracing::info!("the ledger has space again and goes on");
             }
         }
+    }
+
+    fn hashes(&self) -> Hashes<'_> {
+        Hashes { tree: &self.tree, tiles: &self.tiles }
     }
 
     fn write_tree(&self) -> RwLockWriteGuard<'_, Tree> {
@@ -256,11 +260,8 @@ impl Ledger {
             return Err(Code::NotFound);
         }
         let entry = self.shared.reader.read(index).map_err(|error| internal(&error))?;
-        let proof = {
-            let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-            let reader = tree.or(&self.shared.tiles);
-            merkle::inclusion_proof(&reader, index, head.size).map_err(|error| internal(&error))?
-        };
+        let proof = merkle::inclusion_proof(&self.shared.hashes(), index, head.size)
+            .map_err(|error| internal(&error))?;
         Ok(Appended { index, entry, proof: tree::to_wire(&proof), checkpoint: head.note.clone() })
     }
 
@@ -269,9 +270,7 @@ impl Ledger {
         if from > to || to > self.checkpoint().size {
             return Err(Code::NotFound);
         }
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        let reader = tree.or(&self.shared.tiles);
-        merkle::consistency_proof(&reader, from, to)
+        merkle::consistency_proof(&self.shared.hashes(), from, to)
             .map(|proof| tree::to_wire(&proof))
             .map_err(|error| internal(&error))
     }
@@ -280,8 +279,7 @@ impl Ledger {
     pub fn tile(&self, level: u8, index: u64, width: u16) -> Option<Bytes> {
         use merkle::HashReader as _;
         let known = merkle_size_covers(self.checkpoint().size, level, index, width);
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        known.then(|| tree.or(&self.shared.tiles).tile(level, index, width).ok()).flatten()
+        known.then(|| self.shared.hashes().tile(level, index, width).ok()).flatten()
     }
 
     /// A member showed the newest head it has verified. Returns whether the ledger appends.
@@ -293,9 +291,7 @@ impl Ledger {
     }
 
     fn root_at(&self, size: u64) -> Result<merkle::Hash, Code> {
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        let reader = tree.or(&self.shared.tiles);
-        merkle::root_from_tiles(&reader, size).map_err(|error| internal(&error))
+        merkle::root_from_tiles(&self.shared.hashes(), size).map_err(|error| internal(&error))
     }
 }
 
