@@ -3,6 +3,7 @@
 
 pub mod heads;
 pub mod publish;
+mod reads;
 mod recover;
 mod sequence;
 pub mod store;
@@ -14,6 +15,7 @@ use crate::views::Views;
 use bytes::Bytes;
 use heads::{Heads, Shown};
 use publish::SignedHead;
+pub use reads::ReadFor;
 pub use recover::{LedgerConfig, OpenLedgerError, open};
 use sequence::{Command, Message};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -92,6 +94,7 @@ struct Shared {
     last_time: AtomicI64,
     full: AtomicBool,
     publishing_behind: Arc<AtomicBool>,
+    reads: reads::Reads,
     failed: AtomicBool,
     gather: Gather,
     signer: SignerKey,
@@ -247,6 +250,14 @@ impl Ledger {
     /// The ledger's name.
     pub fn origin(&self) -> &str {
         &self.shared.origin
+    }
+
+    /// The exact bytes of an entry that a head covers.
+    pub fn entry(&self, index: u64) -> Result<Bytes, Code> {
+        if index >= self.checkpoint().size {
+            return Err(Code::NotFound);
+        }
+        self.shared.reader.read(index).map_err(|error| internal(&error))
     }
 
     /// An entry with its proof under the newest head.

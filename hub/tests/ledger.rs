@@ -1,10 +1,12 @@
-//! The ledger by itself: files that were lost or changed under it.
+//! The ledger by itself: files that were lost or changed under it, and more readers than it serves at once.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
-use yiwang_hub::ledger::{self, Draft, Ledger, LedgerConfig, Linear};
+use std::sync::mpsc;
+use yiwang_hub::ledger::{self, Draft, Ledger, LedgerConfig, Linear, ReadFor};
+use yiwang_hub::limits::{READS_AT_ONCE, READS_WAITING};
 use yiwang_hub::views::{Persisted, SealKey, Views};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::SystemClock;
@@ -120,5 +122,53 @@ async fn a_start_without_an_append_leaves_all_files_of_its_head() {
     assert_eq!(std::fs::read(&partial).unwrap().len(), 88 * 32);
     assert!(!partial.with_file_name("17").exists(), "what an older head left empty is gone");
     assert_eq!(checkpoint_file(dir.path()).size, 600);
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_readers_than_have_room_are_refused_and_links_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    append(&ledger, 10).await;
+    let (begun, has_begun) = mpsc::channel();
+    let (go, wait) = tokio::sync::watch::channel(false);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..READS_WAITING {
+        let (ledger, begun, wait) = (ledger.clone(), begun.clone(), wait.clone());
+        tasks.spawn(async move {
+            loop {
+                let (begun, mut wait) = (begun.clone(), wait.clone());
+                let handle = tokio::runtime::Handle::current();
+                let slow = move |ledger: &Ledger| {
+                    begun.send(()).unwrap();
+                    handle.block_on(wait.wait_for(|go| *go)).unwrap();
+                    ledger.receipt(3)
+                };
+                match ledger.reading(ReadFor::Caller, slow).await {
+                    Err(Code::Overloaded) => tokio::task::yield_now().await,
+                    done => return done.unwrap().index,
+                }
+            }
+        });
+    }
+    for _ in 0..READS_AT_ONCE {
+        tokio::task::block_in_place(|| has_begun.recv().unwrap());
+    }
+    // All others wait for their turn now or are about to; one more than fits is refused once they do.
+    let mut refused = None;
+    while refused.is_none() {
+        let probe = tokio::time::timeout(std::time::Duration::from_millis(20), async {
+            ledger.reading(ReadFor::Caller, |ledger| ledger.receipt(4)).await
+        });
+        refused = probe.await.ok();
+    }
+    assert_eq!(refused.unwrap().err(), Some(Code::Overloaded));
+    assert!(has_begun.try_recv().is_err(), "no more than {READS_AT_ONCE} read at once");
+    assert_eq!(ledger.reading(ReadFor::Link, |ledger| ledger.receipt(5)).await.unwrap().index, 5);
+    go.send(true).unwrap();
+    while let Some(read) = tasks.join_next().await {
+        assert_eq!(read.unwrap(), 3);
+    }
+    ledger.reading(ReadFor::Caller, |ledger| ledger.receipt(6)).await.unwrap();
     ledger.close().await;
 }

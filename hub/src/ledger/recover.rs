@@ -3,6 +3,7 @@
 
 use super::heads::Heads;
 use super::publish::{HeadSource, Publisher, SignedHead, Unsynced, clear_partials, write_durably};
+use super::reads::Reads;
 use super::sequence::Sequencer;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
@@ -116,6 +117,7 @@ pub fn open(
         last_time: AtomicI64::new(last_time),
         full: AtomicBool::new(false),
         publishing_behind: Arc::clone(&publishing_behind),
+        reads: Reads::default(),
         failed: AtomicBool::new(false),
         gather: Gather::default(),
         signer: config.signer,

@@ -3,6 +3,7 @@
 use super::{Link, Links};
 use crate::context::Hub;
 use crate::directory::PublishDraft;
+use crate::ledger::{Ledger, ReadFor};
 use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, PING_EVERY};
 use crate::status;
 use crate::views::DelegationView;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
@@ -55,7 +57,7 @@ impl LinkServer {
         let Some(FromAdapter::Hello(hello)) = first.next().and_then(|frame| frame.kind) else {
             return Err(Status::invalid_argument("the first frame of a link is its hello"));
         };
-        let welcome = self.greet(&member, &hello)?;
+        let welcome = self.greet(&member, &hello).await?;
         let delegation = self.adapter_delegation(&member, &hello).await.map_err(status::of)?;
         let mappings =
             super::mappings::unknown(self.hub.ledger.views(), &member, &hello).map_err(status::of)?;
@@ -74,33 +76,30 @@ impl LinkServer {
 
     /// Compares heads: a hub that knows less than its member was rolled back, and says so to nobody but
     /// its operator.
-    fn greet(&self, member: &MemberId, hello: &pb::LinkHello) -> Result<pb::LinkWelcome, Status> {
+    async fn greet(&self, member: &MemberId, hello: &pb::LinkHello) -> Result<pb::LinkWelcome, Status> {
         if hello.version != 1 {
             return Err(Status::unimplemented("links of version 1 are served"));
         }
-        let mut from = 0;
-        if !hello.checkpoint.is_empty() {
-            let shown = self.hub.checkpoints.open(&hello.checkpoint).map_err(|_| {
+        let shown = if hello.checkpoint.is_empty() {
+            let empty = Checkpoint::new(self.hub.ledger.origin(), 0, yiwang_proto::merkle::EMPTY_ROOT);
+            empty.map_err(|_| status::of(Code::Internal))?
+        } else {
+            self.hub.checkpoints.open(&hello.checkpoint).map_err(|_| {
                 Status::failed_precondition(
                     "the adapter's kept head is not of this ledger: compare the enrolment's origin and key",
                 )
-            })?;
-            self.hub.ledger.show_head(member, &shown).map_err(status::of)?;
-            from = shown.size;
-        } else if let Ok(empty) = yiwang_proto::checkpoint::Checkpoint::new(
-            self.hub.ledger.origin(),
-            0,
-            yiwang_proto::merkle::EMPTY_ROOT,
-        ) {
-            self.hub.ledger.show_head(member, &empty).map_err(status::of)?;
-        }
-        let head = self.hub.ledger.checkpoint();
-        let proof = if from <= head.size {
-            self.hub.ledger.consistency(from, head.size).map_err(status::of)?
-        } else {
-            // The adapter sees the smaller head and refuses; it must see it, to keep the evidence.
-            Vec::new()
+            })?
         };
+        let member = member.clone();
+        let compared = self.hub.ledger.reading(ReadFor::Link, move |ledger| {
+            ledger.show_head(&member, &shown)?;
+            let head = ledger.checkpoint();
+            // An adapter that knows more sees the smaller head and refuses; it must see it, to keep the evidence.
+            let known = shown.size <= head.size;
+            let proof = if known { ledger.consistency(shown.size, head.size)? } else { Vec::new() };
+            Ok((head, proof))
+        });
+        let (head, proof) = compared.await.map_err(status::of)?;
         Ok(pb::LinkWelcome {
             checkpoint: head.note,
             proof,
@@ -157,6 +156,9 @@ fn outgoing(link: Arc<Link>, queue: mpsc::Receiver<pb::HubFrame>) -> OutgoingFra
 impl Hub {
     async fn run_link(self: Arc<Self>, link: Arc<Link>, mut frames: tonic::Streaming<pb::ConnectRequest>) {
         let unanswered = AtomicU64::new(0);
+        // An adapter asks at most once for each exchange that runs.
+        let (ask, wanted) = mpsc::channel(LINK_IN_FLIGHT_MAX);
+        self.tasks.spawn(Arc::clone(&self).send_material(Arc::clone(&link), wanted));
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.tick().await;
         loop {
@@ -167,7 +169,7 @@ impl Hub {
                 message = frames.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {
-                            self.take_frame(&link, frame, &unanswered);
+                            self.take_frame(&link, frame, &unanswered, &ask);
                         }
                     }
                     Ok(None) => break,
@@ -190,11 +192,22 @@ impl Hub {
         tracing::info!(member = %link.member, "an adapter is disconnected");
     }
 
-    fn take_frame(self: &Arc<Self>, link: &Arc<Link>, frame: pb::AdapterFrame, unanswered: &AtomicU64) {
+    fn take_frame(
+        &self,
+        link: &Arc<Link>,
+        frame: pb::AdapterFrame,
+        unanswered: &AtomicU64,
+        ask: &mpsc::Sender<pb::MaterialWanted>,
+    ) {
         match frame.kind {
             Some(FromAdapter::Answer(chunk)) => link.take_chunk(chunk),
             Some(FromAdapter::Credit(credit)) => link.take_credit(&credit),
-            Some(FromAdapter::Wanted(wanted)) => self.send_material(link, &wanted),
+            Some(FromAdapter::Wanted(wanted)) => {
+                if ask.try_send(wanted).is_err() {
+                    tracing::warn!(member = %link.member, "an adapter asks for more than it may have under way");
+                    link.closed.cancel();
+                }
+            }
             Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
             Some(FromAdapter::Hello(_)) | None => {
                 tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");
@@ -203,12 +216,19 @@ impl Hub {
         }
     }
 
-    /// Reads what an adapter wants to see. Reading entries is quick (page cache, one hash each).
-    fn send_material(&self, link: &Arc<Link>, wanted: &pb::MaterialWanted) {
-        let material = crate::directory::material(self, link.member(), wanted);
-        let frame = pb::HubFrame { kind: Some(ToAdapter::Material(material)) };
-        if link.frames.try_send(frame).is_err() {
-            tracing::warn!(member = %link.member, "material could not be sent down the link");
+    /// Reads what an adapter wants to see, one question after another, so that no link takes more than its turn.
+    async fn send_material(self: Arc<Self>, link: Arc<Link>, mut wanted: mpsc::Receiver<pb::MaterialWanted>) {
+        while let Some(Some(wanted)) = link.closed.run_until_cancelled(wanted.recv()).await {
+            let (hub, member) = (Arc::clone(&self), link.member().clone());
+            let material = move |_: &Ledger| Ok(crate::directory::material(&hub, &member, &wanted));
+            let Ok(material) = self.ledger.reading(ReadFor::Link, material).await else {
+                tracing::warn!(member = %link.member, "the ledger is too busy to send material down a link");
+                continue;
+            };
+            let frame = pb::HubFrame { kind: Some(ToAdapter::Material(material)) };
+            if link.frames.try_send(frame).is_err() {
+                tracing::warn!(member = %link.member, "material could not be sent down the link");
+            }
         }
     }
 }

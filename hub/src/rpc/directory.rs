@@ -3,6 +3,7 @@
 use super::{Caller, caller, member};
 use crate::context::Hub;
 use crate::directory::PublishDraft;
+use crate::ledger::ReadFor;
 use crate::limits::CERTIFICATE_LIFE_MS;
 use crate::status;
 use crate::tls::identity::{Identity, Peer};
@@ -64,7 +65,7 @@ impl DirectoryService for Service {
         let peer = member(&request)?;
         let document = request.into_inner().document;
         let appended = match self.known(&document) {
-            Some(index) => self.0.ledger.receipt(index),
+            Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
             None => {
                 let draft = PublishDraft::open(peer, document, self.0.ledger.views().decider());
                 let draft = draft.map_err(status::of)?;
