@@ -4,6 +4,7 @@
 mod clock;
 pub mod heads;
 pub mod publish;
+mod reads;
 mod recover;
 mod sequence;
 pub mod store;
@@ -16,13 +17,14 @@ use bytes::Bytes;
 pub use clock::ClockDraft;
 use heads::{Heads, Shown};
 use publish::SignedHead;
+pub use reads::ReadFor;
 pub use recover::{LedgerConfig, OpenLedgerError, open};
 use sequence::{Command, Message};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
 use tokio::sync::{mpsc, oneshot};
-use tree::TileFolder;
+use tree::{Hashes, Tiles};
 use yiwang_journal::{Gather, UnderWay};
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -95,7 +97,7 @@ impl Appended {
 struct Shared {
     reader: Arc<dyn EntryReader>,
     tree: RwLock<Tree>,
-    tiles: TileFolder,
+    tiles: Tiles,
     views: Arc<Views>,
     heads: Heads,
     clock: Arc<dyn Clock>,
@@ -103,6 +105,7 @@ struct Shared {
     members_time: Mutex<PeerTime>,
     full: AtomicBool,
     publishing_behind: Arc<AtomicBool>,
+    reads: reads::Reads,
     failed: AtomicBool,
     gather: Gather,
     signer: SignerKey,
@@ -119,6 +122,10 @@ impl Shared {
                 tracing::info!("the ledger has space again and goes on");
             }
         }
+    }
+
+    fn hashes(&self) -> Hashes<'_> {
+        Hashes { tree: &self.tree, tiles: &self.tiles }
     }
 
     fn write_tree(&self) -> RwLockWriteGuard<'_, Tree> {
@@ -251,6 +258,14 @@ impl Ledger {
         &self.shared.origin
     }
 
+    /// The exact bytes of an entry that a head covers.
+    pub fn entry(&self, index: u64) -> Result<Bytes, Code> {
+        if index >= self.checkpoint().size {
+            return Err(Code::NotFound);
+        }
+        self.shared.reader.read(index).map_err(|error| internal(&error))
+    }
+
     /// An entry with its proof under the newest head.
     pub fn receipt(&self, index: u64) -> Result<Appended, Code> {
         self.receipt_under(index, &self.checkpoint())
@@ -262,11 +277,8 @@ impl Ledger {
             return Err(Code::NotFound);
         }
         let entry = self.shared.reader.read(index).map_err(|error| internal(&error))?;
-        let proof = {
-            let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-            let reader = tree.or(&self.shared.tiles);
-            merkle::inclusion_proof(&reader, index, head.size).map_err(|error| internal(&error))?
-        };
+        let proof = merkle::inclusion_proof(&self.shared.hashes(), index, head.size)
+            .map_err(|error| internal(&error))?;
         Ok(Appended { index, entry, proof: tree::to_wire(&proof), checkpoint: head.note.clone() })
     }
 
@@ -275,9 +287,7 @@ impl Ledger {
         if from > to || to > self.checkpoint().size {
             return Err(Code::NotFound);
         }
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        let reader = tree.or(&self.shared.tiles);
-        merkle::consistency_proof(&reader, from, to)
+        merkle::consistency_proof(&self.shared.hashes(), from, to)
             .map(|proof| tree::to_wire(&proof))
             .map_err(|error| internal(&error))
     }
@@ -286,8 +296,7 @@ impl Ledger {
     pub fn tile(&self, level: u8, index: u64, width: u16) -> Option<Bytes> {
         use merkle::HashReader as _;
         let known = merkle_size_covers(self.checkpoint().size, level, index, width);
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        known.then(|| tree.or(&self.shared.tiles).tile(level, index, width).ok()).flatten()
+        known.then(|| self.shared.hashes().tile(level, index, width).ok()).flatten()
     }
 
     /// A member showed the newest head it has verified. Returns whether the ledger appends.
@@ -299,9 +308,7 @@ impl Ledger {
     }
 
     fn root_at(&self, size: u64) -> Result<merkle::Hash, Code> {
-        let tree = self.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
-        let reader = tree.or(&self.shared.tiles);
-        merkle::root_from_tiles(&reader, size).map_err(|error| internal(&error))
+        merkle::root_from_tiles(&self.shared.hashes(), size).map_err(|error| internal(&error))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::identity::TrustDomain;
 use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
 use crate::tls::token::{HubFacts, TokenError, TokenStore};
-use crate::views::{ApplyError, PersistError, Persisted, Persister, Views};
+use crate::views::{ApplyError, PersistError, Persisted, Persister, SealKey, Views};
 use crate::{rest, rpc};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -138,13 +138,17 @@ pub fn init(dir: &Path, raw: &RawConfig, ambient: &Ambient) -> Result<(), StartE
     ledger::publish::write_durably(&path, text.as_bytes()).map_err(io(path.display()))
 }
 
-fn ledger_signer(config: &Config) -> Result<SignerKey, StartError> {
+fn ledger_seed(config: &Config) -> Result<[u8; 32], StartError> {
     let path = Layout::of(&config.dir).ledger_key;
     let text = std::fs::read_to_string(&path).map_err(io(path.display()))?;
     let bytes = yiwang_proto::document::from_base64(text.trim());
     let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
-    let seed = seed.ok_or_else(|| StartError::Other(format!("`{}` is no key file", path.display())))?;
-    SignerKey::from_seed(&config.raw.origin, &seed).map_err(|error| StartError::Other(error.to_string()))
+    seed.ok_or_else(|| StartError::Other(format!("`{}` is no key file", path.display())))
+}
+
+fn ledger_signer(config: &Config) -> Result<SignerKey, StartError> {
+    SignerKey::from_seed(&config.raw.origin, &ledger_seed(config)?)
+        .map_err(|error| StartError::Other(error.to_string()))
 }
 
 /// What members need to know to enrol; `hub` and `enrol` are the addresses as they are reached.
@@ -317,7 +321,7 @@ fn open_ledger(
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<(ledger::Ledger, Arc<Views>), StartError> {
     let layout = Layout::of(&config.dir);
-    let views = Arc::new(load_views(&layout, Arc::clone(decider))?);
+    let views = Arc::new(load_views(&layout, Arc::clone(decider), &SealKey::derive(&ledger_seed(config)?))?);
     let ledger_config = LedgerConfig {
         dir: layout.ledger,
         segment_bytes: config.raw.segment_bytes,
@@ -362,19 +366,19 @@ fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
 }
 
 /// Stored views, checked against the entries they point to; if they do not fit, none.
-fn load_views(layout: &Layout, decider: Arc<Decider>) -> Result<Views, StartError> {
+fn load_views(layout: &Layout, decider: Arc<Decider>, key: &SealKey) -> Result<Views, StartError> {
     let options = ledger::store_files::options(64 << 20);
     let segments = layout.ledger.join("segments");
     let reader = yiwang_journal::Reader::open_readonly(&segments, &options).ok().map(|(reader, _)| reader);
     let size = reader.as_ref().map_or(0, yiwang_journal::Reader::len);
     let read = |index| -> Option<Bytes> { reader.as_ref().and_then(|reader| reader.read(index).ok()) };
-    let stored = Persisted::open(&layout.views, size)?;
+    let stored = Persisted::open(&layout.views, size, key)?;
     match Views::load(Arc::clone(&decider), stored, &read) {
         Ok(views) => Ok(views),
         Err(error) => {
             tracing::warn!(%error, "stored views do not fit the ledger: rebuilt");
             Persisted::drop_at(&layout.views);
-            Ok(Views::load(decider, Persisted::open(&layout.views, size)?, &read)?)
+            Ok(Views::load(decider, Persisted::open(&layout.views, size, key)?, &read)?)
         }
     }
 }

@@ -40,6 +40,13 @@ pub const REPLAY_MAX: usize = 4_000_000;
 pub const LOOK_BACK_MAX: u64 = 5_000_000;
 /// How often checkpoint file and partial tiles are written: readers of files may lag this much.
 pub const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+/// Reads of entries and tiles that run at once, for callers and for links each: they use a processor for a tenth of a
+/// millisecond and may wait for a disk; more would take the processors from exchanges.
+pub const READS_AT_ONCE: usize = 2;
+/// Reads that wait for their turn: at some thousand reads per second this is a tenth of a second.
+pub const READS_WAITING: usize = 512;
+/// How long a read waits for its turn, where the disk is slow.
+pub const READ_WAIT: Duration = Duration::from_secs(5);
 /// How often views are written behind the ledger.
 pub const VIEWS_EVERY: Duration = Duration::from_millis(200);
 /// Members active within this time must show their heads after a restart.

@@ -2,6 +2,7 @@
 //! for auditors only.
 
 use crate::context::Hub;
+use crate::ledger::{Ledger, ReadFor};
 use crate::tls::identity::{Identity, Peer};
 use axum::Router;
 use axum::extract::{Extension, Path, State};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use std::sync::Arc;
+use yiwang_proto::codes::Code;
 use yiwang_proto::tile::{TileKind, TilePath, encode_bundle};
 
 /// The routes below the log's prefix.
@@ -42,7 +44,10 @@ async fn tile(
     };
     let width = path.width();
     let bytes = match path.kind() {
-        TileKind::Hashes(level) => hub.ledger.tile(level, path.index(), width),
+        TileKind::Hashes(level) => {
+            let index = path.index();
+            read(&hub, move |ledger| ledger.tile(level, index, width)).await
+        }
         TileKind::Entries => match peer.map(|Extension(peer)| peer.identity) {
             Some(Identity::Auditor(auditor)) => {
                 // A bundle has no room for leaf hashes in place of entries.
@@ -55,28 +60,37 @@ async fn tile(
                 if hub.record_session(&auditor, "bundles", (first, last)).await.is_err() {
                     return StatusCode::SERVICE_UNAVAILABLE.into_response();
                 }
-                bundle(&hub, first, width)
+                read(&hub, move |ledger| bundle(ledger, first, width)).await
             }
             _ => return StatusCode::NOT_FOUND.into_response(),
         },
     };
     match bytes {
-        Some(bytes) => {
+        Ok(Some(bytes)) => {
             let headers =
                 [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, IMMUTABLE)];
             (headers, bytes).into_response()
         }
-        None => StatusCode::NOT_FOUND.into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn bundle(hub: &Hub, first: u64, width: u16) -> Option<Bytes> {
+/// Off the runtime; `Err` where too many reads wait.
+async fn read(
+    hub: &Hub,
+    work: impl FnOnce(&Ledger) -> Option<Bytes> + Send + 'static,
+) -> Result<Option<Bytes>, Code> {
+    hub.ledger.reading(ReadFor::Caller, move |ledger| Ok(work(ledger))).await
+}
+
+fn bundle(ledger: &Ledger, first: u64, width: u16) -> Option<Bytes> {
     let end = first.checked_add(u64::from(width))?;
-    if end > hub.ledger.checkpoint().size {
+    if end > ledger.checkpoint().size {
         return None;
     }
     let mut entries = Vec::with_capacity(usize::from(width));
-    let read = hub.ledger.reader().scan(first, &mut |index, bytes, _| {
+    let read = ledger.reader().scan(first, &mut |index, bytes, _| {
         if index < end {
             entries.push(bytes);
         }

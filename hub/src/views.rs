@@ -3,9 +3,11 @@
 
 mod apply;
 mod persist;
+mod seal;
 
 pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
+pub use seal::SealKey;
 
 use crate::quotas::Holdings;
 use crate::tls::identity::Identity;

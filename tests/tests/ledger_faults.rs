@@ -146,9 +146,10 @@ async fn views_that_are_ahead_of_their_own_size_are_made_again() {
         // As a kill between the rows and the size would leave them, if they were not one batch: the case's
         // opening is in the rows, and would be applied a second time.
         let views = sled::open(scene.world.hub_dir().join("views")).unwrap();
-        let size = views.get(b"\0ledger_size").unwrap().unwrap();
-        assert!(u64::from_be_bytes(size.as_ref().try_into().unwrap()) > 1);
-        views.insert(b"\0ledger_size", &1_u64.to_be_bytes()).unwrap();
+        let mark = views.get(b"\0ledger_size").unwrap().unwrap();
+        let (size, seal) = mark.split_first_chunk::<8>().unwrap();
+        assert!(u64::from_be_bytes(*size) > 1);
+        views.insert(b"\0ledger_size", [&1_u64.to_be_bytes()[..], seal].concat()).unwrap();
         views.flush().unwrap();
     }
     scene.world.start_hub().await;

@@ -39,6 +39,11 @@
 //! | 32 | 32 | leaf hash: SHA-256 of a zero byte and the data (RFC 6962) |
 //! | 64 | | data, then zeros up to a multiple of 8 |
 //!
+//! # Reading
+//! Places of records are kept in memory for the newest segment and those written or walked over lately. In any other
+//! a record is found by a few looks into its file, since each record names its own index: opening costs the same with
+//! ten segments as with ten thousand, and no file beside them can be missing, old or false.
+//!
 //! # Order of writing
 //! Batch n + 1 is written only after `fdatasync` of batch n returned. A segment gets its header, then a sync, then its
 //! name, then a sync of the folder, then records. Any failure but lack of space while a segment is allocated ends the
@@ -64,6 +69,7 @@
 pub mod disk;
 mod fsck;
 mod gather;
+mod locate;
 mod options;
 mod reader;
 mod recover;

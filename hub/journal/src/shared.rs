@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::disk::{Disk, DiskFile};
+use crate::locate;
 use crate::options::Options;
 use crate::reader::ReadError;
 use crate::recover::{OpenError, Opened, open_segment, segment_path};
-use crate::segment::{DATA_START, SegmentHeader, extent};
-use crate::walk::{At, Cursor, Search};
+use crate::segment::SegmentHeader;
+use crate::walk::Cursor;
 
 /// Stands for a record that cannot be found in its segment.
 pub(crate) const HOLE: u32 = u32::MAX;
@@ -128,10 +129,31 @@ impl Shared {
 
     /// The segment, file and offset of one record.
     pub fn place(&self, index: u64) -> Result<(SegmentHeader, Arc<dyn DiskFile>, u32), ReadError> {
-        self.with_segment(index, |header, file, offsets| {
-            let place = usize::try_from(index - header.first_index).unwrap_or(usize::MAX);
-            (header, Arc::clone(file), offsets.get(place).copied().unwrap_or(HOLE))
-        })
+        let (header, next) = self.segment_of(index)?;
+        let segment = header.first_index;
+        let position = usize::try_from(index - segment).unwrap_or(usize::MAX);
+        let at = |offsets: &[u32]| offsets.get(position).copied().unwrap_or(HOLE);
+        if next.is_none() {
+            let state = self.state();
+            // The writer may have gone on to another segment since; then the offsets are in the cache.
+            if let (Some(newest), Some(last)) = (&state.newest, state.segments.last())
+                && last.first_index == segment
+            {
+                return Ok((header, Arc::clone(&newest.file), at(&newest.offsets)));
+            }
+        }
+        let next = self.segment_of(index)?.1.unwrap_or(u64::MAX);
+        if let Some(kept) = self.cached(&header) {
+            return Ok((header, Arc::clone(&kept.file), at(&kept.offsets)));
+        }
+        let file = self.open_older(&header)?;
+        let mut cursor = Cursor::looking(Arc::clone(&file), header);
+        let found = locate::seek(&mut cursor, index, next);
+        if let Some(offset) = found.map_err(|source| ReadError::Io { segment, source })? {
+            return Ok((header, file, offset));
+        }
+        let indexed = self.indexed(header, next)?;
+        Ok((header, Arc::clone(&indexed.file), at(&indexed.offsets)))
     }
 
     /// Header of the segment that holds `index`, and the first index of the next segment (if there is one).
@@ -167,17 +189,20 @@ impl Shared {
     }
 
     fn indexed(&self, header: SegmentHeader, next: u64) -> Result<Arc<Indexed>, ReadError> {
-        {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = cache.iter().position(|kept| kept.header.first_index == header.first_index) {
-                let kept = cache.remove(at);
-                cache.push(Arc::clone(&kept));
-                return Ok(kept);
-            }
+        if let Some(kept) = self.cached(&header) {
+            return Ok(kept);
         }
         let indexed = Arc::new(self.index(header, next)?);
         self.keep(Arc::clone(&indexed));
         Ok(indexed)
+    }
+
+    fn cached(&self, header: &SegmentHeader) -> Option<Arc<Indexed>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = cache.iter().position(|kept| kept.header.first_index == header.first_index)?;
+        let kept = cache.remove(at);
+        cache.push(Arc::clone(&kept));
+        Some(kept)
     }
 
     fn keep(&self, indexed: Arc<Indexed>) {
@@ -207,35 +232,7 @@ impl Shared {
         let file = self.open_older(&header)?;
         let segment = header.first_index;
         let mut cursor = Cursor::new(Arc::clone(&file), header);
-        let offsets = locate(&mut cursor, next).map_err(|source| ReadError::Io { segment, source })?;
+        let offsets = locate::all(&mut cursor, next).map_err(|source| ReadError::Io { segment, source })?;
         Ok(Indexed { header, file, offsets })
     }
-}
-
-/// Offsets of the records up to index `next`; those that damage hides are [`HOLE`].
-fn locate(cursor: &mut Cursor, next: u64) -> std::io::Result<Vec<u32>> {
-    let header = *cursor.header();
-    let mut offsets = Vec::new();
-    let mut at = DATA_START;
-    let mut index = header.first_index;
-    while index < next {
-        let step = match cursor.at(at)? {
-            At::Record(record, _) if record.index == index => Some(extent(u64::from(record.len))),
-            _ => None,
-        };
-        if let Some(step) = step {
-            offsets.push(u32::try_from(at).unwrap_or(HOLE));
-            (at, index) = (at + step, index + 1);
-            continue;
-        }
-        let behind =
-            cursor.find(at, header.capacity, |record| record.index > index && record.index < next)?;
-        let Search::Found(offset, record) = behind else { break };
-        while index < record.index {
-            offsets.push(HOLE);
-            index += 1;
-        }
-        at = offset;
-    }
-    Ok(offsets)
 }

@@ -3,6 +3,7 @@
 mod basics;
 mod damage;
 mod failures;
+mod seek;
 mod torn;
 
 use std::path::{Path, PathBuf};

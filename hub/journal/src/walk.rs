@@ -10,11 +10,15 @@ use crate::segment::{
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
+/// Bytes read at once by whoever looks at a few places only.
+const LOOK: usize = 16 << 10;
 /// Unit in which empty space is skipped.
 const BLOCK: u64 = 4096;
 static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
 /// Bytes whose checksum one search may compute. Honest segments stay far below; a made-up one is given up on.
 const SEARCH_BUDGET: u64 = 16 << 30;
+/// The same for one look: an honest segment has one candidate, of at most 64 KiB in the hub's ledger.
+const LOOK_BUDGET: u64 = 64 << 20;
 
 /// What stands at an offset.
 #[derive(Debug)]
@@ -80,11 +84,19 @@ pub struct Cursor {
     seed: u32,
     buf: Vec<u8>,
     start: u64,
+    chunk: usize,
+    budget: u64,
 }
 
 impl Cursor {
     pub fn new(file: Arc<dyn DiskFile>, header: SegmentHeader) -> Self {
-        Self { file, header, seed: header.seed(), buf: Vec::new(), start: 0 }
+        let seed = header.seed();
+        Self { file, header, seed, buf: Vec::new(), start: 0, chunk: CHUNK, budget: SEARCH_BUDGET }
+    }
+
+    /// For looks at a few places: reads little at once, and gives a search up soon.
+    pub fn looking(file: Arc<dyn DiskFile>, header: SegmentHeader) -> Self {
+        Self { chunk: LOOK, budget: LOOK_BUDGET, ..Self::new(file, header) }
     }
 
     pub const fn header(&self) -> &SegmentHeader {
@@ -98,7 +110,7 @@ impl Cursor {
             return Ok(None);
         }
         if offset < self.start || end > self.start + self.buf.len() as u64 {
-            let want = (self.header.capacity - offset).min(n.max(CHUNK) as u64) as usize;
+            let want = (self.header.capacity - offset).min(n.max(self.chunk) as u64) as usize;
             self.buf.resize(want, 0);
             self.start = offset;
             let got = self.file.read_at(&mut self.buf, offset)?;
@@ -318,7 +330,7 @@ impl Cursor {
     /// Searches `[from, to)` for the first sound record that `wanted` accepts, at any offset where one may begin.
     pub fn find(&mut self, from: u64, to: u64, wanted: impl Fn(&RecordHeader) -> bool) -> io::Result<Search> {
         let header = self.header;
-        let mut budget = SEARCH_BUDGET;
+        let mut budget = self.budget;
         let mut at = from.next_multiple_of(ALIGN);
         while at < to {
             let n = (header.capacity - at).min(BLOCK) as usize;

@@ -1,9 +1,11 @@
 //! Tiles and checkpoint as files, behind the ledger. A failure here loses nothing: the files are marked
-//! behind and catch up; recovery makes them again from the entries with [`write_tile`].
+//! behind and catch up. Full tiles are durable before the checkpoint that covers them; partial ones are made again
+//! at the next start.
 
 use super::tree::TileFolder;
 use crate::limits::PUBLISH_EVERY;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,7 +43,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread that writes below `dir`.
+    /// Writes the first head and its partial tiles and starts the thread that writes below `dir`.
     pub fn start(
         dir: &Path,
         reserve: Option<Reserve>,
@@ -49,14 +51,20 @@ impl Publisher {
         heads: Arc<dyn HeadSource>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new((Mutex::new(Pending::default()), Condvar::new()));
-        let worker = Worker {
+        let mut worker = Worker {
             tiles: TileFolder::new(dir),
             checkpoint: dir.join("checkpoint"),
             reserve,
             behind,
             heads,
             shared: Arc::clone(&shared),
+            unwritten: Vec::new(),
+            old_partials: Vec::new(),
         };
+        if let Err(error) = worker.write() {
+            worker.fall_behind(&error);
+            worker.lock().dirty = true;
+        }
         let thread =
             std::thread::Builder::new().name("ledger-publish".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -96,17 +104,21 @@ struct Worker {
     behind: Arc<AtomicBool>,
     heads: Arc<dyn HeadSource>,
     shared: Arc<(Mutex<Pending>, Condvar)>,
+    unwritten: Vec<FinishedTile>,
+    old_partials: Vec<PathBuf>,
 }
 
 impl Worker {
-    fn run(self) {
-        let mut unwritten = Vec::new();
-        let mut old_partials: Vec<PathBuf> = Vec::new();
+    fn fall_behind(&self, error: &std::io::Error) {
+        self.behind.store(true, Ordering::Relaxed);
+        tracing::warn!(%error, "tiles and checkpoint files are behind; they catch up by themselves");
+    }
+
+    fn run(mut self) {
         loop {
             let finish = self.wait();
-            while let Err(error) = self.write(&mut unwritten, &mut old_partials) {
-                self.behind.store(true, Ordering::Relaxed);
-                tracing::warn!(%error, "tiles and checkpoint files are behind; they catch up by themselves");
+            while let Err(error) = self.write() {
+                self.fall_behind(&error);
                 if self.lock().finish {
                     return;
                 }
@@ -134,51 +146,104 @@ impl Worker {
         pending.finish
     }
 
-    fn write(
-        &self,
-        unwritten: &mut Vec<FinishedTile>,
-        old_partials: &mut Vec<PathBuf>,
-    ) -> std::io::Result<()> {
+    fn write(&mut self) -> std::io::Result<()> {
         // The head first, its tiles after: whatever the head covers was handed over before.
         let (head, partials) = self.heads.head();
-        unwritten.append(&mut self.lock().tiles);
-        let bytes: usize = unwritten.iter().chain(&partials).map(|tile| tile.bytes.len() + 4096).sum();
+        let mut tiles = std::mem::take(&mut self.lock().tiles);
+        self.unwritten.append(&mut tiles);
+        let bytes: usize = self.unwritten.iter().chain(&partials).map(|tile| tile.bytes.len() + 4096).sum();
         if let Some(reserve) = &self.reserve {
             reserve.release(bytes as u64)?;
         }
-        while let Some(tile) = unwritten.last() {
-            write_tile(&self.tiles, tile)?;
-            unwritten.pop();
+        // All of them stay until all are durable: after a failed sync they are written again.
+        let mut unsynced = Unsynced::default();
+        for tile in &self.unwritten {
+            unsynced.write(&self.tiles, tile)?;
         }
+        unsynced.sync()?;
+        self.unwritten.clear();
         let mut written = Vec::new();
         for tile in &partials {
-            written.push(write_tile(&self.tiles, tile)?);
+            written.push(write_tile(&self.tiles, tile, "new")?);
         }
         write_durably(&self.checkpoint, &head.note)?;
         // Partial tiles of the head before serve nobody once the new head is out.
-        for old in old_partials.iter().filter(|old| !written.contains(old)) {
+        for old in self.old_partials.iter().filter(|old| !written.contains(old)) {
             let _ = std::fs::remove_file(old);
             if let Some(folder) = old.parent() {
                 let _ = std::fs::remove_dir(folder);
             }
         }
-        *old_partials = written;
+        self.old_partials = written;
         Ok(())
     }
 }
 
-/// Writes one tile under its C2SP path. Not synced: tiles are made again from entries where they are bad.
-pub fn write_tile(folder: &TileFolder, tile: &FinishedTile) -> std::io::Result<PathBuf> {
+/// Writes one tile under its C2SP path; `beside` ends the name that it has until it is whole, one per writer.
+/// Not synced: see [`Unsynced`].
+pub fn write_tile(folder: &TileFolder, tile: &FinishedTile, beside: &str) -> std::io::Result<PathBuf> {
     let path = folder
         .path(tile.level, tile.index, tile.width)
         .ok_or_else(|| std::io::Error::other("tile is outside of the tree"))?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let temporary = path.with_extension("new");
+    let temporary = path.with_extension(beside);
     std::fs::write(&temporary, &tile.bytes)?;
     std::fs::rename(&temporary, &path)?;
     Ok(path)
+}
+
+/// Full tiles that were written and are not yet durable. All are written before the first is synced, so that one
+/// commit of the file system carries many.
+#[derive(Default)]
+pub struct Unsynced {
+    files: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Unsynced {
+    /// Writes a full tile.
+    pub fn write(&mut self, folder: &TileFolder, tile: &FinishedTile) -> std::io::Result<()> {
+        let path = folder.path(tile.level, tile.index, tile.width);
+        let parent = path.as_deref().and_then(Path::parent);
+        let known = parent.is_none_or(Path::exists);
+        let path = write_tile(folder, tile, "new")?;
+        let above = path.ancestors().skip(1).take_while(|above| above.starts_with(folder.dir()));
+        // A new folder is only there after a power cut if the one above it was synced too.
+        self.folders.extend(above.take(if known { 1 } else { usize::MAX }).map(Path::to_owned));
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// Tiles that wait.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Makes all of them durable. After an error they must be written again: a second sync proves nothing.
+    pub fn sync(&mut self) -> std::io::Result<()> {
+        for path in self.files.drain(..) {
+            std::fs::File::open(path)?.sync_data()?;
+        }
+        for folder in std::mem::take(&mut self.folders) {
+            crate::tls::files::sync_dir(&folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes partial tiles that an earlier run left between two sizes: a power cut may have emptied them.
+pub fn clear_partials(folder: &TileFolder, from: u64, to: u64) {
+    for level in 0..8_u8 {
+        let at = |size: u64| size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        // The head is written five times a second, so the folders of more tiles than this are of no recent run.
+        for index in (at(from)..=at(to)).rev().take(4096) {
+            if let Some(partials) = folder.path(level, index, 1).as_deref().and_then(Path::parent) {
+                let _ = std::fs::remove_dir_all(partials);
+            }
+        }
+    }
 }
 
 /// Replaces a small file so that after a power cut either the old or the new content is there.

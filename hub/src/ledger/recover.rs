@@ -2,11 +2,12 @@
 //! and compared with the signed head, and grown over the rest by the same code that runs after a commit.
 
 use super::heads::Heads;
-use super::publish::{HeadSource, Publisher, SignedHead, write_durably, write_tile};
+use super::publish::{HeadSource, Publisher, SignedHead, Unsynced, clear_partials, write_durably};
+use super::reads::Reads;
 use super::sequence::Sequencer;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
-use super::tree::TileFolder;
+use super::tree::{TileFolder, Tiles};
 use super::{Ledger, QUEUE, Shared};
 use crate::limits::{ACTIVE_MEMBER_MS, LOOK_BACK_MAX};
 use crate::views::Views;
@@ -98,8 +99,9 @@ pub fn open(
         tracing::warn!(?torn, "cut a torn batch that was never acknowledged");
     }
     let reader = store.reader();
-    let tiles = TileFolder::new(&config.dir);
+    let tiles = Tiles::new(&config.dir, Arc::clone(&reader));
     let tree = restore_tree(stored.as_ref(), reader.as_ref(), &tiles)?;
+    clear_partials(tiles.folder(), floor, tree.size());
     catch_up(&views, reader.as_ref())?;
     let (active, last_time) = active_members(reader.as_ref())?;
     let publishing_behind = Arc::new(AtomicBool::new(false));
@@ -116,6 +118,7 @@ pub fn open(
         members_time: Mutex::default(),
         full: AtomicBool::new(false),
         publishing_behind: Arc::clone(&publishing_behind),
+        reads: Reads::default(),
         failed: AtomicBool::new(false),
         gather: Gather::default(),
         signer: config.signer,
@@ -124,9 +127,12 @@ pub fn open(
     });
     // Every entry that recovery kept is durable, so a head over all of them may be signed.
     let head = shared.sign_head(size, root)?;
-    write_durably(&config.dir.join("checkpoint"), &head.note).map_err(io(&config.dir))?;
     let key_file = config.dir.join("verifier.key");
-    write_durably(&key_file, format!("{verifier}\n").as_bytes()).map_err(io(&key_file))?;
+    let key = format!("{verifier}\n");
+    // A full disk keeps no hub from starting: nothing is written that is there already.
+    if std::fs::read(&key_file).ok().as_deref() != Some(key.as_bytes()) {
+        write_durably(&key_file, key.as_bytes()).map_err(io(&key_file))?;
+    }
     shared.set_checkpoint(&head);
     let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;
     let publisher = Publisher::start(&config.dir, Some(store.reserve()), publishing_behind, heads)
@@ -164,25 +170,38 @@ fn stored_head(config: &LedgerConfig, origin: &str) -> Result<Option<Checkpoint>
         .map_err(|error| OpenLedgerError::Checkpoint { path, detail: error.to_string() })
 }
 
-/// The tree over all stored entries. Tiles are only a shortcut: what they yield must have the signed root,
-/// else all are made again from the entries.
+/// The tree over all stored entries. Tiles are only a shortcut: what they yield must have the signed root. What is
+/// missing at the edge is made again from below; if that does not lead to the root, all levels are made from the
+/// lowest one and its newest tiles from the entries; only after that everything from the first entry on.
 fn restore_tree(
     head: Option<&Checkpoint>,
     reader: &dyn EntryReader,
-    tiles: &TileFolder,
+    tiles: &Tiles,
 ) -> Result<Tree, OpenLedgerError> {
     let signed = head.map_or((0, EMPTY_ROOT), |head| (head.size, head.root));
-    let restored = Tree::restore(signed.0, tiles).ok().filter(|tree| tree.root() == signed.1);
-    let mut tree = restored.unwrap_or_default();
+    let restore = |trusting| {
+        let tree = Tree::restore(signed.0, &tiles.edge(signed.0, trusting, RESTORE_ENTRIES)).ok();
+        tree.filter(|tree| tree.root() == signed.1)
+    };
+    let again = || {
+        tracing::warn!("hash tiles are bad; their upper levels are made again");
+        restore(false)
+    };
+    let mut tree = restore(true).or_else(again).unwrap_or_default();
     if tree.size() < signed.0 {
-        tracing::warn!("hash tiles are missing or bad; they are made again from the entries");
+        tracing::warn!("hash tiles are missing or bad; all are made again from the entries");
     }
-    grow(&mut tree, signed, reader, tiles)?;
+    grow(&mut tree, signed, reader, tiles.folder())?;
     if tree.size() < signed.0 {
         return Err(OpenLedgerError::RootMismatch { size: signed.0 });
     }
     Ok(tree)
 }
+
+/// Entries that may be read to make missing tiles at the edge again; with more, a walk over all is quicker.
+const RESTORE_ENTRIES: u64 = 1 << 20;
+/// Tiles that are written before they are synced.
+const GROW_UNSYNCED: usize = 1024;
 
 fn grow(
     tree: &mut Tree,
@@ -191,18 +210,22 @@ fn grow(
     tiles: &TileFolder,
 ) -> Result<(), OpenLedgerError> {
     let mut failure = None;
+    let mut unsynced = Unsynced::default();
+    // Not fatal: a tile that is missing is made again when it is read.
+    let complain = |error: std::io::Error| tracing::warn!(%error, "a hash tile could not be written");
     reader.scan(tree.size(), &mut |_, _, leaf| {
         for tile in tree.append(&[leaf]) {
-            // Not fatal: the tile is made again at the next start, and readers fall back to entries.
-            if let Err(error) = write_tile(tiles, &tile) {
-                tracing::warn!(%error, "a hash tile could not be written");
-            }
+            unsynced.write(tiles, &tile).unwrap_or_else(complain);
+        }
+        if unsynced.len() >= GROW_UNSYNCED {
+            unsynced.sync().unwrap_or_else(complain);
         }
         if tree.size() == signed.0 && tree.root() != signed.1 {
             failure = Some(OpenLedgerError::RootMismatch { size: signed.0 });
         }
         failure.is_none()
     })?;
+    unsynced.sync().unwrap_or_else(complain);
     failure.map_or(Ok(()), Err)
 }
 
@@ -251,3 +274,6 @@ fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64),
     })?;
     Ok((active, newest.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

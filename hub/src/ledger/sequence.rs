@@ -55,6 +55,8 @@ impl<S: EntryStore> Sequencer<S> {
                 Message::Append(command) => command,
                 Message::Stop(done) => {
                     self.publisher.finish();
+                    // Whoever waits may open the folder again: its lock must be free by then.
+                    drop(self);
                     let _ = done.send(());
                     return Ok(());
                 }
@@ -66,6 +68,7 @@ impl<S: EntryStore> Sequencer<S> {
                 Ok(()) => {
                     if let Some(done) = self.batch(first, &mut queue)? {
                         self.publisher.finish();
+                        drop(self);
                         let _ = done.send(());
                         return Ok(());
                     }
@@ -159,11 +162,9 @@ impl<S: EntryStore> Sequencer<S> {
             let mut tree = self.shared.write_tree();
             let finished = tree.append(&leaves);
             let checkpoint = self.shared.sign_head(tree.size(), tree.root())?;
-            let reader = tree.or(&self.shared.tiles);
-            let proofs: Vec<_> = (start..)
-                .zip(&built)
-                .map(|(index, _)| inclusion_proof(&reader, index, tree.size()))
-                .collect();
+            // The edge in memory holds all that a batch needs: no file is read while the tree is locked.
+            let proofs: Vec<_> =
+                (start..).zip(&built).map(|(index, _)| inclusion_proof(&*tree, index, tree.size())).collect();
             self.shared.set_checkpoint(&checkpoint);
             self.publisher.publish(finished);
             (checkpoint, proofs)

@@ -3,6 +3,7 @@
 use super::{Link, Links};
 use crate::context::Hub;
 use crate::directory::{PublishDraft, material, wanted_keys};
+use crate::ledger::{Ledger, ReadFor};
 use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, MATERIAL_QUEUE, PING_EVERY};
 use crate::status;
 use crate::views::DelegationView;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
@@ -55,7 +57,7 @@ impl LinkServer {
         let Some(FromAdapter::Hello(hello)) = first.next().and_then(|frame| frame.kind) else {
             return Err(Status::invalid_argument("the first frame of a link is its hello"));
         };
-        let welcome = self.greet(&member, &hello)?;
+        let welcome = self.greet(&member, &hello).await?;
         let delegation = self.adapter_delegation(&member, &hello).await.map_err(status::of)?;
         let mappings =
             super::mappings::unknown(self.hub.ledger.views(), &member, &hello).map_err(status::of)?;
@@ -77,33 +79,30 @@ impl LinkServer {
 
     /// Compares heads: a hub that knows less than its member was rolled back, and says so to nobody but
     /// its operator.
-    fn greet(&self, member: &MemberId, hello: &pb::LinkHello) -> Result<pb::LinkWelcome, Status> {
+    async fn greet(&self, member: &MemberId, hello: &pb::LinkHello) -> Result<pb::LinkWelcome, Status> {
         if hello.version != 1 {
             return Err(Status::unimplemented("links of version 1 are served"));
         }
-        let mut from = 0;
-        if !hello.checkpoint.is_empty() {
-            let shown = self.hub.checkpoints.open(&hello.checkpoint).map_err(|_| {
+        let shown = if hello.checkpoint.is_empty() {
+            let empty = Checkpoint::new(self.hub.ledger.origin(), 0, yiwang_proto::merkle::EMPTY_ROOT);
+            empty.map_err(|_| status::of(Code::Internal))?
+        } else {
+            self.hub.checkpoints.open(&hello.checkpoint).map_err(|_| {
                 Status::failed_precondition(
                     "the adapter's kept head is not of this ledger: compare the enrolment's origin and key",
                 )
-            })?;
-            self.hub.ledger.show_head(member, &shown).map_err(status::of)?;
-            from = shown.size;
-        } else if let Ok(empty) = yiwang_proto::checkpoint::Checkpoint::new(
-            self.hub.ledger.origin(),
-            0,
-            yiwang_proto::merkle::EMPTY_ROOT,
-        ) {
-            self.hub.ledger.show_head(member, &empty).map_err(status::of)?;
-        }
-        let head = self.hub.ledger.checkpoint();
-        let proof = if from <= head.size {
-            self.hub.ledger.consistency(from, head.size).map_err(status::of)?
-        } else {
-            // The adapter sees the smaller head and refuses; it must see it, to keep the evidence.
-            Vec::new()
+            })?
         };
+        let member = member.clone();
+        let compared = self.hub.ledger.reading(ReadFor::Link, move |ledger| {
+            ledger.show_head(&member, &shown)?;
+            let head = ledger.checkpoint();
+            // An adapter that knows more sees the smaller head and refuses; it must see it, to keep the evidence.
+            let known = shown.size <= head.size;
+            let proof = if known { ledger.consistency(shown.size, head.size)? } else { Vec::new() };
+            Ok((head, proof))
+        });
+        let (head, proof) = compared.await.map_err(status::of)?;
         Ok(pb::LinkWelcome {
             checkpoint: head.note,
             proof,
@@ -217,10 +216,10 @@ impl Hub {
         while let Some(Some(wanted)) = closed.run_until_cancelled(looks.recv()).await {
             let (hub, member) = (Arc::clone(&self), link.member.clone());
             // Cases are read from the ledger's files.
-            let read = tokio::task::spawn_blocking(move || material(&hub, &member, &wanted)).await;
-            let Ok(material) = read else {
-                tracing::error!(member = %link.member, "reading material for an adapter failed");
-                return link.closed.cancel();
+            let read = move |_: &Ledger| Ok(material(&hub, &member, &wanted));
+            let Ok(material) = self.ledger.reading(ReadFor::Link, read).await else {
+                tracing::warn!(member = %link.member, "the ledger is too busy to send material down a link");
+                continue;
             };
             let frame = pb::HubFrame { kind: Some(ToAdapter::Material(material)) };
             if closed.run_until_cancelled(ready.send(frame)).await.is_none_or(|sent| sent.is_err()) {

@@ -2,6 +2,7 @@
 
 use super::member;
 use crate::context::Hub;
+use crate::ledger::{Ledger, ReadFor};
 use crate::{cases, status};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -27,6 +28,8 @@ impl CaseService for Service {
     async fn show(&self, request: Request<pb::ShowRequest>) -> Result<Response<pb::ShowResponse>, Status> {
         let peer = member(&request)?;
         let case = CaseId::parse(&request.get_ref().case_id).map_err(|_| status::of(Code::NotFound))?;
-        cases::show(&self.0, &peer, &case).map(Response::new).map_err(status::of)
+        let hub = Arc::clone(&self.0);
+        let show = move |_: &Ledger| cases::show(&hub, &peer, &case);
+        self.0.ledger.reading(ReadFor::Caller, show).await.map(Response::new).map_err(status::of)
     }
 }

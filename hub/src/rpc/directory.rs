@@ -3,7 +3,7 @@
 use super::{Caller, caller, member};
 use crate::context::Hub;
 use crate::directory::PublishDraft;
-use crate::ledger::Appended;
+use crate::ledger::{Appended, ReadFor};
 use crate::limits::CERTIFICATE_LIFE_MS;
 use crate::status;
 use crate::tls::identity::{Identity, Peer};
@@ -72,7 +72,7 @@ impl DirectoryService for Service {
         let peer = member(&request)?;
         let document = request.into_inner().document;
         let appended = match self.known(&document) {
-            Some(index) => self.0.ledger.receipt(index),
+            Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
             None => self.publish_new(peer, document).await,
         };
         let receipt = Some(appended.map_err(status::of)?.to_receipt());

@@ -2,6 +2,7 @@
 
 use super::{Caller, auditor, caller, member};
 use crate::context::Hub;
+use crate::ledger::{Ledger, ReadFor};
 use crate::{auditors, evidence, status};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -15,6 +16,13 @@ use yiwang_rpc::ledger_service_server::LedgerService;
 pub(super) struct Service(pub(super) Arc<Hub>);
 
 impl Service {
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger) -> Result<T, Code> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.0.ledger.reading(ReadFor::Caller, work).await.map_err(status::of)
+    }
+
     /// Whether the caller may see an entry. An auditor's look is an entry of its own, before it is answered.
     async fn may_see(&self, who: &Caller, index: u64, what: &'static str) -> Result<(), Status> {
         match who {
@@ -22,8 +30,10 @@ impl Service {
                 self.0.record_look(auditor, what, (index, index), String::new()).await.map_err(status::of)
             }
             Caller::Member(member) => {
-                let bytes = self.0.ledger.receipt(index).map_err(status::of)?.entry;
-                if is_party(&bytes, member) { Ok(()) } else { Err(status::of(Code::NotFound)) }
+                let member = member.clone();
+                // The party first: nothing is proved to whom it does not concern.
+                let party = self.read(move |ledger| Ok(is_party(&ledger.entry(index)?, &member))).await?;
+                if party { Ok(()) } else { Err(status::of(Code::NotFound)) }
             }
         }
     }
@@ -62,7 +72,8 @@ impl LedgerService for Service {
     ) -> Result<Response<pb::GetConsistencyResponse>, Status> {
         caller(&request)?;
         let sizes = request.get_ref();
-        let proof = self.0.ledger.consistency(sizes.from_size, sizes.to_size).map_err(status::of)?;
+        let (from, to) = (sizes.from_size, sizes.to_size);
+        let proof = self.read(move |ledger| ledger.consistency(from, to)).await?;
         Ok(Response::new(pb::GetConsistencyResponse { proof }))
     }
 
@@ -73,10 +84,11 @@ impl LedgerService for Service {
         let who = caller(&request)?;
         let index = request.get_ref().index;
         self.may_see(&who, index, "entry").await?;
-        if let Caller::Auditor(auditor) = &who {
-            return self.0.audit_entry(auditor, index).map(Response::new).map_err(status::of);
+        let hub = Arc::clone(&self.0);
+        if let Caller::Auditor(auditor) = who {
+            return self.read(move |_| hub.audit_entry(&auditor, index)).await.map(Response::new);
         }
-        let receipt = self.0.ledger.receipt(index).map_err(status::of)?.to_receipt();
+        let receipt = self.read(move |ledger| ledger.receipt(index)).await?.to_receipt();
         Ok(Response::new(pb::GetEntryResponse { receipt: Some(receipt), leaf_hash: bytes::Bytes::new() }))
     }
 
@@ -87,13 +99,16 @@ impl LedgerService for Service {
         let who = caller(&request)?;
         let index = request.get_ref().index;
         self.may_see(&who, index, "evidence").await?;
-        if let Caller::Auditor(auditor) = &who {
-            let bytes = self.0.ledger.receipt(index).map_err(status::of)?.entry;
-            if !auditors::is_shown(&self.0.scope_of(auditor), auditor, &bytes) {
-                return Err(status::of(Code::NotFound));
+        let hub = Arc::clone(&self.0);
+        let evidence = self.read(move |ledger| {
+            if let Caller::Auditor(auditor) = &who
+                && !auditors::is_shown(&hub.scope_of(auditor), auditor, &ledger.entry(index)?)
+            {
+                return Err(Code::NotFound);
             }
-        }
-        let evidence = evidence::collect(&self.0, index).map_err(status::of)?;
+            evidence::collect(&hub, index)
+        });
+        let evidence = evidence.await?;
         let bundle = serde_json::to_vec(&evidence).map_err(|_| status::of(Code::Internal))?;
         Ok(Response::new(pb::GetEvidenceResponse { bundle: bundle.into() }))
     }
@@ -127,13 +142,14 @@ impl LedgerService for Service {
             .checkpoints
             .open(&request.get_ref().checkpoint)
             .map_err(|_| Status::failed_precondition("the head is not of this ledger"))?;
-        let appending = self.0.ledger.show_head(&who, &shown).map_err(status::of)?;
-        let head = self.0.ledger.checkpoint();
-        let proof = if shown.size <= head.size {
-            self.0.ledger.consistency(shown.size, head.size).map_err(status::of)?
-        } else {
-            Vec::new()
-        };
+        let answer = self.read(move |ledger| {
+            let appending = ledger.show_head(&who, &shown)?;
+            let head = ledger.checkpoint();
+            let known = shown.size <= head.size;
+            let proof = if known { ledger.consistency(shown.size, head.size)? } else { Vec::new() };
+            Ok((appending, head, proof))
+        });
+        let (appending, head, proof) = answer.await?;
         Ok(Response::new(pb::OfferHeadResponse { checkpoint: head.note, proof, appending }))
     }
 }

@@ -1,11 +1,13 @@
 //! The stored form of the views: sled trees that hold nothing but indexes of entries, with the ledger size
-//! they reflect. sled is not durable on return, and need not be: any doubt = drop it and rebuild.
+//! they reflect and a seal over all of it. sled is not durable on return, and need not be: any doubt = drop it and
+//! rebuild.
 
 use super::Views;
-use std::collections::HashMap;
+use super::seal::{SealKey, Sum};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use yiwang_proto::ids::{CaseId, MemberId};
 
 /// Why views cannot be stored, not even in memory.
@@ -77,6 +79,9 @@ const SIZE_KEY: &[u8] = b"\0ledger_size";
 #[derive(Clone)]
 pub struct Persisted {
     database: sled::Db,
+    key: SealKey,
+    /// Over all rows; `None` if the last write left it unknown.
+    sum: Arc<Mutex<Option<Sum>>>,
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -84,10 +89,14 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Persisted {
-    /// Opens the folder; a database that does not open, or reflects more than the ledger holds, is dropped
-    /// and begins empty; where the disk refuses even that, it lives in memory until the next start.
-    pub fn open(dir: &Path, ledger_size: u64) -> Result<Self, PersistError> {
-        match Self::open_at(Some(dir)) {
+    /// Opens the folder; a database that does not open, is not as this hub wrote it, or reflects more than the
+    /// ledger holds, is dropped and begins empty; where the disk refuses even that, it lives in memory until the next start.
+    pub fn open(dir: &Path, ledger_size: u64, key: &SealKey) -> Result<Self, PersistError> {
+        match Self::open_at(Some(dir), key) {
+            Ok(stored) if !stored.is_whole() => {
+                tracing::warn!("views are incomplete or were changed: rebuilt");
+                drop(stored);
+            }
             Ok(stored) if stored.size() <= ledger_size => return Ok(stored),
             Ok(stored) => {
                 tracing::warn!(views = stored.size(), ledger_size, "views are ahead of the ledger: rebuilt");
@@ -96,11 +105,11 @@ impl Persisted {
             Err(error) => tracing::warn!(%error, "views do not open: rebuilt"),
         }
         Self::drop_at(dir);
-        match Self::open_at(Some(dir)) {
+        match Self::open_at(Some(dir), key) {
             Ok(stored) => Ok(stored),
             Err(error) => {
                 tracing::warn!(%error, "views cannot be stored: they live in memory until the next start");
-                Self::open_at(None)
+                Self::open_at(None, key)
             }
         }
     }
@@ -114,20 +123,48 @@ impl Persisted {
         }
     }
 
-    fn open_at(dir: Option<&Path>) -> Result<Self, PersistError> {
+    fn open_at(dir: Option<&Path>, key: &SealKey) -> Result<Self, PersistError> {
         let config = sled::Config::new().cache_capacity(16 << 20).flush_every_ms(None);
         let config = match dir {
             Some(dir) => config.path(dir),
             None => config.temporary(true),
         };
-        Ok(Self { database: config.open()? })
+        let stored = Self { database: config.open()?, key: key.clone(), sum: Arc::default() };
+        *stored.sum() = stored.count().ok();
+        Ok(stored)
     }
 
     /// Ledger size that the rows reflect.
     pub fn size(&self) -> u64 {
         match self.database.get(SIZE_KEY) {
-            Ok(Some(bytes)) => number(&bytes),
+            Ok(Some(bytes)) => bytes.get(..8).map_or(u64::MAX, number),
             _ => 0,
+        }
+    }
+
+    fn sum(&self) -> std::sync::MutexGuard<'_, Option<Sum>> {
+        self.sum.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sum over all rows that are there.
+    fn count(&self) -> Result<Sum, sled::Error> {
+        let mut sum = Sum::default();
+        for row in self.database.iter() {
+            let (row, value) = row?;
+            if row.as_ref() != SIZE_KEY {
+                sum.add(&self.key, &row, &value);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Whether the seal is this hub's over exactly these rows and this size.
+    fn is_whole(&self) -> bool {
+        let Some(sum) = *self.sum() else { return false };
+        match self.database.get(SIZE_KEY) {
+            Ok(Some(mark)) => mark.get(8..) == Some(&sum.seal(&self.key, self.size())),
+            Ok(None) => sum == Sum::default(),
+            Err(_) => false,
         }
     }
 
@@ -162,15 +199,28 @@ impl Persisted {
 
     /// Rows and the size that they reflect go in one batch: an entry that is applied twice would not fit.
     fn write(&self, rows: &[Row], parties: &HashMap<MemberId, u64>, size: u64) -> Result<(), sled::Error> {
+        let rows = rows.iter().map(|row| (row.table.key(&row.key), row.value.clone()));
+        let parties = parties.iter().map(|(member, last)| {
+            (Table::Parties.key(member.as_str().as_bytes()), last.to_be_bytes().to_vec())
+        });
+        // The newest of several rows with one key counts.
+        let rows: BTreeMap<Vec<u8>, Vec<u8>> = rows.chain(parties).collect();
+        let mut kept = self.sum();
+        let mut sum = kept.take().map_or_else(|| self.count(), Ok)?;
         let mut batch = sled::Batch::default();
-        for row in rows {
-            batch.insert(row.table.key(&row.key), row.value.as_slice());
+        for (key, value) in rows {
+            if let Some(old) = self.database.get(&key)? {
+                sum.remove(&self.key, &key, &old);
+            }
+            sum.add(&self.key, &key, &value);
+            batch.insert(key, value);
         }
-        for (member, last) in parties {
-            batch.insert(Table::Parties.key(member.as_str().as_bytes()), &last.to_be_bytes());
-        }
-        batch.insert(SIZE_KEY, &size.to_be_bytes());
+        let mut mark = size.to_be_bytes().to_vec();
+        mark.extend(sum.seal(&self.key, size));
+        batch.insert(SIZE_KEY, mark);
         self.database.apply_batch(batch)?;
+        *kept = Some(sum);
+        drop(kept);
         self.database.flush()?;
         Ok(())
     }
@@ -241,5 +291,87 @@ impl Views {
                 changes.rows.extend(newer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEDGER: u64 = 1000;
+
+    fn key() -> SealKey {
+        SealKey::derive(&[3; 32])
+    }
+
+    fn case(name: &str) -> CaseId {
+        CaseId::parse(name).unwrap()
+    }
+
+    /// Two versions of a contract, a closed case, an open case, two members' last entries.
+    fn written(dir: &Path) {
+        let stored = Persisted::open(dir, LEDGER, &key()).unwrap();
+        let contract = |index| Row::point(Table::Contracts, b"contract".to_vec(), index);
+        let parties = HashMap::from([(MemberId::parse("police").unwrap(), 7)]);
+        stored
+            .write(
+                &[contract(4), Row::case(&case("01890000-0000-7000-8000-000000000001"), &[5], false)],
+                &parties,
+                10,
+            )
+            .unwrap();
+        let closed = Row::case(&case("01890000-0000-7000-8000-000000000001"), &[5, 11], true);
+        let open = Row::case(&case("01890000-0000-7000-8000-000000000002"), &[13], false);
+        stored.write(&[contract(8), contract(12), closed, open], &parties, 20).unwrap();
+    }
+
+    fn changed(change: impl Fn(&sled::Db)) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        let database = sled::Config::new().path(dir.path()).open().unwrap();
+        change(&database);
+        database.flush().unwrap();
+        drop(database);
+        Persisted::open(dir.path(), LEDGER, &key()).unwrap().size()
+    }
+
+    #[test]
+    fn whole_views_are_kept_over_any_number_of_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        let stored = Persisted::open(dir.path(), LEDGER, &key()).unwrap();
+        assert_eq!((stored.size(), stored.points(Table::Contracts)), (20, vec![12]));
+        stored.write(&[Row::point(Table::Members, b"police".to_vec(), 21)], &HashMap::new(), 22).unwrap();
+        drop(stored);
+        let stored = Persisted::open(dir.path(), LEDGER, &key()).unwrap();
+        assert_eq!(
+            (stored.size(), stored.closed_case(&case("01890000-0000-7000-8000-000000000001"))),
+            (22, Some(vec![5, 11]))
+        );
+        assert_eq!(changed(|_| ()), 20);
+    }
+
+    #[test]
+    fn views_with_a_row_lost_older_or_added_are_dropped() {
+        let closed = Table::Cases.key(b"01890000-0000-7000-8000-000000000001");
+        let contract = Table::Contracts.key(b"contract");
+        assert_eq!(changed(|database| drop(database.remove(&closed).unwrap())), 0, "a closed case is lost");
+        let reopened = Row::case(&case("01890000-0000-7000-8000-000000000001"), &[5], false).value;
+        assert_eq!(changed(|database| drop(database.insert(&closed, reopened.clone()).unwrap())), 0);
+        let older = 8_u64.to_be_bytes();
+        assert_eq!(changed(|database| drop(database.insert(&contract, &older).unwrap())), 0);
+        let strange = Table::Members.key(b"stranger");
+        assert_eq!(changed(|database| drop(database.insert(&strange, &older).unwrap())), 0);
+        let sealless = 20_u64.to_be_bytes();
+        assert_eq!(changed(|database| drop(database.insert(SIZE_KEY, &sealless).unwrap())), 0);
+        assert_eq!(changed(|database| drop(database.remove(SIZE_KEY).unwrap())), 0);
+    }
+
+    #[test]
+    fn only_who_has_the_ledger_key_can_seal_views() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        let other = SealKey::derive(&[4; 32]);
+        assert_eq!(Persisted::open(dir.path(), LEDGER, &other).unwrap().size(), 0);
     }
 }

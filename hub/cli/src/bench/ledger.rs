@@ -5,7 +5,7 @@ use crate::setup;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use yiwang_hub::ledger::{self, Draft, LedgerConfig, Linear};
-use yiwang_hub::views::{Persisted, Views};
+use yiwang_hub::views::{Persisted, SealKey, Views};
 use yiwang_policies::Decider;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -33,7 +33,8 @@ pub fn measure(entries: u64, signed_entries: usize) -> Result<Value, Failure> {
     let signer = SignerKey::from_seed("bench.example/log", &seed).map_err(Failure::environment)?;
     let verifier = signer.verifier().to_string();
     let decider = Arc::new(Decider::builtin().map_err(Failure::environment)?);
-    let stored = Persisted::open(&dir.path().join("views"), 0).map_err(Failure::environment)?;
+    let stored = Persisted::open(&dir.path().join("views"), 0, &SealKey::derive(&seed))
+        .map_err(Failure::environment)?;
     let views = Views::load(decider, stored, &|_| None).map_err(Failure::environment)?;
     let config = LedgerConfig { dir: dir.path().join("ledger"), segment_bytes: 64 << 20, salt: 1, signer };
     let ledger = ledger::open(config, Arc::new(views), Arc::clone(&clock), |error| eprintln!("{error}"))
