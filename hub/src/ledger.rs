@@ -7,6 +7,7 @@ mod recover;
 mod sequence;
 pub mod store;
 pub mod store_files;
+mod sweep;
 pub mod tree;
 
 use crate::limits::SEQUENCE_QUEUE;

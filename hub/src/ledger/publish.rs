@@ -41,14 +41,16 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread that writes below `dir`.
+    /// Starts the thread that writes below `dir`, first the head as it is: recovery may have found more entries
+    /// than were published. `old_partials` are tiles that its successor makes useless.
     pub fn start(
         dir: &Path,
         reserve: Option<Reserve>,
         behind: Arc<AtomicBool>,
         heads: Arc<dyn HeadSource>,
+        old_partials: Vec<PathBuf>,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new((Mutex::new(Pending::default()), Condvar::new()));
+        let shared = Arc::new((Mutex::new(Pending { dirty: true, ..Pending::default() }), Condvar::new()));
         let worker = Worker {
             tiles: TileFolder::new(dir),
             checkpoint: dir.join("checkpoint"),
@@ -57,8 +59,9 @@ impl Publisher {
             heads,
             shared: Arc::clone(&shared),
         };
-        let thread =
-            std::thread::Builder::new().name("ledger-publish".to_owned()).spawn(move || worker.run())?;
+        let thread = std::thread::Builder::new()
+            .name("ledger-publish".to_owned())
+            .spawn(move || worker.run(old_partials))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -99,9 +102,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self) {
+    fn run(self, mut old_partials: Vec<PathBuf>) {
         let mut unwritten = Vec::new();
-        let mut old_partials: Vec<PathBuf> = Vec::new();
         loop {
             let finish = self.wait();
             while let Err(error) = self.write(&mut unwritten, &mut old_partials) {

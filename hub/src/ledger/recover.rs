@@ -6,6 +6,7 @@ use super::publish::{HeadSource, Publisher, SignedHead, write_durably, write_til
 use super::sequence::Sequencer;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
+use super::sweep;
 use super::tree::TileFolder;
 use super::{Ledger, QUEUE, Shared};
 use crate::limits::{ACTIVE_MEMBER_MS, LOOK_BACK_MAX};
@@ -128,7 +129,8 @@ pub fn open(
     write_durably(&key_file, format!("{verifier}\n").as_bytes()).map_err(io(&key_file))?;
     shared.set_checkpoint(&head);
     let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;
-    let publisher = Publisher::start(&config.dir, Some(store.reserve()), publishing_behind, heads)
+    let partials = sweep::remove_partials(&shared.tiles, size, floor);
+    let publisher = Publisher::start(&config.dir, Some(store.reserve()), publishing_behind, heads, partials)
         .map_err(io(&config.dir))?;
     start(store, shared, publisher, failed).map_err(io(&config.dir))
 }
@@ -171,7 +173,8 @@ fn restore_tree(
     tiles: &TileFolder,
 ) -> Result<Tree, OpenLedgerError> {
     let signed = head.map_or((0, EMPTY_ROOT), |head| (head.size, head.root));
-    let restored = Tree::restore(signed.0, tiles).ok().filter(|tree| tree.root() == signed.1);
+    let restored = if sweep::are_whole(tiles, signed.0) { Tree::restore(signed.0, tiles).ok() } else { None };
+    let restored = restored.filter(|tree| tree.root() == signed.1);
     let mut tree = restored.unwrap_or_default();
     if tree.size() < signed.0 {
         tracing::warn!("hash tiles are missing or bad; they are made again from the entries");
