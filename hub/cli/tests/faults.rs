@@ -16,6 +16,8 @@ mod f02_adapter_killed;
 mod f03_power_cut;
 #[path = "faults/f04_syscalls.rs"]
 mod f04_syscalls;
+#[path = "faults/f15_clocks.rs"]
+mod f15_clocks;
 #[path = "faults/f19_frames.rs"]
 mod f19_frames;
 #[path = "faults/f21_crowds.rs"]

@@ -203,7 +203,12 @@ fn the_it_departments_lines_lead_from_a_token_to_a_link() {
     let line = lines[4].split('#').next().unwrap();
     let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).current_dir(folder.path()).envs(settings).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(folder.path())
+        .envs(settings)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let _adapter = Running(command.spawn().unwrap());
     until("the adapter's link", || get(health, "/ready").contains(" 200 "));
 }

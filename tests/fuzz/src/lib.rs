@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::note::VerifierKey;
-use yiwang_proto::{answer, body, case, contract, delegation, document, entry, envelope, pb, receipt, request};
+use yiwang_proto::{
+    answer, body, case, contract, delegation, document, entry, envelope, pb, receipt, request,
+};
 
 /// The seeds' ledger.
 pub const ORIGIN: &str = "log.city.example/yiwang";
@@ -86,7 +88,7 @@ pub fn entry(data: &[u8]) {
 }
 
 pub fn note(data: &[u8]) {
-    if let Ok(note) = yiwang_proto::note::Note::parse(data) {
+    if let Ok(note) = yiwang_proto::note::SignedNote::parse(data) {
         let _ = note.verify(std::slice::from_ref(ledger()));
         if let Ok(checkpoint) = yiwang_proto::checkpoint::Checkpoint::parse(note.text()) {
             assert!(note.text().starts_with(&checkpoint.text()));
@@ -105,7 +107,8 @@ pub fn tlog_proof(data: &[u8]) {
 }
 
 pub fn evidence(data: &[u8]) {
-    let options = yiwang_audit::Options { key: Some(ledger().clone()), threads: 1, ..yiwang_audit::Options::default() };
+    let options =
+        yiwang_audit::Options { key: Some(ledger().clone()), threads: 1, ..yiwang_audit::Options::default() };
     let _ = yiwang_audit::verify_evidence(data, &options);
 }
 

@@ -28,7 +28,10 @@ fn f20_every_fuzz_target_is_declared_and_has_seeds_and_a_dictionary() {
     assert_eq!(targets().len(), 16);
     for target in targets() {
         assert!(manifest.contains(&format!("name = \"{target}\"")), "{target} is not in the manifest");
-        assert!(fuzz().join("dictionaries").join(format!("{target}.dict")).is_file(), "{target}: no dictionary");
+        assert!(
+            fuzz().join("dictionaries").join(format!("{target}.dict")).is_file(),
+            "{target}: no dictionary"
+        );
         let seeds = std::fs::read_dir(fuzz().join("seeds").join(&target));
         assert!(seeds.is_ok_and(|seeds| seeds.count() > 0), "{target} has no seeds");
     }
@@ -85,7 +88,11 @@ async fn f20_seeds_are_written_when_asked_for() {
     let signed = scene.signed();
     seeds.write("envelope", "request", &signed.message.request);
     seeds.write("body", "request", &signed.message.body);
-    seeds.write("request", "query", &signed.request.sign(&scene.app.identity().key).unverified_payload().clone());
+    seeds.write(
+        "request",
+        "query",
+        &signed.request.sign(&scene.app.identity().key).unverified_payload().clone(),
+    );
     seeds.write("frames", "request", &signed.message.encode_to_vec());
     let exchanged = scene.app.exchange(&scene.contract, &signed).await.unwrap();
     let bundle = scene.app.evidence(exchanged.receipt.index).await.unwrap();
@@ -103,9 +110,12 @@ async fn f20_seeds_are_written_when_asked_for() {
         {"field":"kind","op":"in","values":["a",true,2.5]},{"field":"day","op":"eq","param":"on"}],
         "arguments":{"on":"2026-11-03"},"record":{"area_code":"980101","level":2,"kind":"a","day":"2026-11-03"}}"#;
     seeds.write("rows", "all", rows.as_bytes());
-    let (plain, rows) = ("CALL_NO,CALL_TIME,AREA\n", "1,2026-11-03 08:00:00,980101\n\"2\n\",bad,\"980,101\"\n");
+    let (plain, rows) =
+        ("CALL_NO,CALL_TIME,AREA\n", "1,2026-11-03 08:00:00,980101\n\"2\n\",bad,\"980,101\"\n");
     seeds.write("csv", "plain", format!("\u{feff}{plain}{rows}").as_bytes());
-    for name in ["police/person", "emergency-call/incident", "health/health-summary", "real/montgomery-911/mapping"] {
+    for name in
+        ["police/person", "emergency-call/incident", "health/health-summary", "real/montgomery-911/mapping"]
+    {
         let text = std::fs::read(yiwang_tests::departments().join(format!("{name}.toml"))).unwrap();
         seeds.write("mapping", &name.replace('/', "-"), &text);
     }

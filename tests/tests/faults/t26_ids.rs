@@ -3,7 +3,8 @@
 use crate::rounds;
 use yiwang_proto::ambient::{SeededEntropy, random};
 use yiwang_proto::ids::{
-    AppId, CaseId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType, RequestId,
+    AppId, CaseId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType,
+    RequestId,
 };
 
 /// Whether a kind of id takes a text, and as what.
@@ -65,7 +66,10 @@ fn t26_every_accepted_id_is_its_own_canonical_form() {
             let Some(kept) = parse(&text) else { continue };
             accepted += 1;
             assert_eq!(kept, text, "{name}: changed silently");
-            assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{name}: {text:?}");
+            assert!(
+                text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
+                "{name}: {text:?}"
+            );
             let lower = text.to_lowercase();
             assert!(name == "RecordType" || lower == text, "{name}: two spellings of one id, {text:?}");
         }

@@ -102,7 +102,8 @@ async fn f04_a_hub_whose_calls_fail_acknowledges_nothing_that_is_lost() {
             town.kill_adapter();
             town.start_adapter(&[]);
             let child = &mut town.hub.as_mut().unwrap().child;
-            load.more_unless(60, || child.try_wait().unwrap().is_some() || failed_in_a_journal(&traced())).await;
+            load.more_unless(60, || child.try_wait().unwrap().is_some() || failed_in_a_journal(&traced()))
+                .await;
             if fault.1 != "signal=KILL" && failed_in_a_journal(&traced()) {
                 stops(child, &what).await;
             }

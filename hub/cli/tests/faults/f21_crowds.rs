@@ -103,7 +103,10 @@ async fn f23_without_free_file_descriptors_old_connections_go_on() {
     load.more(100).await;
     drop(held);
     load.more(50).await;
-    assert!(get(town.addresses.health, "/ready").is_some_and(|answer| answer.contains(" 200 ")), "ready again");
+    assert!(
+        get(town.addresses.health, "/ready").is_some_and(|answer| answer.contains(" 200 ")),
+        "ready again"
+    );
     let seen = load.end().await;
     town.kill_adapter();
     town.kill_hub();

@@ -33,8 +33,9 @@ async fn f24_nothing_corrupt_is_accepted_and_nothing_acknowledged_is_lost() {
     town.kill_adapter();
     town.kill_hub();
     let struck = &relay.struck;
-    let kinds = [&struck.corrupted, &struck.truncated, &struck.reordered, &struck.duplicated, &struck.delayed]
-        .map(|kind| kind.load(Ordering::SeqCst));
+    let kinds =
+        [&struck.corrupted, &struck.truncated, &struck.reordered, &struck.duplicated, &struck.delayed]
+            .map(|kind| kind.load(Ordering::SeqCst));
     println!("corrupted, truncated, reordered, duplicated, delayed: {kinds:?}");
     assert!(kinds.iter().all(|kind| *kind > 0), "{kinds:?}");
     judge(&town, &seen, &format!("{hits} faults of the network"));

@@ -87,6 +87,22 @@ impl Load {
         self.answered.load(Ordering::SeqCst)
     }
 
+    /// Outcomes of any kind that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.seen.lock().unwrap().entries.len() as u64
+    }
+
+    /// Waits for outcomes of any kind.
+    pub async fn until_acknowledged(&self, how_many: u64) {
+        for _ in 0..12_000 {
+            if self.acknowledged() >= how_many {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nothing was acknowledged for two minutes");
+    }
+
     /// Waits for so many answers more; `false` if `ended` becomes true before.
     pub async fn more_unless(&self, how_many: u64, mut ended: impl FnMut() -> bool) -> bool {
         let wanted = self.answered() + how_many;
