@@ -123,7 +123,7 @@ async fn messages(town: &Town, entropy: &SeededEntropy, how_many: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f19_malformed_bytes_at_every_door_stop_nothing() {
-    let each = rounds(500, 10_000);
+    let each = rounds(200, 10_000);
     let mut town = Town::new(Places::default()).await;
     let load = Load::start(&town).await;
     let entropy = SeededEntropy::new(19);
