@@ -1,7 +1,7 @@
 //! Faults within one process: flipped bits, moved clocks, altered messages. Short tiers run with `cargo test`;
 //! `.ci/long` runs the same tests longer (see [`rounds`]). Faults of whole processes are in `hub/cli/tests/faults`.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "faults/f06_flips.rs"]
 mod f06_flips;

@@ -55,7 +55,6 @@ pub fn remove_partials(tiles: &TileFolder, stored: u64, size: u64) -> Vec<PathBu
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 
