@@ -30,7 +30,7 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     let views = hub.ledger.views();
     let view = views.delegation(&statement.delegation_digest).ok_or(Code::KeyUnknown)?;
     let delegation = &view.delegation;
-    let now = hub.clock.now_ms();
+    let now = hub.ledger.now_ms();
     let right = delegation.member == statement.member
         && delegation.name == statement.app
         && delegation.role == Role::App

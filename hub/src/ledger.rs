@@ -253,6 +253,12 @@ impl Ledger {
         &self.shared.views
     }
 
+    /// The time to judge by: the clock's, never below the newest entry's. A clock that was set back revives
+    /// nothing that is over.
+    pub fn now_ms(&self) -> i64 {
+        self.shared.last_time.load(Ordering::SeqCst).max(self.shared.clock.now_ms())
+    }
+
     /// The ledger's name.
     pub fn origin(&self) -> &str {
         &self.shared.origin

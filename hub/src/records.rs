@@ -21,7 +21,7 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
     if consumer != *peer {
         return Err(Code::WrongMember);
     }
-    let now = hub.clock.now_ms();
+    let now = hub.ledger.now_ms();
     let fitting = hub.ledger.views().contracts_of(&consumer, QUERY_MAX, |contract| {
         let text = &contract.text;
         text.purpose == purpose

@@ -3,7 +3,7 @@ use crate::decision::CLAUSE_MAX;
 use crate::input::{Counts, Site};
 use crate::naive;
 use crate::situations::{ALL, SITES};
-use crate::testing::{DECIDER, World, fields, root};
+use crate::testing::{self, DECIDER, World, fields, root};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -249,10 +249,10 @@ std::thread_local! {
 static EXAMPLE: std::sync::LazyLock<World> = std::sync::LazyLock::new(World::new);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: testing::cases(50_000), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn cedar_and_the_second_evaluator_agree_on_near_misses(world in near_miss(), sample in 0u8..8) {
+    fn f26_cedar_and_the_second_evaluator_agree_on_near_misses(world in near_miss(), sample in 0u8..8) {
         let prepared = PREPARED.with_borrow_mut(|known| {
             known.entry(world.contract.digest).or_insert_with(|| world.prepared()).clone()
         });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::argument;
+use crate::testing::{self, argument};
 use proptest::prelude::*;
 use rusqlite::types::{Value as Cell, ValueRef};
 
@@ -274,10 +274,10 @@ fn read_back(table: &rusqlite::Connection) -> Vec<(i64, BTreeMap<FieldName, serd
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: testing::cases(5000), ..ProptestConfig::default() })]
 
     #[test]
-    fn sql_and_evaluator_let_out_the_same_rows(
+    fn f26_sql_and_evaluator_let_out_the_same_rows(
         rows in proptest::collection::vec(proptest::collection::vec(proptest::option::weighted(0.9, scalar()), 6), 1..12),
         clauses in proptest::collection::vec(any_clause(), 1..3),
         indexed in any::<bool>(),

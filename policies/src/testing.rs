@@ -179,3 +179,9 @@ pub fn app(name: &str) -> AppId {
 pub fn argument(name: &str, value: Scalar) -> (FieldName, Scalar) {
     (FieldName::parse(name).unwrap(), value)
 }
+
+/// Random cases of a property: as many as `cargo test` has time for, or 20 times as many where `YIWANG_LONG`
+/// is set.
+pub fn cases(short: u32) -> u32 {
+    if std::env::var_os("YIWANG_LONG").is_some() { short * 20 } else { short }
+}

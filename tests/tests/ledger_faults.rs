@@ -43,7 +43,7 @@ async fn a_restarted_hub_waits_for_heads_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ledger_restored_from_an_old_copy_never_forks() {
+async fn f17_a_ledger_restored_from_an_old_copy_never_forks() {
     let mut scene = Scene::new(31).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     scene.world.stop_hub().await;
@@ -191,7 +191,7 @@ impl Drop for Mounted {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_before_forwarding_and_space_heals_it() {
+async fn f05_a_full_disk_refuses_before_forwarding_and_space_heals_it() {
     let mounted = Mounted(tempfile::tempdir().unwrap());
     let small = ["-t", "tmpfs", "-o", "size=48m", "tmpfs"];
     let mount = Command::new("mount").args(small).arg(mounted.0.path()).status();

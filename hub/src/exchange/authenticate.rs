@@ -57,7 +57,7 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
         && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
         && catalogue.has_purpose(&request.purpose);
     accepted.verbatim.store(known, Ordering::Relaxed);
-    let now = hub.clock.now_ms();
+    let now = hub.ledger.now_ms();
     if request.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew.into());
     }

@@ -35,7 +35,7 @@ impl From<Denial> for Refusal {
 pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<Decided, Refusal> {
     let request = &accepted.request;
     let views = hub.ledger.views();
-    let now_ms = hub.clock.now_ms();
+    let now_ms = hub.ledger.now_ms();
     // The same answer for a contract that is not there and one that is none of the caller's.
     let contract = views
         .contract(&request.contract)

@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use flate2::read::{GzDecoder, ZlibDecoder};
 use std::collections::{BTreeSet, HashMap};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Shorter values would be found by chance.
@@ -56,11 +58,25 @@ impl Needles {
         }
     }
 
+    /// As [`Needles::found_in`], and within everything that is compressed there.
+    pub fn found_deep(&self, bytes: &[u8], found: &mut BTreeSet<usize>) {
+        self.found_in(bytes, found);
+        let mut layer = inflated(bytes);
+        for _ in 0..DEPTH_MAX {
+            let mut next = Vec::new();
+            for content in layer {
+                self.found_in(&content, found);
+                next.extend(inflated(&content));
+            }
+            layer = next;
+        }
+    }
+
     /// Numbers of the values that the files of some folders hold.
     pub fn found_below(&self, folders: &[PathBuf]) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         for file in folders.iter().flat_map(|folder| files(folder)) {
-            self.found_in(&std::fs::read(file).unwrap(), &mut found);
+            self.found_deep(&std::fs::read(file).unwrap(), &mut found);
         }
         found
     }
@@ -98,15 +114,74 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a gzip member begins anywhere in some bytes. The whole fixed header is looked at: three bytes of
-/// it stand in any large heap of hashes by chance.
-pub fn holds_gzip(bytes: &[u8]) -> bool {
-    bytes.windows(10).any(|header| {
-        header.starts_with(&[0x1f, 0x8b, 8])
-            && header[3] & 0xe0 == 0
-            && matches!(header[8], 0 | 2 | 4)
-            && matches!(header[9], 0..=13 | 255)
-    })
+/// What is decompressed of one file in all: a bomb ends the search of that file, it does not end the machine.
+const INFLATED_MAX: u64 = 256 << 20;
+/// Decompressed data may be compressed again, but not for ever.
+const DEPTH_MAX: usize = 3;
+/// Shorter results hold none of the values that are looked for, not even in their shortest form.
+const INFLATED_MIN: usize = VALUE_MIN;
+
+/// Everything that a gzip or zlib stream beginning anywhere in some bytes holds, as far as it is sound.
+pub fn inflated(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut left = INFLATED_MAX;
+    let mut contents = Vec::new();
+    for at in 0..bytes.len().saturating_sub(2) {
+        let rest = &bytes[at..];
+        let mut content = Vec::new();
+        // What was read before an error or the end is kept: a stream that was cut still holds what it holds.
+        if begins_gzip(rest) {
+            let _ = GzDecoder::new(rest).take(left).read_to_end(&mut content);
+        } else if begins_zlib(rest) {
+            let _ = ZlibDecoder::new(rest).take(left).read_to_end(&mut content);
+        }
+        left -= content.len() as u64;
+        if content.len() >= INFLATED_MIN {
+            contents.push(content);
+        }
+    }
+    contents
+}
+
+fn begins_gzip(rest: &[u8]) -> bool {
+    rest.starts_with(&[0x1f, 0x8b, 8]) && rest.get(3).is_some_and(|flags| flags & 0xe0 == 0)
+}
+
+/// Method and window of any zlib stream, its check bits, and no preset dictionary.
+fn begins_zlib(rest: &[u8]) -> bool {
+    rest[0] & 0x0f == 8
+        && rest[0] >> 4 <= 7
+        && u16::from_be_bytes([rest[0], rest[1]]).is_multiple_of(31)
+        && rest[1] & 0x20 == 0
+}
+
+#[test]
+fn values_within_gzip_and_zlib_are_found_wherever_the_stream_begins() {
+    let values = ["Lerchenweg 17 b".to_owned(), "云雾巷东里十二号".to_owned()];
+    let needles = Needles::hidden(&values);
+    let text = format!("{{\"address\":\"{}\",\"other\":\"{}\"}}", values[0], STANDARD.encode(&values[1]));
+    let gzip = |content: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zlib = |content: &[u8]| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    // Often enough that no encoder leaves it as it is.
+    let text = text.repeat(20);
+    let plain = text.as_bytes();
+    for member in [gzip(plain), zlib(plain), gzip(&zlib(plain)), zlib(&gzip(&gzip(plain)))] {
+        let file = [[0x1f, 0x8b, 8, 0, 7].repeat(3).as_slice(), &member, b"\x78\x9c.."].concat();
+        let mut found = BTreeSet::new();
+        needles.found_in(&file, &mut found);
+        assert!(found.is_empty(), "the compressed bytes themselves show nothing");
+        needles.found_deep(&file, &mut found);
+        assert_eq!(found, BTreeSet::from([0, 1]));
+    }
+    let bomb = gzip(&vec![0; 1 << 20]);
+    assert_eq!(inflated(&bomb.repeat(3)).len(), 3, "each member on its own");
 }
 
 #[test]
@@ -133,6 +208,4 @@ fn each_form_of_a_value_is_found_and_others_are_not() {
             assert!(cut.is_empty(), "half of {value}");
         }
     }
-    assert!(holds_gzip(b"..\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03.."));
-    assert!(!holds_gzip(b"..\x1f\x8b\x08\xe0\x00\x00\x00\x00\x00\x03.."));
 }

@@ -1,0 +1,214 @@
+//! The README's lines do what they say: they are taken out of it, placeholders are replaced, and bash runs them.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "faults/address.rs"]
+mod address;
+
+use address::own_address;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+const README: &str = include_str!("../../../README.md");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_yiwang");
+
+/// Ends a child with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let id = self.0.id().to_string();
+        // The demo ends its own children when it is asked to.
+        let _ = Command::new("kill").arg(&id).status();
+        for _ in 0..500 {
+            if self.0.try_wait().unwrap().is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of the block that follows a bold heading.
+fn block(heading: &str) -> String {
+    let start = README.find(&format!("**{heading}**")).unwrap();
+    let mut parts = README[start..].split("```");
+    let _words = parts.next();
+    parts.next().unwrap().trim().to_owned()
+}
+
+/// Whether the tools are there; CI asks for all of them.
+fn tools(names: &[&str]) -> bool {
+    for name in names {
+        let there = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !there.is_ok_and(|status| status.success()) {
+            assert!(std::env::var_os("YIWANG_REQUIRE_SERVICES").is_none(), "{name} is not installed");
+            println!("SKIPPED: the README's lines need `{name}`, which is not installed");
+            return false;
+        }
+    }
+    true
+}
+
+/// Runs lines in bash, with this build's `yiwang` in the path; what they print.
+fn bash(dir: &Path, lines: &str, variables: &[(&str, &str)]) -> String {
+    let path = format!(
+        "{}:{}",
+        Path::new(PROGRAM).parent().unwrap().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", lines])
+        .current_dir(dir)
+        .env("PATH", path)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{lines}\n{error}{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A demo that goes on running, its further words (dropping them would end it), and what it said so far.
+fn demo(dir: &Path) -> (Running, BufReader<ChildStdout>, String) {
+    let mut child = Command::new(PROGRAM)
+        .args(["demo", "--scale", "0.001", "--keep", dir.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let running = Running(child);
+    let mut said = String::new();
+    while lines.read_line(&mut said).unwrap() > 0 {
+        if said.contains("Ctrl-C ends the demo") {
+            return (running, lines, said);
+        }
+    }
+    panic!("the demo ended:\n{said}");
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let start = text.find(before).unwrap_or_else(|| panic!("`{before}` is not in {text}")) + before.len();
+    text[start..].split(after).next().unwrap()
+}
+
+#[test]
+fn the_developers_and_the_auditors_lines_work_on_the_demo() {
+    if !tools(&["bash", "curl", "python3"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("demo");
+    let (running, words, said) = demo(&dir);
+
+    let gateway = format!("http://{}", between(&said, "curl -s http://", "/v1/cases"));
+    let token = between(&said, "'authorization: Bearer ", "'");
+    let answer = bash(folder.path(), &block("Developer"), &[("GATEWAY", &gateway), ("TOKEN", token)]);
+    let record: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    // The two registers agree on the name; the day of birth they give differently, as the demo tells.
+    let name = &record["records"]["Person"]["name"];
+    assert_eq!(name["state"], "value", "{record:#}");
+    assert_eq!(record["records"]["Person"]["birth_date"]["state"], "conflict", "{record:#}");
+
+    let ledger = dir.join("hub/ledger");
+    let key = std::fs::read_to_string(ledger.join("verifier.key")).unwrap();
+    let kept = dir.join("members/street-office/checkpoint");
+    std::fs::copy(kept, folder.path().join("kept.checkpoint")).unwrap();
+    std::fs::copy(dir.join("evidence.json"), folder.path().join("evidence.json")).unwrap();
+    let lines = block("Auditor").replace("LEDGER", ledger.to_str().unwrap()).replace("VKEY", key.trim());
+    assert_eq!(lines.lines().count(), 5);
+    let report = bash(folder.path(), &lines, &[]);
+    assert!(report.contains("street-office") && report.contains("as of size"), "{report}");
+    drop((running, words));
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
+    let mut answer = Vec::new();
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let _ = asked.and_then(|()| stream.read_to_end(&mut answer));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what} did not happen within a minute");
+}
+
+fn hub(dir: &Path, folder: &Path) -> Running {
+    let [listen, enrol, health] = std::array::from_fn(|_| own_address());
+    let init = format!(
+        "yiwang hub init --dir {} --origin log.city.example/readme --trust-domain city.example \
+         --listen {listen} --enrol-listen {enrol} --health-listen {health} --name {}",
+        dir.display(),
+        listen.ip()
+    );
+    bash(folder, &init, &[]);
+    let mut command = Command::new(PROGRAM);
+    command.args(["hub", "run", "--dir", dir.to_str().unwrap()]).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running(command.spawn().unwrap());
+    until("the hub's start", || get(health, "/ready").contains(" 200 "));
+    running
+}
+
+/// What a department brings: its register and a mapping of this repository.
+fn adapter_toml(folder: &Path, health: SocketAddr) -> (String, Vec<(&'static str, String)>) {
+    let plan = yiwang_city::CityPlan { seed: 7, scale: 0.0005 };
+    let city = yiwang_city::build(plan, &folder.join("city")).unwrap();
+    let departments = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../adapters/departments");
+    let mapping = std::fs::canonicalize(departments.join("police/person.toml")).unwrap();
+    let text = format!(
+        "format = \"adapter-host/1\"\nmember_folder = \".\"\nadapter = \"main\"\nmappings = [\"{}\"]\n\
+         journal = \"journal\"\n[health]\nlisten = \"{health}\"\n",
+        mapping.display()
+    );
+    let sources = city.sources().iter().filter(|source| source.member == "police");
+    (text, sources.map(|source| (source.variable, source.path.display().to_string())).collect())
+}
+
+#[test]
+fn the_it_departments_lines_lead_from_a_token_to_a_link() {
+    if !tools(&["bash"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let hub_dir = folder.path().join("hub");
+    let _hub = hub(&hub_dir, folder.path());
+    let operator = format!("yiwang hub token --dir {} --for member:police", hub_dir.display());
+    let lines = block("Departmental IT");
+    let lines: Vec<&str> = lines.lines().collect();
+    assert!(lines[1].contains("yiwang hub token --dir H --for member:police"), "the operator's own line");
+    let token = bash(folder.path(), &operator, &[]);
+    let first = lines[..3].join("\n").replace("TOKEN", token.trim());
+    bash(folder.path(), &first, &[]);
+
+    let health = own_address();
+    let (text, settings) = adapter_toml(folder.path(), health);
+    std::fs::write(folder.path().join("m/adapter.toml"), text).unwrap();
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    bash(folder.path(), lines[3], &settings);
+    let line = lines[4].split('#').next().unwrap();
+    let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(arguments)
+        .current_dir(folder.path())
+        .envs(settings)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _adapter = Running(command.spawn().unwrap());
+    until("the adapter's link", || get(health, "/ready").contains(" 200 "));
+}
