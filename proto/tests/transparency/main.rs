@@ -10,3 +10,4 @@ mod proof_files;
 mod support;
 mod tiles;
 mod vectors;
+mod witness;
