@@ -72,7 +72,8 @@ impl Draft for CaseDraft {
             }
             _ => {}
         }
-        Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes }))
+        let previous_of_member = at.views.previous_of(&self.statement.member);
+        Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes, previous_of_member }))
     }
 }
 

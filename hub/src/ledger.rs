@@ -2,12 +2,14 @@
 //! and answers with receipts.
 
 pub mod heads;
+mod known;
 pub mod publish;
 mod recover;
 mod sequence;
 pub mod store;
 pub mod store_files;
 pub mod tree;
+mod witnessed;
 
 use crate::limits::SEQUENCE_QUEUE;
 use crate::views::Views;
@@ -97,6 +99,8 @@ struct Shared {
     signer: SignerKey,
     origin: String,
     checkpoint: RwLock<SignedHead>,
+    known: known::KnownRoots,
+    published: witnessed::Published,
 }
 
 impl Shared {
@@ -128,6 +132,7 @@ impl Shared {
     }
 
     fn set_checkpoint(&self, head: &SignedHead) {
+        self.known.note(head.size, head.root);
         *self.checkpoint.write().unwrap_or_else(PoisonError::into_inner) = head.clone();
     }
 }
@@ -138,6 +143,10 @@ impl publish::HeadSource for Shared {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
         let head = self.checkpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
         (head, tree.partials())
+    }
+
+    fn needed(&self) -> Vec<std::path::PathBuf> {
+        self.needed_partials()
     }
 }
 
@@ -190,6 +199,8 @@ impl Ledger {
             Err(Code::LedgerFull)
         } else if !self.shared.heads.appending() {
             Err(Code::LedgerNotAppending)
+        } else if self.shared.published.is_stuck() {
+            Err(Code::NotWitnessed)
         } else if self.queue.capacity() == 0 {
             Err(Code::Overloaded)
         } else {

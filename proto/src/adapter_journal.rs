@@ -6,8 +6,11 @@ use crate::limits::STATEMENT_MAX;
 use bytes::Bytes;
 use prost::Message as _;
 
-/// Bytes of one journal record: two statements at their largest, and the few fields beside them.
-pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + 1024;
+/// Settled answers that one record carries along; more wait for the next one.
+pub const SETTLED_PER_RECORD: usize = 64;
+/// Bytes of one journal record: two statements at their largest, what was settled since the record before, and
+/// the few fields beside them. A witness's record holds one checkpoint with one signature, which is less.
+pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + SETTLED_PER_RECORD * 24 + 1024;
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +28,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 30, 31")]
     pub kind: Option<Kind>,
 }
 
@@ -44,6 +47,13 @@ pub enum Kind {
     /// The operator accepted the clock: the record's own time is the highest from now on.
     #[prost(message, tag = "5")]
     ClockAccepted(ClockAccepted),
+    /// A checkpoint that this adapter cosigns as a witness; nothing that it does not extend is cosigned from
+    /// now on.
+    #[prost(message, tag = "30")]
+    Witnessed(KeptHead),
+    /// The own member's entries are held up to here.
+    #[prost(message, tag = "31")]
+    Followed(Followed),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -65,6 +75,10 @@ pub struct Exchange {
     /// The provider's own tag of the subject, 32 bytes; empty with `subject_key`.
     #[prost(bytes = "bytes", tag = "5")]
     pub provider_tag: Bytes,
+    /// Earlier answers that were proved to be in the ledger since the record before: the first 16 bytes of
+    /// the SHA-256 of each request envelope.
+    #[prost(bytes = "bytes", repeated, tag = "30")]
+    pub settled: Vec<Bytes>,
 }
 
 /// A verified head.
@@ -73,6 +87,17 @@ pub struct KeptHead {
     /// The signed note, exact bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub checkpoint: Bytes,
+}
+
+/// How far the own member's entries are held.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Followed {
+    /// The index of the newest one plus one.
+    #[prost(uint64, tag = "1")]
+    pub own_next: u64,
+    /// As in [`Exchange::settled`].
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub settled: Vec<Bytes>,
 }
 
 /// A contract version in force.

@@ -12,7 +12,7 @@ pub(crate) use replay::Taken;
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
-    ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, RECORD_MAX, Record, RecordError,
+    ClockAccepted, ContractSeen, Exchange, Followed, KeptHead, Kind, RECORD_MAX, Record, RecordError,
 };
 
 use std::path::Path;

@@ -88,12 +88,18 @@ impl AddCheckpoint {
             return Judged::Refused(Refused { status, body, fork: same_size_other_root });
         }
         match verify_growth(old.size, checkpoint.size, &old.root, &checkpoint.root, &self.proof) {
-            Ok(()) => Judged::Cosign(checkpoint),
+            Ok(()) => Judged::Cosign(Recorded { note: self.note_of(key), checkpoint }),
             Err(error) => {
                 let body = format!("{error}\n");
                 Judged::Refused(Refused { status: 422, body, fork: old.size > 0 || same_size_other_root })
             }
         }
+    }
+
+    fn note_of(&self, key: &VerifierKey) -> String {
+        let Ok(note) = SignedNote::parse(self.checkpoint.as_bytes()) else { return self.checkpoint.clone() };
+        let own = note.signatures().iter().find(|line| line.id() == key.id() && line.name() == key.name());
+        own.map_or_else(|| self.checkpoint.clone(), |own| format!("{}\n{own}\n", note.text()))
     }
 
     fn open(&self, key: &VerifierKey, origin: &str) -> Result<Checkpoint, Refused> {
@@ -129,7 +135,7 @@ impl fmt::Display for AddCheckpoint {
 pub struct Recorded {
     /// Its size and root.
     pub checkpoint: Checkpoint,
-    /// The signed note, exact bytes.
+    /// The signed note with the log's own line alone: others' lines are of any number and length.
     pub note: String,
 }
 
@@ -137,7 +143,7 @@ pub struct Recorded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged {
     /// Records this checkpoint durably, cosigns it and answers 200.
-    Cosign(Checkpoint),
+    Cosign(Recorded),
     /// Answers something else.
     Refused(Refused),
 }

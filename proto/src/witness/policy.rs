@@ -210,9 +210,9 @@ impl WitnessPolicy {
     pub fn good_lines(&self, note: &SignedNote) -> Vec<NoteSignature> {
         let mut good = Vec::new();
         for (_, key) in &self.witnesses {
-            let lines =
+            let mut lines =
                 note.signatures().iter().filter(|line| line.id() == key.id() && line.name() == key.name());
-            good.extend(lines.filter(|line| key.verifies(note.text(), line)).next_back().cloned());
+            good.extend(lines.rfind(|line| key.verifies(note.text(), line)).cloned());
         }
         good
     }

@@ -62,7 +62,7 @@ fn judge(call: &AddCheckpoint, recorded: Option<&Recorded>) -> Judged {
 fn refused(call: &AddCheckpoint, recorded: Option<&Recorded>) -> Refused {
     match judge(call, recorded) {
         Judged::Refused(refused) => refused,
-        Judged::Cosign(head) => panic!("cosigned {head:?}"),
+        Judged::Cosign(record) => panic!("cosigned {record:?}"),
     }
 }
 
@@ -212,9 +212,9 @@ fn a_call_prints_back_and_every_status_has_its_cause() {
     let good = call(10, 10, &twenty);
     assert_eq!(AddCheckpoint::parse(good.to_string().as_bytes()).unwrap(), good);
     // 200: first contact from nothing, growth, and the same head again.
-    assert_eq!(judge(&call(0, 0, &ten), None), Judged::Cosign(ten.clone()));
-    assert_eq!(judge(&good, Some(&recorded(&ten))), Judged::Cosign(twenty.clone()));
-    assert_eq!(judge(&call(10, 10, &ten), Some(&recorded(&ten))), Judged::Cosign(ten.clone()));
+    assert_eq!(judge(&call(0, 0, &ten), None), Judged::Cosign(recorded(&ten)));
+    assert_eq!(judge(&good, Some(&recorded(&ten))), Judged::Cosign(recorded(&twenty)));
+    assert_eq!(judge(&call(10, 10, &ten), Some(&recorded(&ten))), Judged::Cosign(recorded(&ten)));
     // 400: larger old size, no checkpoint.
     assert_eq!(refused(&AddCheckpoint { old_size: 30, ..good.clone() }, Some(&recorded(&ten))).status, 400);
     let no_note = AddCheckpoint { checkpoint: "text\n".to_owned(), ..good.clone() };
@@ -244,7 +244,7 @@ fn a_call_prints_back_and_every_status_has_its_cause() {
     let zero = AddCheckpoint { old_size: 0, proof: Vec::new(), checkpoint: not_empty };
     assert_eq!(refused(&zero, None).status, 422);
     let empty = Checkpoint::new(ORIGIN, 0, EMPTY_ROOT).unwrap();
-    assert_eq!(judge(&call(0, 0, &empty), None), Judged::Cosign(empty));
+    assert_eq!(judge(&call(0, 0, &empty), None), Judged::Cosign(recorded(&empty)));
 }
 
 #[test]
@@ -317,11 +317,12 @@ proptest! {
             let target = if forked && size > 0 { other_head(size) } else { honest.clone() };
             let proof = call(old, old.min(size), &honest).proof;
             let call = AddCheckpoint { old_size: old, proof, checkpoint: signed(&target) };
-            if let Judged::Cosign(head) = judge(&call, kept.as_ref()) {
+            if let Judged::Cosign(record) = judge(&call, kept.as_ref()) {
+                let head = &record.checkpoint;
                 prop_assert!(kept.as_ref().is_none_or(|kept| head.size >= kept.checkpoint.size));
                 let root = *signed_roots.entry(head.size).or_insert(head.root);
                 prop_assert_eq!(root, head.root);
-                kept = Some(recorded(&head));
+                kept = Some(record);
             }
         }
     }

@@ -55,6 +55,9 @@ pub(super) async fn open_adapter(
         journal_dir: part.journal.clone(),
         contracts,
         limits: AdapterLimits { segment_bytes: part.segment_bytes, ..AdapterLimits::default() },
+        witness: part.witness.then(|| folder.witness_key()).transpose()?,
+        // Beside the journal: `journal` keeps its evidence in `journal.evidence`.
+        evidence_dir: part.journal.with_added_extension("evidence"),
     };
     let decider = Decider::builtin().map_err(|error| HostError::Rules(error.to_string()))?;
     let mapped = sources.iter().map(|source| source.mapped.clone()).collect();

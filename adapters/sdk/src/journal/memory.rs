@@ -3,6 +3,7 @@
 use super::record::{Exchange, Kind, Record};
 use super::replay::ReplaySet;
 use crate::subjects::Subjects;
+use crate::watch::Owed;
 use bytes::Bytes;
 use std::collections::HashMap;
 use yiwang_policies::Rates;
@@ -13,6 +14,7 @@ use yiwang_proto::ids::ContractId;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
 use yiwang_proto::merkle::EMPTY_ROOT;
 use yiwang_proto::request::{Head, Request};
+use yiwang_proto::witness::Recorded;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -55,6 +57,9 @@ pub(crate) struct Memory {
     pub(crate) rates: Rates,
     pub(crate) subjects: Subjects,
     pub(crate) head: HeldHead,
+    pub(crate) witnessed: Option<Recorded>,
+    pub(crate) own_next: u64,
+    pub(crate) owed: Owed,
     versions: HashMap<ContractId, (u32, Digest)>,
 }
 
@@ -103,6 +108,20 @@ impl Memory {
                 self.rates = Rates::new();
                 Ok(())
             }
+            Some(Kind::Witnessed(kept)) => {
+                let checkpoint = ledger
+                    .open(&kept.checkpoint)
+                    .map_err(|error| MemoryError::Head { index, fault: error.to_string() })?;
+                let note = String::from_utf8(kept.checkpoint.to_vec());
+                let note = note.map_err(|_| MemoryError::Value(index))?;
+                self.witnessed = Some(Recorded { checkpoint, note });
+                Ok(())
+            }
+            Some(Kind::Followed(followed)) => {
+                self.own_next = followed.own_next;
+                self.owed.load_settled(&followed.settled);
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -114,6 +133,7 @@ impl Memory {
         time_ms: i64,
         now_ms: i64,
     ) -> Result<(), MemoryError> {
+        self.owed.load(exchange);
         if !exchange.subject_key.is_empty() {
             let bytes =
                 |bytes: &Bytes| Digest::try_from(bytes.as_ref()).map_err(|_| MemoryError::Value(index));
