@@ -93,7 +93,8 @@ impl Draft for CaseDraft {
         if !self.within_quota(at) {
             return Err(Code::QuotaExceeded);
         }
-        Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes }))
+        let previous_of_member = at.views.previous_of(&self.statement.member);
+        Ok(Kind::CaseStatement(pb::CaseEntry { statement: self.bytes, previous_of_member }))
     }
 }
 

@@ -5,7 +5,9 @@ use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use yiwang_proto::ids::Purpose;
+use yiwang_proto::witness::{POLICY_MAX, WitnessPolicy};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,14 @@ pub struct RawConfig {
     /// Bytes per ledger segment; 64 MiB by default: few files, quick to check at start.
     #[serde(default = "segment_bytes")]
     pub segment_bytes: u64,
+    /// A tlog-policy file, relative to this one: checkpoints are published only with its cosignatures. None by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_policy: Option<PathBuf>,
+    /// Seconds after which exchanges are refused while too few witnesses cosign; 300 by default: long enough
+    /// to restart some witnesses, short enough that little is accepted that nobody else has seen.
+    #[serde(default = "stop_intake_after_s")]
+    pub stop_intake_after_s: u32,
     /// OTLP collector for traces, e.g. `http://127.0.0.1:4317`; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otlp: Option<String>,
@@ -90,6 +100,10 @@ impl Default for Overload {
 /// Highest rate: above it a bucket counts less than its own cost.
 const RATE_MAX: u32 = 1_000_000;
 
+fn stop_intake_after_s() -> u32 {
+    300
+}
+
 fn segment_bytes() -> u64 {
     64 << 20
 }
@@ -103,6 +117,8 @@ pub struct Config {
     pub raw: RawConfig,
     /// Trust domain.
     pub trust_domain: TrustDomain,
+    /// Which witnesses must have cosigned what is published.
+    pub witnesses: Option<Arc<WitnessPolicy>>,
 }
 
 impl Config {
@@ -156,8 +172,27 @@ impl Config {
         }
         let trust_domain = TrustDomain::parse(&raw.trust_domain)
             .map_err(|error| fault(at("trust_domain"), error.to_string()))?;
-        Ok(Self { dir: dir.to_owned(), raw, trust_domain })
+        let witnesses = match &raw.witness_policy {
+            None => None,
+            Some(path) => {
+                let policy =
+                    read_policy(&dir.join(path)).map_err(|what| fault(at("witness_policy"), what))?;
+                Some(Arc::new(policy))
+            }
+        };
+        Ok(Self { dir: dir.to_owned(), raw, trust_domain, witnesses })
     }
+}
+
+fn read_policy(path: &Path) -> Result<WitnessPolicy, String> {
+    let named = |what: String| format!("`{}`: {what}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| named(error.to_string()))?.len();
+    if size > POLICY_MAX as u64 {
+        return Err(named(format!("the file is longer than {POLICY_MAX} bytes")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+    WitnessPolicy::parse(&bytes)
+        .map_err(|faults| named(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
 #[cfg(test)]

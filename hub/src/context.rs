@@ -1,7 +1,9 @@
 //! What all stages share. One value, passed by reference; no globals.
 
+mod alarms;
 mod replays;
 
+pub use alarms::Alarms;
 pub use replays::Replays;
 
 use crate::auditors::Auditors;
@@ -35,6 +37,23 @@ use yiwang_proto::request::Request;
 pub struct TestSwitches {
     /// Writes every answer body into this folder, as a hub that hoards would.
     pub store_bodies: Option<PathBuf>,
+    /// Forwards requests through another hub's links, as a hub with two faces would: one for consumers, one
+    /// for providers.
+    pub provider_face: Option<Face>,
+    /// Does not look at the heads in statements.
+    pub blind_to_heads: bool,
+    /// Gives adapters no receipts, and refuses their offers.
+    pub no_receipts: bool,
+}
+
+/// Another hub in the same process.
+#[derive(Clone)]
+pub struct Face(pub Arc<Hub>);
+
+impl std::fmt::Debug for Face {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Face")
+    }
 }
 
 /// The running hub.
@@ -71,6 +90,10 @@ pub struct Hub {
     pub stop: CancellationToken,
     /// Every task of the hub.
     pub tasks: TaskTracker,
+    /// What this hub noticed that should not be.
+    pub alarms: Alarms,
+    /// Offers of answers are looked up one after another: at most one late entry per exchange.
+    pub offers: tokio::sync::Mutex<()>,
     /// For tests.
     pub switches: TestSwitches,
     /// Auditors' sessions and searches.
@@ -139,6 +162,8 @@ impl Hub {
             entropy: parts.entropy,
             stop: parts.stop,
             tasks: TaskTracker::new(),
+            alarms: Alarms::default(),
+            offers: tokio::sync::Mutex::default(),
             switches: parts.switches,
             auditors: Auditors::new(parts.search_index),
             rates: Mutex::new(Rates::new()),

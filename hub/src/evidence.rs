@@ -16,7 +16,7 @@ use yiwang_proto::tlog_proof::TlogProof;
 
 /// The bundle of the exchange at an index.
 pub fn collect(hub: &Hub, index: u64) -> Result<Evidence, Code> {
-    let head = hub.ledger.checkpoint();
+    let head = hub.ledger.head_for(index);
     let at = |index| hub.ledger.receipt_under(index, &head);
     let main = at(index)?;
     let decoded = entry::decode(&main.entry).map_err(|_| Code::Internal)?;

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod authenticate;
 pub mod decide;
 pub mod forward;
+pub mod heads;
 pub mod record;
 pub mod reply;
 

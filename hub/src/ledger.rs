@@ -3,6 +3,7 @@
 
 mod clock;
 pub mod heads;
+mod known;
 pub mod publish;
 mod reads;
 mod recover;
@@ -10,6 +11,7 @@ mod sequence;
 pub mod store;
 pub mod store_files;
 pub mod tree;
+mod witnessed;
 
 use crate::limits::SEQUENCE_QUEUE;
 use crate::views::Views;
@@ -111,6 +113,8 @@ struct Shared {
     signer: SignerKey,
     origin: String,
     checkpoint: RwLock<SignedHead>,
+    known: known::KnownRoots,
+    published: witnessed::Published,
 }
 
 impl Shared {
@@ -141,6 +145,7 @@ impl Shared {
     }
 
     fn set_checkpoint(&self, head: &SignedHead) {
+        self.known.note(head.size, head.root);
         *self.checkpoint.write().unwrap_or_else(PoisonError::into_inner) = head.clone();
     }
 }
@@ -151,6 +156,10 @@ impl publish::HeadSource for Shared {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
         let head = self.checkpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
         (head, tree.partials())
+    }
+
+    fn needed(&self) -> Vec<std::path::PathBuf> {
+        self.needed_partials()
     }
 }
 
@@ -203,6 +212,8 @@ impl Ledger {
             Err(Code::LedgerFull)
         } else if !self.shared.heads.appending() {
             Err(Code::LedgerNotAppending)
+        } else if self.shared.published.is_stuck() {
+            Err(Code::NotWitnessed)
         } else if self.queue.capacity() == 0 {
             Err(Code::Overloaded)
         } else {

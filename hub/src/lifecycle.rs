@@ -20,7 +20,7 @@ use crate::tls::identity::TrustDomain;
 use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
 use crate::tls::token::{HubFacts, TokenError, TokenStore};
 use crate::views::{ApplyError, PersistError, Persisted, Persister, SealKey, Views};
-use crate::{rest, rpc};
+use crate::{rest, rpc, witness};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -256,6 +256,10 @@ pub async fn start(
     hub.tasks.spawn(serve(door(enrol, Some(tls(false)?), limits.strangers()), rpc::enrolment_routes(&hub)));
     hub.tasks.spawn(serve(door(plain, None, limits.strangers()), health::routes(Arc::clone(&hub))));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
+    if let Some(policy) = &config.witnesses {
+        let limit = Duration::from_secs(config.raw.stop_intake_after_s.into());
+        hub.tasks.spawn(witness::collect(Arc::clone(&hub), Arc::clone(policy), limit));
+    }
     tracing::info!(%address, %enrol_address, %health_address, "the hub listens");
     Ok(Running {
         hub,
@@ -280,6 +284,10 @@ fn open(
     let layout = Layout::of(&config.dir);
     accept_head::refuse_half_way(&layout)?;
     let verifier = ledger_signer(config)?.verifier().clone();
+    if config.witnesses.as_ref().is_some_and(|policy| !policy.allows_log(&verifier)) {
+        let what = "the witness policy lists other logs than this ledger: add its `log` line";
+        return Err(StartError::Other(what.to_owned()));
+    }
     let decider = Arc::new(Decider::builtin().map_err(|error| StartError::Policy(error.to_string()))?);
     if let Some(unknown) =
         config.raw.overload.emergency.iter().find(|purpose| !decider.catalogue().has_purpose(purpose))
@@ -327,6 +335,7 @@ fn open_ledger(
         segment_bytes: config.raw.segment_bytes,
         salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),
         signer: ledger_signer(config)?,
+        policy: config.witnesses.clone(),
     };
     let (ended, why) = (stop.clone(), Arc::clone(failure));
     let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {

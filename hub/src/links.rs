@@ -2,10 +2,13 @@
 //! slow or broken department harms nobody else.
 
 mod assemble;
+mod entries;
 mod mappings;
 mod send;
 mod serve;
+mod side;
 
+pub use entries::previous;
 pub use serve::{LinkServer, OutgoingFrames};
 
 use crate::limits::{LINK_IN_FLIGHT_MAX, LINK_QUEUE};
@@ -32,6 +35,7 @@ pub struct Link {
     in_flight: Semaphore,
     body_bytes: AtomicUsize,
     closed: CancellationToken,
+    side: side::Side,
 }
 
 /// An answer as it came over a link; nothing in it is verified yet.
@@ -63,7 +67,11 @@ pub struct Outgoing {
 }
 
 impl Link {
-    fn new(member: MemberId, delegation: Arc<DelegationView>) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
+    fn new(
+        member: MemberId,
+        delegation: Arc<DelegationView>,
+        side: side::Side,
+    ) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
         let (frames, queue) = mpsc::channel(LINK_QUEUE);
         let link = Self {
             member,
@@ -74,6 +82,7 @@ impl Link {
             in_flight: Semaphore::new(LINK_IN_FLIGHT_MAX),
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
+            side,
         };
         (Arc::new(link), queue)
     }
@@ -119,12 +128,27 @@ pub struct Links {
     open: RwLock<HashMap<MemberId, Arc<Link>>>,
     lost: Mutex<HashMap<MemberId, i64>>,
     alarms: AtomicI64,
+    // How far each member's adapter held its own entries when its link ended.
+    held: Mutex<HashMap<MemberId, u64>>,
 }
 
 impl Links {
     /// The link of a member.
     pub fn of(&self, member: &MemberId) -> Option<Arc<Link>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
+    }
+
+    /// The link of the adapter that cosigns under this verifier key.
+    pub fn witness(&self, vkey: &str) -> Option<Arc<Link>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().find(|link| link.witness_key() == vkey).cloned()
+    }
+
+    /// Whether an adapter that comes back holds less of its own entries than it did: it was restored from an
+    /// old copy.
+    fn came_back_with_less(&self, member: &MemberId, own_next: u64) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(member).is_some_and(|held| own_next < *held)
     }
 
     /// Since when a member is not connected, milliseconds; 0 where it is, or never was.
@@ -151,6 +175,8 @@ impl Links {
 
     fn remove(&self, link: &Arc<Link>, now_ms: i64) {
         link.close();
+        let held = *link.side.taken().borrow();
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(link.member.clone(), held);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.get(&link.member).is_some_and(|current| Arc::ptr_eq(current, link)) {
             open.remove(&link.member);

@@ -29,7 +29,9 @@ const PARTIAL_SCOPE: &str = "whole bundles are for auditors of the whole ledger;
 const IMMUTABLE: &str = "max-age=31536000, immutable";
 
 async fn checkpoint(State(hub): State<Arc<Hub>>) -> Response {
-    let note = hub.ledger.checkpoint().note;
+    let Some(note) = hub.ledger.published().map(|head| head.note) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "max-age=1")];
     (headers, note).into_response()
 }

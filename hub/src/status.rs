@@ -18,9 +18,15 @@ pub fn grpc(code: Code) -> Grpc {
         Code::SignatureInvalid | Code::KeyUnknown | Code::DelegationInvalid => Grpc::Unauthenticated,
         Code::Replayed => Grpc::AlreadyExists,
         Code::NotFound => Grpc::NotFound,
-        Code::StatementExpired | Code::ClockSkew | Code::LedgerNotAppending => Grpc::FailedPrecondition,
+        Code::StatementExpired
+        | Code::ClockSkew
+        | Code::LedgerNotAppending
+        | Code::HeadContradicts
+        | Code::NotWitnessed => Grpc::FailedPrecondition,
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
-        Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull => Grpc::Unavailable,
+        Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull | Code::ReceiptsOwed => {
+            Grpc::Unavailable
+        }
         Code::RateExceeded
         | Code::QuotaExceeded
         | Code::ProviderBusy

@@ -3,6 +3,7 @@
 
 mod apply;
 mod persist;
+mod recent;
 mod seal;
 
 pub use apply::ApplyError;
@@ -151,6 +152,7 @@ pub struct Views {
     decider: Arc<Decider>,
     registry: RwLock<Registry>,
     changes: Mutex<Changes>,
+    recent: recent::Recent,
     stored: Persisted,
 }
 
@@ -165,6 +167,7 @@ impl Views {
             decider,
             registry: RwLock::default(),
             changes: Mutex::new(Changes { size: stored.size(), ..Changes::default() }),
+            recent: recent::Recent::default(),
             stored,
         };
         views.load_stored(read)?;
@@ -277,6 +280,11 @@ impl Views {
     /// The digest of the mapping that a member announced last for an operation.
     pub fn mapping(&self, member: &MemberId, operation: &Operation) -> Option<Digest> {
         self.registry().mappings.get(&(member.clone(), operation.as_str().to_owned())).copied()
+    }
+
+    /// A member's entries from `own_next` to before `end`; none where they are not all remembered.
+    pub fn recent_of(&self, member: &MemberId, own_next: u64, end: u64) -> Option<Vec<u64>> {
+        self.recent.between(member, own_next, end)
     }
 
     /// The entry and digest of the policy in force.

@@ -33,7 +33,8 @@ fn open(dir: &Path) -> Ledger {
     let stored = Persisted::open(&dir.join("views"), 0, &SealKey::derive(&SEED)).unwrap();
     let views = Views::load(Arc::new(Decider::builtin().unwrap()), stored, &|_| None).unwrap();
     let signer = SignerKey::from_seed(ORIGIN, &SEED).unwrap();
-    let config = LedgerConfig { dir: dir.join("ledger"), segment_bytes: 4 << 20, salt: 1, signer };
+    let config =
+        LedgerConfig { policy: None, dir: dir.join("ledger"), segment_bytes: 4 << 20, salt: 1, signer };
     ledger::open(config, Arc::new(views), Arc::new(SystemClock::default()), |error| panic!("{error}"))
         .unwrap()
 }

@@ -6,8 +6,11 @@ use crate::limits::STATEMENT_MAX;
 use bytes::Bytes;
 use prost::Message as _;
 
-/// Bytes of one journal record: two statements at their largest, and the few fields beside them.
-pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + 1024;
+/// Settled answers that one record carries along; more wait for the next one.
+pub const SETTLED_PER_RECORD: usize = 64;
+/// Bytes of one journal record: two statements at their largest, what was settled since the record before, and
+/// the few fields beside them. A witness's record holds one checkpoint with one signature, which is less.
+pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + SETTLED_PER_RECORD * 24 + 1024;
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +28,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 56")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 30, 31, 56")]
     pub kind: Option<Kind>,
 }
 
@@ -47,6 +50,13 @@ pub enum Kind {
     /// A part of what all records before say, so that a start need not read them.
     #[prost(message, tag = "56")]
     Snapshot(SnapshotPart),
+    /// A checkpoint that this adapter cosigns as a witness; nothing that it does not extend is cosigned from
+    /// now on.
+    #[prost(message, tag = "30")]
+    Witnessed(KeptHead),
+    /// The own member's entries are held up to here.
+    #[prost(message, tag = "31")]
+    Followed(Followed),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -68,6 +78,10 @@ pub struct Exchange {
     /// The provider's own tag of the subject, 32 bytes; empty with `subject_key`.
     #[prost(bytes = "bytes", tag = "5")]
     pub provider_tag: Bytes,
+    /// Earlier answers that were proved to be in the ledger since the record before: the first 16 bytes of
+    /// the SHA-256 of each request envelope.
+    #[prost(bytes = "bytes", repeated, tag = "30")]
+    pub settled: Vec<Bytes>,
 }
 
 /// A verified head.
@@ -76,6 +90,17 @@ pub struct KeptHead {
     /// The signed note, exact bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub checkpoint: Bytes,
+}
+
+/// How far the own member's entries are held.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Followed {
+    /// The index of the newest one plus one.
+    #[prost(uint64, tag = "1")]
+    pub own_next: u64,
+    /// As in [`Exchange::settled`].
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub settled: Vec<Bytes>,
 }
 
 /// A contract version in force.
@@ -127,6 +152,19 @@ pub struct SnapshotPart {
     /// Counters of the present minute and day.
     #[prost(message, repeated, tag = "8")]
     pub counters: Vec<Counted>,
+    /// The checkpoint that was cosigned last, a signed note, exact bytes; empty in other parts, and where nothing
+    /// was cosigned.
+    #[prost(bytes = "bytes", tag = "30")]
+    pub witnessed: Bytes,
+    /// How far the own member's entries are held; 0 in other parts.
+    #[prost(uint64, tag = "31")]
+    pub own_next: u64,
+    /// The envelopes of a request and its answer that have no receipt; a part holds one such pair.
+    #[prost(bytes = "bytes", tag = "32")]
+    pub owed_request: Bytes,
+    /// See `owed_request`.
+    #[prost(bytes = "bytes", tag = "33")]
+    pub owed_answer: Bytes,
 }
 
 /// A consumer's tag and the provider's own of the same subject.

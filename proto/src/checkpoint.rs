@@ -44,6 +44,16 @@ pub enum CheckpointError {
         /// The origin that the caller asked for.
         expected: String,
     },
+    /// Too few of the right witnesses have cosigned.
+    #[error(
+        "{found} known witnesses have cosigned; the policy's quorum needs at least {fewest}, and of the right ones"
+    )]
+    Quorum {
+        /// Known witnesses with good cosignatures.
+        found: usize,
+        /// The fewest that can satisfy the quorum.
+        fewest: usize,
+    },
 }
 
 /// A log's head: how many entries there are, and the root over them.
@@ -71,6 +81,12 @@ impl Checkpoint {
             return Err(CheckpointError::EmptyTree);
         }
         Ok(Self { origin: origin.to_owned(), size, root })
+    }
+
+    /// The checkpoint of a log without entries.
+    #[must_use]
+    pub fn empty(origin: &str) -> Self {
+        Self { origin: origin.to_owned(), size: 0, root: EMPTY_ROOT }
     }
 
     /// Parses the text of a checkpoint's note (without signatures).

@@ -100,6 +100,12 @@ codes! {
     LedgerFull = "ledger_full", "the operator must free disk space; it goes on by itself";
     /// The ledger waits for heads of its members.
     LedgerNotAppending = "ledger_not_appending", "the hub waits until a majority of its members has shown its head";
+    /// A statement names a head that is not on the ledger's one history.
+    HeadContradicts = "head_contradicts", "two histories of the ledger exist: keep both heads as evidence and tell the members";
+    /// Too few witnesses cosign, for too long.
+    NotWitnessed = "not_witnessed", "the operator must find out why too few witnesses cosign; it goes on by itself";
+    /// The provider's answers are not proved to be in the ledger.
+    ReceiptsOwed = "receipts_owed", "the hub owes the provider proofs of what was answered; it goes on when they come";
     /// Too many requests at once.
     Overloaded = "overloaded", "try again later, slower";
     /// More than this member's share for this purpose.

@@ -33,6 +33,7 @@ pub mod tag;
 pub mod tile;
 pub mod time;
 pub mod tlog_proof;
+pub mod witness;
 
 /// The generated protobuf messages of package `yiwang.v1`.
 #[expect(missing_docs, clippy::all, reason = "generated code; the .proto files carry the comments")]

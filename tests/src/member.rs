@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::note::CosignerKey;
 
 /// Settings by name, as a department's service file would give them.
 #[derive(Debug, Default, Clone)]
@@ -42,6 +44,8 @@ pub struct Member {
     pub settings: Settings,
     /// Mapping files of its adapter.
     pub mappings: Vec<PathBuf>,
+    /// Name and seed of the key under which its adapter cosigns.
+    pub witness: Option<(String, [u8; 32])>,
 }
 
 /// A running adapter.
@@ -76,6 +80,26 @@ impl HeadStore for FolderHeads {
 }
 
 impl Member {
+    /// The same member with a copy of its folder, in which the hub is at another address.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        let dir = self.folder.path().with_extension(format!("at-{}", address.port()));
+        let copied = std::process::Command::new("cp").arg("-a").arg(self.folder.path()).arg(&dir).status();
+        assert!(copied.unwrap().success());
+        let path = dir.join("member.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let moved: String = text
+            .lines()
+            .map(|line| match line.starts_with("hub = ") {
+                true => format!("hub = \"localhost:{}\"\n", address.port()),
+                false => format!("{line}\n"),
+            })
+            .collect();
+        assert_ne!(moved, text);
+        std::fs::write(&path, moved).unwrap();
+        let (settings, mappings) = (self.settings.clone(), self.mappings.clone());
+        Self { folder: Folder::open(&dir).unwrap(), settings, mappings, witness: self.witness.clone() }
+    }
+
     /// Its id.
     pub fn id(&self) -> &MemberId {
         self.folder.member()
@@ -106,6 +130,8 @@ impl Member {
             journal_dir: self.folder.path().join("journal"),
             contracts: ContractPolicy::default(),
             limits: AdapterLimits { segment_bytes: 16 << 20, ..AdapterLimits::default() },
+            witness: self.witness.as_ref().map(|(name, seed)| CosignerKey::from_seed(name, seed).unwrap()),
+            evidence_dir: self.folder.path().join("evidence"),
         }
     }
 

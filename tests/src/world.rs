@@ -126,6 +126,36 @@ impl World {
         }
     }
 
+    /// Other switches from the next start on.
+    pub fn set_switches(&mut self, switches: TestSwitches) {
+        self.switches = switches;
+    }
+
+    /// From the next start on, checkpoints are published only under this tlog-policy, and intake stops so many
+    /// seconds after that fails.
+    pub fn demand_witnesses(&mut self, policy: &str, stop_intake_after_s: u32) {
+        std::fs::write(self.hub_dir().join("witnesses.policy"), policy).unwrap();
+        self.config.raw.witness_policy = Some("witnesses.policy".into());
+        self.config.raw.stop_intake_after_s = stop_intake_after_s;
+        let text = toml::to_string(&self.config.raw).unwrap();
+        std::fs::write(self.hub_dir().join("hub.toml"), text).unwrap();
+        self.config = Config::read(&self.hub_dir()).unwrap();
+    }
+
+    /// A second hub with the same past, keys and certificates, on ports of its own: the other face of a hub
+    /// that has two. The hub must be stopped when it is made.
+    pub async fn second_face(&self, name: &str) -> Running {
+        let dir = self.dir.path().join(name);
+        let copied =
+            std::process::Command::new("cp").arg("-a").arg(self.hub_dir()).arg(&dir).status().unwrap();
+        assert!(copied.success());
+        let mut config = Config::read(&dir).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        (config.raw.listen, config.raw.enrol_listen, config.raw.health_listen) = (any, any, any);
+        let ambient = Ambient { clock: Arc::clone(&self.clock), entropy: Arc::clone(&self.entropy) };
+        lifecycle::start(&config, &ambient, TestSwitches::default(), AcceptLimits::default()).await.unwrap()
+    }
+
     /// An enrolment token.
     pub fn token(&self, identity: &Identity) -> String {
         let hub = self.hub();
@@ -161,7 +191,7 @@ impl World {
         folder.delegate(Role::Adapter, &main, now - 60_000, now + 30 * self.day(), entropy).unwrap();
         let token = self.token(&Identity::Member(id));
         folder.enrol(&EnrolToken::parse(&token).unwrap(), Arc::clone(&self.clock)).await.unwrap();
-        Member { folder, settings: Settings::default(), mappings: Vec::new() }
+        Member { folder, settings: Settings::default(), mappings: Vec::new(), witness: None }
     }
 
     /// A department of the synthetic city that lies in `city`, with its mappings of this repository.
@@ -219,6 +249,8 @@ fn raw_config() -> RawConfig {
         names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         public_port: 0,
         segment_bytes: 4 << 20,
+        witness_policy: None,
+        stop_intake_after_s: 300,
         otlp: None,
         // Tests ask as fast as they can; those of overload set their own.
         overload: Overload { per_second: 100_000, burst: 100_000, ..Overload::default() },

@@ -6,7 +6,8 @@
 //! member_folder = "member"          # relative to this file
 //! adapter = "main"                  # the adapter's key; without it the host is a gateway only
 //! mappings = ["mappings/person.toml"]
-//! journal = "journal"
+//! journal = "journal"              # evidence of a forked ledger goes to `journal.evidence` beside it
+//! witness = true                    # cosigns checkpoints; `yiwang member witness` makes the key
 //!
 //! [gateway]
 //! listen = "127.0.0.1:8480"
@@ -95,6 +96,8 @@ pub struct AdapterPart {
     pub segment_bytes: u64,
     /// If given, only these contracts count, by the SHA-256 of their signed payload.
     pub only_contracts: Option<BTreeSet<Digest>>,
+    /// Whether this adapter cosigns the ledger's checkpoints under the member's witness key.
+    pub witness: bool,
 }
 
 /// The gateway.
@@ -148,7 +151,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 
 /// Keys whose values are never secret. Everything else is masked, also a key that is not known: it may be
 /// a token that somebody wrote there by mistake.
-const OPEN_KEYS: [&str; 9] = [
+const OPEN_KEYS: [&str; 10] = [
     "format",
     "member_folder",
     "adapter",
@@ -158,6 +161,7 @@ const OPEN_KEYS: [&str; 9] = [
     "name",
     "allow_network",
     "segment_bytes",
+    "witness",
 ];
 
 /// The text with every value masked that may be secret; lines and columns stay where they are.

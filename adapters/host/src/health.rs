@@ -140,6 +140,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "unsigned": health.unsigned,
         "protocol_errors": health.protocol_errors,
         "alarms": health.alarms,
+        "cosigned": health.cosigned,
         "head_size": health.head_size,
         "head_age_ms": health.head_age_ms,
         "receipted": health.receipted,

@@ -5,7 +5,6 @@ mod config;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
-use crate::connect::Unreceipted;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::{Ask, MappedSource};
 use crate::health::{Counters, Snapshot};
@@ -16,6 +15,7 @@ use crate::journal::{
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
 use crate::subjects::subject_key;
+use crate::watch::Watch;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -55,7 +55,6 @@ pub struct Adapter {
     records_read: u64,
     // Since the last snapshot.
     records: AtomicU64,
-    unreceipted: Mutex<Unreceipted>,
     counters: Arc<Counters>,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,
@@ -65,6 +64,7 @@ pub struct Adapter {
     pub(crate) cases: Cases,
     pub(crate) journal: AnswerJournal,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) watch: Watch,
 }
 
 /// A request whose form is checked and whose signature is not yet.
@@ -137,6 +137,7 @@ impl Adapter {
         trail: &mut Trail,
     ) -> Result<Released, Refusal> {
         self.journal.ready().await?;
+        self.receipts_in_order()?;
         let now_ms = self.judging_time()?;
         let judged = self.judge(incoming, body, material, now_ms, trail).await?;
         trail.subject = self.bind_subject(&incoming.request, &judged.body)?;
@@ -214,7 +215,8 @@ impl Adapter {
             }
             Err(refusal) => (self.signer.refuse(request, digest, &refusal, head, now_ms), Bytes::new()),
         };
-        let record = record(incoming, &statement, &trail, now_ms);
+        let settled = self.watch.owed().settled_batch();
+        let record = record(incoming, &statement, &trail, settled, now_ms);
         if let Err(error) = self.journal.append(record).await {
             let refusal = Refusal::from(error);
             self.count(&refusal.verdict);
@@ -223,7 +225,11 @@ impl Adapter {
         }
         self.records.fetch_add(1, Ordering::Relaxed);
         self.count(&verdict);
-        self.unreceipted().expect(incoming.signed.bytes(), statement.bytes());
+        // What is only refused because receipts are owed asks for none.
+        if verdict != Verdict::Failed(Code::ReceiptsOwed) {
+            let now_us = self.clock.monotonic_us();
+            self.watch.owed().expect(incoming.signed.bytes(), statement.bytes(), now_us);
+        }
         Reply { answer: statement.bytes().clone(), body }
     }
 
@@ -288,6 +294,7 @@ impl Adapter {
         if self.head() != head {
             let kept = KeptHead { checkpoint: head.checkpoint.clone() };
             self.journal.append(Record::new(self.now_ms(), Kind::Head(kept)).encode()).await?;
+            self.note_head(&head.head);
             self.memory().head = head;
         }
         self.head_kept_us.store(self.clock.monotonic_us(), Ordering::Release);
@@ -311,9 +318,10 @@ impl Adapter {
         let adapter = Arc::clone(self);
         let (id, now_ms) = (u64::from_le_bytes(random(self.entropy())), self.now_ms());
         let taking = tokio::task::spawn_blocking(move || {
+            let watched = adapter.watch.snapshot();
             let mut memory = adapter.memory();
             memory.subjects.forget(now_ms);
-            snapshot_of(&memory, id, now_ms)
+            snapshot_of(&memory, &watched, id, now_ms)
         });
         let parts = taking.await.map_err(|_| JournalError::Dead)?;
         for parts in parts.chunks(SNAPSHOT_BATCH) {
@@ -327,10 +335,6 @@ impl Adapter {
 
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn unreceipted(&self) -> MutexGuard<'_, Unreceipted> {
-        self.unreceipted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest head of the ledger that this adapter verified and keeps.
@@ -401,7 +405,7 @@ impl Adapter {
         Snapshot {
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
-            unreceipted: self.unreceipted().len() as u64,
+            unreceipted: self.watch.owed().len() as u64,
             clock_skew_ms: self.clock_skew_ms(),
             journal_read: self.records_read,
             journal_full: self.journal.is_full(),
@@ -411,7 +415,13 @@ impl Adapter {
     }
 }
 
-fn record(incoming: &Incoming, answer: &SignedStatement, trail: &Trail, now_ms: i64) -> Bytes {
+fn record(
+    incoming: &Incoming,
+    answer: &SignedStatement,
+    trail: &Trail,
+    settled: Vec<Bytes>,
+    now_ms: i64,
+) -> Bytes {
     let half = |digest: Option<Digest>| digest.map(|d| Bytes::copy_from_slice(&d)).unwrap_or_default();
     let exchange = Exchange {
         request: incoming.signed.bytes().clone(),
@@ -419,6 +429,7 @@ fn record(incoming: &Incoming, answer: &SignedStatement, trail: &Trail, now_ms: 
         counted: trail.counted,
         subject_key: half(trail.subject.map(|(key, _)| key)),
         provider_tag: half(trail.subject.map(|(_, tag)| tag)),
+        settled,
     };
     Record::new(now_ms, Kind::Exchange(exchange)).encode()
 }

@@ -8,8 +8,6 @@ mod hand_over;
 mod receipts;
 mod session;
 
-pub(crate) use receipts::Unreceipted;
-
 use crate::adapter::Adapter;
 use crate::health::LinkState;
 use backoff::Backoff;

@@ -68,6 +68,7 @@ impl Adapter {
         in_time(request, &delegation, now_ms)?;
         let counts = self.admit(request, now_ms)?;
         trail.counted = true;
+        self.check_head(incoming, material).await?;
         self.newest_version(&held.contract, now_ms).await?;
         let look = Look {
             request,

@@ -32,6 +32,7 @@ pub struct Counters {
     protocol_errors: AtomicU64,
     link_starts: AtomicU64,
     alarms: AtomicU64,
+    cosigned: AtomicU64,
     link: Mutex<LinkState>,
 }
 
@@ -49,6 +50,7 @@ impl Default for Counters {
             protocol_errors: AtomicU64::new(0),
             link_starts: AtomicU64::new(0),
             alarms: AtomicU64::new(0),
+            cosigned: AtomicU64::new(0),
             link: Mutex::new(LinkState::Down),
         }
     }
@@ -75,13 +77,15 @@ pub struct Snapshot {
     pub protocol_errors: u64,
     /// Heads, proofs or receipts that contradict what this adapter knows.
     pub alarms: u64,
+    /// Checkpoints cosigned as a witness.
+    pub cosigned: u64,
     /// Entries in the newest head that was kept.
     pub head_size: u64,
     /// Milliseconds since that head was kept.
     pub head_age_ms: u64,
     /// Answers whose entry in the ledger was proved.
     pub receipted: u64,
-    /// Answers of this run that still lack it.
+    /// Answers that still lack it.
     pub unreceipted: u64,
     /// Receipts that did not hold.
     pub bad_receipts: u64,
@@ -161,6 +165,10 @@ impl Counters {
         add(&self.alarms);
     }
 
+    pub(crate) fn cosigned(&self) {
+        add(&self.cosigned);
+    }
+
     pub(crate) fn link(&self, state: LinkState) {
         if state == LinkState::Up {
             add(&self.link_starts);
@@ -185,6 +193,7 @@ impl Counters {
             link_starts: self.link_starts.load(Ordering::Relaxed),
             protocol_errors: self.protocol_errors.load(Ordering::Relaxed),
             alarms: self.alarms.load(Ordering::Relaxed),
+            cosigned: self.cosigned.load(Ordering::Relaxed),
             head_size: 0,
             head_age_ms: 0,
             receipted: self.receipted.load(Ordering::Relaxed),

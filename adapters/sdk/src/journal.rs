@@ -10,12 +10,12 @@ mod writer;
 pub use memory::{HeldHead, MemoryError};
 pub(crate) use memory::{Memory, VersionSeen};
 pub(crate) use replay::Taken;
-pub(crate) use snapshot::{PAIRS_PER_PART, read as read_into, records as snapshot_of};
+pub(crate) use snapshot::{PAIRS_PER_PART, Watched, read as read_into, records as snapshot_of};
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
-    ClockAccepted, ContractSeen, Counted, Exchange, KeptHead, Kind, Pair, RECORD_MAX, Record, RecordError,
-    SnapshotPart, UsedId,
+    ClockAccepted, ContractSeen, Counted, Exchange, Followed, KeptHead, Kind, Pair, RECORD_MAX, Record,
+    RecordError, SnapshotPart, UsedId,
 };
 
 use std::path::Path;

@@ -18,3 +18,4 @@ pub mod reply;
 pub mod source;
 pub mod subjects;
 pub mod value;
+pub mod watch;

@@ -1,7 +1,7 @@
 //! Signed material that a decision rests on: contracts, delegations, cases. The hub hands it over and is
 //! believed in nothing: every document is verified here before it counts, and verified once.
 
-mod cache;
+pub(crate) mod cache;
 mod cases;
 mod documents;
 
@@ -15,6 +15,7 @@ use crate::reply::Refusal;
 use futures_util::future::BoxFuture;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::CaseId;
+use yiwang_proto::merkle::Hash;
 use yiwang_proto::{Digest, pb};
 
 /// What is needed to decide.
@@ -60,4 +61,13 @@ pub trait MaterialSource: Send + Sync {
     /// What was asked for, as far as it exists. Anything in it may be forged, and it may hold more or less
     /// than was asked for.
     fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Result<pb::Material, MaterialError>>;
+
+    /// The ledger's consistency proof between two sizes; none where it says that it is not that large.
+    fn consistency(
+        &self,
+        _from_size: u64,
+        _to_size: u64,
+    ) -> BoxFuture<'_, Result<Option<Vec<Hash>>, MaterialError>> {
+        Box::pin(async { Err(MaterialError::Unavailable) })
+    }
 }

@@ -43,7 +43,7 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     if bundle.origin != origin {
         report.finding(None, Rule::Evidence, "its origin is not the one that counts here");
     }
-    let checkpoint = match Checkpoint::open(bundle.checkpoint.as_bytes(), key, origin) {
+    let checkpoint = match options.open_checkpoint(bundle.checkpoint.as_bytes(), key, &mut report) {
         Ok(checkpoint) => checkpoint,
         Err(fault) => {
             report.finding(None, Rule::Checkpoint, fault.to_string());

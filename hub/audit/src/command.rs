@@ -19,6 +19,7 @@ use yiwang_proto::limits::ENTRY_MAX;
 use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
 use yiwang_proto::time::parse_rfc3339;
 use yiwang_proto::tlog_proof::MAX_PROOF_BYTES;
+use yiwang_proto::witness::{POLICY_MAX, WitnessPolicy};
 
 /// Exit code when nothing is wrong.
 pub const CLEAN: i32 = 0;
@@ -86,6 +87,9 @@ pub struct Verify {
     /// Only checksums, tree, tiles and heads of a ledger: quick, and no signature or decision is judged
     #[arg(long, requires = "ledger")]
     hashes_only: bool,
+    /// Which witnesses must have cosigned the checkpoint (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Threads; 0 = one per processor
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -172,6 +176,7 @@ fn options(args: &Verify) -> Result<Options, AuditError> {
     let key = args.key.as_deref().map(key).transpose()?;
     let older = args.older.as_deref().map(|path| read(path, MAX_NOTE_BYTES)).transpose()?;
     let roots = args.root.iter().map(|text| root(text)).collect::<Result<_, _>>()?;
+    let policy = args.policy.as_deref().map(policy).transpose()?;
     Ok(Options {
         key,
         origin: args.origin.clone(),
@@ -179,6 +184,14 @@ fn options(args: &Verify) -> Result<Options, AuditError> {
         threads: args.threads,
         hashes_only: args.hashes_only,
         roots,
+        policy,
+    })
+}
+
+fn policy(path: &Path) -> Result<WitnessPolicy, AuditError> {
+    WitnessPolicy::parse(&read(path, POLICY_MAX)?).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
+        AuditError::Usage(faults.join("\n"))
     })
 }
 

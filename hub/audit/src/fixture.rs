@@ -297,7 +297,9 @@ impl World {
     /// Records a case statement signed by a key.
     pub fn record_case(&mut self, statement: &CaseStatement, key: &SecretKey) -> u64 {
         let signed = statement.sign(key);
-        let index = self.push(Kind::CaseStatement(pb::CaseEntry { statement: signed.bytes().clone() }));
+        let previous_of_member = self.last_of.get(&statement.member).copied().unwrap_or(0);
+        let entry = pb::CaseEntry { statement: signed.bytes().clone(), previous_of_member };
+        let index = self.push(Kind::CaseStatement(entry));
         self.last_of.insert(statement.member.clone(), index + 1);
         index
     }

@@ -42,7 +42,7 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
     (report.origin, report.key) = (origin.clone(), key.to_string());
     let older = options.open_older(&key)?;
     let segments = segments(folder)?;
-    let checkpoint = read_checkpoint(folder, &key, &origin, &mut report)?;
+    let checkpoint = read_checkpoint(folder, options, &key, &mut report)?;
     let reader = match open(&segments) {
         Ok((reader, torn)) => {
             if let Some(torn) = torn {
@@ -130,13 +130,13 @@ fn ledger_key(folder: &Path, options: &Options, report: &mut Report) -> Result<V
 
 fn read_checkpoint(
     folder: &Path,
+    options: &Options,
     key: &VerifierKey,
-    origin: &str,
     report: &mut Report,
 ) -> Result<Option<Checkpoint>, AuditError> {
     let path = folder.join("checkpoint");
     match read_if_there(&path, MAX_NOTE_BYTES) {
-        Ok(Some(bytes)) => match Checkpoint::open(&bytes, key, origin) {
+        Ok(Some(bytes)) => match options.open_checkpoint(&bytes, key, report) {
             Ok(checkpoint) => {
                 report.size = Some(checkpoint.size);
                 report.root = Some(hash_to_base64(&checkpoint.root));

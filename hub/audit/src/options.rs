@@ -1,8 +1,11 @@
 use crate::error::AuditError;
-use yiwang_proto::checkpoint::Checkpoint;
+use crate::report::Report;
+use crate::rules::Rule;
+use yiwang_proto::checkpoint::{Checkpoint, CheckpointError};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::note::VerifierKey;
+use yiwang_proto::witness::WitnessPolicy;
 
 /// What the auditor brings along: nothing of it comes from the folder or bundle that is verified.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +22,8 @@ pub struct Options {
     pub hashes_only: bool,
     /// Roots of members that the auditor knows from elsewhere.
     pub roots: Vec<(MemberId, PublicKey)>,
+    /// Which witnesses must have cosigned the checkpoint; none demands no cosignature.
+    pub policy: Option<WitnessPolicy>,
 }
 
 impl Options {
@@ -39,5 +44,34 @@ impl Options {
         Checkpoint::open(bytes, key, self.origin_for(key)).map(Some).map_err(|fault| {
             AuditError::Usage(format!("the older checkpoint is not of this ledger and key: {fault}"))
         })
+    }
+
+    /// Opens the checkpoint under which everything is verified, and judges it by the policy. One that only
+    /// lacks cosignatures is a finding, and still serves to verify the rest.
+    pub(crate) fn open_checkpoint(
+        &self,
+        bytes: &[u8],
+        key: &VerifierKey,
+        report: &mut Report,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let origin = self.origin_for(key);
+        let Some(policy) = &self.policy else { return Checkpoint::open(bytes, key, origin) };
+        match policy.open(bytes, key, origin) {
+            Ok(witnessed) => {
+                let names = witnessed.witnesses.join("`, `");
+                report.witnesses = witnessed.witnesses;
+                match witnessed.newest_s {
+                    Some(_) => {
+                        report.note(format!("the checkpoint is cosigned by `{names}`, as the policy demands"))
+                    }
+                    None => report.note("the policy demands no cosignature, and there is none"),
+                }
+                Ok(witnessed.checkpoint)
+            }
+            Err(fault) => {
+                report.finding(None, Rule::Witness, fault.to_string());
+                Checkpoint::open(bytes, key, origin)
+            }
+        }
     }
 }

@@ -40,7 +40,8 @@ pub(crate) enum Body {
     Member(Result<Box<MemberCard>, String>),
     Delegation(Result<Arc<Delegation>, String>),
     Contract(Result<Arc<Contract>, String>),
-    Case(Result<Stated<CaseStatement>, String>),
+    /// With the entry before it of its member plus one; 0 where the entry does not say.
+    Case(Result<Stated<CaseStatement>, String>, u64),
     Exchange(Box<Exchange>),
     Policy(pb::PolicyEntry),
     Lookup(pb::LookupEntry),
@@ -83,7 +84,8 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         }
         Kind::Revocation(raw) => Body::Revocation(document(raw.document, DOCUMENT_MAX)),
         Kind::CaseStatement(raw) => {
-            Body::Case(stated(&raw.statement, payload_type::CASE, CaseStatement::parse))
+            let stated = stated(&raw.statement, payload_type::CASE, CaseStatement::parse);
+            Body::Case(stated, raw.previous_of_member)
         }
         Kind::Exchange(raw) => Body::Exchange(Box::new(exchange(raw))),
         Kind::Policy(raw) => Body::Policy(raw),

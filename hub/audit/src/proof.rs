@@ -29,6 +29,10 @@ pub fn verify_proof(proof: &[u8], entry: &[u8], options: &Options) -> Result<Rep
     let index = proof.index();
     match proof.verify(&leaf_hash(entry), key, origin) {
         Ok(checkpoint) => {
+            // The proof's own checkpoint holds; the policy may still find it wanting.
+            if options.policy.is_some() {
+                let _ = options.open_checkpoint(proof.checkpoint().as_bytes(), key, &mut report);
+            }
             report.signatures = 1;
             report.size = Some(checkpoint.size);
             report.root = Some(hash_to_base64(&checkpoint.root));

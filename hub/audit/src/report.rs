@@ -53,6 +53,8 @@ pub struct Report {
     pub size: Option<u64>,
     /// Base64 of the root of that checkpoint.
     pub root: Option<String>,
+    /// Witnesses that have cosigned that checkpoint, as the auditor's policy calls them.
+    pub witnesses: Vec<String>,
     /// Entries that were read.
     pub entries: u64,
     /// Entries after the checkpoint: durable, not yet covered by a signed head.

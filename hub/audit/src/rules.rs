@@ -34,6 +34,8 @@ rules! {
     Origin = "origin", "compare origin and key with those that members pinned when they enrolled";
     /// The signed head.
     Checkpoint = "checkpoint", "ask the operator for the newest checkpoint, and members for theirs; compare";
+    /// The cosignatures that the auditor's policy demands.
+    Witness = "witness", "ask the operator for a checkpoint that enough witnesses have cosigned, and the witnesses for the heads that they recorded";
     /// The entries give the signed root.
     Root = "root", "history differs from what the ledger's key signed: collect checkpoints of members and witnesses";
     /// The ledger continues the older checkpoint.

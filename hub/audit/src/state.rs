@@ -7,6 +7,7 @@ mod cases;
 mod decisions;
 mod directory;
 mod exchanges;
+mod late;
 mod references;
 mod replays;
 
@@ -15,6 +16,7 @@ use crate::redecide::{Done, Job};
 use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
+use late::Unanswered;
 use replays::Seen;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -90,6 +92,7 @@ pub(crate) struct State<'a> {
     policies: BTreeMap<u64, Digest>,
     cases: Register,
     requests: Seen,
+    unanswered: Unanswered,
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
     auditors: HashSet<AppId>,
@@ -126,6 +129,7 @@ impl<'a> State<'a> {
             policies: BTreeMap::new(),
             cases: Register::default(),
             requests: Seen::default(),
+            unanswered: Unanswered::default(),
             case_statements: Seen::default(),
             last_of: HashMap::new(),
             auditors: HashSet::new(),
@@ -169,11 +173,11 @@ impl<'a> State<'a> {
             Body::Member(Ok(card)) => self.member(at, card),
             Body::Delegation(Ok(delegation)) => self.delegation(at, delegation),
             Body::Contract(Ok(contract)) => self.contract(at, contract),
-            Body::Case(Ok(stated)) => self.case(at, stated),
+            Body::Case(Ok(stated), previous) => self.case(at, stated, *previous),
             Body::Member(Err(fault)) => self.finding(at, Rule::Member, fault),
             Body::Delegation(Err(fault)) => self.finding(at, Rule::Delegation, fault),
             Body::Contract(Err(fault)) => self.finding(at, Rule::Contract, fault),
-            Body::Case(Err(fault)) => self.finding(at, Rule::Case, fault),
+            Body::Case(Err(fault), _) => self.finding(at, Rule::Case, fault),
             Body::Exchange(exchange) => self.exchange(at, exchange),
             Body::Policy(raw) => self.policy(at, raw),
             Body::Revocation(document) => self.revocation(at, document),

@@ -61,6 +61,7 @@ impl Town {
                 counted: true,
                 subject_key: Bytes::new(),
                 provider_tag: Bytes::new(),
+                settled: Vec::new(),
             }),
         ));
         index

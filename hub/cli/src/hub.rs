@@ -119,6 +119,8 @@ pub fn run(command: &Command) -> Outcome {
                 names: names.clone(),
                 public_port: 0,
                 segment_bytes: 64 << 20,
+                witness_policy: None,
+                stop_intake_after_s: 300,
                 otlp: None,
                 overload: Overload::default(),
                 quotas: QuotaLimits::default(),

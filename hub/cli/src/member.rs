@@ -80,6 +80,15 @@ pub enum Command {
         /// The document.
         document: PathBuf,
     },
+    /// Makes the key under which the member's adapter cosigns the ledger, and prints its verifier key.
+    Witness {
+        /// The member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Name of the witness; by default the ledger's origin with the member's id.
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Shows a member's folder: its id, root, enrolment, certificate.
     Show {
         /// The member's folder.
@@ -119,8 +128,26 @@ pub fn run(command: &Command) -> Outcome {
             let document = SignedDocument::parse(bytes.into(), CONTRACT_MAX).map_err(Failure::usage)?;
             publish_document(&setup::folder(folder)?, &document)
         }
+        Command::Witness { folder, name } => witness(folder, name.as_deref()),
         Command::Show { folder } => show(folder),
     }
+}
+
+fn witness(dir: &std::path::Path, name: Option<&str>) -> Outcome {
+    let folder = setup::folder(dir)?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => {
+            let enrolled = folder.enrolled().map_err(Failure::usage)?;
+            format!("{}/witness/{}", enrolled.origin(), folder.member())
+        }
+    };
+    let key = folder.make_witness_key(&name, setup::entropy().as_ref()).map_err(Failure::usage)?;
+    println!("{key}");
+    println!(
+        "write `witness = true` in adapter.toml; give the line above to the hub's operator and to auditors"
+    );
+    Ok(())
 }
 
 fn enrol(dir: &std::path::Path, token: &str) -> Outcome {

@@ -2,6 +2,7 @@
 //! without a signature under a root that this member knows.
 
 use crate::error::ClientError;
+use crate::heads::HeadsSeen;
 use crate::keep::Keep;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,6 +75,7 @@ pub struct Client {
     heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
+    pub(crate) seen: HeadsSeen,
 }
 
 /// Whether the hub's head continues one that was kept.
@@ -120,6 +122,7 @@ impl Client {
             heads,
             head: Mutex::new(kept),
             delegations: Mutex::default(),
+            seen: HeadsSeen::default(),
         })
     }
 
@@ -184,14 +187,17 @@ impl Client {
                 .map_err(|error| ClientError::Ask(format!("the new head cannot be kept: {error}")))?;
         }
         *self.kept() = Some(Kept { checkpoint: newer, note: note.to_vec() });
+        self.seen.note_proved(&self.head());
         Ok(self.head())
     }
 
     /// Verifies a receipt against the pinned ledger.
     pub fn verify_receipt(&self, receipt: Option<pb::Receipt>) -> Result<VerifiedReceipt, ClientError> {
         let receipt = receipt.ok_or_else(|| ClientError::unverified("there is no receipt"))?;
-        receipt::verify(&receipt, |note| self.identity.checkpoints.open(note))
-            .map_err(ClientError::unverified)
+        let verified = receipt::verify(&receipt, |note| self.identity.checkpoints.open(note))
+            .map_err(ClientError::unverified)?;
+        self.seen.note_signed(&verified.head)?;
+        Ok(verified)
     }
 
     /// The adapter key behind a digest, checked under a provider's root.

@@ -17,6 +17,7 @@ mod auditor;
 mod enrolled;
 mod enrolment;
 pub(crate) mod files;
+mod witness;
 
 pub use auditor::AuditorFolder;
 pub use enrolled::Enrolled;

@@ -8,6 +8,7 @@ pub mod client;
 pub mod error;
 pub mod exchange;
 pub mod folder;
+mod heads;
 pub mod keep;
 pub mod merge;
 pub mod record;

@@ -68,7 +68,10 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
         return Err(Code::DelegationInvalid.into());
     }
     match hub.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now) {
-        Ok(()) => Ok(Authentic { delegation }),
+        Ok(()) => {
+            super::heads::check_request(hub, request)?;
+            Ok(Authentic { delegation })
+        }
         Err(seen) => {
             // A second envelope or payload under one id is refused, whatever it holds.
             Err(Refusal { code: Code::Replayed, clause: String::new(), replay_of: seen })

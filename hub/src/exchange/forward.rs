@@ -29,7 +29,8 @@ pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Resul
         traceparent: yiwang_telemetry::traceparent_of(&tracing::Span::current())
             .unwrap_or_else(|| accepted.traceparent.clone()),
     };
-    hub.links.ask(&accepted.request.provider, out).await
+    let face = hub.switches.provider_face.as_ref().map_or(hub, |face| face.0.as_ref());
+    face.links.ask(&accepted.request.provider, out).await
 }
 
 /// Checks the answer against the request and the permit.
@@ -42,7 +43,10 @@ pub fn verify(
     match forwarded {
         Err(code) => Outcome::failed(code),
         Ok(raw) => match check(hub, accepted, decided, &raw) {
-            Ok((answer, delegation_index)) => Outcome::answered(raw, answer, delegation_index),
+            Ok((answer, delegation_index)) => match super::heads::check_answer(hub, &answer) {
+                Ok(()) => Outcome::answered(raw, answer, delegation_index),
+                Err(refusal) => Outcome::withheld(raw, refusal, delegation_index),
+            },
             Err(refusal) => Outcome::invalid(raw, refusal),
         },
     }

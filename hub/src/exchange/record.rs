@@ -49,6 +49,12 @@ impl Outcome {
         Self { outcome, refusal, raw: Some(raw), adapter_delegation_index }
     }
 
+    /// An answer that holds and is not released; it is kept as evidence.
+    pub fn withheld(raw: RawAnswer, refusal: Refusal, adapter_delegation_index: u64) -> Self {
+        let outcome = pb::Outcome::Withheld;
+        Self { outcome, refusal: Some(refusal), raw: Some(raw), adapter_delegation_index }
+    }
+
     /// An answer came that does not hold: it is not released, and not kept, since its bytes may be anything.
     pub fn invalid(raw: RawAnswer, refusal: Refusal) -> Self {
         tracing::warn!(member = %raw.link.member(), clause = refusal.clause, "an adapter's answer does not hold");
@@ -160,7 +166,7 @@ pub async fn record(
     if replay_of == 0 && verbatim {
         hub.replays.recorded(&consumer, &id, appended.index);
     }
-    if let Some((link, exchange)) = receipt_to {
+    if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
         link.send_receipt(exchange, &appended);
     }
     let released = answered && !withheld.load(Ordering::Acquire);

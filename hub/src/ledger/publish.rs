@@ -27,6 +27,9 @@ pub struct SignedHead {
 pub trait HeadSource: Send + Sync {
     /// The newest signed head with its partial tiles, taken in one moment.
     fn head(&self) -> (SignedHead, Vec<FinishedTile>);
+
+    /// Partial tiles that a published checkpoint of another size needs.
+    fn needed(&self) -> Vec<PathBuf>;
 }
 
 #[derive(Default)]
@@ -43,9 +46,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Writes the first head and its partial tiles and starts the thread that writes below `dir`.
+    /// Writes the first head and its partial tiles and starts the thread that writes below `dir`, the newest
+    /// head into `head_file` there.
     pub fn start(
         dir: &Path,
+        head_file: &str,
         reserve: Option<Reserve>,
         behind: Arc<AtomicBool>,
         heads: Arc<dyn HeadSource>,
@@ -53,7 +58,7 @@ impl Publisher {
         let shared = Arc::new((Mutex::new(Pending::default()), Condvar::new()));
         let mut worker = Worker {
             tiles: TileFolder::new(dir),
-            checkpoint: dir.join("checkpoint"),
+            checkpoint: dir.join(head_file),
             reserve,
             behind,
             heads,
@@ -168,7 +173,8 @@ impl Worker {
         }
         write_durably(&self.checkpoint, &head.note)?;
         // Partial tiles of the head before serve nobody once the new head is out.
-        for old in self.old_partials.iter().filter(|old| !written.contains(old)) {
+        let needed = self.heads.needed();
+        for old in self.old_partials.iter().filter(|old| !written.contains(old) && !needed.contains(old)) {
             let _ = std::fs::remove_file(old);
             if let Some(folder) = old.parent() {
                 let _ = std::fs::remove_dir(folder);

@@ -2,12 +2,14 @@
 //! and compared with the signed head, and grown over the rest by the same code that runs after a commit.
 
 use super::heads::Heads;
+use super::known::KnownRoots;
 use super::publish::{HeadSource, Publisher, SignedHead, Unsynced, clear_partials, write_durably};
 use super::reads::Reads;
 use super::sequence::Sequencer;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
 use super::tree::{TileFolder, Tiles};
+use super::witnessed::Published;
 use super::{Ledger, QUEUE, Shared};
 use crate::limits::{ACTIVE_MEMBER_MS, LOOK_BACK_MAX};
 use crate::views::Views;
@@ -23,7 +25,8 @@ use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::merkle::{EMPTY_ROOT, Hash, Tree};
-use yiwang_proto::note::SignerKey;
+use yiwang_proto::note::{SignerKey, VerifierKey};
+use yiwang_proto::witness::WitnessPolicy;
 
 /// Where a ledger lives and who signs it.
 pub struct LedgerConfig {
@@ -35,7 +38,13 @@ pub struct LedgerConfig {
     pub salt: u64,
     /// Signs heads; its name is the origin.
     pub signer: SignerKey,
+    /// Which witnesses must have cosigned a checkpoint before it is published; none needs none.
+    pub policy: Option<Arc<WitnessPolicy>>,
 }
+
+/// The newest head of the hub's own, where the published checkpoint is another.
+const OWN_HEAD: &str = "head";
+const CHECKPOINT: &str = "checkpoint";
 
 /// Why a ledger does not open.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +99,10 @@ pub fn open(
     failed: impl FnOnce(StoreError) + Send + 'static,
 ) -> Result<Ledger, OpenLedgerError> {
     let origin = config.signer.verifier().name().to_owned();
-    let stored = stored_head(&config, &origin)?;
+    let published = stored_head(&config, &origin, CHECKPOINT)?;
+    let own = stored_head(&config, &origin, OWN_HEAD)?;
+    let floored = [&published, &own].into_iter().flatten().map(|(head, _)| head);
+    let stored = floored.max_by_key(|head| head.size).cloned();
     let floor = stored.as_ref().map_or(0, |head| head.size);
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
     let (store, recovery) =
@@ -124,9 +136,21 @@ pub fn open(
         signer: config.signer,
         origin,
         checkpoint: RwLock::new(SignedHead { size: 0, root: EMPTY_ROOT, note: Bytes::new() }),
+        known: KnownRoots::default(),
+        published: Published::new(
+            config.policy.is_some(),
+            config.dir.clone(),
+            cosigned(published, config.policy.as_deref(), &verifier),
+        ),
     });
     // Every entry that recovery kept is durable, so a head over all of them may be signed.
     let head = shared.sign_head(size, root)?;
+    let head_file = if config.policy.is_some() { OWN_HEAD } else { CHECKPOINT };
+    write_durably(&config.dir.join(head_file), &head.note).map_err(io(&config.dir))?;
+    if config.policy.is_some() && shared.published.head().is_none() {
+        // It was published before witnesses were demanded; the own head that covers it is durable above.
+        let _ = std::fs::remove_file(config.dir.join(CHECKPOINT));
+    }
     let key_file = config.dir.join("verifier.key");
     let key = format!("{verifier}\n");
     // A full disk keeps no hub from starting: nothing is written that is there already.
@@ -135,9 +159,20 @@ pub fn open(
     }
     shared.set_checkpoint(&head);
     let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;
-    let publisher = Publisher::start(&config.dir, Some(store.reserve()), publishing_behind, heads)
+    let publisher = Publisher::start(&config.dir, head_file, Some(store.reserve()), publishing_behind, heads)
         .map_err(io(&config.dir))?;
     start(store, shared, publisher, failed).map_err(io(&config.dir))
+}
+
+/// The stored checkpoint, if it has the cosignatures that are demanded now.
+fn cosigned(
+    stored: Option<(Checkpoint, Bytes)>,
+    policy: Option<&WitnessPolicy>,
+    key: &VerifierKey,
+) -> Option<SignedHead> {
+    let ((head, note), policy) = (stored?, policy?);
+    policy.open(&note, key, &head.origin).ok()?;
+    Some(SignedHead { size: head.size, root: head.root, note })
 }
 
 fn start(
@@ -158,15 +193,19 @@ fn start(
     Ok(Ledger { shared, queue })
 }
 
-fn stored_head(config: &LedgerConfig, origin: &str) -> Result<Option<Checkpoint>, OpenLedgerError> {
-    let path = config.dir.join("checkpoint");
+fn stored_head(
+    config: &LedgerConfig,
+    origin: &str,
+    file: &str,
+) -> Result<Option<(Checkpoint, Bytes)>, OpenLedgerError> {
+    let path = config.dir.join(file);
     let note = match std::fs::read(&path) {
         Ok(note) => note,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(&path)(error)),
     };
     Checkpoint::open(&note, config.signer.verifier(), origin)
-        .map(Some)
+        .map(|head| Some((head, Bytes::from(note))))
         .map_err(|error| OpenLedgerError::Checkpoint { path, detail: error.to_string() })
 }
 

@@ -40,12 +40,16 @@ async fn stages(State(hub): State<Arc<Hub>>) -> String {
         .map(|(name, count, mean)| (name.to_owned(), serde_json::json!({"count": count, "mean_us": mean})))
         .collect();
     let head = hub.ledger.checkpoint();
+    let alarms: serde_json::Map<String, serde_json::Value> =
+        hub.alarms.counts().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     serde_json::json!({
         "stages": means,
         "ledger_size": head.size,
         "connected": hub.links.connected(),
         "links_replaced": hub.links.replaced(),
         "publishing_behind": hub.ledger.publishing_behind(),
+        "published_size": hub.ledger.published().map(|head| head.size),
+        "alarms": alarms,
     })
     .to_string()
 }

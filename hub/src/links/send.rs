@@ -83,7 +83,9 @@ impl Link {
         };
         let batch = pb::ReceiptBatch { checkpoint: appended.checkpoint.clone(), receipts: vec![receipt] };
         let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Receipts(batch)) };
-        if self.frames.try_send(frame).is_err() {
+        if self.frames.try_send(frame).is_ok() {
+            self.side.note_receipt(appended.index, &appended.checkpoint);
+        } else {
             tracing::warn!(member = %self.member, index = appended.index, "a receipt could not be sent down the link");
         }
     }

@@ -1,5 +1,7 @@
 //! Serving one link: hello, welcome, frames both ways, end.
 
+use super::entries::push_own;
+use super::side::Side;
 use super::{Link, Links};
 use crate::context::Hub;
 use crate::directory::{PublishDraft, material, wanted_keys};
@@ -61,7 +63,13 @@ impl LinkServer {
         let delegation = self.adapter_delegation(&member, &hello).await.map_err(status::of)?;
         let mappings =
             super::mappings::unknown(self.hub.ledger.views(), &member, &hello).map_err(status::of)?;
-        let (link, queue) = Link::new(member, delegation);
+        if self.hub.links.came_back_with_less(&member, hello.own_next) {
+            self.hub.alarms.restored();
+            tracing::error!(%member, own_next = hello.own_next, "an adapter was restored from an old copy");
+        }
+        let (side, offers) = Side::new(&hello);
+        let (link, queue) = Link::new(member, delegation, side);
+        let welcomed = self.welcomed(&welcome);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
         if mappings.is_empty() {
@@ -74,6 +82,8 @@ impl LinkServer {
         let (ready, material) = mpsc::channel(1);
         self.hub.tasks.spawn(Arc::clone(&self.hub).send_material(Arc::clone(&link), waiting, ready));
         self.hub.tasks.spawn(Arc::clone(&self.hub).run_link(Arc::clone(&link), frames, looks));
+        self.hub.tasks.spawn(push_own(Arc::clone(&self.hub), Arc::clone(&link), welcomed));
+        self.hub.tasks.spawn(Arc::clone(&link).serve_offers(Arc::clone(&self.hub), offers));
         Ok(outgoing(link, queue, material))
     }
 
@@ -109,6 +119,11 @@ impl LinkServer {
             max_in_flight: u32::try_from(LINK_IN_FLIGHT_MAX).unwrap_or(u32::MAX),
             window: WINDOW,
         })
+    }
+
+    /// The size of the head that the adapter adopts with the welcome.
+    fn welcomed(&self, welcome: &pb::LinkWelcome) -> u64 {
+        self.hub.checkpoints.open(&welcome.checkpoint).map_or(0, |head| head.size)
     }
 
     /// The adapter's delegation, entered in the ledger if it is new.
@@ -181,7 +196,7 @@ impl Hub {
                 message = frames.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {
-                            take_frame(&link, frame, &looks, &unanswered);
+                            self.take_frame(&link, frame, &looks, &unanswered);
                         }
                     }
                     Ok(None) => break,
@@ -227,28 +242,32 @@ impl Hub {
             }
         }
     }
-}
 
-fn take_frame(
-    link: &Arc<Link>,
-    frame: pb::AdapterFrame,
-    looks: &mpsc::Sender<pb::MaterialWanted>,
-    unanswered: &AtomicU64,
-) {
-    match frame.kind {
-        Some(FromAdapter::Answer(chunk)) => link.take_chunk(chunk),
-        Some(FromAdapter::Credit(credit)) => link.take_credit(&credit),
-        Some(FromAdapter::Wanted(wanted)) => {
-            let taken = wanted_keys(&wanted).is_some_and(|wanted| looks.try_send(wanted).is_ok());
-            if !taken && !link.closed.is_cancelled() {
-                tracing::warn!(member = %link.member, "an adapter asks for more material than any exchange needs");
+    fn take_frame(
+        &self,
+        link: &Arc<Link>,
+        frame: pb::AdapterFrame,
+        looks: &mpsc::Sender<pb::MaterialWanted>,
+        unanswered: &AtomicU64,
+    ) {
+        match frame.kind {
+            Some(FromAdapter::Answer(chunk)) => link.take_chunk(chunk),
+            Some(FromAdapter::Credit(credit)) => link.take_credit(&credit),
+            Some(FromAdapter::Wanted(wanted)) => {
+                let taken = wanted_keys(&wanted).is_some_and(|wanted| looks.try_send(wanted).is_ok());
+                if !taken && !link.closed.is_cancelled() {
+                    tracing::warn!(member = %link.member, "an adapter asks for more material than any exchange needs");
+                    link.closed.cancel();
+                }
+            }
+            Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
+            kind => {
+                if kind.is_some_and(|other| link.take_side(self, other)) {
+                    return;
+                }
+                tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");
                 link.closed.cancel();
             }
-        }
-        Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
-        Some(FromAdapter::Hello(_)) | None => {
-            tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");
-            link.closed.cancel();
         }
     }
 }

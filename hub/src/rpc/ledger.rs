@@ -63,7 +63,8 @@ impl LedgerService for Service {
         request: Request<pb::GetCheckpointRequest>,
     ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
         caller(&request)?;
-        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: self.0.ledger.checkpoint().note }))
+        let head = self.0.ledger.published().ok_or_else(|| status::of(Code::NotWitnessed))?;
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: head.note }))
     }
 
     async fn get_consistency(

@@ -93,6 +93,7 @@ impl Views {
         let parties = entry::exchange_parties(exchange);
         let mut changes = self.changes();
         for member in parties.into_iter().flat_map(|(consumer, provider)| [consumer, provider]) {
+            self.recent.note(&member, index);
             changes.parties.insert(member, index + 1);
         }
         changes.size = index + 1;
@@ -104,6 +105,7 @@ impl Views {
     pub fn apply_exchange_of(&self, index: u64, consumer: &MemberId, provider: &MemberId) {
         let mut changes = self.changes();
         for member in [consumer, provider] {
+            self.recent.note(member, index);
             match changes.parties.get_mut(member) {
                 Some(last) => *last = index + 1,
                 None => drop(changes.parties.insert(member.clone(), index + 1)),
@@ -253,6 +255,7 @@ impl Views {
         }
         drop(registry);
         let mut changes = self.changes();
+        self.recent.note(&statement.member, index);
         changes.parties.insert(statement.member, index + 1);
         if closed {
             changes.closed.insert(statement.case.clone(), entries.clone());

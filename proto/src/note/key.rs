@@ -164,6 +164,12 @@ impl VerifierKey {
         &self.public
     }
 
+    /// Whether a signature line is this key's and good for the text.
+    #[must_use]
+    pub fn verifies(&self, text: &str, line: &NoteSignature) -> bool {
+        line.id() == self.id && line.name() == self.name && self.verify_note(text, line.bytes()).is_some()
+    }
+
     /// `Some` if the signature is good; inside it the time that a cosignature states, in seconds.
     #[expect(clippy::option_option, reason = "outer: is it good; inner: does this kind carry a time")]
     pub(super) fn verify_note(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {

@@ -1,5 +1,5 @@
 //! The transparency formats against published vectors, a real log, two foreign crates and a naive model.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod checkpoints;
 mod foreign;
@@ -10,3 +10,4 @@ mod proof_files;
 mod support;
 mod tiles;
 mod vectors;
+mod witness;

@@ -21,7 +21,7 @@ const SEGMENT_UNIT: u64 = 4096;
 const SEGMENT_MIN: u64 = 3 << 20;
 const SEGMENT_MAX: u64 = 1 << 30;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "format",
     "member_folder",
     "adapter",
@@ -29,6 +29,7 @@ const KEYS: [&str; 10] = [
     "journal",
     "segment_bytes",
     "only_contracts",
+    "witness",
     "gateway",
     "health",
     "otlp",
@@ -86,7 +87,7 @@ fn build(root: &Table<'_, '_>, file: &Path, faults: &mut Faults<'_>) -> Option<C
 
 fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option<AdapterPart> {
     if root.get("adapter").is_none() {
-        for key in ["mappings", "journal", "segment_bytes", "only_contracts"] {
+        for key in ["mappings", "journal", "segment_bytes", "only_contracts", "witness"] {
             if root.get(key).is_some() {
                 let help = "name the adapter's key with `adapter`, or leave this out";
                 faults.add(root.key_span(key), format!("`{key}` without `adapter`"), Some(help));
@@ -113,6 +114,7 @@ fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option
         journal: journal?,
         segment_bytes: segment_bytes?,
         only_contracts,
+        witness: root.boolean("witness", faults).unwrap_or(false),
     })
 }
 

@@ -222,6 +222,8 @@ const fn status(code: Code) -> StatusCode {
         | Code::ProviderBusy
         | Code::LedgerFull
         | Code::LedgerNotAppending
+        | Code::NotWitnessed
+        | Code::ReceiptsOwed
         | Code::Overloaded
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -235,6 +237,7 @@ const fn status(code: Code) -> StatusCode {
         | Code::Replayed
         | Code::SourceError
         | Code::AnswerInvalid
+        | Code::HeadContradicts
         | Code::PolicyError
         | Code::Internal => StatusCode::BAD_GATEWAY,
         Code::NoContract

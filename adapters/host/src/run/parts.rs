@@ -51,6 +51,9 @@ fn adapter_config(part: &AdapterPart, folder: &Folder) -> Result<AdapterConfig, 
         journal_dir: part.journal.clone(),
         contracts,
         limits: AdapterLimits { segment_bytes: part.segment_bytes, ..AdapterLimits::default() },
+        witness: part.witness.then(|| folder.witness_key()).transpose()?,
+        // Beside the journal: `journal` keeps its evidence in `journal.evidence`.
+        evidence_dir: part.journal.with_added_extension("evidence"),
     })
 }
 

@@ -1,13 +1,13 @@
 //! What an adapter is made from, checked before anything is served.
 
 use super::Adapter;
-use crate::connect::Unreceipted;
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
 use crate::health::Counters;
 use crate::journal::{self, AnswerJournal, ClockAccepted, JournalError, Kind, Memory, MemoryError, Record};
 use crate::material::{Cases, Documents};
 use crate::reply::Signer;
+use crate::watch::Watch;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::note::CosignerKey;
 use yiwang_proto::tag::TagKey;
 
 /// Sizes and times of one adapter.
@@ -85,6 +86,10 @@ pub struct AdapterConfig {
     pub contracts: ContractPolicy,
     /// Sizes and times.
     pub limits: AdapterLimits,
+    /// The key under which this adapter cosigns the ledger's checkpoints, where it is a witness.
+    pub witness: Option<CosignerKey>,
+    /// Folder for evidence of a ledger with two histories.
+    pub evidence_dir: PathBuf,
 }
 
 /// What to do where the journal holds a later time than the clock.
@@ -189,8 +194,9 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let (journal, memory, read) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let (journal, mut memory, read) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
         let counters = Arc::new(Counters::default());
+        let watch = Watch::new(&mut memory, config.witness, config.evidence_dir, &counters);
         let signer = Signer {
             member: config.member.clone(),
             adapter: config.adapter,
@@ -209,7 +215,6 @@ impl Adapter {
             records_read: read,
             records: AtomicU64::new(read),
             memory: Mutex::new(memory),
-            unreceipted: Mutex::new(Unreceipted::default()),
             limits: config.limits,
             delegation,
             policy: config.contracts,
@@ -224,6 +229,7 @@ impl Adapter {
             decider,
             journal,
             clock,
+            watch,
         })
     }
 }

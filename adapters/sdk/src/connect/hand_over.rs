@@ -15,7 +15,8 @@ use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::CaseId;
 use yiwang_proto::limits::CONTRACT_MAX;
-use yiwang_proto::{Digest, pb};
+use yiwang_proto::merkle::Hash as MerkleHash;
+use yiwang_proto::{Digest, pb, receipt};
 
 /// Keys that may be waited for at once: a few for each exchange in flight.
 const WAITING_MAX: usize = 4096;
@@ -34,6 +35,8 @@ pub(super) struct LinkMaterial {
 struct Waiting {
     documents: Waiters<Digest, Option<Bytes>>,
     cases: Waiters<CaseId, Vec<pb::Receipt>>,
+    // By the two sizes; none where the hub's ledger is not that large.
+    proofs: Waiters<(u64, u64), Option<Vec<MerkleHash>>>,
 }
 
 /// Adds a waiter; true if the key must be asked for.
@@ -93,6 +96,28 @@ impl LinkMaterial {
         }
     }
 
+    /// Hands a consistency proof to whoever waits for it; a malformed one is none.
+    pub(super) fn take_proof(&self, given: &pb::ProofGiven) {
+        let proof = if given.missing { None } else { receipt::hashes(&given.proof).ok() };
+        tell(&mut self.waiting().proofs, &(given.from_size, given.to_size), &proof);
+    }
+
+    async fn ask_proof(&self, from: u64, to: u64) -> Result<Option<Vec<MerkleHash>>, MaterialError> {
+        let (first, proof) = {
+            let mut waiting = self.waiting();
+            if waiting.proofs.len() >= WAITING_MAX {
+                return Err(MaterialError::Unavailable);
+            }
+            wait(&mut waiting.proofs, (from, to))
+        };
+        if first {
+            let wanted = pb::ProofWanted { from_size: from, to_size: to };
+            let frame = pb::AdapterFrame { kind: Some(pb::adapter_frame::Kind::ProofWanted(wanted)) };
+            self.frames.try_send(frame).map_err(|_| MaterialError::Unavailable)?;
+        }
+        proof.await.map_err(|_| MaterialError::Unavailable)
+    }
+
     async fn ask(&self, wanted: Wanted) -> Result<pb::Material, MaterialError> {
         let mut frame = pb::MaterialWanted { digests: Vec::new(), case_ids: Vec::new() };
         let (mut documents, mut cases) = (Vec::new(), Vec::new());
@@ -133,6 +158,17 @@ impl MaterialSource for LinkMaterial {
     fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Result<pb::Material, MaterialError>> {
         Box::pin(async move {
             tokio::time::timeout(self.patience, self.ask(wanted)).await.unwrap_or(Err(MaterialError::Late))
+        })
+    }
+
+    fn consistency(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> BoxFuture<'_, Result<Option<Vec<MerkleHash>>, MaterialError>> {
+        Box::pin(async move {
+            let asked = tokio::time::timeout(self.patience, self.ask_proof(from, to));
+            asked.await.unwrap_or(Err(MaterialError::Late))
         })
     }
 }

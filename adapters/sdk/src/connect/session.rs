@@ -1,5 +1,7 @@
 //! One link from its first frame to its end.
 
+mod side;
+
 use super::assemble::{Assembling, Step, Whole};
 use super::hand_over::LinkMaterial;
 use super::receipts;
@@ -9,6 +11,7 @@ use crate::journal::HeldHead;
 use crate::reply::Reply;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use side::Side;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,6 +74,7 @@ struct Session {
     buffered: usize,
     window: usize,
     most: usize,
+    side: Side,
 }
 
 fn frame(kind: ToHub) -> pb::AdapterFrame {
@@ -95,7 +99,9 @@ pub(super) async fn serve(adapter: &Arc<Adapter>, channel: Channel, stop: &Cance
             return end;
         }
     }
-    session.run(inbound, stop).await
+    let end = session.run(inbound, stop).await;
+    adapter.watch.owed().unlinked();
+    end
 }
 
 type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>);
@@ -112,6 +118,8 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
         version: VERSION,
         operations: adapter.operations(),
         delegation: adapter.delegation_document().bytes().clone(),
+        witness_key: adapter.watch.witness_key(),
+        own_next: adapter.watch.follow().own_next(),
     };
     // Sent ahead of the queues: the hello is the first frame whatever waits in them.
     let hello = pb::ConnectRequest { frames: vec![frame(ToHub::Hello(hello))] };
@@ -135,12 +143,16 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
     };
     adopt_head(adapter, &welcome).await?;
     let most = adapter.limits().in_flight.min(welcome.max_in_flight.max(1));
-    let material = LinkMaterial::new(control.clone(), adapter.limits().material_ms);
+    let material = Arc::new(LinkMaterial::new(control.clone(), adapter.limits().material_ms));
+    let credit = usize::try_from(welcome.max_in_flight).unwrap_or(usize::MAX);
+    adapter.watch.owed().linked(credit, adapter.clock().monotonic_us());
+    let side = Side::start(adapter, &material, &control);
     let session = Session {
         adapter: Arc::clone(adapter),
         answers,
         control,
-        material: Arc::new(material),
+        material,
+        side,
         exchanges: HashMap::new(),
         tasks: JoinSet::new(),
         buffered: 0,
@@ -157,8 +169,10 @@ async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), 
     let alarm = |what: String| End::Alarm(format!("kept size {}: {what}", held.size));
     let checkpoint = adapter.ledger().open(&welcome.checkpoint).map_err(|error| alarm(error.to_string()))?;
     let proof = receipt::hashes(&welcome.proof).map_err(|error| alarm(error.to_string()))?;
-    verify_growth(held.size, checkpoint.size, &held.root, &checkpoint.root, &proof)
-        .map_err(|error| alarm(format!("hub shows size {}: {error}", checkpoint.size)))?;
+    verify_growth(held.size, checkpoint.size, &held.root, &checkpoint.root, &proof).map_err(|error| {
+        adapter.keep_heads("the hub's head does not continue the kept one", &welcome.checkpoint, &proof);
+        alarm(format!("hub shows size {}: {error}", checkpoint.size))
+    })?;
     let head = Head { size: checkpoint.size, root: checkpoint.root };
     let kept = HeldHead { head, checkpoint: welcome.checkpoint.clone() };
     adapter
@@ -188,6 +202,10 @@ impl Session {
                     let patience = Duration::from_millis(self.adapter.limits().drain_ms);
                     draining = Some(Box::pin(tokio::time::sleep(patience)));
                 }
+                ended = self.side.next(), if draining.is_none() => match ended {
+                    Some(end) => return end,
+                    None => self.offer(),
+                },
                 () = async { if let Some(over) = &mut draining { over.as_mut().await } }, if draining.is_some() => {
                     return End::Stopped;
                 }
@@ -253,7 +271,8 @@ impl Session {
                 self.cancel(cancel.exchange);
                 Ok(())
             }
-            Some(FromHub::Welcome(_)) | None => {
+            Some(other) => self.take_side(other),
+            None => {
                 self.adapter.counters().protocol_error();
                 Err(End::Lost("the hub sent a frame that does not belong here".to_owned()))
             }

@@ -3,6 +3,7 @@
 use super::record::{ContractSeen, Exchange, Kind, Record};
 use super::replay::ReplaySet;
 use crate::subjects::Subjects;
+use crate::watch::Owed;
 use bytes::Bytes;
 use std::collections::HashMap;
 use yiwang_policies::Rates;
@@ -13,6 +14,7 @@ use yiwang_proto::ids::ContractId;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
 use yiwang_proto::merkle::EMPTY_ROOT;
 use yiwang_proto::request::{Head, Request};
+use yiwang_proto::witness::Recorded;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -55,6 +57,9 @@ pub(crate) struct Memory {
     pub(crate) rates: Rates,
     pub(crate) subjects: Subjects,
     pub(crate) head: HeldHead,
+    pub(crate) witnessed: Option<Recorded>,
+    pub(crate) own_next: u64,
+    pub(crate) owed: Owed,
     versions: HashMap<ContractId, (u32, Digest)>,
 }
 
@@ -105,11 +110,31 @@ impl Memory {
             }
             // Every part of the snapshot that counts is taken at once; others say nothing new.
             Some(Kind::Snapshot(_)) | None => Ok(()),
+            Some(Kind::Witnessed(kept)) => self.restore_witnessed(index, &kept.checkpoint, ledger),
+            Some(Kind::Followed(followed)) => {
+                self.own_next = followed.own_next;
+                self.owed.load_settled(&followed.settled);
+                Ok(())
+            }
         }
     }
 
-    /// Takes in a record from shortly before the snapshot of this memory: a head or version of then may not
-    /// have been in it.
+    /// Takes in the checkpoint that was cosigned last.
+    pub(super) fn restore_witnessed(
+        &mut self,
+        index: u64,
+        note: &Bytes,
+        ledger: &CheckpointVerifier,
+    ) -> Result<(), MemoryError> {
+        let checkpoint =
+            ledger.open(note).map_err(|error| MemoryError::Head { index, fault: error.to_string() })?;
+        let note = String::from_utf8(note.to_vec()).map_err(|_| MemoryError::Value(index))?;
+        self.witnessed = Some(Recorded { checkpoint, note });
+        Ok(())
+    }
+
+    /// Takes in a record from shortly before the snapshot of this memory: a head, a version or what is watched
+    /// may not have been in it.
     pub(crate) fn load_late(
         &mut self,
         index: u64,
@@ -121,6 +146,19 @@ impl Memory {
                 ledger.open(&kept.checkpoint).is_ok_and(|checkpoint| checkpoint.size <= self.head.head.size)
             }
             Some(Kind::Contract(_)) => false,
+            Some(Kind::Witnessed(kept)) => {
+                let held = self.witnessed.as_ref().map_or(0, |recorded| recorded.checkpoint.size);
+                ledger.open(&kept.checkpoint).is_ok_and(|checkpoint| checkpoint.size <= held)
+            }
+            Some(Kind::Followed(followed)) => {
+                self.owed.load_settled(&followed.settled);
+                followed.own_next <= self.own_next
+            }
+            // An answer that was journalled and not yet waited for when the snapshot was taken.
+            Some(Kind::Exchange(exchange)) => {
+                self.owed.load(exchange);
+                true
+            }
             _ => true,
         };
         let highest_ms = self.highest_ms;
@@ -145,6 +183,7 @@ impl Memory {
         time_ms: i64,
         now_ms: i64,
     ) -> Result<(), MemoryError> {
+        self.owed.load(exchange);
         if !exchange.subject_key.is_empty() {
             let bytes =
                 |bytes: &Bytes| Digest::try_from(bytes.as_ref()).map_err(|_| MemoryError::Value(index));

@@ -4,11 +4,12 @@
 //! A snapshot is taken of the memory, cut into parts that fit records, and written like any other records;
 //! others may come between its parts. It counts only if all its parts are there. INVARIANT: whatever a
 //! record says is in the memory before the record is written, or the record comes after the first part; the
-//! two exceptions, heads and contract versions, are read again from the records shortly before it.
+//! exceptions (heads, contract versions, what is watched) are read again from the records shortly before it.
 
 use super::memory::{HeldHead, Memory, MemoryError};
 use super::record::{Counted, Kind, Pair, Record, SnapshotPart, UsedId};
 use super::writer::JournalError;
+use crate::watch::Offer;
 use bytes::Bytes;
 use std::collections::HashMap;
 use yiwang_journal::Reader;
@@ -25,14 +26,35 @@ const PER_PART: usize = 150;
 /// it was taken: more than may wait for the disk at once.
 const BEFORE: u64 = 4096;
 
+/// What the adapter watches, beside its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// The checkpoint that it cosigned last, a signed note; empty if none.
+    pub(crate) witnessed: Bytes,
+    /// How far the own member's entries are held.
+    pub(crate) own_next: u64,
+    /// Answers without receipt, oldest first.
+    pub(crate) owed: Vec<Offer>,
+}
+
 /// Cuts a memory into the records of a snapshot.
-pub(crate) fn records(memory: &Memory, id: u64, time_ms: i64) -> Vec<Bytes> {
+pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64) -> Vec<Bytes> {
     let mut pairs = memory.subjects.pairs().peekable();
     let mut ids = memory.replay.ids().peekable();
     let mut counters = memory.rates.counters().peekable();
     let mut versions = memory.seen().peekable();
-    let mut parts =
-        vec![SnapshotPart { checkpoint: memory.head.checkpoint.clone(), ..SnapshotPart::default() }];
+    let mut parts = vec![SnapshotPart {
+        checkpoint: memory.head.checkpoint.clone(),
+        witnessed: watched.witnessed.clone(),
+        own_next: watched.own_next,
+        ..SnapshotPart::default()
+    }];
+    // One to a part: two statements at their limits fill a record.
+    parts.extend(watched.owed.iter().map(|offer| SnapshotPart {
+        owed_request: offer.request.clone(),
+        owed_answer: offer.answer.clone(),
+        ..SnapshotPart::default()
+    }));
     while pairs.peek().is_some()
         || ids.peek().is_some()
         || counters.peek().is_some()
@@ -94,7 +116,10 @@ pub(crate) fn read(
     let found = newest(reader)?;
     let (from, mut count) = found.as_ref().map_or((0, 0), |found| (found.first, found.looked));
     if let Some(found) = found {
-        for part in found.parts {
+        let mut parts = found.parts;
+        // Answers without receipt come back in the order in which they left.
+        parts.sort_by_key(|part| part.number);
+        for part in parts {
             if let Err(error) = restore(memory, &part, found.first, found.time_ms, ledger) {
                 return Ok(Err(error));
             }
@@ -164,6 +189,13 @@ fn restore(
             .map_err(|error| MemoryError::Head { index, fault: error.to_string() })?;
         let head = Head { size: checkpoint.size, root: checkpoint.root };
         memory.head = HeldHead { head, checkpoint: part.checkpoint.clone() };
+    }
+    if !part.witnessed.is_empty() {
+        memory.restore_witnessed(index, &part.witnessed, ledger)?;
+    }
+    memory.own_next = memory.own_next.max(part.own_next);
+    if !part.owed_request.is_empty() {
+        memory.owed.load_open(&part.owed_request, &part.owed_answer);
     }
     for pair in &part.pairs {
         let half = |bytes: &Bytes| <[u8; 16]>::try_from(bytes.as_ref()).map_err(|_| bad());

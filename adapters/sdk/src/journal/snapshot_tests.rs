@@ -42,6 +42,20 @@ fn full() -> Memory {
     memory
 }
 
+fn offer(n: u8) -> Offer {
+    Offer { request: Bytes::from(vec![n; 700]), answer: Bytes::from(vec![n; 900]) }
+}
+
+fn watched() -> Watched {
+    let signer = SignerKey::from_seed(ORIGIN, &[5; 32]).unwrap();
+    let cosigned = yiwang_proto::checkpoint::Checkpoint::new(ORIGIN, 9, [9; 32]).unwrap();
+    Watched {
+        witnessed: cosigned.sign(&signer).unwrap().into(),
+        own_next: 77,
+        owed: vec![offer(1), offer(2), offer(3)],
+    }
+}
+
 fn version(n: u32) -> Bytes {
     let seen = ContractSeen {
         contract: "police-street-person".to_owned(),
@@ -78,7 +92,7 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     }
     // Written while the snapshot was taken, and not yet in the memory of which it was taken.
     journal.append(&[version(8)]).unwrap();
-    let parts = records(&full(), 1, NOW);
+    let parts = records(&full(), &watched(), 1, NOW);
     assert!(parts.len() > 6, "{}", parts.len());
     assert!(parts.iter().all(|part| part.len() < crate::journal::RECORD_MAX));
     for part in parts {
@@ -86,12 +100,15 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     }
     journal.append(&[version(1)]).unwrap();
     // A second one that was cut off.
-    let cut = records(&full(), 2, NOW + 5);
+    let cut = records(&full(), &watched(), 2, NOW + 5);
     journal.append(cut.get(..3).unwrap()).unwrap();
     let mut memory = Memory::default();
     let count = read(&journal.reader(), &mut memory, NOW, &ledger()).unwrap().unwrap();
     assert!(count < 5000, "{count} of {} records were read", journal.reader().len());
     memory.highest_ms = NOW;
+    assert_eq!(memory.witnessed.as_ref().map(|recorded| recorded.checkpoint.size), Some(9));
+    assert_eq!(memory.own_next, 77);
+    assert_eq!(memory.owed.offers(), watched().owed, "what has no receipt is still offered");
     holds_all(&mut memory);
     assert_eq!(memory.version(&contract(), 8, &[8; 32]), crate::journal::VersionSeen::Same);
 }
@@ -101,7 +118,7 @@ fn without_a_snapshot_everything_is_read() {
     let disk = SimulatedDisk::new();
     let mut journal = journal(&disk);
     journal.append(&[version(3)]).unwrap();
-    let cut = records(&full(), 2, NOW);
+    let cut = records(&full(), &watched(), 2, NOW);
     journal.append(cut.get(1..).unwrap()).unwrap();
     let mut memory = Memory::default();
     read(&journal.reader(), &mut memory, NOW, &ledger()).unwrap().unwrap();
@@ -111,6 +128,6 @@ fn without_a_snapshot_everything_is_read() {
 
 #[test]
 fn an_empty_memory_has_a_snapshot_too() {
-    let parts = records(&Memory::default(), 9, NOW);
+    let parts = records(&Memory::default(), &Watched::default(), 9, NOW);
     assert_eq!(parts.len(), 1);
 }

@@ -10,6 +10,7 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         counted: true,
         subject_key: Bytes::from(vec![1; 32]),
         provider_tag: Bytes::from(vec![2; 32]),
+        settled: vec![Bytes::from(vec![3; 16])],
     };
     for kind in [
         Kind::Exchange(exchange),
@@ -17,6 +18,8 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         Kind::Contract(ContractSeen { contract: "a-contract".to_owned(), version: 2, digest: Bytes::new() }),
         Kind::ClockAccepted(ClockAccepted { before_ms: 9 }),
         Kind::Snapshot(SnapshotPart { id: 1, number: 2, all: 3, ..SnapshotPart::default() }),
+        Kind::Witnessed(KeptHead { checkpoint: Bytes::from_static(b"note") }),
+        Kind::Followed(Followed { own_next: 77, settled: vec![Bytes::from(vec![3; 16])] }),
     ] {
         let record = Record::new(7, kind);
         assert_eq!(Record::decode(record.encode()).unwrap(), record);
@@ -36,6 +39,7 @@ fn the_largest_statements_fit_a_record() {
         counted: true,
         subject_key: Bytes::from(vec![1; 32]),
         provider_tag: Bytes::from(vec![2; 32]),
+        settled: vec![Bytes::from(vec![3; 16]); yiwang_proto::adapter_journal::SETTLED_PER_RECORD],
     };
     assert!(Record::new(i64::MAX, Kind::Exchange(exchange)).encoded_len() <= RECORD_MAX);
 }

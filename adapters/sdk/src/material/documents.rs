@@ -94,6 +94,11 @@ impl Documents {
         Ok(held)
     }
 
+    /// The root that this member pinned.
+    pub(crate) fn own_root(&self) -> &PublicKey {
+        &self.root
+    }
+
     /// The delegation of that digest; whether its root and role count is for the caller.
     pub(crate) fn delegation(
         &self,

@@ -85,6 +85,11 @@ impl Ledger {
         }
     }
 
+    pub fn head_at(&self, size: u64) -> yiwang_proto::request::Head {
+        let checkpoint = Checkpoint::open(&self.checkpoint_at(size), self.key.verifier(), ORIGIN).unwrap();
+        yiwang_proto::request::Head { size, root: checkpoint.root }
+    }
+
     pub fn verifier_key(&self) -> yiwang_proto::note::VerifierKey {
         self.key.verifier().clone()
     }
@@ -96,6 +101,7 @@ pub struct Stock {
     pub documents: Mutex<HashMap<Digest, Bytes>>,
     pub cases: Mutex<HashMap<CaseId, Vec<pb::Receipt>>>,
     pub asked: AtomicUsize,
+    pub proofs: AtomicUsize,
     pub late: std::sync::atomic::AtomicBool,
 }
 
@@ -109,7 +115,7 @@ impl Stock {
         let indices: Vec<u64> = statements
             .iter()
             .map(|(time_ms, statement)| {
-                let entry = pb::CaseEntry { statement: statement.bytes().clone() };
+                let entry = pb::CaseEntry { statement: statement.bytes().clone(), previous_of_member: 0 };
                 ledger.append(*time_ms, Kind::CaseStatement(entry))
             })
             .collect();

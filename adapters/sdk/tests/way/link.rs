@@ -2,6 +2,7 @@
 
 mod heads;
 mod serving;
+mod watch;
 
 use crate::hub::{Ledger, Stock};
 use crate::world::{APP, NOW, ONE, Said, World, key, said};
@@ -31,6 +32,7 @@ pub struct Shown {
     pub ledger: Arc<Ledger>,
     pub size: u64,
     pub from: u64,
+    pub credit: u32,
 }
 
 /// One link as the hub sees it.
@@ -85,13 +87,13 @@ impl LinkService for Service {
         let welcome = pb::LinkWelcome {
             checkpoint: shown.ledger.checkpoint_at(shown.size),
             proof,
-            max_in_flight: 1024,
+            max_in_flight: shown.credit,
             window: WINDOW,
         };
         to.send(hub_frame(ToAdapter::Welcome(welcome))).await.unwrap();
         let (passed, from) = mpsc::unbounded_channel();
         // Weak, so that the link ends when the test lets go of it.
-        let (stock, back) = (Arc::clone(&self.stock), to.downgrade());
+        let (stock, back, ledger) = (Arc::clone(&self.stock), to.downgrade(), shown.ledger);
         tokio::spawn(async move {
             while let Ok(Some(message)) = frames.message().await {
                 for frame in message.frames {
@@ -100,6 +102,11 @@ impl LinkService for Service {
                         let material = stock.answer(&as_wanted(wanted));
                         let Some(back) = back.upgrade() else { return };
                         let _ = back.send(hub_frame(ToAdapter::Material(material))).await;
+                    } else if let Some(FromAdapter::ProofWanted(wanted)) = &frame.kind {
+                        stock.proofs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        let Some(back) = back.upgrade() else { return };
+                        let _ =
+                            back.send(hub_frame(ToAdapter::ProofGiven(proof_given(&ledger, wanted)))).await;
                     } else {
                         let _ = passed.send(frame);
                     }
@@ -109,6 +116,13 @@ impl LinkService for Service {
         let _ = self.conns.send(Conn { hello, to, from, next: 1 });
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
+}
+
+fn proof_given(ledger: &Ledger, wanted: &pb::ProofWanted) -> pb::ProofGiven {
+    let (from_size, to_size) = (wanted.from_size, wanted.to_size);
+    let missing = to_size > ledger.len();
+    let proof = if missing { Vec::new() } else { ledger.consistency(from_size, to_size) };
+    pb::ProofGiven { from_size, to_size, proof, missing }
 }
 
 fn as_wanted(wanted: &pb::MaterialWanted) -> Wanted {
@@ -122,7 +136,8 @@ impl FakeHub {
     pub async fn start(world: &World) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
-        let shown = Shown { ledger: Arc::clone(&world.ledger), size: world.ledger.len(), from: 0 };
+        let shown =
+            Shown { ledger: Arc::clone(&world.ledger), size: world.ledger.len(), from: 0, credit: 1024 };
         let shown = Arc::new(Mutex::new(shown));
         let (conns, accepted) = mpsc::unbounded_channel();
         let service = Service { shown: Arc::clone(&shown), stock: Arc::clone(&world.stock), conns };
@@ -215,7 +230,12 @@ impl Conn {
     pub async fn answer(&mut self, exchange: u64) -> Reply {
         let (mut answer, mut body, mut next) = (Bytes::new(), Vec::new(), 0);
         loop {
-            let FromAdapter::Answer(chunk) = self.recv().await else { panic!("no answer") };
+            let chunk = match self.recv().await {
+                FromAdapter::Answer(chunk) => chunk,
+                // What has no receipt is offered whenever it is due.
+                FromAdapter::Offer(_) => continue,
+                other => panic!("no answer but {other:?}"),
+            };
             assert_eq!((chunk.exchange, chunk.chunk), (exchange, next));
             next += 1;
             if !chunk.answer.is_empty() {

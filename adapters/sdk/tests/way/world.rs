@@ -31,6 +31,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
 use yiwang_proto::keys::SecretKey;
+use yiwang_proto::note::CosignerKey;
 use yiwang_proto::request::{Head, Request};
 use yiwang_proto::tag::{Tag, TagKey};
 
@@ -187,6 +188,8 @@ pub struct World {
     pub case: CaseId,
     pub policy: ContractPolicy,
     pub limits: AdapterLimits,
+    pub witness: Option<u8>,
+    pub evidence: tempfile::TempDir,
 }
 
 /// Seeds of keys: the two roots, the adapter, the app, and a stranger's.
@@ -250,6 +253,8 @@ impl World {
             delegation,
             policy: ContractPolicy::default(),
             limits: AdapterLimits { segment_bytes: 4 << 20, ..AdapterLimits::default() },
+            witness: None,
+            evidence: tempfile::tempdir().unwrap(),
         };
         let open = world.case_act(open_act(), &[ONE, TWO]);
         world.stock.enter(&world.ledger, &world.case, &[(NOW - 1000, open.sign(&key(APP)))]);
@@ -269,6 +274,10 @@ impl World {
             journal_dir: PathBuf::from("/journal"),
             contracts: self.policy.clone(),
             limits: self.limits,
+            witness: self
+                .witness
+                .map(|seed| CosignerKey::from_seed("witness.example/w", &[seed; 32]).unwrap()),
+            evidence_dir: self.evidence.path().to_owned(),
         }
     }
 

@@ -58,7 +58,7 @@ impl Journals {
             let record = Record::decode(data).map_err(|error| unreadable(format!("record {at}: {error}")))?;
             match record.kind {
                 Some(Kind::Exchange(exchange)) => self.take(at, &exchange, heads, &mut used, done),
-                Some(Kind::Head(kept)) => {
+                Some(Kind::Head(kept) | Kind::Witnessed(kept)) => {
                     let whose = format!("record {at} of the journal `{}`", folder.display());
                     heads.note(verifier, &whose, &kept.checkpoint, done);
                 }

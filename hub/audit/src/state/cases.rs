@@ -1,6 +1,6 @@
 //! The register of cases.
 
-use super::{At, State, in_time};
+use super::{At, Scope, State, in_time};
 use crate::parse::Stated;
 use crate::redecide::{Facts, Job, Signature};
 use crate::rules::Rule;
@@ -101,7 +101,7 @@ impl Register {
 }
 
 impl State<'_> {
-    pub(super) fn case(&mut self, at: At, stated: &Stated<CaseStatement>) {
+    pub(super) fn case(&mut self, at: At, stated: &Stated<CaseStatement>, previous: u64) {
         let statement = &stated.statement;
         if !in_time(at, statement.issued_at_ms, statement.expires_at_ms) {
             self.finding(at, Rule::Case, "recorded outside the time that its statement names");
@@ -115,7 +115,12 @@ impl State<'_> {
         if let Err(fault) = self.cases.take(at, statement) {
             self.finding(at, Rule::Case, fault);
         }
-        self.last_of.insert(statement.member.clone(), at.index);
+        let before = self.last_of.insert(statement.member.clone(), at.index).map_or(0, |index| index + 1);
+        // Entries of earlier versions do not say.
+        if self.scope == Scope::Whole && previous != 0 && previous != before {
+            let what = format!("is not linked to the entry before it of `{}`", statement.member);
+            self.finding(at, Rule::Chain, what);
+        }
     }
 
     fn case_signer(&mut self, at: At, stated: &Stated<CaseStatement>) {

@@ -30,6 +30,9 @@ const UNDECIDABLE: &[Code] = &[
     Code::AnswerInvalid,
     Code::LedgerFull,
     Code::LedgerNotAppending,
+    Code::HeadContradicts,
+    Code::NotWitnessed,
+    Code::ReceiptsOwed,
     Code::Overloaded,
     Code::NotFound,
     Code::ClockSkew,
@@ -83,6 +86,10 @@ impl State<'_> {
         let Subject { at, raw, request, passed, ending } = subject;
         let expect = if passed { Expect::Permit } else { Expect::Deny };
         if !passed && self.undecidable(subject) {
+            return None;
+        }
+        if raw.late_of != 0 || self.may_be_out_of_time(at, subject) {
+            self.not_decided("a late answer, which was decided when it was asked for, and never released");
             return None;
         }
         if let Some((rule, what)) = self.objection(subject, contract, app.is_some()) {

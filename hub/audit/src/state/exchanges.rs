@@ -111,12 +111,14 @@ impl State<'_> {
         let Ok(ending) = ending else { return };
         let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
         self.replay(subject);
+        self.unanswered.note(subject);
         let app = self
             .delegations
             .get(&request.statement.delegation_digest)
             .map(|held| Arc::clone(&held.delegation));
         let contract = self.contracts.get(&request.statement.contract_digest).cloned();
         let mut case = self.cases.meet(&request.statement);
+        self.withheld(subject, app.as_deref(), contract.as_deref(), case.as_ref());
         if let Some(met) = &mut case
             && subject.passed
             && ending.outcome != Outcome::Answered
@@ -233,12 +235,7 @@ impl State<'_> {
         let denied = ending.outcome == Outcome::Denied && raw.answer.is_empty();
         let replayed = denied && ending.code == Some(Code::Replayed);
         if raw.late_of != 0 {
-            let first = raw.late_of.checked_sub(1);
-            if used.and_then(|used| used.spent) != first || ending.outcome != Outcome::Withheld {
-                let what = "a late answer to another request, or one that was not withheld";
-                self.finding(at, Rule::Replay, what);
-            }
-            return;
+            return self.late(subject);
         }
         // Refused before the id was looked at.
         let early = denied && ending.code.is_some_and(|code| BEFORE_USE.contains(&code));

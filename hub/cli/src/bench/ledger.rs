@@ -36,7 +36,13 @@ pub fn measure(entries: u64, signed_entries: usize) -> Result<Value, Failure> {
     let stored = Persisted::open(&dir.path().join("views"), 0, &SealKey::derive(&seed))
         .map_err(Failure::environment)?;
     let views = Views::load(decider, stored, &|_| None).map_err(Failure::environment)?;
-    let config = LedgerConfig { dir: dir.path().join("ledger"), segment_bytes: 64 << 20, salt: 1, signer };
+    let config = LedgerConfig {
+        dir: dir.path().join("ledger"),
+        segment_bytes: 64 << 20,
+        salt: 1,
+        signer,
+        policy: None,
+    };
     let ledger = ledger::open(config, Arc::new(views), Arc::clone(&clock), |error| eprintln!("{error}"))
         .map_err(Failure::environment)?;
     let text: String = SecretKey::from_seed(&seed).to_base64().chars().cycle().take(TEXT - 40).collect();

@@ -278,7 +278,9 @@ impl Maker {
             head: self.head,
         };
         let (member, signed) = (consumer.id.clone(), statement.sign(&consumer.key));
-        let index = self.push(Kind::CaseStatement(pb::CaseEntry { statement: signed.bytes().clone() }))?;
+        let previous_of_member = self.last_of.get(&member).copied().unwrap_or_default();
+        let entry = pb::CaseEntry { statement: signed.bytes().clone(), previous_of_member };
+        let index = self.push(Kind::CaseStatement(entry))?;
         self.last_of.insert(member, index + 1);
         if let Some(consumer) = self.consumers.get_mut(at) {
             (consumer.case, consumer.tag) = ((id, index), tag);

@@ -146,6 +146,8 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
         names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         public_port: 0,
         segment_bytes: 16 << 20,
+        witness_policy: None,
+        stop_intake_after_s: 300,
         otlp: None,
         // One app stands for a whole city here, and the benchmark asks with one key.
         overload: Overload { per_second: 1_000_000, burst: 1_000_000, ..Overload::default() },

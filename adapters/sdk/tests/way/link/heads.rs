@@ -46,7 +46,7 @@ async fn alarmed_by(bend: impl FnOnce(&World, &mut Shown)) {
     let kept = adapter.head();
     let size = world.ledger.len();
     assert_eq!(kept.head.size, size);
-    let honest = Shown { ledger: Arc::clone(&world.ledger), size, from: size };
+    let honest = Shown { ledger: Arc::clone(&world.ledger), size, from: size, credit: 1024 };
     {
         let mut shown = hub.shown.lock().unwrap();
         *shown = honest.clone();

@@ -1,0 +1,144 @@
+//! What goes over the link beside exchanges: witness calls, consistency proofs, the own member's entries,
+//! and answers that are offered for their receipts.
+
+use super::{End, Session, frame};
+use crate::adapter::Adapter;
+use crate::connect::hand_over::LinkMaterial;
+use crate::watch::OwnEntries;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use yiwang_proto::pb;
+use yiwang_proto::pb::adapter_frame::Kind as ToHub;
+use yiwang_proto::pb::hub_frame::Kind as FromHub;
+
+/// Witness calls under way; a hub asks for one cosignature at a time.
+const CALLS_MAX: usize = 4;
+/// Batches of own entries that wait; a hub sends the next one when the last is taken.
+const BATCHES_MAX: usize = 2;
+/// How often the adapter looks for answers that should be offered.
+const OFFER_EVERY: Duration = Duration::from_millis(500);
+/// Names no exchange among the session's tasks: exchanges are numbered from 1.
+const NO_EXCHANGE: u64 = 0;
+
+/// The parts of a session that serve all this.
+pub(super) struct Side {
+    calls: Arc<Semaphore>,
+    batches: mpsc::Sender<pb::OwnEntries>,
+    ended: oneshot::Receiver<End>,
+    offers: tokio::time::Interval,
+}
+
+impl Side {
+    /// Starts to follow the own member's entries.
+    pub(super) fn start(
+        adapter: &Arc<Adapter>,
+        material: &Arc<LinkMaterial>,
+        control: &mpsc::Sender<pb::AdapterFrame>,
+    ) -> Self {
+        let (batches, queue) = mpsc::channel(BATCHES_MAX);
+        let (end, ended) = oneshot::channel();
+        let following = follow(Arc::clone(adapter), Arc::clone(material), control.clone(), queue);
+        tokio::spawn(async move {
+            // The session may be gone already.
+            let _ = end.send(following.await);
+        });
+        let offers = tokio::time::interval(OFFER_EVERY);
+        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers }
+    }
+
+    /// Waits for what ends the link, or until answers may be due.
+    pub(super) async fn next(&mut self) -> Option<End> {
+        tokio::select! {
+            ended = &mut self.ended => {
+                Some(ended.unwrap_or_else(|_| End::Lost("following the own entries ended".to_owned())))
+            }
+            _ = self.offers.tick() => None,
+        }
+    }
+}
+
+/// Takes batch after batch, until the session or the journal ends.
+async fn follow(
+    adapter: Arc<Adapter>,
+    material: Arc<LinkMaterial>,
+    control: mpsc::Sender<pb::AdapterFrame>,
+    mut queue: mpsc::Receiver<pb::OwnEntries>,
+) -> End {
+    while let Some(batch) = queue.recv().await {
+        let own_next = match adapter.take_own_entries(batch, material.as_ref()).await {
+            Ok(own_next) => own_next,
+            Err(OwnEntries::Broken(what)) => {
+                adapter.counters().protocol_error();
+                return End::Lost(what.to_owned());
+            }
+            Err(OwnEntries::Alarm(what)) => return End::Alarm(what),
+            Err(OwnEntries::Journal(_)) if adapter.is_dead() => return End::Dead,
+            Err(OwnEntries::Journal(error)) => return End::Lost(error.to_string()),
+        };
+        let taken = frame(ToHub::EntriesTaken(pb::EntriesTaken { own_next }));
+        if control.send(taken).await.is_err() {
+            break;
+        }
+    }
+    End::Lost("the link is gone".to_owned())
+}
+
+impl Session {
+    /// Takes a frame that is of no exchange; hands back one that is not known here.
+    pub(super) fn take_side(&mut self, kind: FromHub) -> Result<(), End> {
+        match kind {
+            FromHub::Witness(call) => {
+                self.witness(call);
+                Ok(())
+            }
+            FromHub::ProofGiven(given) => {
+                self.material.take_proof(&given);
+                Ok(())
+            }
+            FromHub::OwnEntries(batch) => self
+                .side
+                .batches
+                .try_send(batch)
+                .map_err(|_| End::Lost("the hub sends entries faster than agreed".to_owned())),
+            FromHub::OfferRefused(refused) => {
+                self.adapter.counters().bad_receipt();
+                tracing::error!(code = refused.code, "the hub gives no receipt for an answer");
+                Ok(())
+            }
+            _ => {
+                self.adapter.counters().protocol_error();
+                Err(End::Lost("the hub sent a frame that does not belong here".to_owned()))
+            }
+        }
+    }
+
+    fn witness(&mut self, call: pb::WitnessCall) {
+        let Ok(slot) = Arc::clone(&self.side.calls).try_acquire_owned() else {
+            self.adapter.counters().protocol_error();
+            return;
+        };
+        let (adapter, control) = (Arc::clone(&self.adapter), self.control.clone());
+        self.tasks.spawn(async move {
+            let answer = adapter.add_checkpoint(&call.body).await;
+            let (call, status) = (call.call, u32::from(answer.status));
+            let reply = pb::WitnessReply { call, status, body: answer.body };
+            // A closed queue belongs to a link that is gone; what was cosigned is recorded.
+            let _ = control.send(frame(ToHub::Witnessed(reply))).await;
+            drop(slot);
+            NO_EXCHANGE
+        });
+    }
+
+    /// Offers what is due; what the queue does not take is due again later.
+    pub(super) fn offer(&self) {
+        let now_us = self.adapter.clock().monotonic_us();
+        let due = self.adapter.watch.owed().due(now_us);
+        for offer in due {
+            let offer = pb::AnswerOffer { request: offer.request, answer: offer.answer };
+            if self.control.try_send(frame(ToHub::Offer(offer))).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What goes over a link beside exchanges: witness calls, consistency proofs, offers of answers, and how far
+//! the adapter holds its own member's entries.
+
+use super::Link;
+use crate::context::Hub;
+use crate::offers;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use yiwang_proto::codes::Code;
+use yiwang_proto::pb;
+use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
+use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
+use yiwang_proto::sha256;
+
+/// Offers of one link that wait; the adapter offers again what finds no place.
+const OFFERS_MAX: usize = 128;
+/// Receipts that went down one link and whose entries did not follow yet; for others the entry is sent whole.
+const RECEIPTED_MAX: usize = 65_536;
+/// How long a witness may take for one call: two syncs of a slow disk.
+const CALL_WAIT: Duration = Duration::from_secs(3);
+
+/// The state behind it.
+pub(super) struct Side {
+    witness_key: String,
+    calls: Mutex<HashMap<u64, oneshot::Sender<pb::WitnessReply>>>,
+    next_call: AtomicU64,
+    offers: mpsc::Sender<pb::AnswerOffer>,
+    taken: watch::Sender<u64>,
+    // By index, the size of the head under which the receipt proved the entry.
+    receipted: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Side {
+    /// For a link whose first frame said this; the second value are the offers to come.
+    pub(super) fn new(hello: &pb::LinkHello) -> (Self, mpsc::Receiver<pb::AnswerOffer>) {
+        let (offers, queue) = mpsc::channel(OFFERS_MAX);
+        let side = Self {
+            witness_key: hello.witness_key.clone(),
+            calls: Mutex::default(),
+            next_call: AtomicU64::new(1),
+            offers,
+            taken: watch::Sender::new(hello.own_next),
+            receipted: Mutex::default(),
+        };
+        (side, queue)
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<pb::WitnessReply>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receipted(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.receipted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A receipt went down this link.
+    pub(super) fn note_receipt(&self, index: u64, checkpoint: &Bytes) {
+        let Some(size) = size_of(checkpoint) else { return };
+        let mut receipted = self.receipted();
+        if receipted.len() < RECEIPTED_MAX {
+            receipted.insert(index, size);
+        }
+    }
+
+    /// The head of the receipt of an entry, if it went down this link; asked once.
+    pub(super) fn take_receipt(&self, index: u64) -> Option<u64> {
+        self.receipted().remove(&index)
+    }
+
+    /// How far the adapter holds its own entries.
+    pub(super) fn taken(&self) -> watch::Receiver<u64> {
+        self.taken.subscribe()
+    }
+}
+
+/// The size in a checkpoint that this hub signed.
+fn size_of(checkpoint: &[u8]) -> Option<u64> {
+    let line = checkpoint.split(|byte| *byte == b'\n').nth(1)?;
+    std::str::from_utf8(line).ok()?.parse().ok()
+}
+
+impl Link {
+    /// The verifier key under which this link's adapter cosigns; empty where it is no witness.
+    pub fn witness_key(&self) -> &str {
+        &self.side.witness_key
+    }
+
+    /// Asks the adapter to cosign; the body is that of `add-checkpoint`.
+    pub async fn add_checkpoint(&self, body: Bytes) -> Result<pb::WitnessReply, Code> {
+        let call = self.side.next_call.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        self.side.calls().insert(call, reply);
+        let frame = pb::HubFrame { kind: Some(ToAdapter::Witness(pb::WitnessCall { call, body })) };
+        let sent = self.frames.try_send(frame).is_ok();
+        let answered = if sent { tokio::time::timeout(CALL_WAIT, answer).await.ok() } else { None };
+        self.side.calls().remove(&call);
+        match answered {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(_)) => Err(Code::ProviderUnavailable),
+            None if sent => Err(Code::DeadlineExceeded),
+            None => Err(Code::ProviderBusy),
+        }
+    }
+
+    /// Takes a frame that is of no exchange. False for one that does not belong on a link.
+    pub(super) fn take_side(&self, hub: &Hub, kind: FromAdapter) -> bool {
+        match kind {
+            FromAdapter::Witnessed(reply) => {
+                // A reply that nobody waits for came late.
+                if let Some(waiting) = self.side.calls().remove(&reply.call) {
+                    let _ = waiting.send(reply);
+                }
+            }
+            FromAdapter::ProofWanted(wanted) => self.send_proof(hub, &wanted),
+            FromAdapter::Offer(offer) => {
+                // One that finds no place is offered again.
+                let _ = self.side.offers.try_send(offer);
+            }
+            FromAdapter::EntriesTaken(taken) => {
+                let _ = self.side.taken.send(taken.own_next);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn send_proof(&self, hub: &Hub, wanted: &pb::ProofWanted) {
+        let (from_size, to_size) = (wanted.from_size, wanted.to_size);
+        let proof = hub.ledger.consistency(from_size, to_size);
+        let missing = proof.is_err();
+        let given = pb::ProofGiven { from_size, to_size, proof: proof.unwrap_or_default(), missing };
+        let frame = pb::HubFrame { kind: Some(ToAdapter::ProofGiven(given)) };
+        if self.frames.try_send(frame).is_err() {
+            tracing::warn!(member = %self.member, "a proof could not be sent down the link");
+        }
+    }
+
+    /// Looks up what the adapter offers, one after another, until the link ends.
+    pub(super) async fn serve_offers(
+        self: Arc<Self>,
+        hub: Arc<Hub>,
+        mut queue: mpsc::Receiver<pb::AnswerOffer>,
+    ) {
+        loop {
+            let offer = tokio::select! {
+                () = self.closed.cancelled() => return,
+                offer = queue.recv() => match offer {
+                    Some(offer) => offer,
+                    None => return,
+                },
+            };
+            let request_digest = Bytes::copy_from_slice(&sha256(&offer.request));
+            match offers::settle(&hub, &self.member, &offer).await {
+                Ok(appended) => self.send_receipt(0, &appended),
+                Err(code) => {
+                    hub.alarms.offer_refused();
+                    tracing::warn!(member = %self.member, %code, "an offered answer gets no receipt");
+                    let refused = pb::OfferRefused { request_digest, code: code.as_str().to_owned() };
+                    let frame = pb::HubFrame { kind: Some(ToAdapter::OfferRefused(refused)) };
+                    // A link that is behind is told at the next offer.
+                    let _ = self.frames.try_send(frame);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Answers that an adapter offers because it has no receipt for them. Whatever became of them, they get an
+//! entry: the one that holds them, or a late one that points at the exchange's first entry, or, where a crash
+//! came between answer and record, the only one. None of them releases anything.
+
+use crate::context::Hub;
+use crate::ledger::{Appended, Draft, Linear};
+use crate::links::previous;
+use crate::views::{CaseStatus, DelegationView};
+use bytes::Bytes;
+use prost::Message as _;
+use std::sync::Arc;
+use yiwang_proto::answer::Answer;
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_MAX};
+use yiwang_proto::pb;
+use yiwang_proto::request::Request;
+
+/// Own entries of the provider that are looked through for the exchange: hours of a busy one.
+const WALK_MAX: usize = 500_000;
+
+/// An offer whose signatures hold.
+struct Offered {
+    request_bytes: Bytes,
+    answer_bytes: Bytes,
+    request: Request,
+    adapter: Arc<DelegationView>,
+}
+
+/// What the ledger holds of an exchange.
+#[derive(Default)]
+struct Found {
+    first: Option<(u64, pb::ExchangeEntry)>,
+    late: Option<(u64, pb::ExchangeEntry)>,
+}
+
+/// Finds or makes the entry of an offered answer.
+///
+/// # Errors
+/// The code of what does not hold; [`Code::Overloaded`] while the exchange is under way.
+pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Appended, Code> {
+    if hub.switches.no_receipts {
+        return Err(Code::NotFound);
+    }
+    let offered = check(hub, provider, offer)?;
+    // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one.
+    let _one_at_a_time = hub.offers.lock().await;
+    let (walker, walked) = (Arc::clone(hub), provider.clone());
+    let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
+    let find = tokio::task::spawn_blocking(move || find(&walker, &walked, &request, since_ms));
+    let found = find.await.unwrap_or(Err(Code::Internal))?;
+    let holds = |entry: &pb::ExchangeEntry| entry.answer == offered.answer_bytes;
+    for (index, entry) in [&found.first, &found.late].into_iter().flatten() {
+        if holds(entry) {
+            return hub.ledger.receipt(*index);
+        }
+    }
+    let draft = match (&found.first, &found.late) {
+        (_, Some(_)) => return Err(Code::AnswerInvalid),
+        // Nobody was asked, or another answer was given: the adapter says what cannot be.
+        (Some((_, first)), None) if !ended_without(first) => return Err(Code::AnswerInvalid),
+        (Some((index, first)), None) => late(&offered, *index, first.clone()),
+        (None, None) => lost(hub, &offered)?,
+    };
+    let appended = hub.ledger.append(Box::new(draft)).await?;
+    hub.alarms.late();
+    Ok(appended)
+}
+
+/// Whether an exchange ended because no answer came. One that came and did not hold stays refused.
+fn ended_without(first: &pb::ExchangeEntry) -> bool {
+    first.outcome() == pb::Outcome::Failed
+        && first.answer.is_empty()
+        && first.code != Code::AnswerInvalid.as_str()
+}
+
+fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offered, Code> {
+    if offer.request.len() > STATEMENT_MAX || offer.answer.len() > STATEMENT_MAX {
+        return Err(Code::TooLarge);
+    }
+    let asked = SignedStatement::parse(offer.request.clone()).map_err(|_| Code::Malformed)?;
+    let request = Request::parse(asked.unverified_payload()).map_err(|_| Code::Malformed)?;
+    let said = SignedStatement::parse(offer.answer.clone()).map_err(|_| Code::Malformed)?;
+    let claimed = Answer::parse(said.unverified_payload()).map_err(|_| Code::Malformed)?;
+    if request.provider != *provider {
+        return Err(Code::WrongMember);
+    }
+    let views = hub.ledger.views();
+    let app = views.delegation(&request.delegation_digest).ok_or(Code::KeyUnknown)?;
+    asked.verify(payload_type::REQUEST, &app.delegation.key).map_err(|_| Code::SignatureInvalid)?;
+    let adapter = views.delegation(&claimed.delegation_digest).ok_or(Code::KeyUnknown)?;
+    let is_adapter = adapter.delegation.role == Role::Adapter && adapter.delegation.member == *provider;
+    if !is_adapter || adapter.delegation.name != claimed.adapter {
+        return Err(Code::DelegationInvalid);
+    }
+    let answer = Answer::open(&said, &adapter.delegation.key).map_err(|_| Code::SignatureInvalid)?;
+    if answer.mismatch(&request, &asked.digest()).is_some() {
+        return Err(Code::AnswerInvalid);
+    }
+    Ok(Offered { request_bytes: offer.request.clone(), answer_bytes: offer.answer.clone(), request, adapter })
+}
+
+/// Looks back through the provider's own entries, as far as the exchange can lie.
+fn find(hub: &Hub, provider: &MemberId, request: &Bytes, since_ms: i64) -> Result<Found, Code> {
+    let mut found = Found::default();
+    let mut at = hub.ledger.views().previous_of(provider);
+    for _ in 0..WALK_MAX {
+        let Some(index) = at.checked_sub(1) else { break };
+        let bytes = match hub.ledger.reader().read(index) {
+            Ok(bytes) => bytes,
+            // Views are ahead of what is durable by one batch: the offer comes again.
+            Err(_) if index >= hub.ledger.checkpoint().size => return Err(Code::Overloaded),
+            Err(_) => return Err(Code::Internal),
+        };
+        let entry = pb::Entry::decode(bytes.clone()).map_err(|_| Code::Internal)?;
+        if entry.time_ms < since_ms.saturating_sub(CLOCK_SKEW_MS) {
+            break;
+        }
+        at = previous(&bytes, provider).filter(|before| *before < at).ok_or(Code::Internal)?;
+        let Some(Kind::Exchange(exchange)) = entry.kind else { continue };
+        if exchange.request != *request || exchange.code == Code::Replayed.as_str() {
+            continue;
+        }
+        let place = if exchange.late_of == 0 { &mut found.first } else { &mut found.late };
+        *place = Some((index, exchange));
+    }
+    Ok(found)
+}
+
+struct LateDraft {
+    entry: pb::ExchangeEntry,
+    consumer: MemberId,
+    provider: MemberId,
+}
+
+impl Draft for LateDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let mut entry = self.entry;
+        entry.previous_of_consumer = at.views.previous_of(&self.consumer);
+        entry.previous_of_provider = at.views.previous_of(&self.provider);
+        Ok(Kind::Exchange(entry))
+    }
+
+    fn parties(&self) -> Option<(MemberId, MemberId)> {
+        Some((self.consumer.clone(), self.provider.clone()))
+    }
+}
+
+/// The one late entry of an exchange whose first entry has no answer.
+fn late(offered: &Offered, index: u64, first: pb::ExchangeEntry) -> LateDraft {
+    let entry = pb::ExchangeEntry {
+        answer: offered.answer_bytes.clone(),
+        outcome: pb::Outcome::Withheld.into(),
+        code: Code::DeadlineExceeded.as_str().to_owned(),
+        clause: "answered after the exchange had ended".to_owned(),
+        adapter_delegation_index: offered.adapter.index,
+        late_of: index + 1,
+        ..first
+    };
+    let (consumer, provider) = (offered.request.consumer.clone(), offered.request.provider.clone());
+    LateDraft { entry, consumer, provider }
+}
+
+/// The only entry of an exchange that a crash cut off between its answer and its record.
+fn lost(hub: &Hub, offered: &Offered) -> Result<LateDraft, Code> {
+    let request = &offered.request;
+    let (now, views) = (hub.clock.now_ms(), hub.ledger.views());
+    // An id that is claimed and not recorded belongs to an exchange under way.
+    hub.replays
+        .claim(&request.consumer, &request.id, request.expires_at_ms.max(now), now)
+        .map_err(|_| Code::Overloaded)?;
+    let contract = views.contract(&request.contract).ok_or(Code::NoContract)?;
+    let app = views.delegation(&request.delegation_digest).ok_or(Code::KeyUnknown)?;
+    let case = match views.case(&request.case) {
+        CaseStatus::Open(case) => case.entries.clone(),
+        CaseStatus::Closed(entries) => entries,
+        CaseStatus::Unknown => return Err(Code::NoCase),
+    };
+    let entry = pb::ExchangeEntry {
+        peer: request.consumer.as_str().to_owned(),
+        request: offered.request_bytes.clone(),
+        answer: offered.answer_bytes.clone(),
+        outcome: pb::Outcome::Withheld.into(),
+        code: Code::DeadlineExceeded.as_str().to_owned(),
+        clause: "answered, and not recorded in time".to_owned(),
+        policy_index: views.policy().map_or(0, |(index, _)| index),
+        contract_index: contract.index,
+        app_delegation_index: app.index,
+        adapter_delegation_index: offered.adapter.index,
+        case_index: case.first().copied().unwrap_or(0),
+        officer_proof: pb::OfficerProof::Asserted.into(),
+        ..pb::ExchangeEntry::default()
+    };
+    Ok(LateDraft { entry, consumer: request.consumer.clone(), provider: request.provider.clone() })
+}

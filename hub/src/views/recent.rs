@@ -1,0 +1,61 @@
+//! Each member's newest entries, so that handing them on reads nothing back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use yiwang_proto::ids::MemberId;
+
+/// Entries remembered per member: more than come between two looks at a full load. For more the chain in the
+/// entries themselves is followed.
+const REMEMBERED: usize = 1024;
+
+/// Indexes by member, oldest first.
+#[derive(Default)]
+pub(super) struct Recent {
+    of: Mutex<HashMap<MemberId, VecDeque<u64>>>,
+}
+
+impl Recent {
+    pub(super) fn note(&self, member: &MemberId, index: u64) {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(member) {
+            Some(indexes) => {
+                if indexes.len() >= REMEMBERED {
+                    indexes.pop_front();
+                }
+                indexes.push_back(index);
+            }
+            None => drop(all.insert(member.clone(), VecDeque::from([index]))),
+        }
+    }
+
+    /// The member's entries from `own_next` to before `end`; none where they are not all remembered.
+    pub(super) fn between(&self, member: &MemberId, own_next: u64, end: u64) -> Option<Vec<u64>> {
+        let all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let indexes = all.get(member)?;
+        // All after one that is held already are there.
+        let reaches_back = indexes.front().is_some_and(|first| *first < own_next);
+        let wanted = |index: &&u64| (own_next..end).contains(*index);
+        reaches_back.then(|| indexes.iter().filter(wanted).copied().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_remembered_whole_is_not_given() {
+        let (recent, member) = (Recent::default(), MemberId::parse("police").unwrap());
+        assert_eq!(recent.between(&member, 0, 10), None);
+        for index in (3..3000).step_by(3) {
+            recent.note(&member, index);
+        }
+        assert_eq!(recent.between(&member, 2990, 2998), Some(vec![2991, 2994, 2997]));
+        assert_eq!(recent.between(&member, 2998, 3000), Some(Vec::new()));
+        for index in 3000..6000 {
+            recent.note(&member, index);
+        }
+        assert_eq!(recent.between(&member, 2990, 6000), None, "forgotten");
+        assert_eq!(recent.between(&member, 5990, 6000).unwrap().len(), 10);
+    }
+}
