@@ -5,8 +5,10 @@ pub mod accept;
 pub mod authenticate;
 pub mod decide;
 pub mod forward;
+pub mod officer;
 pub mod record;
 pub mod reply;
+pub mod sealed;
 
 use crate::context::Hub;
 use crate::stages::Stage;

@@ -25,6 +25,8 @@ pub struct Link {
     member: MemberId,
     /// The adapter's delegation, as the link's first frame showed it.
     pub delegation: Arc<DelegationView>,
+    /// The delegation of the key that opens bodies sealed for this adapter, if it showed one.
+    pub sealing: Option<Arc<DelegationView>>,
     frames: mpsc::Sender<pb::HubFrame>,
     pending: Mutex<HashMap<u64, Pending>>,
     next_exchange: AtomicU64,
@@ -60,11 +62,16 @@ pub struct Outgoing {
 }
 
 impl Link {
-    fn new(member: MemberId, delegation: Arc<DelegationView>) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
+    fn new(
+        member: MemberId,
+        delegation: Arc<DelegationView>,
+        sealing: Option<Arc<DelegationView>>,
+    ) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
         let (frames, queue) = mpsc::channel(LINK_QUEUE);
         let link = Self {
             member,
             delegation,
+            sealing,
             frames,
             pending: Mutex::default(),
             next_exchange: AtomicU64::new(1),

@@ -15,7 +15,9 @@ pub fn grpc(code: Code) -> Grpc {
         Code::SignatureInvalid | Code::KeyUnknown | Code::DelegationInvalid => Grpc::Unauthenticated,
         Code::Replayed => Grpc::AlreadyExists,
         Code::NotFound => Grpc::NotFound,
-        Code::StatementExpired | Code::ClockSkew | Code::LedgerNotAppending => Grpc::FailedPrecondition,
+        Code::StatementExpired | Code::ClockSkew | Code::LedgerNotAppending | Code::SealingKeyUnknown => {
+            Grpc::FailedPrecondition
+        },
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull => Grpc::Unavailable,
         Code::RateExceeded | Code::ProviderBusy | Code::Overloaded => Grpc::ResourceExhausted,
@@ -37,7 +39,11 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::OperationNotGranted
         | Code::RowOutsideFilter
         | Code::SealingRequired
-        | Code::ApprovalsRequired => Grpc::PermissionDenied,
+        | Code::ApprovalsRequired
+        | Code::OfficerSignatureRequired
+        | Code::OfficerInvalid
+        | Code::TicketInvalid
+        | Code::TicketUsedUp => Grpc::PermissionDenied,
     }
 }
 

@@ -17,6 +17,7 @@ use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{CaseId, ContractId, Matter, MemberId};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::tag::Tag;
+use yiwang_proto::ticket::Ticket;
 
 /// A member with the entry of its newest card.
 #[derive(Debug)]
@@ -45,6 +46,17 @@ pub struct ContractView {
     pub prepared: Prepared,
     /// The same contract.
     pub contract: Arc<Contract>,
+    /// The document's exact bytes.
+    pub document: Bytes,
+    /// Its entry.
+    pub index: u64,
+}
+
+/// A ticket with its entry.
+#[derive(Debug)]
+pub struct TicketView {
+    /// Verified under its officer's delegation.
+    pub ticket: Ticket,
     /// The document's exact bytes.
     pub document: Bytes,
     /// Its entry.
@@ -91,6 +103,7 @@ struct Registry {
     contracts: HashMap<ContractId, Arc<ContractView>>,
     contract_digests: HashMap<Digest, ContractId>,
     cases: HashMap<CaseId, Arc<CaseView>>,
+    tickets: HashMap<Digest, Arc<TicketView>>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -157,6 +170,11 @@ impl Views {
     /// A delegation by the digest of its payload.
     pub fn delegation(&self, digest: &Digest) -> Option<Arc<DelegationView>> {
         self.registry().delegations.get(digest).cloned()
+    }
+
+    /// A ticket by the digest of its payload, as long as it may be used.
+    pub fn ticket(&self, digest: &Digest) -> Option<Arc<TicketView>> {
+        self.registry().tickets.get(digest).cloned()
     }
 
     /// The newest version of a contract.

@@ -62,6 +62,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Mapping(_) => "mapping",
         Kind::Folded(_) => "folded",
         Kind::Snapshot(_) => "snapshot",
+        Kind::Ticket(_) => "ticket",
     }
 }
 

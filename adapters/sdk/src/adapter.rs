@@ -12,6 +12,7 @@ use crate::health::{Counters, Snapshot};
 use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
+use crate::sealing::SealingKey;
 use crate::subjects::subject_key;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ pub struct Adapter {
     counters: Arc<Counters>,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,
+    pub(crate) sealing: Option<SealingKey>,
     pub(crate) policy: ContractPolicy,
     pub(crate) decider: Arc<Decider>,
     pub(crate) documents: Documents,
@@ -67,6 +69,10 @@ pub(crate) struct Incoming {
 #[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) counted: bool,
+    /// The officer was counted by himself.
+    pub(crate) proved: bool,
+    /// The ticket of which this is a use.
+    pub(crate) ticket: Option<Digest>,
     pub(crate) subject: Option<(Digest, Tag)>,
 }
 
@@ -170,6 +176,7 @@ impl Adapter {
             limit: permit.row_limit(),
             now_ms,
             deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
+            highest_class: permit.highest_class(),
         };
         let mapped = source.answer(ask).await.map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
@@ -189,6 +196,7 @@ impl Adapter {
             mapping_digest: source.mapping().digest(),
             truncated: mapped.truncated,
             records: mapped.records,
+            sealed_to: judged.sealed_to,
         })
     }
 
@@ -196,11 +204,12 @@ impl Adapter {
     async fn reply(&self, incoming: &Incoming, outcome: Result<Released, Refusal>, trail: Trail) -> Reply {
         let (head, now_ms) = (self.head().head, self.now_ms());
         let (request, digest) = (&incoming.request, incoming.digest);
+        let entropy = self.entropy.as_ref();
+        let outcome = outcome
+            .and_then(|released| self.signer.release(request, digest, released, head, now_ms, entropy));
         let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
         let (statement, body) = match outcome {
-            Ok(released) => {
-                self.signer.release(request, digest, released, head, now_ms, self.entropy.as_ref())
-            }
+            Ok(signed) => signed,
             Err(refusal) => (self.signer.refuse(request, digest, &refusal, head, now_ms), Bytes::new()),
         };
         let record = record(incoming, &statement, &trail, now_ms);
@@ -341,6 +350,8 @@ fn record(incoming: &Incoming, answer: &SignedStatement, trail: &Trail, now_ms: 
         counted: trail.counted,
         subject_key: half(trail.subject.map(|(key, _)| key)),
         provider_tag: half(trail.subject.map(|(_, tag)| tag)),
+        proved: trail.proved,
+        ticket: half(trail.ticket),
     };
     Record::new(now_ms, Kind::Exchange(exchange)).encode()
 }

@@ -11,6 +11,7 @@ use yiwang_adapter_sdk::fetch::{Ask, MappedSource};
 use yiwang_adapter_sdk::mapping::{Mapping, render};
 use yiwang_adapter_sdk::source::{FetchQuery, ProcessEnvironment, Source, SourceError};
 use yiwang_adapter_sql::{Dialect as _, Sqlite, SqliteSource};
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
 
@@ -89,6 +90,7 @@ async fn ten_thousand_hostile_parameters_leave_no_trace() {
                 let payload = format!("{first}{glue}{second}");
                 let arguments = [(FieldName::parse("area").unwrap(), Scalar::Text(payload))].into();
                 let ask = Ask {
+                    highest_class: (2, Code::SealingRequired),
                     operation: &operation,
                     fields: std::slice::from_ref(&name),
                     rows: &[],
@@ -314,6 +316,7 @@ async fn a_file_replaced_by_renaming_is_opened_again() {
     let arguments = [].into();
     for _ in 0..4 {
         let ask = Ask {
+            highest_class: (2, Code::SealingRequired),
             operation: &operation,
             fields: std::slice::from_ref(&name),
             rows: &[],

@@ -7,6 +7,7 @@ mod cases;
 mod decisions;
 mod directory;
 mod exchanges;
+mod officers;
 mod references;
 mod replays;
 
@@ -15,6 +16,7 @@ use crate::redecide::{Done, Job};
 use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
+use officers::Tickets;
 use replays::Seen;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -74,6 +76,7 @@ struct Held {
 enum Document {
     Delegation(Digest),
     Contract(Digest),
+    Ticket(Digest),
 }
 
 /// See the module.
@@ -89,6 +92,7 @@ pub(crate) struct State<'a> {
     newest: HashMap<ContractId, (u32, Digest)>,
     policies: BTreeMap<u64, Digest>,
     cases: Register,
+    tickets: Tickets,
     requests: Seen,
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
@@ -116,6 +120,7 @@ impl<'a> State<'a> {
             newest: HashMap::new(),
             policies: BTreeMap::new(),
             cases: Register::default(),
+            tickets: Tickets::default(),
             requests: Seen::default(),
             case_statements: Seen::default(),
             last_of: HashMap::new(),
@@ -167,6 +172,8 @@ impl<'a> State<'a> {
             Body::Lookup(raw) => self.lookup(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
             Body::Folded(raw) => self.folded(at, raw),
+            Body::Ticket(Ok(ticket)) => self.ticket(at, &ticket.0, &ticket.1),
+            Body::Ticket(Err(fault)) => self.finding(at, Rule::Officer, fault),
             Body::Snapshot => {
                 self.finding(at, Rule::Entry, "a snapshot, which only a pruned ledger has");
             }

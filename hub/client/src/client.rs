@@ -2,6 +2,7 @@
 //! without a signature under a root that this member knows.
 
 use crate::error::ClientError;
+use crate::sealed::Sealing;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::transport::Channel;
@@ -69,6 +70,7 @@ pub struct Client {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) sealing: Sealing,
     heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
@@ -103,6 +105,7 @@ impl Client {
             clock,
             entropy,
             catalogue,
+            sealing: Sealing::default(),
             heads,
             head: Mutex::new(kept),
             delegations: Mutex::default(),

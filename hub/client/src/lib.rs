@@ -8,6 +8,8 @@ pub mod error;
 pub mod exchange;
 pub mod folder;
 pub mod merge;
+pub mod prepared;
 pub mod record;
+pub mod sealed;
 pub mod tls;
 pub mod token;

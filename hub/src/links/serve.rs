@@ -6,6 +6,7 @@ use crate::directory::PublishDraft;
 use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, PING_EVERY};
 use crate::status;
 use crate::views::DelegationView;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +58,8 @@ impl LinkServer {
         };
         let welcome = self.greet(&member, &hello)?;
         let delegation = self.adapter_delegation(&member, &hello).await.map_err(status::of)?;
-        let (link, queue) = Link::new(member, delegation);
+        let sealing = self.sealing_delegation(&member, &hello).await;
+        let (link, queue) = Link::new(member, delegation, sealing);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
         self.hub.links.add(&link);
@@ -109,17 +111,45 @@ impl LinkServer {
         member: &MemberId,
         hello: &pb::LinkHello,
     ) -> Result<Arc<DelegationView>, Code> {
-        let document =
-            SignedDocument::parse(hello.delegation.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
+        let view = self.entered(member, &hello.delegation).await?;
+        check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
+        Ok(view)
+    }
+
+    /// A delegation that the hello shows, entered in the ledger if it is new.
+    async fn entered(&self, member: &MemberId, bytes: &Bytes) -> Result<Arc<DelegationView>, Code> {
+        let document = SignedDocument::parse(bytes.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
         let views = self.hub.ledger.views();
         let digest = document.digest();
         if views.delegation(&digest).is_none() {
-            let draft = PublishDraft::open(member.clone(), hello.delegation.clone(), views.decider())?;
+            let draft = PublishDraft::open(member.clone(), bytes.clone(), views)?;
             self.hub.ledger.append(Box::new(draft)).await?;
         }
-        let view = views.delegation(&digest).ok_or(Code::DelegationInvalid)?;
-        check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
-        Ok(view)
+        views.delegation(&digest).ok_or(Code::DelegationInvalid)
+    }
+
+    /// The delegation for sealing. One that does not hold leaves the link without: open bodies are served.
+    async fn sealing_delegation(
+        &self,
+        member: &MemberId,
+        hello: &pb::LinkHello,
+    ) -> Option<Arc<DelegationView>> {
+        if hello.sealing.is_empty() {
+            return None;
+        }
+        let view = self.entered(member, &hello.sealing).await;
+        let fits = |view: &Arc<DelegationView>| {
+            let delegation = &view.delegation;
+            delegation.member == *member
+                && delegation.role == Role::Sealing
+                && delegation.name.as_str() == hello.adapter
+                && delegation.valid_at(self.hub.clock.now_ms())
+        };
+        let view = view.ok().filter(fits);
+        if view.is_none() {
+            tracing::warn!(%member, "an adapter's delegation for sealing does not hold");
+        }
+        view
     }
 }
 

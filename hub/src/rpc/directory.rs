@@ -44,7 +44,8 @@ impl Service {
         let views = self.0.ledger.views();
         let delegation = views.delegation(&digest).map(|view| (view.index, view.document.clone()));
         let contract = || views.contract_by_digest(&digest).map(|view| (view.index, view.document.clone()));
-        let (index, stored) = delegation.or_else(contract)?;
+        let ticket = || views.ticket(&digest).map(|view| (view.index, view.document.clone()));
+        let (index, stored) = delegation.or_else(contract).or_else(ticket)?;
         (stored == *document).then_some(index)
     }
 }
@@ -66,7 +67,7 @@ impl DirectoryService for Service {
         let appended = match self.known(&document) {
             Some(index) => self.0.ledger.receipt(index),
             None => {
-                let draft = PublishDraft::open(peer, document, self.0.ledger.views().decider());
+                let draft = PublishDraft::open(peer, document, self.0.ledger.views());
                 let draft = draft.map_err(status::of)?;
                 self.0.ledger.append(Box::new(draft)).await
             }
@@ -90,7 +91,13 @@ impl DirectoryService for Service {
         if !may {
             return Err(not_found());
         }
-        Ok(Response::new(pb::GetContractResponse { document: view.document.clone(), index: view.index }))
+        let link = self.0.links.of(&view.contract.text.provider.member);
+        let sealing = link.and_then(|link| link.sealing.as_ref().map(|sealing| sealing.document.clone()));
+        Ok(Response::new(pb::GetContractResponse {
+            document: view.document.clone(),
+            index: view.index,
+            provider_sealing: sealing.unwrap_or_default(),
+        }))
     }
 
     async fn get_delegation(

@@ -118,6 +118,9 @@ fn route(path: &str) -> &'static str {
         Some(rest) if rest.ends_with("/close") => "/v1/cases/{case}/close",
         Some(_) => "/v1/cases/{case}",
         None if path == "/v1/cases" => "/v1/cases",
+        None if path == "/v1/records/prepare" => "/v1/records/prepare",
+        None if path == "/v1/records/send" => "/v1/records/send",
+        None if path == "/v1/tickets" => "/v1/tickets",
         None => "/v1/records/query",
     }
 }

@@ -3,6 +3,7 @@
 use super::answer;
 use super::body::{Faults, read};
 use super::guard::Caller;
+use super::officer::digest;
 use super::problem::{NO_CONTRACT, Problem};
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
@@ -11,14 +12,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
+use yiwang_proto::Digest;
+use yiwang_proto::request::OfficerBy;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
     subject: Option<Value>,
     purpose: Option<Value>,
     case: Option<Value>,
     officer: Option<Value>,
+    ticket: Option<Value>,
     fields: Option<Value>,
     arguments: Option<Value>,
 }
@@ -29,9 +33,10 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
     let raw = read(request).await;
-    let query =
+    let (query, ticket) =
         raw.and_then(|raw| check(&raw, client.catalogue())).map_err(|problem| caller.traced(problem))?;
-    let unified = client.query_record(&query).await.map_err(|error| caller.problem(error))?;
+    let by = ticket.map_or(OfficerBy::Asserted, OfficerBy::Ticket);
+    let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
         return Err(caller.traced(Problem::new(&NO_CONTRACT)));
@@ -39,7 +44,8 @@ pub(super) async fn query(
     answer(StatusCode::OK, &unified)
 }
 
-fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
+/// The query, and the digest of the officer's ticket where it rests on one.
+pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, Option<Digest>), Problem> {
     let mut faults = Faults::default();
     let subject = match &raw.subject {
         None => Some(String::new()),
@@ -48,6 +54,13 @@ fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
     let purpose = faults.id("purpose", raw.purpose.as_ref());
     let case = faults.id("case", raw.case.as_ref());
     let officer = faults.optional_id("officer", raw.officer.as_ref());
+    let ticket = digest(raw.ticket.as_ref());
+    if raw.ticket.is_some() && ticket.is_none() {
+        faults.add("#/ticket", "is not the 64 hexadecimal digits that publishing the ticket gave");
+    }
+    if raw.ticket.is_some() && raw.officer.is_none() {
+        faults.add("#/officer", "names the officer whose ticket it is");
+    }
     let fields = faults.fields(raw.fields.as_ref());
     let arguments = faults.arguments(raw.arguments.as_ref());
     if purpose.as_ref().is_some_and(|purpose| !catalogue.has_purpose(purpose)) {
@@ -63,14 +76,15 @@ fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
         }
     }
     let checked = || {
-        Some(RecordQuery {
+        let query = RecordQuery {
             subject: subject?,
             purpose: purpose?,
             case: case?,
             officer,
             fields: fields?,
             arguments: arguments?,
-        })
+        };
+        Some((query, ticket))
     };
     faults.finish(checked())
 }

@@ -61,5 +61,9 @@ pub(super) async fn open_adapter(
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let opening =
         tokio::task::spawn_blocking(move || Adapter::open(config, mapped, Arc::new(decider), clock, entropy));
-    Ok(opening.await.map_err(|_| HostError::Died("opening of the adapter"))??)
+    let adapter = opening.await.map_err(|_| HostError::Died("opening of the adapter"))??;
+    Ok(match folder.load_sealing(&part.name)? {
+        Some((key, document)) => adapter.with_sealing(key, document)?,
+        None => adapter,
+    })
 }

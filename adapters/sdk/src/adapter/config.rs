@@ -177,6 +177,7 @@ impl Adapter {
             unreceipted: Mutex::new(Unreceipted::default()),
             limits: config.limits,
             delegation,
+            sealing: None,
             policy: config.contracts,
             documents: Documents::new(config.member, config.root, Arc::clone(&decider)),
             cases: Cases::new(

@@ -112,6 +112,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
         version: VERSION,
         operations: adapter.operations(),
         delegation: adapter.delegation_document().bytes().clone(),
+        sealing: adapter.sealing_document(),
     };
     // Sent ahead of the queues: the hello is the first frame whatever waits in them.
     let hello = pb::ConnectRequest { frames: vec![frame(ToHub::Hello(hello))] };

@@ -60,6 +60,12 @@ pub struct Exchange {
     /// The provider's own tag of the subject, 32 bytes; empty with `subject_key`.
     #[prost(bytes = "bytes", tag = "5")]
     pub provider_tag: Bytes,
+    /// The officer's own key was proved, so that the officer counts by himself.
+    #[prost(bool, tag = "6")]
+    pub proved: bool,
+    /// The digest of the ticket of which this is a use, 32 bytes; empty where it is none.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub ticket: Bytes,
 }
 
 /// A verified head.

@@ -31,7 +31,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
 use yiwang_proto::keys::SecretKey;
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{Head, OfficerBy, Request};
 use yiwang_proto::tag::{Tag, TagKey};
 
 pub const NOW: i64 = 1_795_000_000_000;
@@ -339,6 +339,8 @@ impl World {
             retry_of: None,
             officer: None,
             delegation_digest: self.delegation.digest(),
+            officer_by: OfficerBy::Asserted,
+            sealing: None,
         };
         (request, bytes)
     }
