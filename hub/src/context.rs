@@ -12,6 +12,7 @@ use crate::links::Links;
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ use yiwang_proto::{Digest, pb};
 pub struct TestSwitches {
     /// Writes every answer body into this folder, as a hub that hoards would.
     pub store_bodies: Option<PathBuf>,
+    /// Hands out this delegation for sealing in the provider's place, as a hub that wants to read would.
+    pub false_sealing: Option<Bytes>,
 }
 
 /// The running hub.

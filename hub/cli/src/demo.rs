@@ -6,6 +6,7 @@ mod files;
 pub mod http;
 pub mod process;
 mod real;
+mod sealed;
 mod story;
 
 use crate::fail::{Failure, Outcome};

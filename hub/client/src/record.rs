@@ -168,6 +168,7 @@ impl Client {
                 Ok(sealed) => sent.push((plan, sealed)),
                 // Without the provider's key nothing is sent, least of all in the open.
                 Err(ClientError::Hub { code }) => {
+                    let code = if plan.connected { code } else { Code::ProviderUnavailable };
                     let (part, state) = self.part(plan, &unsealed, Err(code));
                     parts.push(part);
                     sources.push(state);
