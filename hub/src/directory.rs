@@ -94,12 +94,7 @@ fn check_delegation(peer: &MemberId, delegation: &Delegation, at: &Linear<'_>) -
     if at.views.delegation(&delegation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
 }
 
-fn check_ticket(
-    peer: &MemberId,
-    ticket: &Ticket,
-    officer: &Delegation,
-    at: &Linear<'_>,
-) -> Result<(), Code> {
+fn check_ticket(peer: &MemberId, ticket: &Ticket, officer: &Delegation, at: &Linear<'_>) -> Result<(), Code> {
     let root = at.views.member(peer).map(|view| view.card.root);
     if root != Some(officer.root) || !officer.valid_at(at.time_ms) {
         return Err(Code::OfficerInvalid);

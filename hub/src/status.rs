@@ -17,7 +17,7 @@ pub fn grpc(code: Code) -> Grpc {
         Code::NotFound => Grpc::NotFound,
         Code::StatementExpired | Code::ClockSkew | Code::LedgerNotAppending | Code::SealingKeyUnknown => {
             Grpc::FailedPrecondition
-        },
+        }
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull => Grpc::Unavailable,
         Code::RateExceeded | Code::ProviderBusy | Code::Overloaded => Grpc::ResourceExhausted,

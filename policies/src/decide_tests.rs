@@ -1,10 +1,10 @@
 use super::*;
 use crate::decision::CLAUSE_MAX;
+use crate::decision::OfficerProof;
 use crate::input::{Counts, Site};
 use crate::naive;
-use crate::situations::{ALL, SITES};
-use crate::decision::OfficerProof;
 use crate::rules::IN_RUST;
+use crate::situations::{ALL, SITES};
 use crate::testing::{DECIDER, Proof, World, fields, root};
 use proptest::prelude::*;
 use std::collections::HashMap;

@@ -139,8 +139,7 @@ impl Item {
         let request = Request::parse(signed.unverified_payload())
             .map_err(|error| PreparedError::Statement(at, error))?;
         let body = from_base64(&self.body).map(Bytes::from).ok_or(PreparedError::Body(at))?;
-        let opened =
-            RequestBody::open(&body, &request.body_digest).map_err(|_| PreparedError::Body(at))?;
+        let opened = RequestBody::open(&body, &request.body_digest).map_err(|_| PreparedError::Body(at))?;
         Ok(Checked { signed, request, body, opened })
     }
 }
@@ -223,7 +222,9 @@ mod tests {
         }
         let empty = Prepared::parse(br#"{"format":"yiwang-prepared/1","requests":[]}"#).unwrap();
         assert!(empty.check().is_err());
-        for json in [serde_json::json!({}), serde_json::json!({"payload": "!", "payloadType": "x", "signatures": []})] {
+        for json in
+            [serde_json::json!({}), serde_json::json!({"payload": "!", "payloadType": "x", "signatures": []})]
+        {
             assert!(statement_of(&json).is_err());
         }
     }

@@ -206,16 +206,18 @@ pub fn seal(
     entropy: &dyn Entropy,
 ) -> Result<Bytes, SealError> {
     let padded = pad(body)?;
-    let key = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&to.key.to_x25519())
+    let key =
+        <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&to.key.to_x25519()).map_err(|_| SealError::Key)?;
+    let (encapsulated, ciphertext) =
+        hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeS::Base,
+            &key,
+            direction.info(),
+            &padded,
+            statement,
+            &mut Source(entropy),
+        )
         .map_err(|_| SealError::Key)?;
-    let (encapsulated, ciphertext) = hpke::single_shot_seal_with_rng::<
-        ChaCha20Poly1305,
-        HkdfSha256,
-        X25519HkdfSha256,
-    >(
-        &OpModeS::Base, &key, direction.info(), &padded, statement, &mut Source(entropy)
-    )
-    .map_err(|_| SealError::Key)?;
     let raw = pb::SealedBody {
         sealed_to: Bytes::copy_from_slice(&to.delegation),
         encapsulated: Bytes::copy_from_slice(&encapsulated.to_bytes()),
@@ -231,10 +233,9 @@ fn open_raw(
     associated: &[u8],
     ciphertext: &[u8],
 ) -> Result<Vec<u8>, SealError> {
-    let secret =
-        <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(secret).map_err(|_| SealError::Key)?;
-    let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated)
-        .map_err(|_| SealError::Closed)?;
+    let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(secret).map_err(|_| SealError::Key)?;
+    let encapsulated =
+        <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| SealError::Closed)?;
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
         &secret,

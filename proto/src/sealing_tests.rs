@@ -32,9 +32,8 @@ fn the_published_vector_opens() {
     let secret = bytes("8057991eef8f1f1af18f4a9491d16a1ce333f695d4db8e38da75975c4478e0fb");
     let encapsulated = bytes("1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a");
     let info = bytes("4f6465206f6e2061204772656369616e2055726e");
-    let ciphertext = bytes(
-        "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28",
-    );
+    let ciphertext =
+        bytes("1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28");
     let plain = open_raw(&secret, &encapsulated, &info, b"Count-0", &ciphertext).unwrap();
     assert_eq!(plain, b"Beauty is truth, truth beauty");
     assert_eq!(
@@ -48,8 +47,7 @@ fn the_published_vector_opens() {
 #[test]
 fn both_halves_of_a_delegated_key_meet_on_x25519() {
     for seed in 0..32 {
-        let secret =
-            <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&key(seed).to_x25519()).unwrap();
+        let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&key(seed).to_x25519()).unwrap();
         let public = X25519HkdfSha256::sk_to_pk(&secret);
         assert_eq!(public.to_bytes().as_slice(), key(seed).public().to_x25519());
     }

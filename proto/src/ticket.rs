@@ -133,7 +133,10 @@ impl Ticket {
         want((1..=TICKET_USES_MAX).contains(&raw.uses), "uses is 1 to 200")?;
         let (issued, expires) = (parse_rfc3339(&raw.issued_at)?, parse_rfc3339(&raw.expires_at)?);
         let life = expires.checked_sub(issued);
-        want(life.is_some_and(|ms| (1..=TICKET_LIFETIME_MS).contains(&ms)), "a ticket lives at most 12 hours")?;
+        want(
+            life.is_some_and(|ms| (1..=TICKET_LIFETIME_MS).contains(&ms)),
+            "a ticket lives at most 12 hours",
+        )?;
         let delegation = from_hex(&raw.delegation)
             .ok_or_else(|| TicketError::Text("delegation is not 64 hexadecimal digits".to_owned()))?;
         Ok(Self {

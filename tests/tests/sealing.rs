@@ -68,8 +68,13 @@ impl Clinic {
         let contract = |id, record, operation, names: &'static [&'static str], class| {
             draft(&health, &street, id, now).record(record, operation, names, class)
         };
-        let summary =
-            contract("health-street-summary", "HealthSummary", "summary.by_person", &["blood_group", "problems"], 3);
+        let summary = contract(
+            "health-street-summary",
+            "HealthSummary",
+            "summary.by_person",
+            &["blood_group", "problems"],
+            3,
+        );
         let coverage =
             contract("health-street-coverage", "HealthCoverage", "coverage.by_person", &["insured"], 2);
         let names = &["diagnosis", "support_need"];
@@ -268,10 +273,9 @@ async fn t13_a_ticket_is_for_one_app_one_case_and_so_many_queries_also_after_a_r
     let mut clinic = Clinic::new(53).await;
     let ticket = clinic.ticket(|_| {}).await;
     assert_eq!(clinic.by_ticket(&ticket).await, "answered");
-    for bend in [
-        (|t: &mut Ticket| t.app = AppId::parse("other-desk").unwrap()) as fn(&mut Ticket),
-        |t| t.case = CaseId::parse("0190a5c3-0000-7000-8000-000000000009").unwrap(),
-    ] {
+    for bend in [(|t: &mut Ticket| t.app = AppId::parse("other-desk").unwrap()) as fn(&mut Ticket), |t| {
+        t.case = CaseId::parse("0190a5c3-0000-7000-8000-000000000009").unwrap()
+    }] {
         let other = clinic.ticket(bend).await;
         assert_eq!(clinic.by_ticket(&other).await, "ticket_invalid");
     }

@@ -142,12 +142,7 @@ impl Adapter {
     }
 
     /// Uses the request's id up and counts it, and the use of its ticket.
-    fn admit(
-        &self,
-        request: &Request,
-        evidence: &Evidence,
-        now_ms: i64,
-    ) -> Result<(Counts, u32), Refusal> {
+    fn admit(&self, request: &Request, evidence: &Evidence, now_ms: i64) -> Result<(Counts, u32), Refusal> {
         let mut memory = self.memory();
         match memory.replay.take(&request.consumer, &request.id, request.expires_at_ms, now_ms) {
             Ok(()) => {

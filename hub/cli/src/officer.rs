@@ -136,7 +136,8 @@ pub fn run(command: &Command) -> Outcome {
 fn keygen(out: &Path) -> Outcome {
     let entropy = setup::entropy();
     let (key, officer) = (SecretKey::generate(entropy.as_ref()), Officer::new(entropy.as_ref()));
-    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out).map_err(file(out))?;
+    let mut created =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(out).map_err(file(out))?;
     created.write_all(format!("{}\n", key.to_base64()).as_bytes()).map_err(file(out))?;
     created.sync_all().map_err(file(out))?;
     println!("officer: {officer}");
@@ -149,7 +150,10 @@ fn load(signer: &Signer) -> Result<(SecretKey, Delegation), Failure> {
     let path = &signer.key;
     let mode = std::fs::metadata(path).map_err(file(path))?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(Failure::usage(format!("`{}` can be read by others: run `chmod 600` on it", path.display())));
+        return Err(Failure::usage(format!(
+            "`{}` can be read by others: run `chmod 600` on it",
+            path.display()
+        )));
     }
     let key = SecretKey::from_base64(&std::fs::read_to_string(path).map_err(file(path))?);
     let bytes = std::fs::read(&signer.delegation).map_err(file(&signer.delegation))?;
@@ -171,7 +175,13 @@ fn sign(signer: &Signer, prepared: &Path, out: &Path) -> Outcome {
     for one in requests.check().map_err(Failure::usage)? {
         let request = &one.request;
         let fields: Vec<&str> = request.fields.iter().map(|field| field.as_str()).collect();
-        println!("{} of {} by {}: {}", request.record, one.opened.subject, request.provider, fields.join(", "));
+        println!(
+            "{} of {} by {}: {}",
+            request.record,
+            one.opened.subject,
+            request.provider,
+            fields.join(", ")
+        );
         println!("  for {} in case {}, under contract {}", request.purpose, request.case, request.contract);
         println!("  until {}", format_rfc3339(request.expires_at_ms));
     }

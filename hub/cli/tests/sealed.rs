@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -72,7 +73,8 @@ fn until_open(address: &str, log: &Path) {
 fn person(number: usize) -> (String, Vec<String>) {
     let id = format!("98010119900101{number:04}");
     // Made while the test runs, so that no program holds them in its text.
-    let texts = (0..CANARIES_EACH).map(|n| format!("kanarie-{:08x}-{number:03}-{n}", 0x5eed_0000 + number * 97 + n));
+    let texts =
+        (0..CANARIES_EACH).map(|n| format!("kanarie-{:08x}-{number:03}-{n}", 0x5eed_0000 + number * 97 + n));
     (id, texts.collect())
 }
 
@@ -117,8 +119,18 @@ impl Town {
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let (listen, enrol) = (free_port(), free_port());
         let hub = at("hub");
-        let init = ["hub", "init", "--dir", &hub, "--origin", "log.city.example/t1", "--trust-domain", "city.example"];
-        let ports = ["--listen", &listen, "--enrol-listen", &enrol, "--health-listen", &free_port()].map(str::to_owned);
+        let init = [
+            "hub",
+            "init",
+            "--dir",
+            &hub,
+            "--origin",
+            "log.city.example/t1",
+            "--trust-domain",
+            "city.example",
+        ];
+        let ports = ["--listen", &listen, "--enrol-listen", &enrol, "--health-listen", &free_port()]
+            .map(str::to_owned);
         let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
         yiwang(&[init.as_slice(), &ports].concat());
         let log = dir.path().join("hub.log");
@@ -140,7 +152,8 @@ impl Town {
         delegate("health", "adapter", "main");
         delegate("health", "sealing", "main");
         register(&dir.path().join("health.db"));
-        let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/../../adapters/departments/health/health-summary.toml");
+        let mapping =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../adapters/departments/health/health-summary.toml");
         let health = free_port();
         let config = format!(
             "format = \"adapter-host/1\"\nmember_folder = \".\"\nadapter = \"main\"\nmappings = [\"{mapping}\"]\n\
@@ -171,14 +184,16 @@ impl Town {
         };
         let channel = enrolled.channel_lazy(Arc::clone(clock)).unwrap();
         let heads = Arc::new(NoHeadStore);
-        let client = Client::new(identity, channel, heads, Arc::clone(clock), Arc::new(SystemEntropy)).unwrap();
+        let client =
+            Client::new(identity, channel, heads, Arc::clone(clock), Arc::new(SystemEntropy)).unwrap();
         let (key, document) = folder.load_sealing(&app).unwrap().unwrap();
         client.with_sealing(key, &document).unwrap()
     }
 
     async fn agree(&self, client: &Client) -> Contract {
         let (health, street) = (self.folder("health"), self.folder("street-office"));
-        let text = include_str!("../../../adapters/departments/health/contracts/health-emergency-summary.json");
+        let text =
+            include_str!("../../../adapters/departments/health/contracts/health-emergency-summary.json");
         let mut draft: serde_json::Value = serde_json::from_str(text).unwrap();
         draft["provider"]["root"] = serde_json::json!(health.root_public());
         draft["consumer"]["root"] = serde_json::json!(street.root_public());
@@ -189,7 +204,8 @@ impl Town {
         draft["valid_from"] = "2020-01-01T00:00:00Z".into();
         draft["valid_until"] = "2099-01-01T00:00:00Z".into();
         let keys = [health.root_key().unwrap(), street.root_key().unwrap()];
-        let document = SignedDocument::sign(payload_type::CONTRACT, draft.to_string().as_bytes(), &keys.each_ref());
+        let document =
+            SignedDocument::sign(payload_type::CONTRACT, draft.to_string().as_bytes(), &keys.each_ref());
         client.publish(&document).await.unwrap();
         Contract::open(&document).unwrap()
     }
@@ -240,7 +256,8 @@ async fn t01_a_thousand_sealed_values_are_nowhere_with_the_hub() {
         let signed = client.prepare(&contract, &ask(&case, id, &officer), manner);
         let both = signed.request.sign_with_officer(&client.identity().key, &officers_key);
         let message = pb::ExchangeRequest { request: both.bytes().clone(), ..signed.message.clone() };
-        let signed = client.seal_body(&contract, yiwang_client::exchange::SignedRequest { message, ..signed }).await;
+        let signed =
+            client.seal_body(&contract, yiwang_client::exchange::SignedRequest { message, ..signed }).await;
         let exchanged = client.exchange(&contract, &signed.unwrap()).await;
         let Ending::Answered { records, .. } = exchanged.unwrap().ending else { panic!("not answered") };
         let records = String::from_utf8(records.to_vec()).unwrap();
@@ -251,7 +268,11 @@ async fn t01_a_thousand_sealed_values_are_nowhere_with_the_hub() {
 
     let needles: Vec<String> =
         persons.into_iter().flat_map(|(id, texts)| texts.into_iter().chain([id])).collect();
-    assert_eq!(found(&std::fs::read(town.path("health.db")).unwrap(), &needles), needles.len(), "the search works");
+    assert_eq!(
+        found(&std::fs::read(town.path("health.db")).unwrap(), &needles),
+        needles.len(),
+        "the search works"
+    );
     let mut files = vec![town.path("hub.log")];
     let mut folders = vec![town.path("hub")];
     while let Some(folder) = folders.pop() {
@@ -272,8 +293,16 @@ fn by_command_line(town: &Town, case: &CaseId, officer: &str, (id, texts): &(Str
     let (prepared, signed) = (town.text("prepared.json"), town.text("signed.json"));
     let app = ["--folder", &street, "--app", "desk"];
     let question = [
-        "--subject", id, "--case", case.as_str(), "--officer", officer,
-        "--purpose", "social-assistance.eligibility", "--field", "HealthSummary.problems",
+        "--subject",
+        id,
+        "--case",
+        case.as_str(),
+        "--officer",
+        officer,
+        "--purpose",
+        "social-assistance.eligibility",
+        "--field",
+        "HealthSummary.problems",
     ];
     let delegation = town.text("officer.json");
     let out = ["--delegation", &delegation, "--out", &prepared];
@@ -283,29 +312,47 @@ fn by_command_line(town: &Town, case: &CaseId, officer: &str, (id, texts): &(Str
     assert!(bare.contains("officer_invalid"), "{bare}");
     yiwang(&[&["query", "prepare"], app.as_slice(), &question, &out].concat());
     let shown = yiwang(&[
-        "officer", "sign", "--key", &town.text("officer.key"), "--delegation", &delegation, &prepared, "--out", &signed,
+        "officer",
+        "sign",
+        "--key",
+        &town.text("officer.key"),
+        "--delegation",
+        &delegation,
+        &prepared,
+        "--out",
+        &signed,
     ]);
-    assert!(shown.contains(id.as_str()) && shown.contains("problems"), "the officer sees what is signed: {shown}");
+    assert!(
+        shown.contains(id.as_str()) && shown.contains("problems"),
+        "the officer sees what is signed: {shown}"
+    );
     let text = std::fs::read(&signed).unwrap();
     assert_eq!(Prepared::parse(&text).unwrap().check().unwrap()[0].signed.envelope().signatures.len(), 2);
     let answer = yiwang(&[&["query", "send"], app.as_slice(), &[signed.as_str()]].concat());
     assert!(texts.iter().all(|text| answer.contains(text.as_str())), "{answer}");
 }
 
-/// How many of the texts some bytes hold.
+/// How many of the texts some bytes hold. Tests are not optimised and a memory is large, so almost every
+/// byte must be done with after one look.
 fn found(bytes: &[u8], needles: &[String]) -> usize {
-    let by_start: std::collections::HashMap<&[u8], Vec<&String>> =
-        needles.iter().fold(std::collections::HashMap::new(), |mut map, needle| {
-            map.entry(&needle.as_bytes()[..8]).or_insert_with(Vec::new).push(needle);
-            map
-        });
-    let mut seen = std::collections::BTreeSet::new();
-    for (at, window) in bytes.windows(8).enumerate() {
-        for needle in by_start.get(window).into_iter().flatten() {
-            if bytes[at..].starts_with(needle.as_bytes()) {
-                seen.insert(*needle);
-            }
+    let mut begins = [false; 256];
+    let mut by_start: HashMap<&[u8], Vec<&String>> = HashMap::new();
+    for needle in needles {
+        begins[usize::from(needle.as_bytes()[0])] = true;
+        by_start.entry(&needle.as_bytes()[..8]).or_default().push(needle);
+    }
+    let starts: Vec<[u8; 2]> = by_start.keys().map(|key| [key[0], key[1]]).collect();
+    let mut seen = BTreeSet::new();
+    for (at, byte) in bytes.iter().enumerate() {
+        if !begins[usize::from(*byte)]
+            || !bytes.get(at + 1).is_some_and(|next| starts.contains(&[*byte, *next]))
+        {
+            continue;
         }
+        let candidates = bytes.get(at..at + 8).and_then(|start| by_start.get(start));
+        seen.extend(
+            candidates.into_iter().flatten().filter(|needle| bytes[at..].starts_with(needle.as_bytes())),
+        );
     }
     seen.len()
 }

@@ -28,8 +28,7 @@ impl Client {
             return Err(ClientError::Ask("name the officer who will sign".to_owned()));
         }
         // All of them sealed: only so may a field leave whose class a provider's mapping raises.
-        let manner =
-            Manner { officer_by: OfficerBy::Signature(officer_delegation), sealed: self.can_seal() };
+        let manner = Manner { officer_by: OfficerBy::Signature(officer_delegation), sealed: self.can_seal() };
         let planned = self.plan_of(query).await?;
         let mut signed = Vec::new();
         for plan in &planned {

@@ -3,8 +3,8 @@
 use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
-use crate::sealed::Manner;
 use crate::merge::{FieldState, Part, PartOutcome, Row, Unified, merge};
+use crate::sealed::Manner;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -213,9 +213,8 @@ impl Client {
         let by_subject = !query.subject.is_empty();
         let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
         let Some(operation) = operation else { return Vec::new() };
-        let class = |field: &FieldName| {
-            self.catalogue.field(&text.record, field).map_or(4, |known| known.class)
-        };
+        let class =
+            |field: &FieldName| self.catalogue.field(&text.record, field).map_or(4, |known| known.class);
         let (mut open, mut signed, mut approved) = (Vec::new(), Vec::new(), Vec::new());
         for field in fields {
             match class(&field) {

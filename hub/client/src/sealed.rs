@@ -107,9 +107,8 @@ impl Client {
         if signed.request.sealing.is_some() {
             let provider = self.provider_key(contract).await?;
             let (to, body) = (Recipient::from(provider.as_ref()), &signed.message.body);
-            signed.message.body =
-                seal(Direction::Request, &to, &signed.digest, body, self.entropy.as_ref())
-                    .map_err(|error| ClientError::Ask(error.to_string()))?;
+            signed.message.body = seal(Direction::Request, &to, &signed.digest, body, self.entropy.as_ref())
+                .map_err(|error| ClientError::Ask(error.to_string()))?;
         }
         Ok(signed)
     }

@@ -87,7 +87,8 @@ pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Re
     match request.officer_by {
         OfficerBy::Asserted => Ok(Evidence::Asserted),
         OfficerBy::Signature(digest) => {
-            let delegation = views.delegation(&digest).ok_or_else(|| refusal("no delegation of that digest"))?;
+            let delegation =
+                views.delegation(&digest).ok_or_else(|| refusal("no delegation of that digest"))?;
             accepted
                 .signed
                 .verify(payload_type::REQUEST, &delegation.delegation.key)

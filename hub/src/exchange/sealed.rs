@@ -40,12 +40,7 @@ impl Body {
 
 /// Opens an open body; of a sealed one checks the form, and that the answer will be sealed to a key of the
 /// asking app. The adapter checks both again.
-pub fn body(
-    views: &Views,
-    accepted: &Accepted,
-    contract: &Contract,
-    now_ms: i64,
-) -> Result<Body, Refusal> {
+pub fn body(views: &Views, accepted: &Accepted, contract: &Contract, now_ms: i64) -> Result<Body, Refusal> {
     let request = &accepted.request;
     let malformed = |clause: &str| refusal(Code::Malformed, clause);
     let Some(digest) = &request.sealing else {
@@ -55,8 +50,9 @@ pub fn body(
     };
     Sealed::parse(&accepted.body).map_err(|error| malformed(&error.to_string()))?;
     let unknown = |clause: &str| refusal(Code::SealingKeyUnknown, clause);
-    let delegation =
-        views.delegation(digest).ok_or_else(|| unknown("the consumer's delegation for sealing is not published"))?;
+    let delegation = views
+        .delegation(digest)
+        .ok_or_else(|| unknown("the consumer's delegation for sealing is not published"))?;
     let consumer = &contract.text.consumer;
     let app = Some(request.app.as_str());
     check_recipient(&delegation.delegation, &consumer.member, app, &consumer.root, now_ms)

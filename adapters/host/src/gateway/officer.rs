@@ -80,7 +80,9 @@ pub(super) async fn ticket(
     let document = SignedDocument::parse(bytes.into(), DOCUMENT_MAX).ok();
     let ticket = document.as_ref().and_then(|document| Ticket::read(document).ok());
     let (Some(document), Some(ticket)) = (document, ticket) else {
-        return Err(caller.traced(invalid("#", "is not a signed ticket as `yiwang officer ticket` writes it")));
+        return Err(
+            caller.traced(invalid("#", "is not a signed ticket as `yiwang officer ticket` writes it"))
+        );
     };
     if ticket.app != caller.app.name {
         return Err(caller.traced(invalid("#", "is a ticket for another app")));
@@ -106,7 +108,9 @@ fn of_prepared(error: &PreparedError) -> Problem {
         PreparedError::Statement(at, _) => {
             (format!("#/requests/{at}/request"), "is not a canonical request statement")
         }
-        PreparedError::Body(at) => (format!("#/requests/{at}/body"), "is not the body that the statement names"),
+        PreparedError::Body(at) => {
+            (format!("#/requests/{at}/body"), "is not the body that the statement names")
+        }
         PreparedError::Officer(at, what) => (format!("#/requests/{at}/request"), *what),
     };
     invalid(&pointer, what)

@@ -123,8 +123,7 @@ impl Memory {
             let _ = self.subjects.bind(&key, &tag);
         }
         if !exchange.ticket.is_empty() && time_ms >= TicketUses::since_ms(now_ms) {
-            let ticket =
-                Digest::try_from(exchange.ticket.as_ref()).map_err(|_| MemoryError::Value(index))?;
+            let ticket = Digest::try_from(exchange.ticket.as_ref()).map_err(|_| MemoryError::Value(index))?;
             self.ticket_uses.count(&ticket, time_ms);
         }
         // An accepted statement lives at most so long after the record was written.

@@ -43,11 +43,12 @@ impl Documents {
     /// A delivered ticket, verified under a held or delivered delegation.
     pub(crate) fn ticket(&self, digest: &Digest, delivered: &[Bytes]) -> Result<Arc<HeldTicket>, Refusal> {
         let (document, ticket) = handed_over(digest, delivered)?;
-        let delegation = self
-            .delegation(&ticket.delegation_digest, delivered)
-            .map_err(|_| Refusal::denied(Code::OfficerInvalid, "officer: no delegation of the ticket's officer"))?;
-        let ticket = Ticket::verify(&document, &delegation)
-            .map_err(|_| Refusal::denied(Code::OfficerInvalid, "officer: the ticket is not signed by its key"))?;
+        let delegation = self.delegation(&ticket.delegation_digest, delivered).map_err(|_| {
+            Refusal::denied(Code::OfficerInvalid, "officer: no delegation of the ticket's officer")
+        })?;
+        let ticket = Ticket::verify(&document, &delegation).map_err(|_| {
+            Refusal::denied(Code::OfficerInvalid, "officer: the ticket is not signed by its key")
+        })?;
         let held = Arc::new(HeldTicket { ticket, delegation });
         self.tickets.insert(*digest, Arc::clone(&held));
         Ok(held)

@@ -2,7 +2,8 @@
 
 use crate::sealed::{app_sealing, open};
 use crate::world::{
-    APP, CONSUMER_ROOT, HOUR, NOW, ONE, PROVIDER_ROOT, STRANGER, Said, World, changed_contract, delegate, key, member,
+    APP, CONSUMER_ROOT, HOUR, NOW, ONE, PROVIDER_ROOT, STRANGER, Said, World, changed_contract, delegate,
+    key, member,
 };
 use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_proto::codes::Code;
@@ -71,7 +72,11 @@ async fn t13_a_ticket_serves_as_often_as_it_says_also_after_a_restart() {
     assert_eq!(look_up(&world, &adapter, &ticket).await.denied(), Code::TicketUsedUp);
     drop(adapter);
     let adapter = open(&world);
-    assert_eq!(look_up(&world, &adapter, &ticket).await.denied(), Code::TicketUsedUp, "after a restart as well");
+    assert_eq!(
+        look_up(&world, &adapter, &ticket).await.denied(),
+        Code::TicketUsedUp,
+        "after a restart as well"
+    );
     let fresh = issue(&world, &draft(&world), OFFICER);
     look_up(&world, &adapter, &fresh).await.answered();
     world.look_up(&adapter, ONE).await.answered();

@@ -166,7 +166,11 @@ impl State<'_> {
     fn no_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>) {
         let proof = raw.officer_proof();
         if !matches!(proof, pb::OfficerProof::Unspecified | pb::OfficerProof::Asserted) || raw.sealed {
-            self.finding(at, Rule::Officer, "claims a proof or sealed bodies of a request that it does not keep");
+            self.finding(
+                at,
+                Rule::Officer,
+                "claims a proof or sealed bodies of a request that it does not keep",
+            );
         }
         if raw.request_digest.len() != 32 || !raw.answer.is_empty() {
             self.finding(

@@ -29,7 +29,8 @@ impl State<'_> {
     /// A ticket counts if the officer's key signed it, and the member's root delegated that key.
     pub(super) fn ticket(&mut self, at: At, document: &SignedDocument, ticket: &Ticket) {
         self.documents.insert(at.index, Document::Ticket(ticket.digest));
-        let delegation = self.delegations.get(&ticket.delegation_digest).map(|held| Arc::clone(&held.delegation));
+        let delegation =
+            self.delegations.get(&ticket.delegation_digest).map(|held| Arc::clone(&held.delegation));
         let fault = match &delegation {
             None => Some("names a delegation that no earlier entry carries".to_owned()),
             Some(officer) if self.root_of(&ticket.member) != Some(&officer.root) => {
@@ -83,7 +84,11 @@ impl State<'_> {
         let Subject { at, raw, request, passed, .. } = subject;
         let request = &request.statement;
         if raw.sealed != request.sealing.is_some() {
-            self.finding(at, Rule::Exchange, "says of its bodies otherwise than its statement whether they are sealed");
+            self.finding(
+                at,
+                Rule::Exchange,
+                "says of its bodies otherwise than its statement whether they are sealed",
+            );
         }
         let claimed = raw.officer_proof();
         if !passed {

@@ -6,6 +6,7 @@ use super::story::{Teller, call, field, line, state};
 use crate::setup;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use yiwang_client::folder::Folder;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, Role};
@@ -13,7 +14,6 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, Officer};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::prepared::Prepared;
-use std::sync::Arc;
 
 /// An officer with a key of their own.
 struct Signer {
@@ -26,12 +26,16 @@ struct Signer {
 pub async fn tell(teller: &mut Teller, network: &Network, case: &str) -> Result<(), String> {
     let street = network.sites.get("street-office").ok_or("no street office")?;
     let wife = network.city.household().wife.id.clone();
-    teller.step("The wife's sealed health record: withheld until a named officer signs for it with a key of her own");
+    teller.step(
+        "The wife's sealed health record: withheld until a named officer signs for it with a key of her own",
+    );
     let mut question = json!({"subject": wife, "purpose": "social-assistance.eligibility", "case": case});
     let answer = call(street, "assistance-desk", "POST", "/v1/records/query", &question).await?;
-    for (record, name) in
-        [("MentalHealthRecord", "support_need"), ("MentalHealthRecord", "diagnosis"), ("HealthCoverage", "insured")]
-    {
+    for (record, name) in [
+        ("MentalHealthRecord", "support_need"),
+        ("MentalHealthRecord", "diagnosis"),
+        ("HealthCoverage", "insured"),
+    ] {
         line(teller, &answer.json, record, name);
     }
     let withheld = |answer: &Value, name: &str| {
@@ -46,14 +50,18 @@ pub async fn tell(teller: &mut Teller, network: &Network, case: &str) -> Result<
         "class 4 is withheld: it needs approvals that nobody can give yet",
         withheld(&answer.json, "diagnosis") == "approvals_required",
     );
-    teller.check("the rest of her record is there", state(&answer.json, "HealthCoverage", "insured") == "value");
+    teller.check(
+        "the rest of her record is there",
+        state(&answer.json, "HealthCoverage", "insured") == "value",
+    );
 
     let officer = officer(&street.folder).await?;
     if let Some(question) = question.as_object_mut() {
         question.insert("officer".to_owned(), json!(officer.name));
         question.insert("fields".to_owned(), json!({"MentalHealthRecord": ["diagnosis", "support_need"]}));
     }
-    let asked = json!({"query": question, "officer_delegation": yiwang_proto::hex(&officer.delegation.digest)});
+    let asked =
+        json!({"query": question, "officer_delegation": yiwang_proto::hex(&officer.delegation.digest)});
     let prepared = call(street, "assistance-desk", "POST", "/v1/records/prepare", &asked).await?;
     let prepared: Prepared = serde_json::from_value(prepared.json).map_err(|error| error.to_string())?;
     let signed = prepared.sign(&officer.delegation, &officer.key).map_err(|error| error.to_string())?;
@@ -64,7 +72,8 @@ pub async fn tell(teller: &mut Teller, network: &Network, case: &str) -> Result<
     line(teller, &answer.json, "MentalHealthRecord", "diagnosis");
     let value = field(&answer.json, "MentalHealthRecord", "support_need")["value"].as_str();
     let value = value.unwrap_or_default().to_owned();
-    teller.check("with her signature the answer comes, sealed from the adapter to this app", !value.is_empty());
+    teller
+        .check("with her signature the answer comes, sealed from the adapter to this app", !value.is_empty());
     teller.check(
         "class 4 stays withheld, whoever signs",
         withheld(&answer.json, "diagnosis") == "approvals_required",
@@ -90,7 +99,9 @@ async fn officer(folder: &Path) -> Result<Signer, String> {
     let channel = enrolled.channel(setup::clock()).await.map_err(|error| error.to_string())?;
     let key_of_ledger = enrolled.verifier_key().clone();
     let checkpoints = Arc::new(CheckpointVerifier::new(key_of_ledger, enrolled.origin(), 16));
-    yiwang_client::client::publish(channel, &document, &checkpoints).await.map_err(|error| error.to_string())?;
+    yiwang_client::client::publish(channel, &document, &checkpoints)
+        .await
+        .map_err(|error| error.to_string())?;
     let delegation = Delegation::open(&document).map_err(|error| error.to_string())?;
     Ok(Signer { name, key, delegation })
 }
