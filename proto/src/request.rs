@@ -76,7 +76,9 @@ fn officer_by(raw: &pb::RequestStatement) -> Result<OfficerBy, StatementError> {
         (ticket, []) => OfficerBy::Ticket(digest(ticket, "ticket_digest is not 32 bytes")?),
         ([], key) => OfficerBy::Signature(digest(key, "officer_delegation_digest is not 32 bytes")?),
         _ => {
-            return Err(StatementError::Value("rests on a ticket or on the officer's signature, not on both"));
+            return Err(StatementError::Value(
+                "rests on a ticket or on the officer's signature, not on both",
+            ));
         }
     };
     // What is proved must be named: the pseudonym is what stands in reports.

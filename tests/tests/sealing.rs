@@ -12,7 +12,7 @@ use yiwang_client::exchange::{Ask, Ending, SignedRequest};
 use yiwang_client::record::RecordQuery;
 use yiwang_client::sealed::Manner;
 use yiwang_hub::context::TestSwitches;
-use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
+use yiwang_proto::ambient::{Clock, Entropy, ManualClock, SystemClock};
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::{AnswerBody, Arguments};
 use yiwang_proto::contract::Contract;
@@ -353,6 +353,55 @@ enum Bend {
     Honest,
 }
 
+/// Statement and body of an answer; `recipients` are the adapter's own key and the consumer's.
+fn bent_answer(
+    bend: Bend,
+    (signed, request): (&SignedStatement, Request),
+    delegation_digest: yiwang_proto::Digest,
+    key: &SecretKey,
+    [own, consumer]: [Recipient; 2],
+    entropy: &dyn Entropy,
+) -> (SignedStatement, Bytes) {
+    let records = json!([{"fields": {"blood_group": "A"}}]).to_string();
+    let (plain, digest) = AnswerBody::encode(records.into(), entropy);
+    let answer = Answer {
+        request_id: request.id,
+        request_digest: signed.digest(),
+        provider: request.provider,
+        adapter: AppId::parse("main").unwrap(),
+        verdict: Verdict::Answered,
+        clause: String::new(),
+        fields: fields(&["blood_group"]),
+        withheld: Vec::new(),
+        rows: 1,
+        subject_tags: Vec::new(),
+        subject_tags_root: None,
+        answered_at_ms: request.issued_at_ms,
+        as_of_ms: 0,
+        body_digest: Some(digest),
+        mapping_digest: [0; 32],
+        head: request.head,
+        delegation_digest,
+        truncated: false,
+        sealed_to: match bend {
+            Bend::Open => None,
+            Bend::OtherKeyInStatement => Some(own.delegation),
+            _ => Some(consumer.delegation),
+        },
+    };
+    let statement = answer.sign(key);
+    let beside = match bend {
+        Bend::OtherStatement => [7; 32],
+        _ => statement.digest(),
+    };
+    let to = if matches!(bend, Bend::OtherKeyInBody) { own } else { consumer };
+    let body = match bend {
+        Bend::Open => plain,
+        _ => seal(Direction::Answer, &to, &beside, &plain, entropy).unwrap(),
+    };
+    (statement, body)
+}
+
 /// An adapter with good keys that answers sealed requests as it likes.
 async fn evil_adapter(clinic: &Clinic, bend: Bend) {
     let folder = &clinic.health.folder;
@@ -384,43 +433,14 @@ async fn evil_adapter(clinic: &Clinic, bend: Bend) {
                 let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
                 let signed = SignedStatement::parse(chunk.request).unwrap();
                 let request = Request::parse(signed.unverified_payload()).unwrap();
-                let records = json!([{"fields": {"blood_group": "A"}}]).to_string();
-                let (plain, digest) = AnswerBody::encode(records.into(), entropy.as_ref());
-                let answer = Answer {
-                    request_id: request.id,
-                    request_digest: signed.digest(),
-                    provider: request.provider,
-                    adapter: AppId::parse("main").unwrap(),
-                    verdict: Verdict::Answered,
-                    clause: String::new(),
-                    fields: fields(&["blood_group"]),
-                    withheld: Vec::new(),
-                    rows: 1,
-                    subject_tags: Vec::new(),
-                    subject_tags_root: None,
-                    answered_at_ms: request.issued_at_ms,
-                    as_of_ms: 0,
-                    body_digest: Some(digest),
-                    mapping_digest: [0; 32],
-                    head: request.head,
-                    delegation_digest: delegation.digest(),
-                    truncated: false,
-                    sealed_to: match bend {
-                        Bend::Open => None,
-                        Bend::OtherKeyInStatement => Some(own.delegation),
-                        _ => Some(consumer.delegation),
-                    },
-                };
-                let statement = answer.sign(&key);
-                let beside = match bend {
-                    Bend::OtherStatement => [7; 32],
-                    _ => statement.digest(),
-                };
-                let to = if matches!(bend, Bend::OtherKeyInBody) { own } else { consumer };
-                let body = match bend {
-                    Bend::Open => plain,
-                    _ => seal(Direction::Answer, &to, &beside, &plain, entropy.as_ref()).unwrap(),
-                };
+                let (statement, body) = bent_answer(
+                    bend,
+                    (&signed, request),
+                    delegation.digest(),
+                    &key,
+                    [own, consumer],
+                    entropy.as_ref(),
+                );
                 let answer = statement.bytes().clone();
                 let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
                 let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
