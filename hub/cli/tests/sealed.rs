@@ -341,7 +341,7 @@ fn found(bytes: &[u8], needles: &[String]) -> usize {
         by_start.entry(&needle.as_bytes()[..8]).or_default().push(needle);
     }
     let starts: Vec<[u8; 2]> = by_start.keys().map(|key| [key[0], key[1]]).collect();
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (at, byte) in bytes.iter().enumerate() {
         if !begins[usize::from(*byte)]
             || !bytes.get(at + 1).is_some_and(|next| starts.contains(&[*byte, *next]))
@@ -349,9 +349,11 @@ fn found(bytes: &[u8], needles: &[String]) -> usize {
             continue;
         }
         let candidates = bytes.get(at..at + 8).and_then(|start| by_start.get(start));
-        seen.extend(
-            candidates.into_iter().flatten().filter(|needle| bytes[at..].starts_with(needle.as_bytes())),
-        );
+        for needle in candidates.into_iter().flatten() {
+            if bytes[at..].starts_with(needle.as_bytes()) {
+                seen.insert(needle.as_str());
+            }
+        }
     }
     seen.len()
 }
