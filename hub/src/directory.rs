@@ -26,7 +26,7 @@ pub struct PublishDraft {
 }
 
 enum Published {
-    Delegation(Delegation),
+    Delegation(Box<Delegation>),
     Contract(Box<Contract>),
     /// With the delegation of its officer, under which it was verified.
     Ticket(Box<Ticket>, Arc<DelegationView>),
@@ -43,7 +43,7 @@ impl PublishDraft {
                 if delegation.member != peer {
                     return Err(Code::WrongMember);
                 }
-                Published::Delegation(delegation)
+                Published::Delegation(Box::new(delegation))
             }
             payload_type::CONTRACT => {
                 let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;
