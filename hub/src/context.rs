@@ -7,6 +7,7 @@ pub use alarms::Alarms;
 pub use replays::Replays;
 
 use crate::auditors::Auditors;
+use crate::exchange::officer::fits;
 use crate::ledger::Ledger;
 use crate::ledger::store::StoreError;
 use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
@@ -18,19 +19,22 @@ use crate::quotas::{QuotaLimits, Quotas};
 use crate::stages::StageTimes;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
+use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use yiwang_policies::{Counts, Rates};
+use yiwang_policies::{Counts, Rates, TicketUses};
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::Officer;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::{Digest, pb};
 
 /// Misbehaviour that only tests switch on, to prove that their checks can fail. Never set by configuration.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +48,8 @@ pub struct TestSwitches {
     pub blind_to_heads: bool,
     /// Gives adapters no receipts, and refuses their offers.
     pub no_receipts: bool,
+    /// Hands out this delegation for sealing in the provider's place, as a hub that wants to read would.
+    pub false_sealing: Option<Bytes>,
 }
 
 /// Another hub in the same process.
@@ -99,6 +105,7 @@ pub struct Hub {
     /// Auditors' sessions and searches.
     pub auditors: Auditors,
     rates: Mutex<Rates>,
+    ticket_uses: Mutex<TicketUses>,
 }
 
 /// Parts that lifecycle makes before the hub.
@@ -167,6 +174,7 @@ impl Hub {
             switches: parts.switches,
             auditors: Auditors::new(parts.search_index),
             rates: Mutex::new(Rates::new()),
+            ticket_uses: Mutex::new(TicketUses::new()),
         };
         hub.look_back()?;
         Ok(Arc::new(hub))
@@ -176,31 +184,40 @@ impl Hub {
         let now = self.clock.now_ms();
         let today = now.div_euclid(DAY_MS) * DAY_MS;
         let ids_from = now - STATEMENT_LIFETIME_MS - 2 * CLOCK_SKEW_MS;
+        let tickets_from = TicketUses::since_ms(now);
         let mut counted = Vec::new();
         let mut seen = 0_u64;
         self.ledger.reader().scan_back(&mut |index, bytes| {
             seen += 1;
             let Ok(entry) = entry::decode(&bytes) else { return false };
+            if let Some(Kind::Ticket(ticket)) = &entry.kind {
+                self.ledger.views().restore_ticket(index, &ticket.document);
+            }
             let request = match &entry.kind {
                 Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => {
                     read_request(exchange).map(|request| (request, &exchange.code))
                 }
                 _ => None,
             };
-            if let Some((request, code)) = request {
+            if let Some(((request, proved), code)) = request {
                 // A claim that fails means a lower index has it already: the newest comes first here.
                 if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
                     self.replays.recorded(&request.consumer, &request.id, index);
                 }
                 if self.was_counted(&request, code) {
-                    counted.push((request.contract, request.app, entry.time_ms));
+                    counted.push((request, proved, entry.time_ms));
                 }
             }
-            entry.time_ms >= today.min(ids_from) && seen < LOOK_BACK_MAX
+            entry.time_ms >= today.min(ids_from).min(tickets_from) && seen < LOOK_BACK_MAX
         })?;
+        // Oldest first; a ticket's own entry stands before its uses.
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        for (contract, app, time_ms) in counted.iter().rev().filter(|(_, _, time)| *time >= today) {
-            rates.count(contract, app, None, *time_ms);
+        for (request, proved, time_ms) in counted.iter().rev() {
+            if *time_ms >= today {
+                let officer = request.officer.as_ref().filter(|_| *proved);
+                rates.count(&request.contract, &request.app, officer, *time_ms);
+            }
+            self.recount_ticket(request, *time_ms);
         }
         Ok(())
     }
@@ -213,10 +230,24 @@ impl Hub {
             && !BEFORE_THE_DECISION.iter().any(|early| early.as_str() == code)
     }
 
-    /// Counts a request against its contract's ceilings.
-    pub fn count(&self, request: &Request, now_ms: i64) -> Counts {
+    fn recount_ticket(&self, request: &Request, time_ms: i64) {
+        if let OfficerBy::Ticket(digest) = &request.officer_by
+            && let Some(view) = self.ledger.views().ticket(digest)
+            && fits(&view.ticket, request)
+        {
+            self.use_ticket(digest, time_ms);
+        }
+    }
+
+    /// Counts a request against its contract's ceilings; a proved officer by himself.
+    pub fn count(&self, request: &Request, proved: Option<&Officer>, now_ms: i64) -> Counts {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.count(&request.contract, &request.app, None, now_ms)
+        rates.count(&request.contract, &request.app, proved, now_ms)
+    }
+
+    /// Counts one use of a ticket and yields the count with it.
+    pub fn use_ticket(&self, ticket: &Digest, now_ms: i64) -> u32 {
+        self.ticket_uses.lock().unwrap_or_else(PoisonError::into_inner).count(ticket, now_ms)
     }
 
     /// Whether the policy that decides is the one that the ledger names.
@@ -226,7 +257,10 @@ impl Hub {
     }
 }
 
-fn read_request(exchange: &yiwang_proto::pb::ExchangeEntry) -> Option<Request> {
+/// The request of an entry, and whether its officer was proved.
+fn read_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
     let signed = SignedStatement::parse(exchange.request.clone()).ok()?;
-    Request::parse(signed.unverified_payload()).ok()
+    let request = Request::parse(signed.unverified_payload()).ok()?;
+    let proved = matches!(exchange.officer_proof(), pb::OfficerProof::Ticket | pb::OfficerProof::Signed);
+    Some((request, proved))
 }

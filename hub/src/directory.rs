@@ -3,10 +3,10 @@
 use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
 use crate::limits::{MATERIAL_BYTES_MAX, MATERIAL_KEYS_MAX};
-use crate::views::{CaseStatus, Views};
+use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use yiwang_policies::Decider;
+use std::sync::Arc;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -15,11 +15,12 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{CaseId, MemberId};
-use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
+use yiwang_proto::limits::{CLOCK_SKEW_MS, CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::ticket::Ticket;
 
-/// A delegation or contract that a member publishes.
+/// A delegation, contract or ticket that a member publishes.
 pub struct PublishDraft {
     peer: MemberId,
     document: Bytes,
@@ -29,12 +30,14 @@ pub struct PublishDraft {
 enum Published {
     Delegation(Box<Delegation>),
     Contract(Box<Contract>),
+    /// With the delegation of its officer, under which it was verified.
+    Ticket(Box<Ticket>, Arc<DelegationView>),
 }
 
 impl PublishDraft {
     /// For the member whose certificate the connection has. All that the document says by itself (form,
     /// signatures, catalogue) is checked here, in the caller's task: the sequencer serves everybody.
-    pub fn open(peer: MemberId, document: Bytes, decider: &Decider) -> Result<Self, Code> {
+    pub fn open(peer: MemberId, document: Bytes, views: &Views) -> Result<Self, Code> {
         let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
         let published = match signed.payload_type() {
             payload_type::DELEGATION if document.len() <= DOCUMENT_MAX => {
@@ -49,9 +52,18 @@ impl PublishDraft {
                 if contract.root_of(&peer).is_none() {
                     return Err(Code::WrongMember);
                 }
-                let prepared = decider.prepare(std::sync::Arc::new(contract.clone()));
+                let prepared = views.decider().prepare(std::sync::Arc::new(contract.clone()));
                 prepared.map_err(|_| Code::ContractInvalid)?;
                 Published::Contract(Box::new(contract))
+            }
+            payload_type::TICKET if document.len() <= DOCUMENT_MAX => {
+                let claimed = Ticket::read(&signed).map_err(|_| Code::TicketInvalid)?;
+                if claimed.member != peer {
+                    return Err(Code::WrongMember);
+                }
+                let officer = views.delegation(&claimed.delegation_digest).ok_or(Code::OfficerInvalid)?;
+                let ticket = Ticket::verify(&signed, &officer.delegation);
+                Published::Ticket(Box::new(ticket.map_err(|_| Code::OfficerInvalid)?), officer)
             }
             _ => return Err(Code::Malformed),
         };
@@ -69,6 +81,9 @@ impl Draft for PublishDraft {
             Published::Contract(contract) => {
                 check_contract(contract, at.views).map(|()| Kind::Contract(entry))
             }
+            Published::Ticket(ticket, officer) => {
+                check_ticket(&self.peer, ticket, &officer.delegation, at).map(|()| Kind::Ticket(entry))
+            }
         }
     }
 }
@@ -79,6 +94,19 @@ fn check_delegation(peer: &MemberId, delegation: &Delegation, at: &Linear<'_>) -
         return Err(Code::DelegationInvalid);
     }
     if at.views.delegation(&delegation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
+}
+
+fn check_ticket(peer: &MemberId, ticket: &Ticket, officer: &Delegation, at: &Linear<'_>) -> Result<(), Code> {
+    let root = at.views.member(peer).map(|view| view.card.root);
+    if root != Some(officer.root) || !officer.valid_at(at.time_ms) {
+        return Err(Code::OfficerInvalid);
+    }
+    // A ticket of times to come would be kept longer than its uses are.
+    let early = ticket.issued_at_ms > at.time_ms.saturating_add(CLOCK_SKEW_MS);
+    if early || ticket.expires_at_ms <= at.time_ms {
+        return Err(Code::TicketInvalid);
+    }
+    if at.views.ticket(&ticket.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
 }
 
 fn check_contract(contract: &Contract, views: &Views) -> Result<(), Code> {
@@ -182,7 +210,10 @@ pub fn material(hub: &Hub, member: &MemberId, wanted: &pb::MaterialWanted) -> pb
         let document =
             <Digest>::try_from(raw.as_ref()).ok().and_then(|digest| document(views, member, &digest));
         match document.filter(|document| takes(&mut room, document.len())) {
-            Some(document) => material.documents.push(document),
+            Some(document) => {
+                material.documents.push(document);
+                material.documents.extend(officer_of(views, raw));
+            }
             None => material.missing_digests.push(raw.clone()),
         }
     }
@@ -220,9 +251,18 @@ pub fn wanted_keys(wanted: &pb::MaterialWanted) -> Option<pb::MaterialWanted> {
     })
 }
 
+/// The delegation behind a ticket, so that whoever asks for the one has the other.
+fn officer_of(views: &Views, digest: &Bytes) -> Option<Bytes> {
+    let ticket = views.ticket(&Digest::try_from(digest.as_ref()).ok()?)?;
+    views.delegation(&ticket.ticket.delegation_digest).map(|view| view.document.clone())
+}
+
 fn document(views: &Views, member: &MemberId, digest: &Digest) -> Option<Bytes> {
     if let Some(contract) = views.contract_by_digest(digest) {
         return contract.contract.root_of(member).map(|_| contract.document.clone());
+    }
+    if let Some(ticket) = views.ticket(digest) {
+        return serves(views, member, &ticket.ticket.member).then(|| ticket.document.clone());
     }
     let delegation = views.delegation(digest)?;
     serves(views, member, &delegation.delegation.member).then(|| delegation.document.clone())

@@ -62,6 +62,9 @@ fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64
         exchange.contract_index,
         exchange.app_delegation_index,
         exchange.adapter_delegation_index,
+        exchange.ticket_index,
+        exchange.officer_delegation_index,
+        exchange.sealing_delegation_index,
     ]
     .into_iter()
     .collect();

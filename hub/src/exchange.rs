@@ -6,8 +6,10 @@ pub mod authenticate;
 pub mod decide;
 pub mod forward;
 pub mod heads;
+pub mod officer;
 pub mod record;
 pub mod reply;
+pub mod sealed;
 
 use crate::context::Hub;
 use crate::stages::Stage;

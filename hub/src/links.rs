@@ -29,6 +29,8 @@ pub struct Link {
     member: MemberId,
     /// The adapter's delegation, as the link's first frame showed it.
     pub delegation: Arc<DelegationView>,
+    /// The delegation of the key that opens bodies sealed for this adapter, if it showed one.
+    pub sealing: Option<Arc<DelegationView>>,
     frames: mpsc::Sender<pb::HubFrame>,
     pending: Mutex<HashMap<u64, Pending>>,
     next_exchange: AtomicU64,
@@ -71,11 +73,13 @@ impl Link {
         member: MemberId,
         delegation: Arc<DelegationView>,
         side: side::Side,
+        sealing: Option<Arc<DelegationView>>,
     ) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
         let (frames, queue) = mpsc::channel(LINK_QUEUE);
         let link = Self {
             member,
             delegation,
+            sealing,
             frames,
             pending: Mutex::default(),
             next_exchange: AtomicU64::new(1),

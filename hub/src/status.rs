@@ -22,7 +22,8 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::ClockSkew
         | Code::LedgerNotAppending
         | Code::HeadContradicts
-        | Code::NotWitnessed => Grpc::FailedPrecondition,
+        | Code::NotWitnessed
+        | Code::SealingKeyUnknown => Grpc::FailedPrecondition,
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::ProviderUnavailable | Code::SourceError | Code::LedgerFull | Code::ReceiptsOwed => {
             Grpc::Unavailable
@@ -50,7 +51,11 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::OperationNotGranted
         | Code::RowOutsideFilter
         | Code::SealingRequired
-        | Code::ApprovalsRequired => Grpc::PermissionDenied,
+        | Code::ApprovalsRequired
+        | Code::OfficerSignatureRequired
+        | Code::OfficerInvalid
+        | Code::TicketInvalid
+        | Code::TicketUsedUp => Grpc::PermissionDenied,
     }
 }
 

@@ -23,6 +23,7 @@ use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{AppId, CaseId, ContractId, Matter, MemberId, Operation};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::tag::Tag;
+use yiwang_proto::ticket::Ticket;
 
 /// A member with the entry of its newest card.
 #[derive(Debug)]
@@ -75,6 +76,17 @@ pub struct ContractView {
     pub index: u64,
     // Until when it counts against its members' quotas, ledger time.
     counts_until_ms: i64,
+}
+
+/// A ticket with its entry.
+#[derive(Debug)]
+pub struct TicketView {
+    /// Verified under its officer's delegation.
+    pub ticket: Ticket,
+    /// The document's exact bytes.
+    pub document: Bytes,
+    /// Its entry.
+    pub index: u64,
 }
 
 /// An open case.
@@ -134,6 +146,7 @@ struct Registry {
     held: HashMap<MemberId, Held>,
     // By the form of enrolment tokens; the time of the newest dismissal.
     dismissed: HashMap<String, i64>,
+    tickets: HashMap<Digest, Arc<TicketView>>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
 }
@@ -202,6 +215,11 @@ impl Views {
     /// A delegation by the digest of its payload.
     pub fn delegation(&self, digest: &Digest) -> Option<Arc<DelegationView>> {
         self.registry().delegations.get(digest).cloned()
+    }
+
+    /// A ticket by the digest of its payload, as long as it may be used.
+    pub fn ticket(&self, digest: &Digest) -> Option<Arc<TicketView>> {
+        self.registry().tickets.get(digest).cloned()
     }
 
     /// The newest version of a contract.

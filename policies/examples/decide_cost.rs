@@ -2,14 +2,14 @@
 //! `yiwang bench decide` is the figure that counts; this one needs nothing but this crate.
 
 use std::sync::Arc;
-use yiwang_policies::{CaseFacts, Context, Counts, Decider, Site};
+use yiwang_policies::{CaseFacts, Context, Counts, Decider, OfficerEvidence, Site};
 use yiwang_proto::ambient::{Clock as _, SystemClock};
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::ids::{CaseId, RequestId};
 use yiwang_proto::keys::SecretKey;
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{Head, OfficerBy, Request};
 
 const NOW: i64 = 1_795_000_000_000;
 const ROUNDS: u32 = 20_000;
@@ -74,6 +74,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         retry_of: None,
         officer: None,
         delegation_digest: [7; 32],
+        officer_by: OfficerBy::Asserted,
+        sealing: None,
     };
     let body = RequestBody { subject: "980101199001010017".to_owned(), arguments: Default::default() };
     let matter = said.matters.first().ok_or("no matter")?;
@@ -85,6 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         body: Some(&body),
         counts: Some(Counts { app_this_minute: 1, officer_today: 1 }),
         sealed: false,
+        officer: OfficerEvidence::Asserted,
     };
     let clock = SystemClock::default();
     for _ in 0..3 {

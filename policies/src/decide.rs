@@ -6,11 +6,12 @@
 
 use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError};
-use crate::decision::{Denial, OfficerProof, Permit};
+use crate::decision::{Denial, Permit};
 use crate::facts::{Facts, method_text};
 use crate::fields::{Fault, check_contract};
 use crate::input::Context;
 use crate::lint::{Lint, LintError};
+use crate::officer;
 use crate::rows::{RowFault, check_arguments};
 use crate::rules::{ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
@@ -161,10 +162,12 @@ impl Decider {
         let row_fault = context
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
+        let officer = officer::judge(request, &contract.contract, context);
         let judged = self.facts.grant(request, &contract.resource, context, None).map_err(unjudged)?;
         let granted = self.authorizer.is_authorized(&judged, &self.rules.joined, &contract.entities);
-        if granted.decision() == Decision::Allow && !erred(&granted) && row_fault.is_none() {
-            return Ok(Permit::new(Arc::clone(&contract.contract), request, OfficerProof::Asserted));
+        let holds = granted.decision() == Decision::Allow && !erred(&granted);
+        if holds && row_fault.is_none() && officer.is_none() {
+            return Ok(Permit::new(Arc::clone(&contract.contract), request, context));
         }
         let judged = self.facts.exchange(request, &contract.resource, context, None).map_err(unjudged)?;
         let response = self.authorizer.is_authorized(&judged, &self.rules.each, &contract.entities);
@@ -186,6 +189,9 @@ impl Decider {
                 RowFault::Outside { .. } => ROW_FILTER,
             };
             rules.extend(find(id).map(|(rank, rule)| (rank, rule, fault.to_string())));
+        }
+        if let Some((id, clause)) = officer {
+            rules.extend(find(id).map(|(rank, rule)| (rank, rule, format!("{}: {clause}", rule.clause))));
         }
         // Nothing forbids and nothing permits: the rule that permits did not hold.
         Err(Denial::of(rules).unwrap_or_else(|| Denial::policy_error("rule granted: nothing permits")))
@@ -212,9 +218,14 @@ fn explain(
         }
         "method" => Some(format!("{} is not served", method_text(contract.text.method))),
         "break-glass" => Some("emergency access is not served".to_owned()),
-        "sealing" | "approvals" => {
+        "sealing" | "approvals" | "officer-signature" => {
             let class = |name| catalogue.field(&contract.text.record, name).map_or(4, |field| field.class);
-            let sensitive = request.fields.iter().filter(|name| class(name) >= 3);
+            let least = match rule.id {
+                "approvals" => 4,
+                "sealing" if contract.text.sealed => 0,
+                _ => 3,
+            };
+            let sensitive = request.fields.iter().filter(|name| class(name) >= least);
             Some(sensitive.map(|field| field.as_str()).collect::<Vec<_>>().join(" "))
         }
         "delegation" if delegation.root == contract.text.consumer.root => Some(

@@ -1,5 +1,6 @@
 //! What a decision yields.
 
+use crate::input::Context;
 use crate::rules::{CASE, HIDDEN_BY_CASE, Rule};
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
@@ -15,6 +16,10 @@ pub const CLAUSE_MAX: usize = 120;
 pub enum OfficerProof {
     /// The app says so.
     Asserted,
+    /// The officer's key signed a ticket for the app and case.
+    Ticket,
+    /// The officer's key signed the statement itself.
+    Signed,
 }
 
 impl OfficerProof {
@@ -22,6 +27,8 @@ impl OfficerProof {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Asserted => "asserted",
+            Self::Ticket => "ticket",
+            Self::Signed => "signed",
         }
     }
 }
@@ -35,11 +42,28 @@ pub struct Permit {
     contract: Arc<Contract>,
     fields: Vec<FieldName>,
     officer_proof: OfficerProof,
+    sealed: bool,
 }
 
 impl Permit {
-    pub(crate) fn new(contract: Arc<Contract>, request: &Request, officer_proof: OfficerProof) -> Self {
-        Self { contract, fields: request.fields.clone(), officer_proof }
+    pub(crate) fn new(contract: Arc<Contract>, request: &Request, context: &Context<'_>) -> Self {
+        let officer_proof = context.officer.proof();
+        Self { contract, fields: request.fields.clone(), officer_proof, sealed: context.sealed }
+    }
+
+    /// Whether both bodies travel sealed.
+    pub fn sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The highest class that may leave under this permit, also where only the mapping raised a field's
+    /// class, and the code of what is missing above it.
+    pub fn highest_class(&self) -> (u8, Code) {
+        match (self.sealed, self.officer_proof) {
+            (false, _) => (2, Code::SealingRequired),
+            (true, OfficerProof::Signed) => (3, Code::ApprovalsRequired),
+            (true, _) => (2, Code::OfficerSignatureRequired),
+        }
     }
 
     /// The contract that grants.

@@ -174,6 +174,8 @@ impl Facts {
             pair("fields", texts(&said.fields)),
             pair("personal_fields", of_class(2)),
             pair("sensitive_fields", of_class(3)),
+            pair("approved_fields", of_class(4)),
+            pair("sealed_fields", of_class(if said.sealed { 0 } else { 3 })),
             pair("about_person", truth(about_person)),
             pair("break_glass", truth(said.break_glass)),
             pair("per_app_per_minute", long(said.limits.per_app_per_minute)),
@@ -240,7 +242,7 @@ impl Facts {
 }
 
 /// What both actions know.
-fn moment(request: &Request, context: &Context<'_>) -> [(String, Expr); 16] {
+fn moment(request: &Request, context: &Context<'_>) -> [(String, Expr); 17] {
     let subject = match context.body {
         None => "unseen",
         Some(body) if body.subject.is_empty() => "none",
@@ -259,6 +261,7 @@ fn moment(request: &Request, context: &Context<'_>) -> [(String, Expr); 16] {
         pair("issued_at", long(request.issued_at_ms)),
         pair("expires_at", long(request.expires_at_ms)),
         pair("sealed", truth(context.sealed)),
+        pair("officer", text(context.officer.proof().as_str())),
         pair("signer_from", long(context.delegation.valid_from_ms)),
         pair("signer_until", long(context.delegation.valid_until_ms)),
         pair("case_matter", text(case.map_or("", |case| case.matter.as_str()))),

@@ -1,8 +1,10 @@
 //! What a decision is made from, besides the request and its contract.
 
+use crate::decision::OfficerProof;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{Matter, MemberId};
+use yiwang_proto::ticket::Ticket;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +64,46 @@ pub struct Context<'a> {
     pub body: Option<&'a RequestBody>,
     /// The counts; none at the verifier.
     pub counts: Option<Counts>,
-    /// Whether the body travels sealed.
+    /// Whether the bodies travel sealed, as the statement says.
     pub sealed: bool,
+    /// What is at hand for the acting officer.
+    pub officer: OfficerEvidence<'a>,
+}
+
+/// What was verified about the acting officer. Whether it proves the officer of this request is decided
+/// here, by the same rules everywhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum OfficerEvidence<'a> {
+    /// Nothing: the app says so.
+    #[default]
+    Asserted,
+    /// A ticket, its signature verified under the key of this delegation, which is verified under the root
+    /// that it names itself.
+    Ticket {
+        /// The ticket.
+        ticket: &'a Ticket,
+        /// Of the officer's key.
+        delegation: &'a Delegation,
+        /// How often it was used, this request included; none at the verifier, which counts by itself.
+        uses: Option<u32>,
+    },
+    /// A second signature on the statement, verified under the key of this delegation, which is verified
+    /// under the root that it names itself.
+    Signed {
+        /// Of the officer's key.
+        delegation: &'a Delegation,
+    },
+}
+
+impl OfficerEvidence<'_> {
+    /// What it proves if it holds.
+    pub fn proof(&self) -> OfficerProof {
+        match self {
+            Self::Asserted => OfficerProof::Asserted,
+            Self::Ticket { .. } => OfficerProof::Ticket,
+            Self::Signed { .. } => OfficerProof::Signed,
+        }
+    }
 }
 
 impl Context<'_> {

@@ -3,8 +3,9 @@
 //!
 //! The way of one decision: [`Decider::prepare`] turns a verified contract into a [`Prepared`] once;
 //! [`Decider::decide`] judges one request under it in a [`Context`] and yields a [`Permit`] or a [`Denial`].
-//! The rules are Cedar files in `base/`, one per decision; only row arguments are judged in Rust
-//! ([`rows`]), because Cedar has no map of arguments. [`naive`] is the same decision written a second time
+//! The rules are Cedar files in `base/`, one per decision; row arguments are judged in Rust
+//! ([`rows`]), because Cedar has no map of arguments, and so is the proof of an officer, which few requests
+//! carry. [`naive`] is the same decision written a second time
 //! without Cedar; tests hold the two together.
 //!
 //! Every data file is part of the program and of [`Decider::digest`], the policy bundle's digest that
@@ -20,19 +21,22 @@ pub mod fields;
 pub mod input;
 pub mod lint;
 pub mod naive;
+mod officer;
 pub mod rates;
 pub mod rows;
 mod rules;
 mod ruleset;
+pub mod tickets;
 
 pub use catalogue::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};
 pub use decide::{Decider, PolicyError, Prepared};
 pub use decision::{Denial, OfficerProof, Permit};
 pub use fields::{Fault, check_contract};
-pub use input::{CaseFacts, Context, Counts, Site};
+pub use input::{CaseFacts, Context, Counts, OfficerEvidence, Site};
 pub use lint::{Refusal, lint_name};
 pub use rates::Rates;
 pub use rows::{RowFault, RowFilter, check_arguments};
+pub use tickets::TicketUses;
 
 #[cfg(test)]
 mod situations;

@@ -3,13 +3,13 @@
 //! Nothing serves with it.
 
 use crate::catalogue::{Catalogue, SubjectKind};
-use crate::input::{Context, Site};
+use crate::input::{Context, OfficerEvidence, Site};
 use crate::rows::check_arguments;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::delegation::Role;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{OfficerBy, Request};
 
 /// All codes that refuse the request, the strongest first; empty when it is granted.
 pub fn decide(
@@ -28,6 +28,7 @@ pub fn decide(
     let mut codes = Vec::new();
     parties(request, contract, context, &mut codes);
     times(request, contract, context, &mut codes);
+    officer(request, contract, context, &mut codes);
     scope(request, contract, &mut codes);
     cases(request, contract, context, &mut codes);
     subjects(catalogue, request, contract, context, &mut codes);
@@ -50,6 +51,51 @@ pub fn decide(
 }
 
 type Codes = Vec<(u8, Code)>;
+
+/// An officer's key is a key of the consumer's officer whom the statement names. A ticket is for this app and
+/// this case, in its time, and not used up.
+fn officer(request: &Request, contract: &Contract, context: &Context<'_>, codes: &mut Codes) {
+    let named = |by: OfficerBy| request.officer_by == by;
+    let is_theirs = |key: &yiwang_proto::delegation::Delegation| {
+        key.root == contract.text.consumer.root
+            && key.member == request.consumer
+            && key.role == Role::Officer
+            && key.key != context.delegation.key
+            && request.officer.as_ref().is_some_and(|officer| officer.as_str() == key.name.as_str())
+            && key.valid_at(context.now_ms)
+    };
+    match context.officer {
+        OfficerEvidence::Asserted => {
+            if !named(OfficerBy::Asserted) {
+                codes.push((8, Code::OfficerInvalid));
+            }
+        }
+        OfficerEvidence::Signed { delegation } => {
+            if !named(OfficerBy::Signature(delegation.digest)) || !is_theirs(delegation) {
+                codes.push((8, Code::OfficerInvalid));
+            }
+        }
+        OfficerEvidence::Ticket { ticket, delegation, uses } => {
+            if !named(OfficerBy::Ticket(ticket.digest))
+                || ticket.delegation_digest != delegation.digest
+                || !is_theirs(delegation)
+            {
+                codes.push((8, Code::OfficerInvalid));
+            } else if ticket.member != request.consumer
+                || Some(&ticket.officer) != request.officer.as_ref()
+                || ticket.app != request.app
+                || ticket.case != request.case
+                || !ticket.valid_at(context.now_ms)
+            {
+                codes.push((8, Code::TicketInvalid));
+            } else if uses.is_some_and(|uses| uses > ticket.uses) {
+                codes.push((8, Code::TicketUsedUp));
+            } else if uses.is_none() && live(context) {
+                codes.push((8, Code::TicketInvalid));
+            }
+        }
+    }
+}
 
 fn live(context: &Context<'_>) -> bool {
     match context.site {
@@ -164,8 +210,15 @@ fn subjects(
             codes.push((21, Code::ArgumentInvalid));
         }
     }
-    if highest >= 3 {
-        // While officers are asserted, no request of class 3 has the signature that it needs.
-        codes.push(if context.sealed { (23, Code::ApprovalsRequired) } else { (22, Code::SealingRequired) });
+    if highest >= 4 {
+        codes.push((22, Code::ApprovalsRequired));
+    }
+    let granted = request.fields.iter().any(|name| said.fields.contains(name));
+    if !context.sealed && (highest >= 3 || (said.sealed && granted)) {
+        codes.push((23, Code::SealingRequired));
+    }
+    let signed = matches!(context.officer, OfficerEvidence::Signed { .. });
+    if highest >= 3 && !signed {
+        codes.push((23, Code::OfficerSignatureRequired));
     }
 }

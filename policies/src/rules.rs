@@ -43,6 +43,15 @@ pub(crate) const CASE: &str = "case";
 /// Rules that say something about the case: silent where it is none of the consumer's.
 pub(crate) const HIDDEN_BY_CASE: [&str; 3] = ["case-closed", "matter", "case-tags"];
 
+/// Rule of the officer's key; judged in Rust, so that requests without a proof do not pay for it.
+pub(crate) const OFFICER: &str = "officer";
+/// Rule of a ticket's terms; judged in Rust.
+pub(crate) const TICKET: &str = "ticket";
+/// Rule of a ticket's uses; judged in Rust.
+pub(crate) const TICKET_USES: &str = "ticket-uses";
+/// The rules that are judged in Rust.
+pub(crate) const IN_RUST: [&str; 5] = [OFFICER, TICKET, TICKET_USES, ROW_ARGUMENTS, ROW_FILTER];
+
 /// Rule of arguments that do not fit a row clause; judged in Rust.
 pub(crate) const ROW_ARGUMENTS: &str = "row-arguments";
 /// Rule of arguments outside the row filter; judged in Rust.
@@ -58,6 +67,9 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("expired", Code::ContractExpired, "valid_until"),
     rule("delegation", Code::DelegationInvalid, "consumer.root"),
     rule("delegation-validity", Code::DelegationInvalid, "delegation: validity"),
+    rule(OFFICER, Code::OfficerInvalid, "officer"),
+    rule(TICKET, Code::TicketInvalid, "ticket"),
+    rule(TICKET_USES, Code::TicketUsedUp, "ticket: uses"),
     rule("statement-expired", Code::StatementExpired, "statement: expires_at"),
     rule("statement-ahead", Code::ClockSkew, "statement: issued_at is over 30 s ahead"),
     rule("purpose", Code::PurposeMismatch, "purpose"),
@@ -72,8 +84,9 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("subject-tag", Code::SubjectNotInCase, "rule subject-tag: the statement names no subject"),
     rule("case-tags", Code::SubjectNotInCase, "rule case-tags: the case does not list every subject"),
     rule("subject-named", Code::ArgumentInvalid, "rule subject-named: the body names no subject"),
-    rule("sealing", Code::SealingRequired, "class"),
     rule("approvals", Code::ApprovalsRequired, "class"),
+    rule("sealing", Code::SealingRequired, "class"),
+    rule("officer-signature", Code::OfficerSignatureRequired, "class"),
     rule(ROW_ARGUMENTS, Code::ArgumentInvalid, "rows"),
     rule(ROW_FILTER, Code::RowOutsideFilter, "rows"),
     rule("rate-app", Code::RateExceeded, "limits.per_app_per_minute"),

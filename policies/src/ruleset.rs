@@ -7,7 +7,7 @@
 //! permit. The differential test holds both forms against a third one without Cedar.
 
 use crate::decide::PolicyError;
-use crate::rules::{AT_ONCE, GRANTED, ROW_ARGUMENTS, ROW_FILTER, TABLE, TERMS};
+use crate::rules::{AT_ONCE, GRANTED, IN_RUST, TABLE, TERMS};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
@@ -28,7 +28,7 @@ impl RuleSet {
         let (mut permit, mut forbids) = (None, Vec::new());
         let mut missing: BTreeSet<&str> = TABLE.iter().map(|rule| rule.id).collect();
         missing.extend([GRANTED, AT_ONCE]);
-        for rust in [ROW_ARGUMENTS, ROW_FILTER] {
+        for rust in IN_RUST {
             missing.remove(rust);
         }
         for (file, source) in files {

@@ -5,8 +5,9 @@ use crate::input::{Counts, Site};
 use crate::testing::*;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
-use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::{ContractId, Matter, Operation, Purpose, RecordType};
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::ids::{CaseId, ContractId, Matter, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::ticket::Ticket;
 
 /// Changes a world that is granted. `expected` is the first code of the adapter's refusal, none if it is
 /// still granted.
@@ -124,14 +125,64 @@ situations! {
     "class 3 in an open body" => Some(Code::SealingRequired), |w| {
         w.request.fields = fields(&["amount_band", "scheme"]);
     };
-    "class 4 in an open body" => Some(Code::SealingRequired), |w| sealed_record(w);
-    "class 3 sealed, officer asserted" => Some(Code::ApprovalsRequired), |w| {
+    "class 3 in an open body, signed by the officer" => Some(Code::SealingRequired), |w| {
+        w.request.fields = fields(&["amount_band"]);
+        w.signed();
+    };
+    "class 3 sealed, officer asserted" => Some(Code::OfficerSignatureRequired), |w| {
         w.request.fields = fields(&["amount_band"]);
         w.sealed = true;
     };
-    "class 4 sealed, no approvals" => Some(Code::ApprovalsRequired), |w| {
+    "class 3 sealed, officer by ticket" => Some(Code::OfficerSignatureRequired), |w| {
+        w.request.fields = fields(&["amount_band"]);
+        w.sealed = true;
+        w.ticketed();
+    };
+    "granted: class 3 sealed, signed by the officer" => None, |w| {
+        w.request.fields = fields(&["amount_band"]);
+        w.sealed = true;
+        w.signed();
+    };
+    "class 4 in an open body" => Some(Code::ApprovalsRequired), |w| sealed_record(w);
+    "class 4 sealed, signed by the officer, no approvals" => Some(Code::ApprovalsRequired), |w| {
         sealed_record(w);
         w.sealed = true;
+        w.signed();
+    };
+    "class 2 in an open body under a contract with sealed bodies" => Some(Code::SealingRequired), |w| {
+        edit(w, |json| json["sealed"] = true.into());
+    };
+    "granted: class 2 sealed" => None, |w| w.sealed = true;
+    "granted: class 2 by ticket" => None, |w| w.ticketed();
+    "granted: the last use of a ticket" => None, |w| ticket(w, |_, _, uses| *uses = Some(2));
+    "granted: class 2 signed by the officer" => None, |w| w.signed();
+    "ticket used up" => Some(Code::TicketUsedUp), |w| ticket(w, |_, _, uses| *uses = Some(3));
+    "ticket whose uses nobody counted" => Some(Code::TicketInvalid), |w| ticket(w, |_, _, uses| *uses = None);
+    "ticket for another app" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| t.app = app("statistics"));
+    "ticket for another case" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| {
+        t.case = CaseId::parse("0190a5c3-0000-7000-8000-000000000009").unwrap();
+    });
+    "ticket of another member" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| t.member = member("gas-company"));
+    "ticket of another officer" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| {
+        t.officer = Officer::parse("o-dddddddddddddddd").unwrap();
+    });
+    "ticket not yet valid" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| t.issued_at_ms = NOW + 1);
+    "ticket expired" => Some(Code::TicketInvalid), |w| ticket(w, |t, _, _| t.expires_at_ms = NOW);
+    "another ticket than the statement's" => Some(Code::OfficerInvalid), |w| ticket(w, |t, _, _| t.digest = [6; 32]);
+    "ticket by another key than it names" => Some(Code::OfficerInvalid), |w| ticket(w, |_, d, _| d.digest = [6; 32]);
+    "ticket by a key under another root" => Some(Code::OfficerInvalid), |w| ticket(w, |_, d, _| d.root = root(3).public());
+    "ticket by an app's key" => Some(Code::OfficerInvalid), |w| ticket(w, |_, d, _| d.role = Role::App);
+    "officer's key under the provider's root" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.root = root(1).public());
+    "officer's key of another member" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.member = member("gas-company"));
+    "officer's key of another officer" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.name = app("o-dddddddddddddddd"));
+    "officer's key for sealing" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.role = Role::Sealing);
+    "officer's key that is the app's" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.key = root(9).public());
+    "officer's key expired" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.valid_until_ms = NOW);
+    "officer's key not yet valid" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.valid_from_ms = NOW + 1);
+    "another officer's key than the statement's" => Some(Code::OfficerInvalid), |w| signature(w, |d| d.digest = [6; 32]);
+    "an officer's signature that is not at hand" => Some(Code::OfficerInvalid), |w| {
+        w.signed();
+        w.officer = Proof::Asserted;
     };
     "class 2 sealed, body not seen: granted at the hub alone" => Some(Code::PolicyError), |w| {
         w.sealed = true;
@@ -146,6 +197,20 @@ situations! {
         w.counts = Some(Counts { app_this_minute: 1, officer_today: 101 });
     };
     "a clock at the end of time" => Some(Code::PolicyError), |w| w.now_ms = i64::MAX;
+}
+
+fn ticket(world: &mut World, change: impl FnOnce(&mut Ticket, &mut Delegation, &mut Option<u32>)) {
+    world.ticketed();
+    if let Proof::Ticket(ticket, delegation, uses) = &mut world.officer {
+        change(ticket, delegation, uses);
+    }
+}
+
+fn signature(world: &mut World, change: impl FnOnce(&mut Delegation)) {
+    world.signed();
+    if let Proof::Signed(delegation) = &mut world.officer {
+        change(delegation);
+    }
 }
 
 fn matter(name: &str) -> Matter {

@@ -2,14 +2,15 @@
 
 use crate::decide::{Decider, Prepared};
 use crate::decision::{Denial, Permit};
-use crate::input::{CaseFacts, Context, Counts, Site};
+use crate::input::{CaseFacts, Context, Counts, OfficerEvidence, Site};
 use std::sync::{Arc, LazyLock};
 use yiwang_proto::body::{Arguments, RequestBody};
 use yiwang_proto::contract::{Contract, ContractText, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
-use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
+use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, Officer, RequestId};
 use yiwang_proto::keys::SecretKey;
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{Head, OfficerBy, Request};
+use yiwang_proto::ticket::Ticket;
 
 pub static DECIDER: LazyLock<Decider> = LazyLock::new(|| Decider::builtin().unwrap());
 
@@ -71,6 +72,19 @@ pub struct World {
     pub body: Option<RequestBody>,
     pub counts: Option<Counts>,
     pub sealed: bool,
+    pub officer: Proof,
+}
+
+/// What an [`OfficerEvidence`] borrows.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    Asserted,
+    Ticket(Ticket, Delegation, Option<u32>),
+    Signed(Delegation),
+}
+
+pub fn officer() -> Officer {
+    Officer::parse("o-cccccccccccccccc").unwrap()
 }
 
 impl World {
@@ -112,6 +126,8 @@ impl World {
             retry_of: None,
             officer: None,
             delegation_digest: [7; 32],
+            officer_by: OfficerBy::Asserted,
+            sealing: None,
         };
         let scheme = FieldName::parse("scheme").unwrap();
         let arguments = Arguments::from([(scheme, Scalar::Text("minimum-living".to_owned()))]);
@@ -125,6 +141,45 @@ impl World {
             body: Some(RequestBody { subject: "980101199001010017".to_owned(), arguments }),
             counts: Some(Counts { app_this_minute: 1, officer_today: 1 }),
             sealed: false,
+            officer: Proof::Asserted,
+        }
+    }
+
+    /// The officer signs the statement.
+    pub fn signed(&mut self) {
+        let delegation = self.officer_key();
+        self.request.officer = Some(officer());
+        self.request.officer_by = OfficerBy::Signature(delegation.digest);
+        self.officer = Proof::Signed(delegation);
+    }
+
+    /// The officer gives a ticket for two uses, of which this is the first.
+    pub fn ticketed(&mut self) {
+        let delegation = self.officer_key();
+        let ticket = Ticket {
+            id: self.request.id.clone(),
+            member: self.request.consumer.clone(),
+            officer: officer(),
+            app: self.request.app.clone(),
+            case: self.request.case.clone(),
+            uses: 2,
+            issued_at_ms: NOW - 1000,
+            expires_at_ms: NOW + 1000,
+            delegation_digest: delegation.digest,
+            digest: [4; 32],
+        };
+        self.request.officer = Some(officer());
+        self.request.officer_by = OfficerBy::Ticket(ticket.digest);
+        self.officer = Proof::Ticket(ticket, delegation, Some(1));
+    }
+
+    fn officer_key(&self) -> Delegation {
+        Delegation {
+            role: Role::Officer,
+            name: app(officer().as_str()),
+            key: root(11).public(),
+            digest: [5; 32],
+            ..self.delegation.clone()
         }
     }
 
@@ -156,6 +211,13 @@ impl World {
             body: self.body.as_ref(),
             counts: self.counts,
             sealed: self.sealed,
+            officer: match &self.officer {
+                Proof::Asserted => OfficerEvidence::Asserted,
+                Proof::Ticket(ticket, delegation, uses) => {
+                    OfficerEvidence::Ticket { ticket, delegation, uses: *uses }
+                }
+                Proof::Signed(delegation) => OfficerEvidence::Signed { delegation },
+            },
         }
     }
 

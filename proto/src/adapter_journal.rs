@@ -78,6 +78,12 @@ pub struct Exchange {
     /// The provider's own tag of the subject, 32 bytes; empty with `subject_key`.
     #[prost(bytes = "bytes", tag = "5")]
     pub provider_tag: Bytes,
+    /// The officer's own key was proved, so that the officer counts by himself.
+    #[prost(bool, tag = "6")]
+    pub proved: bool,
+    /// The digest of the ticket of which this is a use, 32 bytes; empty where it is none.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub ticket: Bytes,
     /// Earlier answers that were proved to be in the ledger since the record before: the first 16 bytes of
     /// the SHA-256 of each request envelope.
     #[prost(bytes = "bytes", repeated, tag = "30")]
@@ -165,6 +171,9 @@ pub struct SnapshotPart {
     /// See `owed_request`.
     #[prost(bytes = "bytes", tag = "33")]
     pub owed_answer: Bytes,
+    /// Uses of officers' tickets.
+    #[prost(message, repeated, tag = "40")]
+    pub tickets: Vec<TicketUsed>,
 }
 
 /// A consumer's tag and the provider's own of the same subject.
@@ -179,6 +188,20 @@ pub struct Pair {
     /// When it was used last, days since 1970.
     #[prost(int64, tag = "3")]
     pub day: i64,
+}
+
+/// How often an officer's ticket was used.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TicketUsed {
+    /// The ticket's digest, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ticket: Bytes,
+    /// Uses so far.
+    #[prost(uint32, tag = "2")]
+    pub uses: u32,
+    /// The last one, milliseconds since 1970.
+    #[prost(int64, tag = "3")]
+    pub last_ms: i64,
 }
 
 /// A used-up request id.

@@ -60,6 +60,8 @@ pub struct Answer {
     pub delegation_digest: crate::Digest,
     /// More rows existed than the contract lets out.
     pub truncated: bool,
+    /// SHA-256 of the delegation for sealing that the body is sealed to; none where it travels open.
+    pub sealed_to: Option<crate::Digest>,
 }
 
 fn clause(text: &str) -> Result<String, StatementError> {
@@ -95,6 +97,10 @@ impl Answer {
         if body_digest.is_some() != (verdict == Verdict::Answered) {
             return Err(StatementError::Value("exactly answered requests have a body"));
         }
+        let sealed_to = maybe_digest(&raw.sealed_to, "sealed_to is not 32 bytes")?;
+        if sealed_to.is_some() && body_digest.is_none() {
+            return Err(StatementError::Value("only a body can be sealed"));
+        }
         let mut withheld = Vec::with_capacity(raw.withheld.len().min(64));
         for item in raw.withheld.iter().take(crate::limits::FIELDS_MAX + 1) {
             withheld.push((FieldName::parse(&item.field)?, clause(&item.clause)?));
@@ -121,6 +127,7 @@ impl Answer {
             head: Head::check(raw.head.as_ref())?,
             delegation_digest: digest(&raw.delegation_digest, "delegation_digest is not 32 bytes")?,
             truncated: raw.truncated,
+            sealed_to,
         })
     }
 
@@ -160,6 +167,7 @@ impl Answer {
             delegation_digest: self.delegation_digest.to_vec().into(),
             truncated: self.truncated,
             resume_token: String::new(),
+            sealed_to: bytes(self.sealed_to.as_ref()),
         };
         SignedStatement::sign(payload_type::ANSWER, raw.encode_to_vec(), key)
     }
@@ -183,6 +191,9 @@ impl Answer {
         }
         if self.fields.iter().any(|field| request.fields.binary_search(field).is_err()) {
             return Some("holds a field that was not asked for");
+        }
+        if self.body_digest.is_some() && self.sealed_to != request.sealing {
+            return Some("is not sealed as the request asks");
         }
         None
     }

@@ -3,11 +3,14 @@
 
 use crate::case::CaseStatement;
 use crate::contract::Contract;
+use crate::document::SignedDocument;
 use crate::entry::{Kind, exchange_parties};
 use crate::envelope::SignedStatement;
 use crate::ids::{IdError, MemberId, RecordType};
+use crate::limits::DOCUMENT_MAX;
 use crate::pb;
 use crate::request::Request;
+use crate::ticket::Ticket;
 use std::collections::BTreeSet;
 
 /// Members or records that a scope may name: above this, it is all.
@@ -103,6 +106,10 @@ impl AuditScope {
                 .ok()
                 .and_then(|signed| CaseStatement::parse(signed.unverified_payload()).ok())
                 .is_some_and(|statement| self.covers(&[&statement.member], None)),
+            Some(Kind::Ticket(raw)) => SignedDocument::parse(raw.document.clone(), DOCUMENT_MAX)
+                .ok()
+                .and_then(|document| Ticket::read(&document).ok())
+                .is_some_and(|ticket| self.covers(&[&ticket.member], None)),
             Some(Kind::Exchange(raw)) => self.shows_exchange(raw),
             Some(Kind::Folded(raw)) => {
                 MemberId::parse(&raw.consumer).is_ok_and(|consumer| self.covers(&[&consumer], None))

@@ -84,6 +84,16 @@ codes! {
     SealingRequired = "sealing_required", "class 3 and 4 travel in sealed bodies only";
     /// The class needs approvals.
     ApprovalsRequired = "approvals_required", "class 4 needs two approvals of two organisations";
+    /// The body is sealed for a key that is not the recipient's, or no key for sealing is there.
+    SealingKeyUnknown = "sealing_key_unknown", "publish a delegation for sealing, and seal to the provider's newest";
+    /// The class needs the officer's own signature.
+    OfficerSignatureRequired = "officer_signature_required", "class 3: prepare the request, have the officer sign it, send it";
+    /// The officer's key or signature does not hold.
+    OfficerInvalid = "officer_invalid", "have the member's root delegate the officer's key, and sign the exact bytes with it";
+    /// The ticket is not there, over, or for another app, case or officer.
+    TicketInvalid = "ticket_invalid", "have the officer sign a ticket for this app and case, and publish it";
+    /// The ticket's uses are used up.
+    TicketUsedUp = "ticket_used_up", "have the officer sign a new ticket";
     /// A rule could not be evaluated; an error is a denial.
     PolicyError = "policy_error", "tell the operator; the decision could not be made";
     /// The provider's adapter is not connected.

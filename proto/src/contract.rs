@@ -208,6 +208,9 @@ pub struct ContractText {
     /// Whether emergency access without a case is foreseen.
     #[serde(default)]
     pub break_glass: bool,
+    /// Whether all bodies travel sealed, whatever their class; from class 3 they do without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// A contract whose text was checked and whose two signatures were verified.

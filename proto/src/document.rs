@@ -151,8 +151,14 @@ impl SignedDocument {
 
 /// The kinds of documents that may be published, by payload type.
 pub fn is_document_type(kind: &str) -> bool {
-    [payload_type::MEMBER, payload_type::DELEGATION, payload_type::CONTRACT, payload_type::REVOCATION]
-        .contains(&kind)
+    [
+        payload_type::MEMBER,
+        payload_type::DELEGATION,
+        payload_type::CONTRACT,
+        payload_type::REVOCATION,
+        payload_type::TICKET,
+    ]
+    .contains(&kind)
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Auditor(_) => "auditor",
         Kind::Clock(_) => "clock",
         Kind::Dismissal(_) => "dismissal",
+        Kind::Ticket(_) => "ticket",
     }
 }
 

@@ -18,7 +18,7 @@ pub mod payload_type {
     /// A standing.
     pub const STANDING: &str = "application/vnd.yiwang.standing.v1+protobuf";
     /// An officer's ticket.
-    pub const TICKET: &str = "application/vnd.yiwang.ticket.v1+protobuf";
+    pub const TICKET: &str = "application/vnd.yiwang.ticket.v1+json";
     /// A member card.
     pub const MEMBER: &str = "application/vnd.yiwang.member.v1+json";
     /// A delegation.

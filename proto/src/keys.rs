@@ -49,6 +49,12 @@ impl PublicKey {
         crate::hex(digest.get(..8).unwrap_or_default())
     }
 
+    /// The same key for X25519 (RFC 7748, the birational map of section 4.1). Only keys that are delegated
+    /// for sealing are used so; they sign nothing.
+    pub(crate) fn to_x25519(self) -> [u8; 32] {
+        self.0.to_montgomery().to_bytes()
+    }
+
     /// Whether the signature over the message is good, by the strict rule.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(bytes) = <[u8; 64]>::try_from(signature) else { return false };
@@ -128,6 +134,11 @@ impl SecretKey {
     /// The hint of the public half.
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// The private half of [`PublicKey::to_x25519`].
+    pub(crate) fn to_x25519(&self) -> [u8; 32] {
+        self.key.to_scalar_bytes()
     }
 
     /// Signs a message: 64 bytes.

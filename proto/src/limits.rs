@@ -36,3 +36,18 @@ pub const SUBJECT_MAX: usize = 128;
 pub const QUERY_MAX: usize = 64;
 /// Rows in one answer, whatever a contract says; more are batch pages.
 pub const ROWS_MAX: u32 = 1000;
+/// Sizes to which the plaintext of a sealed body is padded, so that its length says little of what is in it:
+/// seven classes tell an observer at most 2.8 bits, and a step of four wastes at most three quarters. The
+/// largest leaves room for key, tag and framing under [`BODY_MAX`].
+pub const SEALED_SIZES: [usize; 7] =
+    [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, BODY_MAX - (1 << 10)];
+/// Queries on one ticket: a day's work of one officer on one case.
+pub const TICKET_USES_MAX: u32 = 200;
+/// How long a ticket may live: one shift. What it was used for is counted again from the ledger after a
+/// restart, so that this also bounds how far is read back.
+pub const TICKET_LIFETIME_MS: i64 = 12 * 3600 * 1000;
+/// Requests in one prepared document: as many as one query call takes.
+pub const PREPARED_MAX: usize = QUERY_MAX;
+/// Bytes of a prepared document: each request is a statement of some kilobytes and a plain body of at most
+/// twenty, both in base64.
+pub const PREPARED_BYTES_MAX: usize = 4 * 1024 * 1024;

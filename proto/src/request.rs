@@ -70,6 +70,36 @@ pub(crate) fn fields(raw: &[String]) -> Result<Vec<FieldName>, StatementError> {
     raw.iter().map(|name| FieldName::parse(name).map_err(Into::into)).collect()
 }
 
+fn officer_by(raw: &pb::RequestStatement) -> Result<OfficerBy, StatementError> {
+    let by = match (raw.ticket_digest.as_ref(), raw.officer_delegation_digest.as_ref()) {
+        ([], []) => return Ok(OfficerBy::Asserted),
+        (ticket, []) => OfficerBy::Ticket(digest(ticket, "ticket_digest is not 32 bytes")?),
+        ([], key) => OfficerBy::Signature(digest(key, "officer_delegation_digest is not 32 bytes")?),
+        _ => {
+            return Err(StatementError::Value(
+                "rests on a ticket or on the officer's signature, not on both",
+            ));
+        }
+    };
+    // What is proved must be named: the pseudonym is what stands in reports.
+    if raw.officer.is_empty() {
+        return Err(StatementError::Value("rests on an officer and names none"));
+    }
+    Ok(by)
+}
+
+/// How the statement says that the named officer acts. Whether that holds is for the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OfficerBy {
+    /// The app says so.
+    #[default]
+    Asserted,
+    /// By the ticket whose payload has this SHA-256.
+    Ticket(crate::Digest),
+    /// By the officer's own signature on the statement, with the key of the delegation that has this digest.
+    Signature(crate::Digest),
+}
+
 /// A request statement whose values satisfy their grammars and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -111,6 +141,10 @@ pub struct Request {
     pub officer: Option<Officer>,
     /// SHA-256 of the app's delegation.
     pub delegation_digest: crate::Digest,
+    /// How the officer is proved.
+    pub officer_by: OfficerBy,
+    /// SHA-256 of the consumer's delegation for sealing; where it is set, both bodies travel sealed.
+    pub sealing: Option<crate::Digest>,
 }
 
 impl Request {
@@ -127,8 +161,8 @@ impl Request {
         if raw.fields.is_empty() {
             return Err(StatementError::Value("no fields are asked for"));
         }
-        if !raw.ticket_digest.is_empty() || !raw.resume_of.is_empty() {
-            return Err(StatementError::Value("tickets and batch pages are not served"));
+        if !raw.resume_of.is_empty() {
+            return Err(StatementError::Value("batch pages are not served"));
         }
         let some = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
         Ok(Self {
@@ -151,7 +185,18 @@ impl Request {
             retry_of: some(&raw.retry_of).map(|id| RequestId::parse(&id)).transpose()?,
             officer: some(&raw.officer).map(|id| Officer::parse(&id)).transpose()?,
             delegation_digest: digest(&raw.delegation_digest, "delegation_digest is not 32 bytes")?,
+            officer_by: officer_by(&raw)?,
+            sealing: match raw.sealing_digest.as_ref() {
+                [] => None,
+                bytes => Some(digest(bytes, "sealing_digest is not 32 bytes")?),
+            },
         })
+    }
+
+    /// Signs the statement with the app's key, and with the officer's as second signature.
+    pub fn sign_with_officer(&self, key: &SecretKey, officer: &SecretKey) -> SignedStatement {
+        let signed = self.sign(key);
+        crate::prepared::add_signature(&signed, payload_type::REQUEST, officer).unwrap_or(signed)
     }
 
     /// Signs the statement.
@@ -177,8 +222,19 @@ impl Request {
             retry_of: text(&self.retry_of),
             officer: self.officer.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             delegation_digest: self.delegation_digest.to_vec().into(),
-            ticket_digest: bytes::Bytes::new(),
+            ticket_digest: match self.officer_by {
+                OfficerBy::Ticket(digest) => bytes::Bytes::copy_from_slice(&digest),
+                _ => bytes::Bytes::new(),
+            },
             resume_of: String::new(),
+            sealing_digest: self
+                .sealing
+                .map(|digest| bytes::Bytes::copy_from_slice(&digest))
+                .unwrap_or_default(),
+            officer_delegation_digest: match self.officer_by {
+                OfficerBy::Signature(digest) => bytes::Bytes::copy_from_slice(&digest),
+                _ => bytes::Bytes::new(),
+            },
         };
         SignedStatement::sign(payload_type::REQUEST, raw.encode_to_vec(), key)
     }

@@ -18,8 +18,10 @@ use yiwang_client::client::{AppIdentity, Client, HeadStore};
 use yiwang_client::folder::Folder;
 use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::CheckpointVerifier;
-use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{AppId, MemberId, Officer};
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
 
 /// Settings by name, as a department's service file would give them.
@@ -46,6 +48,16 @@ pub struct Member {
     pub mappings: Vec<PathBuf>,
     /// Name and seed of the key under which its adapter cosigns.
     pub witness: Option<(String, [u8; 32])>,
+}
+
+/// An officer of the test world.
+pub struct TestOfficer {
+    /// The private key; no member's folder has it.
+    pub key: SecretKey,
+    /// The pseudonym.
+    pub name: Officer,
+    /// Under the member's root.
+    pub delegation: Delegation,
 }
 
 /// A running adapter.
@@ -139,7 +151,33 @@ impl Member {
     pub fn adapter(&self, world: &World) -> Adapter {
         let decider = Arc::new(Decider::builtin().unwrap());
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-        Adapter::open(self.adapter_config(), self.sources(), decider, clock, entropy).unwrap()
+        let adapter = Adapter::open(self.adapter_config(), self.sources(), decider, clock, entropy).unwrap();
+        let name = AppId::parse("main").unwrap();
+        match self.folder.load_sealing(&name).unwrap() {
+            Some((key, document)) => adapter.with_sealing(key, document).unwrap(),
+            None => adapter,
+        }
+    }
+
+    /// Delegates a key for sealing to an app or adapter; what is opened afterwards has it. An app's must be
+    /// published, an adapter's is shown on its link.
+    pub fn delegate_sealing(&self, world: &World, name: &str) -> SignedDocument {
+        let name = AppId::parse(name).unwrap();
+        let now = world.clock.now_ms();
+        let entropy = world.entropy.as_ref();
+        self.folder.delegate(Role::Sealing, &name, now - 60_000, now + 30 * world.day(), entropy).unwrap()
+    }
+
+    /// An officer with a key of their own, whose delegation is published.
+    pub async fn officer(&self, world: &World, app: &Client) -> TestOfficer {
+        let (entropy, now) = (world.entropy.as_ref(), world.clock.now_ms());
+        let (key, name) = (SecretKey::generate(entropy), Officer::new(entropy));
+        let delegated = AppId::parse(name.as_str()).unwrap();
+        let until = now + 30 * world.day();
+        let document =
+            self.folder.delegate_key(Role::Officer, &delegated, key.public(), now - 60_000, until).unwrap();
+        app.publish(&document).await.unwrap();
+        TestOfficer { key, name, delegation: Delegation::open(&document).unwrap() }
     }
 
     /// Connects an adapter and waits until the hub has its link.
@@ -193,7 +231,12 @@ impl Member {
         };
         let channel = self.folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
         let heads = Arc::new(FolderHeads(self.folder.path().to_owned()));
-        Client::new(identity, channel, heads, Arc::clone(&world.clock), Arc::clone(&world.entropy)).unwrap()
+        let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+        let client = Client::new(identity, channel, heads, clock, entropy).unwrap();
+        match self.folder.load_sealing(&name).unwrap() {
+            Some((key, document)) => client.with_sealing(key, &document).unwrap(),
+            None => client,
+        }
     }
 }
 

@@ -352,6 +352,7 @@ async fn evil_adapter(scene: &Scene, bend: Bend) {
                     head: request.head,
                     delegation_digest: delegation.digest(),
                     truncated: false,
+                    sealed_to: None,
                 };
                 bend(&mut answer);
                 let answer = answer.sign(&key).bytes().clone();

@@ -56,6 +56,7 @@ async fn name_of(mapped: &MappedSource, id: &str) -> Result<String, (Code, Strin
     let (operation, name) = (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap());
     let arguments = [].into();
     let ask = Ask {
+        highest_class: (2, Code::SealingRequired),
         operation: &operation,
         fields: std::slice::from_ref(&name),
         rows: &[],
@@ -196,6 +197,7 @@ async fn real_calls_of_a_township_and_a_day() {
         .map(|(name, value)| (FieldName::parse(name).unwrap(), Scalar::Text(value.to_owned())))
         .into();
     let ask = Ask {
+        highest_class: (2, Code::SealingRequired),
         operation: &operation,
         fields: &fields,
         rows: &[],

@@ -4,7 +4,10 @@
 //!
 //! | route | what |
 //! |---|---|
-//! | `POST /v1/records/query` | one unified record: `{subject?, purpose, case, officer?, fields?, arguments?}` |
+//! | `POST /v1/records/query` | one unified record: `{subject?, purpose, case, officer?, ticket?, fields?, arguments?}` |
+//! | `POST /v1/records/prepare` | the requests of a query, for an officer to sign: `{query, officer_delegation}` |
+//! | `POST /v1/records/send` | sends what `prepare` gave and the officer signed |
+//! | `POST /v1/tickets` | publishes an officer's ticket: the document as `yiwang officer ticket` writes it |
 //! | `POST /v1/cases` | opens a case: `{matter, subjects}` |
 //! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, reason}` |
 //! | `POST /v1/cases/{case}/close` | closes it: `{reason}` |
@@ -22,6 +25,7 @@ mod guard;
 mod keys;
 mod meet;
 mod meters;
+mod officer;
 pub mod openapi;
 mod permissions;
 mod problem;
@@ -114,7 +118,11 @@ impl Gateway {
             let heads = Arc::new(FolderHeads::open(enrolled.clone())?);
             let client =
                 Client::new(identity, channel.clone(), heads, Arc::clone(clock), Arc::clone(entropy));
-            let client = client.map_err(|source| HostError::Client { app: app.name.to_string(), source })?;
+            let failed = |source| HostError::Client { app: app.name.to_string(), source };
+            let mut client = client.map_err(failed)?;
+            if let Some((key, document)) = folder.load_sealing(&app.name)? {
+                client = client.with_sealing(key, &document).map_err(failed)?;
+            }
             apps.push(Arc::new(App {
                 name: app.name.clone(),
                 token_sha256: app.token_sha256,

@@ -14,6 +14,7 @@ use crate::journal::{
 };
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
+use crate::sealing::SealingKey;
 use crate::subjects::subject_key;
 use crate::watch::Watch;
 use bytes::Bytes;
@@ -58,6 +59,7 @@ pub struct Adapter {
     counters: Arc<Counters>,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,
+    pub(crate) sealing: Option<SealingKey>,
     pub(crate) policy: ContractPolicy,
     pub(crate) decider: Arc<Decider>,
     pub(crate) documents: Documents,
@@ -78,6 +80,10 @@ pub(crate) struct Incoming {
 #[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) counted: bool,
+    /// The officer was counted by himself.
+    pub(crate) proved: bool,
+    /// The ticket of which this is a use.
+    pub(crate) ticket: Option<Digest>,
     pub(crate) subject: Option<(Digest, Tag)>,
 }
 
@@ -182,6 +188,7 @@ impl Adapter {
             limit: permit.row_limit(),
             now_ms,
             deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
+            highest_class: permit.highest_class(),
         };
         let mapped = source.answer(ask).await.map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
@@ -201,6 +208,7 @@ impl Adapter {
             mapping_digest: source.mapping().digest(),
             truncated: mapped.truncated,
             records: mapped.records,
+            sealed_to: judged.sealed_to,
         })
     }
 
@@ -208,11 +216,12 @@ impl Adapter {
     async fn reply(&self, incoming: &Incoming, outcome: Result<Released, Refusal>, trail: Trail) -> Reply {
         let (head, now_ms) = (self.head().head, self.now_ms());
         let (request, digest) = (&incoming.request, incoming.digest);
+        let entropy = self.entropy.as_ref();
+        let outcome = outcome
+            .and_then(|released| self.signer.release(request, digest, released, head, now_ms, entropy));
         let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
         let (statement, body) = match outcome {
-            Ok(released) => {
-                self.signer.release(request, digest, released, head, now_ms, self.entropy.as_ref())
-            }
+            Ok(signed) => signed,
             Err(refusal) => (self.signer.refuse(request, digest, &refusal, head, now_ms), Bytes::new()),
         };
         let settled = self.watch.owed().settled_batch();
@@ -430,6 +439,8 @@ fn record(
         subject_key: half(trail.subject.map(|(key, _)| key)),
         provider_tag: half(trail.subject.map(|(_, tag)| tag)),
         settled,
+        proved: trail.proved,
+        ticket: half(trail.ticket),
     };
     Record::new(now_ms, Kind::Exchange(exchange)).encode()
 }

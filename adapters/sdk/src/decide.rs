@@ -4,18 +4,20 @@
 use crate::adapter::{Adapter, Incoming, Trail};
 use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
 use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of};
+use crate::officer::Evidence;
 use crate::reply::Refusal;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Counts, Permit, Site};
-use yiwang_proto::body::{BodyError, RequestBody};
+use yiwang_proto::body::RequestBody;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::sealing::Recipient;
 use yiwang_proto::{Digest, pb};
 
 /// Which contracts are accepted, besides the rule that both roots signed.
@@ -32,6 +34,7 @@ pub enum ContractPolicy {
 pub(crate) struct Judged {
     pub(crate) permit: Permit,
     pub(crate) body: RequestBody,
+    pub(crate) sealed_to: Option<Recipient>,
 }
 
 /// What the hub handed over for one request.
@@ -66,8 +69,10 @@ impl Adapter {
         authenticate(incoming, &held.contract, &delegation)?;
         self.hear_time(request)?;
         in_time(request, &delegation, now_ms)?;
-        let counts = self.admit(request, now_ms)?;
+        let evidence = self.officer_evidence(incoming, &gathered.documents, material).await?;
+        let (counts, uses) = self.admit(request, &evidence, now_ms)?;
         trail.counted = true;
+        (trail.proved, trail.ticket) = (evidence.officer(request).is_some(), evidence.used_ticket(request));
         self.check_head(incoming, material).await?;
         self.newest_version(&held.contract, now_ms).await?;
         let look = Look {
@@ -80,7 +85,8 @@ impl Adapter {
             monotonic_us: self.clock.monotonic_us(),
         };
         let case = self.cases.view(look).await?;
-        let opened = RequestBody::open(body, &request.body_digest).map_err(|error| body_refusal(&error))?;
+        let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
+        let opened = self.open_body(incoming, body)?;
         let context = Context {
             site: Site::Adapter,
             now_ms,
@@ -93,10 +99,11 @@ impl Adapter {
             }),
             body: Some(&opened),
             counts: Some(counts),
-            sealed: false,
+            sealed: sealed_to.is_some(),
+            officer: evidence.of(uses),
         };
         match self.decider.decide(request, &held.prepared, &context) {
-            Ok(permit) => Ok(Judged { permit, body: opened }),
+            Ok(permit) => Ok(Judged { permit, body: opened, sealed_to }),
             Err(denial) => Err(Refusal::denied(denial.code, &denial.clause)),
         }
     }
@@ -110,6 +117,13 @@ impl Adapter {
         if !self.documents.has_delegation(&request.delegation_digest) {
             wanted.documents.push(request.delegation_digest);
         }
+        let proof = match request.officer_by {
+            OfficerBy::Ticket(digest) => Some(digest).filter(|d| self.documents.held_ticket(d).is_none()),
+            OfficerBy::Signature(digest) => Some(digest).filter(|d| !self.documents.has_delegation(d)),
+            OfficerBy::Asserted => None,
+        };
+        wanted.documents.extend(proof);
+        wanted.documents.extend(request.sealing.filter(|digest| !self.documents.has_delegation(digest)));
         let ask_case = !self.cases.is_fresh(request, self.clock.monotonic_us());
         if ask_case {
             wanted.cases.push(request.case.clone());
@@ -130,11 +144,16 @@ impl Adapter {
         self.documents.contract(&request.contract_digest, documents)
     }
 
-    /// Uses the request's id up and counts it.
-    fn admit(&self, request: &Request, now_ms: i64) -> Result<Counts, Refusal> {
+    /// Uses the request's id up and counts it, and the use of its ticket.
+    fn admit(&self, request: &Request, evidence: &Evidence, now_ms: i64) -> Result<(Counts, u32), Refusal> {
         let mut memory = self.memory();
         match memory.replay.take(&request.consumer, &request.id, request.expires_at_ms, now_ms) {
-            Ok(()) => Ok(memory.rates.count(&request.contract, &request.app, None, now_ms)),
+            Ok(()) => {
+                let ticket = evidence.used_ticket(request);
+                let uses = ticket.map_or(0, |digest| memory.ticket_uses.count(&digest, now_ms));
+                let officer = evidence.officer(request);
+                Ok((memory.rates.count(&request.contract, &request.app, officer, now_ms), uses))
+            }
             Err(Taken::Replayed) => Err(Refusal::denied(Code::Replayed, "request_id")),
             Err(Taken::Full) => Err(Refusal::failed(Code::Overloaded, "too many request ids are held")),
         }
@@ -201,12 +220,4 @@ fn in_time(request: &Request, delegation: &Delegation, now_ms: i64) -> Result<()
         return Err(Refusal::denied(Code::ClockSkew, "issued_at is over 30 s ahead"));
     }
     Ok(())
-}
-
-fn body_refusal(error: &BodyError) -> Refusal {
-    match error {
-        BodyError::TooLarge => Refusal::denied(Code::TooLarge, "body"),
-        BodyError::Digest => Refusal::denied(Code::Malformed, "body_digest"),
-        BodyError::Malformed(what) => Refusal::denied(Code::Malformed, what),
-    }
 }

@@ -22,8 +22,6 @@ use yiwang_proto::limits::{BODY_MAX, ROWS_MAX};
 
 /// Rows fetched for each row wanted where a clause can only be applied to converted values.
 const SIEVE: u32 = 10;
-/// The highest class that may travel in a body that is not sealed.
-const OPEN_CLASS_MAX: u8 = 2;
 /// Bytes of records: the body's limit less its salt and framing.
 const RECORDS_MAX: usize = BODY_MAX - 64;
 
@@ -46,6 +44,9 @@ pub struct Ask<'a> {
     pub now_ms: i64,
     /// When the answer is too late, milliseconds on the same clock.
     pub deadline_ms: i64,
+    /// The highest class that may be let out, also where only the mapping raises a field's class, and the
+    /// code of what is missing above it.
+    pub highest_class: (u8, Code),
 }
 
 /// Records, ready for an answer's body.
@@ -160,7 +161,7 @@ impl MappedSource {
         let filter_params: Vec<&FieldName> = ask.rows.iter().filter_map(|row| row.param.as_ref()).collect();
         let params = arguments::bind(operation, ask.subject, ask.arguments, &filter_params, zone)?;
         let filter = Filter::new(ask.rows, ask.arguments, operation)?;
-        let (fields, withheld) = grant(operation, ask.fields);
+        let (fields, withheld) = grant(operation, ask.fields, ask.highest_class);
         let mut columns: BTreeSet<Arc<str>> = BTreeSet::new();
         let read = fields.iter().copied().chain(filter.fields());
         columns.extend(read.chain(operation.as_of.as_ref()).flat_map(FieldDef::columns));
@@ -240,6 +241,7 @@ fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
 fn grant<'o>(
     operation: &'o OperationDef,
     asked: &[FieldName],
+    (highest, missing): (u8, Code),
 ) -> (Vec<&'o FieldDef>, Vec<(FieldName, String)>) {
     let (mut fields, mut withheld): (Vec<&FieldDef>, Vec<(FieldName, String)>) = (Vec::new(), Vec::new());
     let unique: BTreeSet<&FieldName> = asked.iter().collect();
@@ -248,10 +250,10 @@ fn grant<'o>(
             withheld.push((name.clone(), "not mapped".to_owned()));
             continue;
         };
-        // Until bodies are sealed, a class that only the mapping raises is refused here as the decision
-        // refuses the catalogue's.
-        if let Some(class) = field.class.filter(|class| *class > OPEN_CLASS_MAX) {
-            withheld.push((name.clone(), format!("class {class}: {}", Code::SealingRequired)));
+        // A class that only the mapping raises is refused here as the decision refuses the catalogue's.
+        if let Some(class) = field.class.filter(|class| *class > highest) {
+            let missing = if class >= 4 { Code::ApprovalsRequired } else { missing };
+            withheld.push((name.clone(), format!("class {class}: {missing}")));
             continue;
         }
         // INVARIANT: what an expression reads counts as asked. Else a field computed from `x` would let

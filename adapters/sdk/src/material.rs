@@ -4,12 +4,14 @@
 pub(crate) mod cache;
 mod cases;
 mod documents;
+mod tickets;
 
 pub use cases::CaseView;
 pub use documents::HeldContract;
 
 pub(crate) use cases::{Cases, Look};
 pub(crate) use documents::{Documents, is_app_of};
+pub(crate) use tickets::HeldTicket;
 
 use crate::reply::Refusal;
 use futures_util::future::BoxFuture;

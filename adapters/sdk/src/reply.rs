@@ -11,6 +11,7 @@ use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{AppId, FieldName, MemberId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::request::{Head, Request};
+use yiwang_proto::sealing::{Direction, Recipient, seal};
 use yiwang_proto::tag::Tag;
 
 /// Longest clause of an answer statement.
@@ -63,6 +64,7 @@ pub(crate) struct Released {
     pub(crate) mapping_digest: Digest,
     pub(crate) truncated: bool,
     pub(crate) records: Bytes,
+    pub(crate) sealed_to: Option<Recipient>,
 }
 
 /// Signs answers.
@@ -75,7 +77,7 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// A statement and body for records.
+    /// A statement and body for records; the body is sealed where the request asks for it.
     pub(crate) fn release(
         &self,
         request: &Request,
@@ -84,7 +86,7 @@ impl Signer {
         head: Head,
         now_ms: i64,
         entropy: &dyn Entropy,
-    ) -> (SignedStatement, Bytes) {
+    ) -> Result<(SignedStatement, Bytes), Refusal> {
         let (body, digest) = AnswerBody::encode(released.records, entropy);
         let mut answer = self.blank(request, request_digest, Verdict::Answered, head, now_ms);
         answer.fields = released.fields;
@@ -96,7 +98,13 @@ impl Signer {
         answer.mapping_digest = released.mapping_digest;
         answer.truncated = released.truncated;
         answer.body_digest = Some(digest);
-        (answer.sign(&self.key), body)
+        let Some(recipient) = released.sealed_to else { return Ok((answer.sign(&self.key), body)) };
+        answer.sealed_to = Some(recipient.delegation);
+        let statement = answer.sign(&self.key);
+        // To the statement that was signed over the plain body: so it fits no other.
+        let sealed = seal(Direction::Answer, &recipient, &statement.digest(), &body, entropy)
+            .map_err(|error| Refusal::failed(Code::TooLarge, &error.to_string()))?;
+        Ok((statement, sealed))
     }
 
     /// A statement without records.
@@ -140,6 +148,7 @@ impl Signer {
             head,
             delegation_digest: self.delegation_digest,
             truncated: false,
+            sealed_to: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use yiwang_adapter_sdk::mapping::{Mapping, render};
 use yiwang_adapter_sdk::source::{FetchQuery, ProcessEnvironment, Source, SourceError};
 use yiwang_adapter_sql::{Dialect as _, Sqlite, SqliteSource};
 use yiwang_proto::body::Arguments;
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
 
@@ -93,6 +94,7 @@ async fn t17_ten_thousand_hostile_payloads_per_parameter_leave_no_trace() {
                     [("person.by_area", "", &area), ("person.by_id", payload.as_str(), &none)]
                 {
                     let ask = Ask {
+                        highest_class: (2, Code::SealingRequired),
                         operation: &Operation::parse(operation).unwrap(),
                         fields: std::slice::from_ref(&name),
                         rows: &[],
@@ -321,6 +323,7 @@ async fn a_file_replaced_by_renaming_is_opened_again() {
     let arguments = [].into();
     for _ in 0..4 {
         let ask = Ask {
+            highest_class: (2, Code::SealingRequired),
             operation: &operation,
             fields: std::slice::from_ref(&name),
             rows: &[],

@@ -186,7 +186,12 @@ fn check_copies(bundle: &Evidence, entries: &Proved, report: &mut Report) {
             "the copy of its contract differs from the contract's entry",
         );
     }
-    let needed = [exchange.app_delegation_index, exchange.adapter_delegation_index];
+    let needed = [
+        exchange.app_delegation_index,
+        exchange.adapter_delegation_index,
+        exchange.officer_delegation_index,
+        exchange.sealing_delegation_index,
+    ];
     let needed: Vec<_> = needed.into_iter().filter_map(copy_at).collect();
     for copy in &bundle.delegations {
         if !needed.contains(copy) {

@@ -14,6 +14,7 @@ use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
+use yiwang_proto::ticket::Ticket;
 
 /// A statement with its envelope; the signature is not yet verified.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ pub(crate) enum Body {
     Folded(pb::FoldedEntry),
     Clock(pb::ClockEntry),
     Dismissal(pb::DismissalEntry),
+    Ticket(Result<Box<(SignedDocument, Ticket)>, String>),
     Snapshot,
     Auditor(pb::AuditorEntry),
 }
@@ -92,6 +94,10 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Lookup(raw) => Body::Lookup(raw),
         Kind::Mapping(raw) => Body::Mapping(raw),
         Kind::Folded(raw) => Body::Folded(raw),
+        Kind::Ticket(raw) => Body::Ticket(
+            document(raw.document, DOCUMENT_MAX)
+                .and_then(|doc| text(Ticket::read(&doc)).map(|ticket| Box::new((doc, ticket)))),
+        ),
         Kind::Snapshot(_) => Body::Snapshot,
         Kind::Auditor(raw) => Body::Auditor(raw),
         Kind::Clock(raw) => Body::Clock(raw),

@@ -4,12 +4,13 @@
 use crate::report::{Decisions, Finding};
 use crate::rules::Rule;
 use std::sync::Arc;
-use yiwang_policies::{CaseFacts, Context, Decider, Prepared, Site};
+use yiwang_policies::{CaseFacts, Context, Decider, OfficerEvidence, Prepared, Site};
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{Matter, MemberId};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::request::Request;
+use yiwang_proto::ticket::Ticket;
 
 /// A signature to verify.
 #[derive(Debug)]
@@ -31,6 +32,24 @@ pub(crate) struct Facts {
     pub lists_all_tags: bool,
 }
 
+/// What is at hand for the acting officer; signatures are jobs of their own.
+#[derive(Debug, Clone)]
+pub(crate) enum Officer {
+    Asserted,
+    Ticket(Arc<Ticket>, Arc<Delegation>),
+    Signed(Arc<Delegation>),
+}
+
+impl Officer {
+    fn evidence(&self) -> OfficerEvidence<'_> {
+        match self {
+            Self::Asserted => OfficerEvidence::Asserted,
+            Self::Ticket(ticket, delegation) => OfficerEvidence::Ticket { ticket, delegation, uses: None },
+            Self::Signed(delegation) => OfficerEvidence::Signed { delegation },
+        }
+    }
+}
+
 /// What the rules must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expect {
@@ -47,6 +66,7 @@ pub(crate) struct Decision {
     pub contract: Arc<Prepared>,
     pub delegation: Arc<Delegation>,
     pub case: Option<Facts>,
+    pub officer: Officer,
     /// A permit must hold at one of them, a denial at one of them.
     pub times: Vec<i64>,
     pub expect: Expect,
@@ -104,7 +124,8 @@ fn decide(index: u64, decision: &Decision, decider: &Decider, done: &mut Done) {
             case,
             body: None,
             counts: None,
-            sealed: false,
+            sealed: decision.request.sealing.is_some(),
+            officer: decision.officer.evidence(),
         };
         decider.decide(&decision.request, &decision.contract, &context)
     };

@@ -60,6 +60,8 @@ rules! {
     Replay = "replay", "ask the consumer which of the two requests it sent";
     /// Answers: signature, delegation, what they answer.
     Answer = "answer", "ask the provider for its adapter's journal of this request";
+    /// Officers' tickets, second signatures, and what an entry says of them.
+    Officer = "officer", "ask the member whether this officer signed: the pseudonym and the ticket's id tell which";
     /// An entry points at another entry that is not the right one.
     Reference = "reference", "look at both entries with `show`; entries were moved, dropped or made up";
     /// The chain of each party's entries.

@@ -52,7 +52,9 @@ fn content(kind: &Kind) -> Value {
             "old_head": String::from_utf8_lossy(&raw.old_head),
         }),
         Kind::Member(raw) => document(&raw.card),
-        Kind::Delegation(raw) | Kind::Contract(raw) | Kind::Revocation(raw) => document(&raw.document),
+        Kind::Delegation(raw) | Kind::Contract(raw) | Kind::Revocation(raw) | Kind::Ticket(raw) => {
+            document(&raw.document)
+        }
         Kind::CaseStatement(raw) => statement(&raw.statement, case),
         Kind::Exchange(raw) => exchange(raw),
         Kind::Policy(raw) => json!({ "digest": hex(&raw.digest), "version": raw.version }),
@@ -135,6 +137,8 @@ fn request(payload: &Bytes) -> Option<Value> {
         "issued_at": time(raw.issued_at_ms), "expires_at": time(raw.expires_at_ms),
         "body_digest": hex(&raw.body_digest), "head": head(raw.head.as_ref()), "retry_of": raw.retry_of,
         "officer": raw.officer, "delegation_digest": hex(&raw.delegation_digest),
+        "ticket_digest": hex(&raw.ticket_digest), "sealing_digest": hex(&raw.sealing_digest),
+        "officer_delegation_digest": hex(&raw.officer_delegation_digest),
     }))
 }
 
@@ -151,6 +155,7 @@ fn answer(payload: &Bytes) -> Option<Value> {
         "as_of": if raw.as_of_ms == 0 { Value::Null } else { time(raw.as_of_ms).into() },
         "body_digest": hex(&raw.body_digest), "mapping_digest": hex(&raw.mapping_digest),
         "head": head(raw.head.as_ref()), "delegation_digest": hex(&raw.delegation_digest),
+        "sealed_to": hex(&raw.sealed_to),
     }))
 }
 
@@ -171,7 +176,10 @@ fn exchange(raw: &pb::ExchangeEntry) -> Value {
         "previous_of_consumer": before(raw.previous_of_consumer),
         "previous_of_provider": before(raw.previous_of_provider),
         "late_of": before(raw.late_of), "replay_of": before(raw.replay_of),
-        "officer_proof": raw.officer_proof().as_str_name(),
+        "officer_proof": raw.officer_proof().as_str_name(), "sealed": raw.sealed,
+        "ticket_index": points_at(raw.ticket_index),
+        "officer_delegation_index": points_at(raw.officer_delegation_index),
+        "sealing_delegation_index": points_at(raw.sealing_delegation_index),
         "standing_digests": digests(&raw.standing_digests),
         "trace_id": hex(&raw.trace_id),
     })

@@ -8,6 +8,7 @@ mod decisions;
 mod directory;
 mod exchanges;
 mod late;
+mod officers;
 mod references;
 mod replays;
 
@@ -17,6 +18,7 @@ use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
 use late::Unanswered;
+use officers::Tickets;
 use replays::Seen;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -76,6 +78,7 @@ struct Held {
 enum Document {
     Delegation(Digest),
     Contract(Digest),
+    Ticket(Digest),
 }
 
 /// See the module.
@@ -91,6 +94,7 @@ pub(crate) struct State<'a> {
     newest: HashMap<ContractId, (u32, Digest)>,
     policies: BTreeMap<u64, Digest>,
     cases: Register,
+    tickets: Tickets,
     requests: Seen,
     unanswered: Unanswered,
     case_statements: Seen,
@@ -128,6 +132,7 @@ impl<'a> State<'a> {
             newest: HashMap::new(),
             policies: BTreeMap::new(),
             cases: Register::default(),
+            tickets: Tickets::default(),
             requests: Seen::default(),
             unanswered: Unanswered::default(),
             case_statements: Seen::default(),
@@ -187,6 +192,8 @@ impl<'a> State<'a> {
             Body::Folded(raw) => self.folded(at, raw),
             Body::Clock(_) => {}
             Body::Dismissal(raw) => self.dismissal(at, raw),
+            Body::Ticket(Ok(ticket)) => self.ticket(at, &ticket.0, &ticket.1),
+            Body::Ticket(Err(fault)) => self.finding(at, Rule::Officer, fault),
             Body::Snapshot => {
                 self.finding(at, Rule::Entry, "a snapshot, which only a pruned ledger has");
             }

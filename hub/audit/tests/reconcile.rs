@@ -62,6 +62,8 @@ impl Town {
                 subject_key: Bytes::new(),
                 provider_tag: Bytes::new(),
                 settled: Vec::new(),
+                proved: false,
+                ticket: Bytes::new(),
             }),
         ));
         index

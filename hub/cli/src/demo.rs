@@ -7,6 +7,7 @@ pub mod http;
 mod oracle;
 pub mod process;
 mod real;
+mod sealed;
 mod story;
 
 use crate::fail::{Failure, Outcome};

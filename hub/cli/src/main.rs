@@ -8,6 +8,7 @@ mod demo;
 mod fail;
 mod hub;
 mod member;
+mod officer;
 mod query;
 mod setup;
 mod telemetry;
@@ -37,6 +38,9 @@ enum Command {
     /// The case register: open, add, close, show.
     #[command(subcommand)]
     Case(case::Command),
+    /// An officer's own key: keygen, delegate, ticket, sign.
+    #[command(subcommand)]
+    Officer(officer::Command),
     /// Asks for data: one record over all departments, or one signed request.
     #[command(subcommand)]
     Query(query::Command),
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Contract(command) => contract::run(&command),
         Command::Case(command) => case::run(&command),
         Command::Auditor(command) => auditor::run(&command),
+        Command::Officer(command) => officer::run(&command),
         Command::Query(command) => query::run(&command),
         Command::Adapter(command) => return adapter(command),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -111,6 +111,9 @@ pub fn run(command: &Command) -> Outcome {
             Ok(())
         }
         Command::Enrol { folder, token } => enrol(folder, token),
+        Command::Delegate { role: RoleArg::Officer, .. } => Err(Failure::usage(
+            "an officer's key is made by the officer and is not kept here: `yiwang officer keygen`, then `yiwang officer delegate`",
+        )),
         Command::Delegate { folder, role, name, days, publish } => {
             let opened = setup::folder(folder)?;
             let now = setup::clock().now_ms();

@@ -5,12 +5,18 @@ use crate::setup::{self, AppArgs};
 use clap::{Args, Subcommand};
 use prost::Message as _;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use yiwang_client::exchange::Ask;
 use yiwang_client::record::RecordQuery;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::{Contract, Scalar};
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::limits::DOCUMENT_MAX;
+use yiwang_proto::prepared::Prepared;
+use yiwang_proto::request::OfficerBy;
+use yiwang_proto::ticket::from_hex;
 
 #[derive(Args)]
 pub struct Common {
@@ -48,6 +54,35 @@ pub enum Command {
         /// Keeps every exchange, request and response, in this folder, for `yiwang audit reconcile`.
         #[arg(long, value_name = "DIR")]
         keep: Option<PathBuf>,
+        /// The officer's published ticket, by the digest that `yiwang officer ticket` printed.
+        #[arg(long)]
+        ticket: Option<String>,
+    },
+    /// Prepares the requests of a record for an officer's signature: `yiwang officer sign`, then `send`.
+    Prepare {
+        #[command(flatten)]
+        app: AppArgs,
+        #[command(flatten)]
+        common: Common,
+        /// The purpose.
+        #[arg(long)]
+        purpose: Purpose,
+        /// A field, RECORD.FIELD, or a whole RECORD; all that contracts grant without any.
+        #[arg(long = "field", value_name = "RECORD[.FIELD]")]
+        fields: Vec<String>,
+        /// The delegation of the officer's key.
+        #[arg(long)]
+        delegation: PathBuf,
+        /// Where to write them.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Sends prepared requests that the officer signed, and merges the answers.
+    Send {
+        #[command(flatten)]
+        app: AppArgs,
+        /// What `yiwang officer sign` wrote.
+        signed: PathBuf,
     },
     /// Signs one request and writes it as an encoded `ExchangeRequest`, for any gRPC client to send.
     Sign {
@@ -102,23 +137,46 @@ fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Fai
     Ok(wanted)
 }
 
+fn query(common: &Common, purpose: &Purpose, fields: &[String]) -> Result<RecordQuery, Failure> {
+    Ok(RecordQuery {
+        subject: common.subject.clone(),
+        purpose: purpose.clone(),
+        case: common.case.clone(),
+        officer: common.officer.clone(),
+        fields: wanted(fields)?,
+        arguments: arguments(&common.arguments)?,
+    })
+}
+
+async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Path) -> Outcome {
+    let bytes = std::fs::read(delegation).map_err(file(delegation))?;
+    let document = SignedDocument::parse(bytes.into(), DOCUMENT_MAX).map_err(Failure::usage)?;
+    let officer = Delegation::open(&document).map_err(Failure::usage)?;
+    let client = setup::met_client(app).await?;
+    let prepared = client.prepare_record(query, officer.digest).await.map_err(Failure::refused)?;
+    let json = serde_json::to_vec_pretty(&prepared).map_err(Failure::environment)?;
+    std::fs::write(out, json).map_err(file(out))?;
+    println!("{} requests are prepared; they can be sent for 60 s", prepared.requests.len());
+    println!("the officer signs: yiwang officer sign {}", out.display());
+    Ok(())
+}
+
 pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
-            Command::Record { app, common, purpose, fields, evidence, keep } => {
-                let query = RecordQuery {
-                    subject: common.subject.clone(),
-                    purpose: purpose.clone(),
-                    case: common.case.clone(),
-                    officer: common.officer.clone(),
-                    fields: wanted(fields)?,
-                    arguments: arguments(&common.arguments)?,
+            Command::Record { app, common, purpose, fields, evidence, keep, ticket } => {
+                let by = match ticket {
+                    None => OfficerBy::Asserted,
+                    Some(text) => OfficerBy::Ticket(
+                        from_hex(text).ok_or_else(|| Failure::usage("a ticket is 64 hexadecimal digits"))?,
+                    ),
                 };
                 let mut client = setup::met_client(app).await?;
                 if let Some(dir) = keep {
                     client = client.keeping(dir).map_err(Failure::environment)?;
                 }
-                let record = client.query_record(&query).await.map_err(Failure::refused)?;
+                let query = query(common, purpose, fields)?;
+                let record = client.query_record_by(&query, by).await.map_err(Failure::refused)?;
                 let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
                 println!("{json}");
                 let receipts = record.sources.iter().filter_map(|source| source.receipt);
@@ -130,6 +188,17 @@ pub fn run(command: &Command) -> Outcome {
                         std::fs::write(&path, bundle).map_err(file(&path))?;
                     }
                 }
+                Ok(())
+            }
+            Command::Prepare { app, common, purpose, fields, delegation, out } => {
+                prepare(app, &query(common, purpose, fields)?, delegation, out).await
+            }
+            Command::Send { app, signed } => {
+                let text = std::fs::read(signed).map_err(file(signed))?;
+                let prepared = Prepared::parse(&text).map_err(Failure::usage)?;
+                let client = setup::met_client(app).await?;
+                let record = client.send_prepared(&prepared).await.map_err(Failure::refused)?;
+                println!("{}", serde_json::to_string_pretty(&record).map_err(Failure::environment)?);
                 Ok(())
             }
             Command::Sign { app, common, contract, operation, fields, out } => {

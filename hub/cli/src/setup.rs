@@ -83,7 +83,12 @@ pub fn client(args: &AppArgs) -> Result<Client, Failure> {
     let enrolled = folder.enrolled().map_err(Failure::usage)?;
     let channel = enrolled.channel_lazy(clock()).map_err(Failure::environment)?;
     let heads = Arc::new(FolderHeads(args.folder.clone()));
-    Client::new(identity(&folder, &args.app)?, channel, heads, clock(), entropy()).map_err(Failure::usage)
+    let client = Client::new(identity(&folder, &args.app)?, channel, heads, clock(), entropy())
+        .map_err(Failure::usage)?;
+    match folder.load_sealing(&args.app).map_err(Failure::usage)? {
+        Some((key, document)) => client.with_sealing(key, &document).map_err(Failure::usage),
+        None => Ok(client),
+    }
 }
 
 /// A client that has met the hub: heads compared, the newer one kept.

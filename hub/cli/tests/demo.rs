@@ -15,7 +15,14 @@ fn run(arguments: &[&str]) -> (bool, String) {
 fn the_demo_does_what_it_says() {
     let (good, text) = run(&["demo", "--once", "--scale", "0.001"]);
     assert!(good, "{text}");
-    for word in ["conflict(", "withheld(sealing_required", "unavailable(provider_unavailable", "NOT CLEAN"] {
+    for word in [
+        "conflict(",
+        "withheld(officer_signature_required",
+        "withheld(approvals_required",
+        "✓ neither her id nor the value",
+        "unavailable(provider_unavailable",
+        "NOT CLEAN",
+    ] {
         assert!(text.contains(word), "`{word}` is missing in\n{text}");
     }
 }

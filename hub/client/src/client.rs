@@ -4,6 +4,7 @@
 use crate::error::ClientError;
 use crate::heads::HeadsSeen;
 use crate::keep::Keep;
+use crate::sealed::Sealing;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::transport::Channel;
@@ -72,6 +73,7 @@ pub struct Client {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalogue: Catalogue,
     pub(crate) keep: Option<Keep>,
+    pub(crate) sealing: Sealing,
     heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
@@ -119,6 +121,7 @@ impl Client {
             entropy,
             catalogue,
             keep: None,
+            sealing: Sealing::default(),
             heads,
             head: Mutex::new(kept),
             delegations: Mutex::default(),

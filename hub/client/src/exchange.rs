@@ -2,10 +2,12 @@
 
 use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
+use crate::sealed::Manner;
 use bytes::Bytes;
 use yiwang_proto::Digest;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::{AnswerBody, Arguments, RequestBody};
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
@@ -82,6 +84,11 @@ pub struct Exchanged {
 impl Client {
     /// Signs a request under a contract that was verified.
     pub fn sign(&self, contract: &Contract, ask: &Ask) -> SignedRequest {
+        self.prepare(contract, ask, Manner::default())
+    }
+
+    /// Signs a request in a manner. The body is plain; [`Client::seal_body`] seals it where it must be.
+    pub fn prepare(&self, contract: &Contract, ask: &Ask, manner: Manner) -> SignedRequest {
         let now = self.clock.now_ms();
         let identity = &self.identity;
         let body = RequestBody { subject: ask.subject.clone(), arguments: ask.arguments.clone() };
@@ -110,6 +117,8 @@ impl Client {
             retry_of: ask.retry_of.clone(),
             officer: ask.officer.clone(),
             delegation_digest: identity.delegation.digest(),
+            officer_by: manner.officer_by,
+            sealing: self.own_sealing(manner),
         };
         self.seal(request, body)
     }
@@ -153,6 +162,9 @@ impl Client {
             return Err(ClientError::unverified("the entry records another request"));
         }
         let (code, clause) = (entry.code.clone(), entry.clause.clone());
+        if code == Code::SealingKeyUnknown.as_str() {
+            self.forget_provider_key(&signed.request.provider);
+        }
         let ending = match entry.outcome() {
             pb::Outcome::Answered => self.open_answer(contract, signed, &entry, &response.body).await?,
             pb::Outcome::Denied | pb::Outcome::Withheld => Ending::Denied { code, clause },
@@ -184,7 +196,8 @@ impl Client {
         self.check_head(&answer.head).await?;
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
-                let records = AnswerBody::open(body, &digest).map_err(ClientError::unverified)?.records;
+                let body = self.plain_answer(contract, &answer, &envelope.digest(), body)?;
+                let records = AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?.records;
                 Ok(Ending::Answered { answer: Box::new(answer), records })
             }
             _ => Err(ClientError::unverified("the entry says answered, the provider does not")),

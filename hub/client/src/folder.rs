@@ -5,7 +5,7 @@
 //! card.json              the member card, signed by the root
 //! root.key next-root.key the root and the next one; belong offline once the delegations are made
 //! tags.key               the key of subject tags
-//! keys/<role>-<name>.key and delegations/<role>-<name>.json
+//! keys/<role>-<name>.key and delegations/<role>-<name>.json; an officer's key is not here
 //! serial                 the newest delegation's number
 //! tls/{key,chain,ca}.pem how the hub knows the member, and the member the hub
 //! checkpoint             the newest head of the ledger that was verified here
@@ -17,6 +17,7 @@ mod auditor;
 mod enrolled;
 mod enrolment;
 pub(crate) mod files;
+mod sealing;
 mod witness;
 
 pub use auditor::AuditorFolder;

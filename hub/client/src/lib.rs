@@ -11,6 +11,8 @@ pub mod folder;
 mod heads;
 pub mod keep;
 pub mod merge;
+pub mod prepared;
 pub mod record;
+pub mod sealed;
 pub mod tls;
 pub mod token;

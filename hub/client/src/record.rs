@@ -4,6 +4,7 @@ use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
 use crate::merge::{FieldState, Part, PartOutcome, Row, Unified, merge};
+use crate::sealed::Manner;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::pb;
+use yiwang_proto::request::OfficerBy;
 use yiwang_proto::time::format_rfc3339;
 use yiwang_rpc::record_service_client::RecordServiceClient;
 
@@ -123,34 +125,83 @@ impl Client {
         Ok(planned)
     }
 
+    /// The contracts for a query.
+    pub(crate) async fn plan_of(&self, query: &RecordQuery) -> Result<Vec<Planned>, ClientError> {
+        let records: Vec<RecordType> = query.fields.keys().cloned().collect();
+        self.plan(&query.purpose, &records).await
+    }
+
     /// Asks all departments and merges their answers.
     pub async fn query_record(&self, query: &RecordQuery) -> Result<UnifiedRecord, ClientError> {
-        let records: Vec<RecordType> = query.fields.keys().cloned().collect();
-        let planned = self.plan(&query.purpose, &records).await?;
+        self.query_record_by(query, OfficerBy::Asserted).await
+    }
+
+    /// As [`Client::query_record`], with a proof of the officer: a published ticket, by its digest.
+    pub async fn query_record_by(
+        &self,
+        query: &RecordQuery,
+        officer_by: OfficerBy,
+    ) -> Result<UnifiedRecord, ClientError> {
+        let planned = self.plan_of(query).await?;
         let mut asks = Vec::new();
         for plan in &planned {
-            for ask in self.asks(&plan.contract, query) {
-                let signed = self.sign(&plan.contract, &ask);
-                asks.push((plan, signed));
+            for (ask, sealed) in self.asks(&plan.contract, query) {
+                let manner = Manner { officer_by, sealed: sealed && self.can_seal() };
+                asks.push((plan, self.prepare(&plan.contract, &ask, manner)));
             }
         }
-        let endings = self.send_all(&asks).await?;
+        self.exchange_all(asks, Some(query)).await
+    }
+
+    /// Seals what must be sealed, sends all, verifies and merges.
+    pub(crate) async fn exchange_all(
+        &self,
+        asks: Vec<(&Planned, SignedRequest)>,
+        query: Option<&RecordQuery>,
+    ) -> Result<UnifiedRecord, ClientError> {
         let mut parts = Vec::new();
         let mut sources = Vec::new();
-        for ((plan, signed), ending) in asks.iter().zip(endings) {
+        let mut sent = Vec::with_capacity(asks.len());
+        for (plan, signed) in asks {
+            let unsealed = signed.clone();
+            match self.seal_body(&plan.contract, signed).await {
+                Ok(sealed) => sent.push((plan, sealed)),
+                // Without the provider's key nothing is sent, least of all in the open.
+                Err(ClientError::Hub { code }) => {
+                    let code = if plan.connected { code } else { Code::ProviderUnavailable };
+                    let (part, state) = self.part(plan, &unsealed, Err(code));
+                    parts.push(part);
+                    sources.push(state);
+                }
+                // A key that does not hold is the fault of who handed it out: the others are asked.
+                Err(error @ ClientError::Unverified(_)) => {
+                    let provider = &plan.contract.text.provider.member;
+                    tracing::error!(%error, %provider, "a key for sealing does not hold");
+                    let (part, state) = self.part(plan, &unsealed, Err(Code::SealingKeyUnknown));
+                    parts.push(part);
+                    sources.push(state);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let endings = self.send_all(&sent).await?;
+        for ((plan, signed), ending) in sent.iter().zip(endings) {
             let (part, state) = self.part(plan, signed, ending);
             parts.push(part);
             sources.push(state);
         }
         let mut unified = merge(&parts);
-        fill_ungranted(&mut unified, query);
+        if let Some(query) = query {
+            fill_ungranted(&mut unified, query);
+        }
         let complete = !sources.is_empty() && sources.iter().all(|source| source.state == "answered");
         Ok(UnifiedRecord { complete, records: unified, sources })
     }
 
-    /// One request for what may travel in the open, one for the classes that need sealing, so that a field
-    /// which must be withheld does not withhold the others.
-    fn asks(&self, contract: &Contract, query: &RecordQuery) -> Vec<Ask> {
+    /// One request for what may travel in the open, one for what an officer must sign, one for what needs
+    /// approvals, so that a field which must be withheld does not withhold the others; each with whether it
+    /// is to be sealed.
+    pub(crate) fn asks(&self, contract: &Contract, query: &RecordQuery) -> Vec<(Ask, bool)> {
         let text = &contract.text;
         let wanted = query.fields.get(&text.record).filter(|fields| !fields.is_empty());
         let fields: Vec<FieldName> = text
@@ -162,21 +213,30 @@ impl Client {
         let by_subject = !query.subject.is_empty();
         let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
         let Some(operation) = operation else { return Vec::new() };
-        let sealed = |field: &FieldName| {
-            self.catalogue.field(&text.record, field).is_none_or(|known| known.class >= 3)
-        };
-        let (closed, open): (Vec<_>, Vec<_>) = fields.into_iter().partition(sealed);
-        [open, closed]
+        let class =
+            |field: &FieldName| self.catalogue.field(&text.record, field).map_or(4, |known| known.class);
+        let (mut open, mut signed, mut approved) = (Vec::new(), Vec::new(), Vec::new());
+        for field in fields {
+            match class(&field) {
+                0..=2 => open.push(field),
+                3 => signed.push(field),
+                _ => approved.push(field),
+            }
+        }
+        [(open, text.sealed), (signed, true), (approved, true)]
             .into_iter()
-            .filter(|fields| !fields.is_empty())
-            .map(|fields| Ask {
-                operation: operation.clone(),
-                fields,
-                case: query.case.clone(),
-                officer: query.officer.clone(),
-                subject: query.subject.clone(),
-                arguments: query.arguments.clone(),
-                retry_of: None,
+            .filter(|(fields, _)| !fields.is_empty())
+            .map(|(fields, sealed)| {
+                let ask = Ask {
+                    operation: operation.clone(),
+                    fields,
+                    case: query.case.clone(),
+                    officer: query.officer.clone(),
+                    subject: query.subject.clone(),
+                    arguments: query.arguments.clone(),
+                    retry_of: None,
+                };
+                (ask, sealed)
             })
             .collect()
     }

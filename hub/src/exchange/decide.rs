@@ -3,11 +3,12 @@
 use super::Refusal;
 use super::accept::Accepted;
 use super::authenticate::Authentic;
+use super::officer::{self, Evidence};
+use super::sealed;
 use crate::context::Hub;
 use crate::views::{CaseStatus, CaseView, ContractView, DelegationView};
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Denial, Permit, Site};
-use yiwang_proto::body::RequestBody;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::CaseId;
 
@@ -23,6 +24,10 @@ pub struct Decided {
     pub case: Arc<CaseView>,
     /// Its id.
     pub case_id: CaseId,
+    /// What the officer's proof rests on.
+    pub officer: Evidence,
+    /// The consumer's delegation for sealing, where bodies travel sealed.
+    pub sealing: Option<Arc<DelegationView>>,
 }
 
 impl From<Denial> for Refusal {
@@ -41,11 +46,7 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         .contract(&request.contract)
         .filter(|view| view.contract.text.consumer.member == request.consumer)
         .ok_or(Code::NoContract)?;
-    let body = RequestBody::open(&accepted.body, &request.body_digest).map_err(|_| Refusal {
-        code: Code::Malformed,
-        clause: "body does not fit its statement".to_owned(),
-        replay_of: 0,
-    })?;
+    let body = sealed::body(views, accepted, &contract.contract, now_ms)?;
     let case = match views.case(&request.case) {
         CaseStatus::Open(case) => Some(case),
         CaseStatus::Closed(_) if is_own(hub, accepted) => return Err(Code::CaseClosed.into()),
@@ -58,20 +59,23 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         open: true,
         lists_all_tags: case.lists(&request.subject_tags),
     });
-    let counts = hub.count(request, now_ms);
+    let officer = officer::prove(hub, accepted, now_ms)?;
+    let counts = hub.count(request, officer.officer(request), now_ms);
     let context = Context {
         site: Site::Hub,
         now_ms,
         delegation: &authentic.delegation.delegation,
         case: facts,
-        body: Some(&body),
+        body: body.open(),
         counts: Some(counts),
-        sealed: false,
+        sealed: request.sealing.is_some(),
+        officer: officer.of(),
     };
     let permit = views.decider().decide(request, &contract.prepared, &context)?;
     let case = case.ok_or(Code::NoCase)?;
     let case_id = request.case.clone();
-    Ok(Decided { permit, contract, delegation: authentic.delegation, case, case_id })
+    let sealing = body.sealing();
+    Ok(Decided { permit, contract, delegation: authentic.delegation, case, case_id, officer, sealing })
 }
 
 /// Whether the case is the consumer's: a closed one says so to its own member only.

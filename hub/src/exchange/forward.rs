@@ -8,7 +8,7 @@ use super::record::Outcome;
 use crate::context::Hub;
 use crate::limits::DEADLINE_MAX;
 use crate::links::{Outgoing, RawAnswer};
-use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::envelope::SignedStatement;
@@ -87,11 +87,7 @@ fn check(
     if answer.rows > decided.permit.row_limit() {
         return Err(invalid("answer holds more rows than the contract lets out"));
     }
-    let body_holds = match (&answer.verdict, &answer.body_digest) {
-        (Verdict::Answered, Some(digest)) => yiwang_proto::sha256(&raw.body) == *digest,
-        _ => raw.body.is_empty(),
-    };
-    if !body_holds {
+    if !super::sealed::answer_holds(&answer, &raw.body) {
         return Err(invalid("answer's body does not have the digest that is signed"));
     }
     let granted = decided.permit.fields();

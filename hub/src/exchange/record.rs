@@ -3,6 +3,7 @@
 
 use super::accept::Accepted;
 use super::decide::Decided;
+use super::officer::proof_in_entry;
 use super::{NO_BODY, Refusal};
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
@@ -150,7 +151,17 @@ pub async fn record(
         app_delegation_index: known.delegation,
         adapter_delegation_index: outcome.adapter_delegation_index,
         case_index: known.case,
-        officer_proof: pb::OfficerProof::Asserted.into(),
+        officer_proof: decided
+            .as_ref()
+            .map_or(pb::OfficerProof::Asserted, |decided| proof_in_entry(decided.permit.officer_proof()))
+            .into(),
+        sealed: verbatim && accepted.request.sealing.is_some(),
+        ticket_index: decided.as_ref().map_or(0, |decided| decided.officer.indexes().0),
+        officer_delegation_index: decided.as_ref().map_or(0, |decided| decided.officer.indexes().1),
+        sealing_delegation_index: decided
+            .as_ref()
+            .and_then(|decided| decided.sealing.as_ref())
+            .map_or(0, |sealing| sealing.index),
         trace_id: trace_id(&accepted.traceparent),
         replay_of,
         ..pb::ExchangeEntry::default()
@@ -231,6 +242,9 @@ fn changed(decided: &Decided, at: &Linear<'_>) -> Option<Code> {
     }
     if !decided.delegation.delegation.valid_at(at.time_ms) {
         return Some(Code::DelegationInvalid);
+    }
+    if !decided.officer.valid_at(at.time_ms) {
+        return Some(Code::OfficerInvalid);
     }
     if !matches!(at.views.case(&decided.case_id), CaseStatus::Open(_)) {
         return Some(Code::CaseClosed);

@@ -9,6 +9,7 @@ use crate::ledger::{Ledger, ReadFor};
 use crate::limits::{HELLO_TIMEOUT, LINK_IN_FLIGHT_MAX, MATERIAL_QUEUE, PING_EVERY};
 use crate::status;
 use crate::views::DelegationView;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,8 +68,9 @@ impl LinkServer {
             self.hub.alarms.restored();
             tracing::error!(%member, own_next = hello.own_next, "an adapter was restored from an old copy");
         }
+        let sealing = self.sealing_delegation(&member, &hello).await;
         let (side, offers) = Side::new(&hello);
-        let (link, queue) = Link::new(member, delegation, side);
+        let (link, queue) = Link::new(member, delegation, side, sealing);
         let welcomed = self.welcomed(&welcome);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
@@ -132,19 +134,47 @@ impl LinkServer {
         member: &MemberId,
         hello: &pb::LinkHello,
     ) -> Result<Arc<DelegationView>, Code> {
-        let document =
-            SignedDocument::parse(hello.delegation.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
+        let view = self.entered(member, &hello.delegation).await?;
+        check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
+        Ok(view)
+    }
+
+    /// A delegation that the hello shows, entered in the ledger if it is new.
+    async fn entered(&self, member: &MemberId, bytes: &Bytes) -> Result<Arc<DelegationView>, Code> {
+        let document = SignedDocument::parse(bytes.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
         let views = self.hub.ledger.views();
         let digest = document.digest();
         if views.delegation(&digest).is_none() {
             self.hub.quotas.take(member, self.hub.clock.monotonic_us())?;
-            let draft = PublishDraft::open(member.clone(), hello.delegation.clone(), views.decider())?;
-            let draft = self.hub.quotas.publish(member, &hello.delegation, Box::new(draft));
+            let draft = PublishDraft::open(member.clone(), bytes.clone(), views)?;
+            let draft = self.hub.quotas.publish(member, bytes, Box::new(draft));
             self.hub.ledger.append(draft).await?;
         }
-        let view = views.delegation(&digest).ok_or(Code::DelegationInvalid)?;
-        check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
-        Ok(view)
+        views.delegation(&digest).ok_or(Code::DelegationInvalid)
+    }
+
+    /// The delegation for sealing. One that does not hold leaves the link without: open bodies are served.
+    async fn sealing_delegation(
+        &self,
+        member: &MemberId,
+        hello: &pb::LinkHello,
+    ) -> Option<Arc<DelegationView>> {
+        if hello.sealing.is_empty() {
+            return None;
+        }
+        let view = self.entered(member, &hello.sealing).await;
+        let fits = |view: &Arc<DelegationView>| {
+            let delegation = &view.delegation;
+            delegation.member == *member
+                && delegation.role == Role::Sealing
+                && delegation.name.as_str() == hello.adapter
+                && delegation.valid_at(self.hub.clock.now_ms())
+        };
+        let view = view.ok().filter(fits);
+        if view.is_none() {
+            tracing::warn!(%member, "an adapter's delegation for sealing does not hold");
+        }
+        view
     }
 }
 

@@ -45,14 +45,15 @@ impl Service {
         let views = self.0.ledger.views();
         let delegation = views.delegation(&digest).map(|view| (view.index, view.document.clone()));
         let contract = || views.contract_by_digest(&digest).map(|view| (view.index, view.document.clone()));
-        let (index, stored) = delegation.or_else(contract)?;
+        let ticket = || views.ticket(&digest).map(|view| (view.index, view.document.clone()));
+        let (index, stored) = delegation.or_else(contract).or_else(ticket)?;
         (stored == *document).then_some(index)
     }
 
     async fn publish_new(&self, peer: MemberId, document: Bytes) -> Result<Appended, Code> {
         let hub = &self.0;
         hub.quotas.take(&peer, hub.clock.monotonic_us())?;
-        let draft = PublishDraft::open(peer.clone(), document.clone(), hub.ledger.views().decider())?;
+        let draft = PublishDraft::open(peer.clone(), document.clone(), hub.ledger.views())?;
         hub.ledger.append(hub.quotas.publish(&peer, &document, Box::new(draft))).await
     }
 }
@@ -94,7 +95,14 @@ impl DirectoryService for Service {
         if !may {
             return Err(not_found());
         }
-        Ok(Response::new(pb::GetContractResponse { document: view.document.clone(), index: view.index }))
+        let link = self.0.links.of(&view.contract.text.provider.member);
+        let sealing = link.and_then(|link| link.sealing.as_ref().map(|sealing| sealing.document.clone()));
+        let sealing = self.0.switches.false_sealing.clone().or(sealing);
+        Ok(Response::new(pb::GetContractResponse {
+            document: view.document.clone(),
+            index: view.index,
+            provider_sealing: sealing.unwrap_or_default(),
+        }))
     }
 
     async fn get_delegation(

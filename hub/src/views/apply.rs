@@ -2,7 +2,9 @@
 //! rebuild.
 
 use super::persist::{Row, Table};
-use super::{AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
+use super::{
+    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, TicketView, Views,
+};
 use crate::limits::PUBLISHED_COUNTS_MS;
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
@@ -14,9 +16,10 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{AppId, MemberId};
-use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
+use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX, TICKET_LIFETIME_MS};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::ticket::Ticket;
 
 /// Why an entry does not fit the state. Drafts are checked before they become entries, so this means that
 /// the ledger is not one that this version wrote.
@@ -173,6 +176,11 @@ impl Views {
                 registry.dismissed.insert(raw.who.clone(), time_ms);
                 row(Table::Dismissals, raw.who.as_bytes().to_vec())
             }
+            Kind::Ticket(doc) => {
+                keep_ticket(registry, index, &doc.document)?;
+                // Not stored beside: tickets live for hours, and a start reads them back from the ledger's tail.
+                Ok(None)
+            }
             Kind::Lookup(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
@@ -180,6 +188,13 @@ impl Views {
             | Kind::Revocation(_)
             | Kind::Exchange(_)
             | Kind::CaseStatement(_) => Ok(None),
+        }
+    }
+
+    /// Takes in a ticket that a start finds in the ledger's tail; it was verified before it became an entry.
+    pub fn restore_ticket(&self, index: u64, document: &Bytes) {
+        if let Err(error) = keep_ticket(&mut self.write(), index, document) {
+            tracing::error!(%error, index, "a ticket could not be read back");
         }
     }
 
@@ -304,6 +319,16 @@ impl Views {
     pub fn case_is_unknown(&self, id: &yiwang_proto::ids::CaseId) -> bool {
         matches!(self.case(id), CaseStatus::Unknown)
     }
+}
+
+/// Keeps a ticket, and forgets those that are over for every clock.
+fn keep_ticket(registry: &mut Registry, index: u64, document: &Bytes) -> Result<(), ApplyError> {
+    let ticket = Ticket::read(&parse(document, DOCUMENT_MAX)?).map_err(|error| fault(&error))?;
+    let over = ticket.issued_at_ms.saturating_sub(TICKET_LIFETIME_MS);
+    registry.tickets.retain(|_, view| view.ticket.expires_at_ms > over);
+    let digest = ticket.digest;
+    registry.tickets.insert(digest, Arc::new(TicketView { ticket, document: document.clone(), index }));
+    Ok(())
 }
 
 fn parse(bytes: &Bytes, limit: usize) -> Result<SignedDocument, ApplyError> {

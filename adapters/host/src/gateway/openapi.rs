@@ -2,7 +2,7 @@
 //! stand in one table, so that a test can compare both ways.
 
 use super::frame::{REQUEST_ID, TRACE_ID};
-use super::{Gateway, cases, guard, permissions, problem, records, shapes};
+use super::{Gateway, cases, guard, officer, permissions, problem, records, shapes};
 use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -29,6 +29,9 @@ pub(super) struct Route {
 /// All routes of the gateway.
 pub(super) const ROUTES: &[Route] = &[
     guarded("post", "/v1/records/query", || post(records::query)),
+    guarded("post", "/v1/records/prepare", || post(officer::prepare)),
+    guarded("post", "/v1/records/send", || post(officer::send)),
+    guarded("post", "/v1/tickets", || post(officer::ticket)),
     guarded("post", "/v1/cases", || post(cases::open)),
     guarded("get", "/v1/cases/{case}", || get(cases::show)),
     guarded("post", "/v1/cases/{case}/add", || post(cases::add)),
@@ -80,6 +83,9 @@ pub(super) fn route_of(path: &str) -> &'static str {
     ),
     paths(
         records::query,
+        officer::prepare,
+        officer::send,
+        officer::ticket,
         cases::open,
         cases::show,
         cases::add,
@@ -93,6 +99,7 @@ pub(super) fn route_of(path: &str) -> &'static str {
     modifiers(&Common),
     tags(
         (name = "records", description = "one record over all departments"),
+        (name = "officers", description = "proofs by an officer's own key, which the gateway never sees"),
         (name = "cases", description = "without an open case nothing is asked"),
         (name = "contract", description = "what may be asked, and how"),
     ),
@@ -126,7 +133,15 @@ impl Modify for Common {
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         if let Some(components) = document.components.as_mut() {
             components.add_security_scheme("token", SecurityScheme::Http(token));
-            for name in ["OpenBody", "AddBody", "CloseBody", "QueryBody"] {
+            for name in [
+                "OpenBody",
+                "AddBody",
+                "CloseBody",
+                "QueryBody",
+                "PrepareBody",
+                "PreparedBody",
+                "PreparedRequest",
+            ] {
                 if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
                     // Unknown keys are refused.
                     body.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

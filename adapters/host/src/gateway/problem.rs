@@ -232,6 +232,7 @@ const fn status(code: Code) -> StatusCode {
         | Code::WrongMember
         | Code::SignatureInvalid
         | Code::KeyUnknown
+        | Code::SealingKeyUnknown
         | Code::DelegationInvalid
         | Code::StatementExpired
         | Code::Replayed
@@ -253,7 +254,11 @@ const fn status(code: Code) -> StatusCode {
         | Code::OperationNotGranted
         | Code::RowOutsideFilter
         | Code::SealingRequired
-        | Code::ApprovalsRequired => StatusCode::FORBIDDEN,
+        | Code::ApprovalsRequired
+        | Code::OfficerSignatureRequired
+        | Code::OfficerInvalid
+        | Code::TicketInvalid
+        | Code::TicketUsedUp => StatusCode::FORBIDDEN,
     }
 }
 

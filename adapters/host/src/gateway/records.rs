@@ -3,6 +3,7 @@
 use super::answer;
 use super::body::{Faults, present, read};
 use super::guard::Caller;
+use super::officer::digest;
 use super::problem::{NO_CONTRACT, Problem};
 use super::shapes::{QueryBody, UnifiedBody};
 use axum::extract::{Extension, Request};
@@ -12,10 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
+use yiwang_proto::Digest;
+use yiwang_proto::request::OfficerBy;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
     #[serde(default, deserialize_with = "present")]
     subject: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -24,6 +27,8 @@ struct Raw {
     case: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     officer: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    ticket: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     fields: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -45,8 +50,9 @@ pub(super) async fn query(
     request: Request,
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
-    let query = check(&read(request).await?, client.catalogue())?;
-    let unified = client.query_record(&query).await.map_err(|error| caller.problem(error))?;
+    let (query, ticket) = check(&read(request).await?, client.catalogue())?;
+    let by = ticket.map_or(OfficerBy::Asserted, OfficerBy::Ticket);
+    let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
         return Err(Problem::new(&NO_CONTRACT).clause("app, purpose and records of a contract in force"));
@@ -54,7 +60,8 @@ pub(super) async fn query(
     answer(StatusCode::OK, &unified)
 }
 
-fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
+/// The query, and the digest of the officer's ticket where it rests on one.
+pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, Option<Digest>), Problem> {
     let mut faults = Faults::default();
     let subject = match &raw.subject {
         None => Some(String::new()),
@@ -63,6 +70,13 @@ fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
     let purpose = faults.id("purpose", raw.purpose.as_ref());
     let case = faults.id("case", raw.case.as_ref());
     let officer = faults.optional_id("officer", raw.officer.as_ref());
+    let ticket = digest(raw.ticket.as_ref());
+    if raw.ticket.is_some() && ticket.is_none() {
+        faults.add("#/ticket", "is not the 64 hexadecimal digits that publishing the ticket gave");
+    }
+    if raw.ticket.is_some() && raw.officer.is_none() {
+        faults.add("#/officer", "names the officer whose ticket it is");
+    }
     let fields = faults.fields(raw.fields.as_ref());
     let arguments = faults.arguments(raw.arguments.as_ref());
     if purpose.as_ref().is_some_and(|purpose| !catalogue.has_purpose(purpose)) {
@@ -78,14 +92,15 @@ fn check(raw: &Raw, catalogue: &Catalogue) -> Result<RecordQuery, Problem> {
         }
     }
     let checked = || {
-        Some(RecordQuery {
+        let query = RecordQuery {
             subject: subject?,
             purpose: purpose?,
             case: case?,
             officer,
             fields: fields?,
             arguments: arguments?,
-        })
+        };
+        Some((query, ticket))
     };
     faults.finish(checked())
 }

@@ -174,12 +174,88 @@ pub(super) struct QueryBody {
     /// Pseudonym of the acting officer.
     #[schema(schema_with = officer)]
     officer: Option<String>,
+    /// Digest of a ticket that the officer signed and the app published.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    ticket: Option<String>,
     /// Record types with names of fields; left out = everything that contracts grant.
     #[schema(schema_with = fields)]
     fields: Option<BTreeMap<String, Vec<String>>>,
     /// Further arguments by name.
     #[schema(schema_with = arguments)]
     arguments: Option<BTreeMap<String, String>>,
+}
+
+/// A query that an officer will sign.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `officer::prepare` reads by hand")]
+pub(super) struct PrepareBody {
+    /// The query, with `officer` and without `ticket`.
+    query: QueryBody,
+    /// SHA-256 of the officer's published delegation, hexadecimal.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    officer_delegation: String,
+}
+
+/// Requests that the app has signed, for the officer's own tool; the same with the officer's signatures is sent.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes `yiwang_proto::prepared::Prepared`")]
+pub(super) struct PreparedBody {
+    /// `yiwang-prepared/1`.
+    format: String,
+    /// The requests, each for one contract.
+    requests: Vec<PreparedRequest>,
+}
+
+/// One prepared request.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes `yiwang_proto::prepared::Item`")]
+pub(super) struct PreparedRequest {
+    /// A DSSE envelope in JSON: the statement and its signatures.
+    #[schema(schema_with = envelope)]
+    request: BTreeMap<String, String>,
+    /// The plain body, base64.
+    body: String,
+}
+
+/// An officer's ticket: a DSSE envelope in JSON, as `yiwang officer ticket` writes it.
+pub(super) struct TicketDocument;
+
+impl utoipa::PartialSchema for TicketDocument {
+    fn schema() -> RefOr<Schema> {
+        envelope().into()
+    }
+}
+
+impl ToSchema for TicketDocument {}
+
+/// A published ticket.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TicketBody {
+    /// Its digest, hexadecimal; queries name it.
+    pub(super) ticket: String,
+    /// Index of the ledger entry.
+    pub(super) receipt: u64,
+}
+
+/// A DSSE envelope.
+fn envelope() -> Schema {
+    let text = || ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).build();
+    let signature = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::Object))
+        .property("sig", text())
+        .property("keyid", text())
+        .required("sig")
+        .build();
+    let envelope = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::Object))
+        .property("payloadType", text())
+        .property("payload", text())
+        .property("signatures", ArrayBuilder::new().items(signature).build())
+        .required("payloadType")
+        .required("payload")
+        .required("signatures")
+        .build();
+    envelope.into()
 }
 
 /// One record over all departments.

@@ -71,7 +71,11 @@ pub(super) async fn open_adapter(
     let mapped = sources.iter().map(|source| source.mapped.clone()).collect();
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let opening = tokio::task::spawn_blocking(move || Adapter::open(config, mapped, decider, clock, entropy));
-    Ok(opening.await.map_err(|_| HostError::Died("opening of the adapter"))??)
+    let adapter = opening.await.map_err(|_| HostError::Died("opening of the adapter"))??;
+    Ok(match folder.load_sealing(&part.name)? {
+        Some((key, document)) => adapter.with_sealing(key, document)?,
+        None => adapter,
+    })
 }
 
 /// Journals that the operator accepts the present clock; see [`Adapter::accept_clock`].

@@ -217,6 +217,7 @@ impl Adapter {
             memory: Mutex::new(memory),
             limits: config.limits,
             delegation,
+            sealing: None,
             policy: config.contracts,
             documents: Documents::new(config.member, config.root, Arc::clone(&decider)),
             cases: Cases::new(

@@ -67,6 +67,7 @@ async fn ask(fixture: &Fixture, question: &Question) -> Result<Result<Mapped, An
     Ok(fixture
         .mapped
         .answer(Ask {
+            highest_class: (2, Code::SealingRequired),
             operation: &operation,
             fields: &fields?,
             rows: &question.rows,
@@ -159,7 +160,7 @@ pub(super) async fn withheld(fixture: &Fixture) -> Verdict {
     let wanted = vec![
         ("grid", "computed from `area_code`, which is not granted"),
         ("nationality", "not mapped"),
-        ("sealed", "class 4: sealing_required"),
+        ("sealed", "class 4: approvals_required"),
     ];
     same("withheld", &reasons, &wanted)?;
     same("fields", &mapped.fields, &vec![field("name")?])?;

@@ -120,6 +120,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
         delegation: adapter.delegation_document().bytes().clone(),
         witness_key: adapter.watch.witness_key(),
         own_next: adapter.watch.follow().own_next(),
+        sealing: adapter.sealing_document(),
     };
     // Sent ahead of the queues: the hello is the first frame whatever waits in them.
     let hello = pb::ConnectRequest { frames: vec![frame(ToHub::Hello(hello))] };

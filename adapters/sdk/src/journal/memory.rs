@@ -6,7 +6,7 @@ use crate::subjects::Subjects;
 use crate::watch::Owed;
 use bytes::Bytes;
 use std::collections::HashMap;
-use yiwang_policies::Rates;
+use yiwang_policies::{Rates, TicketUses};
 use yiwang_proto::Digest;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::envelope::SignedStatement;
@@ -55,6 +55,7 @@ pub(crate) struct Memory {
     pub(crate) highest_ms: i64,
     pub(crate) replay: ReplaySet,
     pub(crate) rates: Rates,
+    pub(crate) ticket_uses: TicketUses,
     pub(crate) subjects: Subjects,
     pub(crate) head: HeldHead,
     pub(crate) witnessed: Option<Recorded>,
@@ -191,6 +192,10 @@ impl Memory {
             // A record that was refused for a mismatch holds no pair, so this cannot disagree.
             let _ = self.subjects.bind(&key, &tag, time_ms);
         }
+        if !exchange.ticket.is_empty() && time_ms >= TicketUses::since_ms(now_ms) {
+            let ticket = Digest::try_from(exchange.ticket.as_ref()).map_err(|_| MemoryError::Value(index))?;
+            self.ticket_uses.count(&ticket, time_ms);
+        }
         // An accepted statement lives at most so long after the record was written.
         let ids_from = now_ms.saturating_sub(STATEMENT_LIFETIME_MS + CLOCK_SKEW_MS);
         let today = now_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
@@ -201,7 +206,8 @@ impl Memory {
         let signed = SignedStatement::parse(exchange.request.clone()).map_err(|_| value.clone())?;
         let request = Request::parse(signed.unverified_payload()).map_err(|_| value)?;
         if time_ms >= today {
-            self.rates.count(&request.contract, &request.app, None, time_ms);
+            let officer = request.officer.as_ref().filter(|_| exchange.proved);
+            self.rates.count(&request.contract, &request.app, officer, time_ms);
         }
         if time_ms >= ids_from {
             // Nothing is forgotten yet: an accepted clock may lie before this record. Only a full set can

@@ -7,7 +7,7 @@
 //! exceptions (heads, contract versions, what is watched) are read again from the records shortly before it.
 
 use super::memory::{HeldHead, Memory, MemoryError};
-use super::record::{Counted, Kind, Pair, Record, SnapshotPart, UsedId};
+use super::record::{Counted, Kind, Pair, Record, SnapshotPart, TicketUsed, UsedId};
 use super::writer::JournalError;
 use crate::watch::Offer;
 use bytes::Bytes;
@@ -43,6 +43,7 @@ pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64)
     let mut ids = memory.replay.ids().peekable();
     let mut counters = memory.rates.counters().peekable();
     let mut versions = memory.seen().peekable();
+    let mut tickets = memory.ticket_uses.counted().peekable();
     let mut parts = vec![SnapshotPart {
         checkpoint: memory.head.checkpoint.clone(),
         witnessed: watched.witnessed.clone(),
@@ -59,6 +60,7 @@ pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64)
         || ids.peek().is_some()
         || counters.peek().is_some()
         || versions.peek().is_some()
+        || tickets.peek().is_some()
     {
         let mut part = SnapshotPart::default();
         part.pairs.extend(pairs.by_ref().take(PAIRS_PER_PART).map(|(key, tag, day)| Pair {
@@ -78,6 +80,13 @@ pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64)
         }
         if part.pairs.is_empty() && part.ids.is_empty() && part.contracts.is_empty() {
             part.counters.extend(counters.by_ref().take(PER_PART).map(counted));
+        }
+        if part == SnapshotPart::default() {
+            part.tickets.extend(tickets.by_ref().take(PER_PART).map(|(ticket, uses, last_ms)| TicketUsed {
+                ticket: Bytes::copy_from_slice(ticket),
+                uses,
+                last_ms,
+            }));
         }
         parts.push(part);
     }
@@ -208,6 +217,10 @@ fn restore(
         let id = ContractId::parse(&seen.contract).map_err(|_| bad())?;
         let digest = seen.digest.as_ref().try_into().map_err(|_| bad())?;
         memory.see(&id, seen.version, &digest);
+    }
+    for used in &part.tickets {
+        let ticket = used.ticket.as_ref().try_into().map_err(|_| bad())?;
+        memory.ticket_uses.restore(&ticket, used.uses, used.last_ms);
     }
     for counted in &part.counters {
         let of = if counted.officer.is_empty() {

@@ -39,6 +39,9 @@ fn full() -> Memory {
         memory.rates.count(&contract(), &app, None, NOW);
     }
     memory.see(&contract(), 7, &[7; 32]);
+    for _ in 0..3 {
+        memory.ticket_uses.count(&[4; 32], NOW);
+    }
     memory
 }
 
@@ -107,6 +110,7 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     assert!(count < 5000, "{count} of {} records were read", journal.reader().len());
     memory.highest_ms = NOW;
     assert_eq!(memory.witnessed.as_ref().map(|recorded| recorded.checkpoint.size), Some(9));
+    assert_eq!(memory.ticket_uses.count(&[4; 32], NOW), 4, "uses of a ticket are not forgotten");
     assert_eq!(memory.own_next, 77);
     assert_eq!(memory.owed.offers(), watched().owed, "what has no receipt is still offered");
     holds_all(&mut memory);

@@ -11,6 +11,8 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         subject_key: Bytes::from(vec![1; 32]),
         provider_tag: Bytes::from(vec![2; 32]),
         settled: vec![Bytes::from(vec![3; 16])],
+        proved: true,
+        ticket: Bytes::from(vec![3; 32]),
     };
     for kind in [
         Kind::Exchange(exchange),
@@ -40,6 +42,8 @@ fn the_largest_statements_fit_a_record() {
         subject_key: Bytes::from(vec![1; 32]),
         provider_tag: Bytes::from(vec![2; 32]),
         settled: vec![Bytes::from(vec![3; 16]); yiwang_proto::adapter_journal::SETTLED_PER_RECORD],
+        proved: true,
+        ticket: Bytes::from(vec![3; 32]),
     };
     assert!(Record::new(i64::MAX, Kind::Exchange(exchange)).encoded_len() <= RECORD_MAX);
 }

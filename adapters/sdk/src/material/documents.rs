@@ -1,6 +1,7 @@
 //! Contracts and delegations by digest, verified once.
 
 use super::cache::Cache;
+use super::tickets::HeldTicket;
 use crate::reply::Refusal;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 const CONTRACTS: usize = 512;
 /// Delegations kept: a few hundred bytes each.
 const DELEGATIONS: usize = 4096;
+/// Tickets kept: those of one shift.
+const TICKETS: usize = 4096;
 /// Documents of one delivery that are looked at: contract, app, and the signers of a case.
 const DELIVERED_MAX: usize = 64;
 
@@ -39,13 +42,14 @@ pub(crate) struct Documents {
     decider: Arc<Decider>,
     contracts: Cache<Digest, Arc<HeldContract>>,
     delegations: Cache<Digest, Arc<Delegation>>,
+    pub(super) tickets: Cache<Digest, Arc<HeldTicket>>,
 }
 
 impl Documents {
     /// For one provider and the root that it pinned itself.
     pub(crate) fn new(member: MemberId, root: PublicKey, decider: Arc<Decider>) -> Self {
         let (contracts, delegations) = (Cache::new(CONTRACTS), Cache::new(DELEGATIONS));
-        Self { member, root, decider, contracts, delegations }
+        Self { member, root, decider, contracts, delegations, tickets: Cache::new(TICKETS) }
     }
 
     pub(crate) fn has_contract(&self, digest: &Digest) -> bool {
@@ -127,7 +131,7 @@ pub(crate) fn is_app_of(delegation: &Delegation, member: &MemberId, app: &str, r
         && delegation.name.as_str() == app
 }
 
-fn find(digest: &Digest, delivered: &[Bytes], limit: usize) -> Option<SignedDocument> {
+pub(super) fn find(digest: &Digest, delivered: &[Bytes], limit: usize) -> Option<SignedDocument> {
     delivered
         .iter()
         .take(DELIVERED_MAX)

@@ -32,7 +32,7 @@ use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{Head, OfficerBy, Request};
 use yiwang_proto::tag::{Tag, TagKey};
 
 pub const NOW: i64 = 1_795_000_000_000;
@@ -190,6 +190,7 @@ pub struct World {
     pub limits: AdapterLimits,
     pub witness: Option<u8>,
     pub evidence: tempfile::TempDir,
+    pub mapping: String,
 }
 
 /// Seeds of keys: the two roots, the adapter, the app, and a stranger's.
@@ -224,6 +225,13 @@ pub fn sign_contract(json: &serde_json::Value, keys: &[u8]) -> SignedDocument {
     SignedDocument::sign(payload_type::CONTRACT, &payload, &keys.iter().collect::<Vec<_>>())
 }
 
+/// The contract with a change, signed by both.
+pub fn changed_contract(change: impl FnOnce(&mut serde_json::Value)) -> SignedDocument {
+    let mut json = contract_json();
+    change(&mut json);
+    sign_contract(&json, &[PROVIDER_ROOT, CONSUMER_ROOT])
+}
+
 /// An app's delegation as the consumer's root signs it.
 pub fn delegate(root: u8, name: &str, role: Role, app: &str, of: u8) -> SignedDocument {
     let app = AppId::parse(app).unwrap();
@@ -255,6 +263,7 @@ impl World {
             limits: AdapterLimits { segment_bytes: 4 << 20, ..AdapterLimits::default() },
             witness: None,
             evidence: tempfile::tempdir().unwrap(),
+            mapping: MAPPING.to_owned(),
         };
         let open = world.case_act(open_act(), &[ONE, TWO]);
         world.stock.enter(&world.ledger, &world.case, &[(NOW - 1000, open.sign(&key(APP)))]);
@@ -282,7 +291,7 @@ impl World {
     }
 
     pub fn source(&self) -> MappedSource {
-        let mapping = Mapping::parse(MAPPING, Path::new("benefit.toml")).unwrap();
+        let mapping = Mapping::parse(&self.mapping, Path::new("benefit.toml")).unwrap();
         MappedSource::new(Arc::new(mapping), Arc::clone(&self.table) as Arc<dyn Source>)
     }
 
@@ -295,6 +304,15 @@ impl World {
 
     pub fn open(&self) -> Adapter {
         self.try_open().unwrap()
+    }
+
+    /// Another adapter of the same world, with a journal of its own.
+    pub fn open_again(&self) -> Adapter {
+        let disk = Arc::new(SimulatedDisk::new());
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        let rule = ClockRule::NeverBack;
+        let (config, sources) = (self.config(), vec![self.source()]);
+        Adapter::open_on(disk, rule, config, sources, Arc::clone(&DECIDER), clock, entropy).unwrap()
     }
 
     /// The consumer's tag of a person in the case.
@@ -348,6 +366,8 @@ impl World {
             retry_of: None,
             officer: None,
             delegation_digest: self.delegation.digest(),
+            officer_by: OfficerBy::Asserted,
+            sealing: None,
         };
         (request, bytes)
     }

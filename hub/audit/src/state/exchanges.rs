@@ -129,6 +129,7 @@ impl State<'_> {
             self.in_flight_at_close += 1;
         }
         self.references(subject, case.as_ref());
+        self.officer_claims(subject);
         let mut signatures = Vec::with_capacity(2);
         match &app {
             Some(app) => signatures.push(Signature {
@@ -148,6 +149,7 @@ impl State<'_> {
                 "kept, though no earlier entry has the delegation that it names",
             ),
         }
+        signatures.extend(self.officer_signature(subject));
         signatures.extend(self.answer(subject, exchange.answer.as_ref(), contract.as_deref()));
         let decision = self.decision(subject, app, contract.as_ref(), case);
         self.jobs.push(Job { index: at.index, signatures, decision });
@@ -163,13 +165,17 @@ impl State<'_> {
         {
             self.finding(at, Rule::Exchange, "a digest or the trace id has a wrong length");
         }
-        let proof = pb::OfficerProof::try_from(raw.officer_proof);
-        if !matches!(proof, Ok(pb::OfficerProof::Unspecified | pb::OfficerProof::Asserted)) {
-            self.finding(at, Rule::Exchange, "claims a proof of the officer that it does not hold");
-        }
     }
 
     fn no_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>) {
+        let proof = raw.officer_proof();
+        if !matches!(proof, pb::OfficerProof::Unspecified | pb::OfficerProof::Asserted) || raw.sealed {
+            self.finding(
+                at,
+                Rule::Officer,
+                "claims a proof or sealed bodies of a request that it does not keep",
+            );
+        }
         if raw.request_digest.len() != 32 || !raw.answer.is_empty() {
             self.finding(
                 at,

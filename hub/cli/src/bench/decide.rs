@@ -4,7 +4,7 @@ use crate::fail::Failure;
 use crate::setup;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use yiwang_policies::{CaseFacts, Context, Counts, Decider, Prepared, Site};
+use yiwang_policies::{CaseFacts, Context, Counts, Decider, OfficerEvidence, Prepared, Site};
 use yiwang_proto::ambient::{Clock as _, SeededEntropy, SystemClock};
 use yiwang_proto::body::{Arguments, RequestBody};
 use yiwang_proto::contract::Contract;
@@ -13,7 +13,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, Matter, MemberId, Operation, RequestId};
 use yiwang_proto::keys::SecretKey;
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{Head, OfficerBy, Request};
 use yiwang_proto::time::format_rfc3339;
 
 /// Decisions per figure.
@@ -111,6 +111,8 @@ fn time(decider: &Decider, parties: &Parties, contracts: &[Prepared]) -> Result<
         retry_of: None,
         officer: None,
         delegation_digest: delegation.digest,
+        officer_by: OfficerBy::Asserted,
+        sealing: None,
     };
     let context = Context {
         site: Site::Hub,
@@ -120,6 +122,7 @@ fn time(decider: &Decider, parties: &Parties, contracts: &[Prepared]) -> Result<
         body: Some(&body),
         counts: Some(Counts { app_this_minute: 1, officer_today: 1 }),
         sealed: false,
+        officer: OfficerEvidence::Asserted,
     };
     let clock = SystemClock::default();
     let start = clock.monotonic_us();

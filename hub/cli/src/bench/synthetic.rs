@@ -366,6 +366,8 @@ impl Maker {
             retry_of: None,
             officer: Some(officer(draft.consumer * OFFICERS + draft.number / CONSUMERS % OFFICERS)?),
             delegation_digest: consumer.delegation.0,
+            officer_by: yiwang_proto::request::OfficerBy::Asserted,
+            sealing: None,
         };
         let signed = request.sign(&consumer.key);
         let mut raw = pb::ExchangeEntry {
@@ -416,6 +418,7 @@ impl Maker {
             head: self.head,
             delegation_digest: self.provider.delegation.0,
             truncated: false,
+            sealed_to: None,
         }
     }
 }

@@ -187,9 +187,13 @@ pub async fn enrol(
         folder.delegate(role, &name, now - 60_000, until, entropy.as_ref()).map_err(Failure::environment)
     };
     delegate(Role::Adapter, "main")?;
+    // Bodies of class 3 are sealed to these; the adapter shows its own on the link.
+    delegate(Role::Sealing, "main")?;
     for app in apps {
-        let document = delegate(Role::App, app)?;
-        publish(&folder, &document).await?;
+        for role in [Role::App, Role::Sealing] {
+            let document = delegate(role, app)?;
+            publish(&folder, &document).await?;
+        }
     }
     Ok(folder)
 }
@@ -211,7 +215,7 @@ fn sealed_contract() -> Result<Value, Failure> {
             ("id", json!("health-street-support")),
             ("record", json!("MentalHealthRecord")),
             ("operations", json!(["mental_health.by_person"])),
-            ("fields", json!(["support_need"])),
+            ("fields", json!(["diagnosis", "support_need"])),
             ("rows", json!([])),
             ("class", json!(4)),
             ("assessment", json!("IA-2026-014")),

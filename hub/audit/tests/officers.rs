@@ -1,0 +1,222 @@
+//! What a lying hub says of officers and sealed bodies: found at its index.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use tempfile::TempDir;
+use yiwang_audit::fixture::{Exchange, World, app};
+use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::ids::{AppId, Officer};
+use yiwang_proto::keys::SecretKey;
+use yiwang_proto::pb;
+use yiwang_proto::request::OfficerBy;
+use yiwang_proto::ticket::Draft;
+
+const NAME: &str = "o-aaaabbbbccccdddd";
+
+fn officers_key() -> SecretKey {
+    SecretKey::from_seed(&[88; 32])
+}
+
+fn name() -> Officer {
+    Officer::parse(NAME).unwrap()
+}
+
+fn verify(world: &World) -> Report {
+    let folder = TempDir::new().unwrap();
+    world.write(folder.path());
+    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
+    verify_ledger(folder.path(), &options).unwrap()
+}
+
+#[track_caller]
+fn clean(world: &World) {
+    let report = verify(world);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[track_caller]
+fn found(world: &World, index: u64, rule: Rule) {
+    let report = verify(world);
+    let hit = |finding: &yiwang_audit::Finding| finding.index == Some(index) && finding.rule == rule;
+    assert!(report.findings.iter().any(hit), "wanted {rule} at {index}: {:?}", report.findings);
+    assert!(report.findings.iter().all(|finding| finding.index == Some(index)), "{:?}", report.findings);
+}
+
+/// A world with an officer, and the entry of the delegation.
+fn with_officer() -> (World, (Digest, u64)) {
+    let mut world = World::new();
+    let consumer = world.consumer.clone();
+    let delegation =
+        world.publish_delegation(&consumer, Role::Officer, &AppId::parse(NAME).unwrap(), &officers_key(), 2);
+    (world, delegation)
+}
+
+fn ticket(world: &mut World, delegation: Digest, uses: u32, by: &SecretKey) -> (Digest, u64) {
+    let draft = Draft {
+        member: world.consumer.id.clone(),
+        officer: name(),
+        app: app(),
+        case: world.case.clone(),
+        uses,
+        issued_at_ms: world.now_ms - 100,
+        expires_at_ms: world.now_ms + 3_600_000,
+        delegation_digest: delegation,
+    };
+    let id = world.next_id();
+    let document = draft.sign(id, by);
+    let entry = pb::DocumentEntry { document: document.bytes().clone() };
+    (document.digest(), world.push(Kind::Ticket(entry)))
+}
+
+fn by_ticket(world: &mut World, ticket: (Digest, u64), officer: u64) -> Exchange {
+    let mut exchange = world.exchange();
+    exchange.request.officer = Some(name());
+    exchange.request.officer_by = OfficerBy::Ticket(ticket.0);
+    exchange.entry.set_officer_proof(pb::OfficerProof::Ticket);
+    (exchange.entry.ticket_index, exchange.entry.officer_delegation_index) = (ticket.1, officer);
+    exchange
+}
+
+fn signed(world: &mut World, officer: (Digest, u64)) -> Exchange {
+    let mut exchange = world.exchange();
+    exchange.request.officer = Some(name());
+    exchange.request.officer_by = OfficerBy::Signature(officer.0);
+    exchange.officer_key = Some(officers_key());
+    exchange.entry.set_officer_proof(pb::OfficerProof::Signed);
+    exchange.entry.officer_delegation_index = officer.1;
+    exchange
+}
+
+#[test]
+fn honest_tickets_and_signatures_verify() {
+    let (mut world, officer) = with_officer();
+    let ticket = ticket(&mut world, officer.0, 2, &officers_key());
+    for _ in 0..2 {
+        let exchange = by_ticket(&mut world, ticket, officer.1);
+        world.record(exchange);
+    }
+    let exchange = signed(&mut world, officer);
+    world.record(exchange);
+    clean(&world);
+}
+
+#[test]
+fn a_ticket_that_is_used_too_often_is_found() {
+    let (mut world, officer) = with_officer();
+    let ticket = ticket(&mut world, officer.0, 1, &officers_key());
+    let first = by_ticket(&mut world, ticket, officer.1);
+    world.record(first);
+    let second = by_ticket(&mut world, ticket, officer.1);
+    let index = world.record(second);
+    found(&world, index, Rule::Officer);
+}
+
+#[test]
+fn t13_a_forged_ticket_is_found() {
+    let (mut world, officer) = with_officer();
+    let (_, index) = ticket(&mut world, officer.0, 1, &SecretKey::from_seed(&[77; 32]));
+    found(&world, index, Rule::Officer);
+}
+
+#[test]
+fn a_signature_that_is_not_the_officers_is_found() {
+    let (mut world, officer) = with_officer();
+    let mut exchange = signed(&mut world, officer);
+    exchange.officer_key = Some(SecretKey::from_seed(&[77; 32]));
+    let index = world.record(exchange);
+    found(&world, index, Rule::Officer);
+    let (mut world, officer) = with_officer();
+    let mut exchange = signed(&mut world, officer);
+    exchange.officer_key = None;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Officer);
+}
+
+#[test]
+fn an_entry_that_says_more_than_its_statement_is_found() {
+    let (mut world, _) = with_officer();
+    let mut exchange = world.exchange();
+    exchange.entry.set_officer_proof(pb::OfficerProof::Signed);
+    let index = world.record(exchange);
+    found(&world, index, Rule::Officer);
+    let (mut world, officer) = with_officer();
+    let mut exchange = signed(&mut world, officer);
+    exchange.entry.officer_delegation_index = 1;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Reference);
+    let (mut world, _) = with_officer();
+    let mut exchange = world.exchange();
+    exchange.entry.sealed = true;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Exchange);
+    let (mut world, officer) = with_officer();
+    let mut exchange = signed(&mut world, officer).deny(Code::CaseClosed);
+    let case = world.case.clone();
+    world.close_case(&case);
+    exchange.request.issued_at_ms = world.now_ms - 100;
+    exchange.request.expires_at_ms = world.now_ms + 20_000;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Officer);
+}
+
+/// A contract of class 3, and a request for its field.
+fn class_3(world: &mut World, officer: (Digest, u64), sealing: (Digest, u64)) -> Exchange {
+    let mut exchange = signed(world, officer);
+    exchange.request.record = "HealthSummary".parse().unwrap();
+    exchange.request.operation = "summary.by_person".parse().unwrap();
+    exchange = exchange.with_fields(&["problems"]);
+    exchange.request.sealing = Some(sealing.0);
+    exchange.answer.as_mut().unwrap().sealed_to = Some(sealing.0);
+    exchange.entry.sealed = true;
+    exchange.entry.sealing_delegation_index = sealing.1;
+    exchange
+}
+
+fn health_world() -> (World, (Digest, u64), (Digest, u64)) {
+    let (mut world, officer) = with_officer();
+    let consumer = world.consumer.clone();
+    let key = SecretKey::from_seed(&[89; 32]);
+    let sealing = world.publish_delegation(&consumer, Role::Sealing, &app(), &key, 3);
+    world.contract = world.publish_contract(2, |json| {
+        json["record"] = "HealthSummary".into();
+        json["operations"] = serde_json::json!(["summary.by_person"]);
+        json["fields"] = serde_json::json!(["problems"]);
+        json["rows"] = serde_json::json!([]);
+        json["class"] = 3.into();
+        json["assessment"] = "IA-2026-001".into();
+    });
+    (world, officer, sealing)
+}
+
+#[test]
+fn t12_class_3_that_passed_open_or_unsigned_is_found() {
+    let (mut world, officer, sealing) = health_world();
+    let exchange = class_3(&mut world, officer, sealing);
+    world.record(exchange);
+    clean(&world);
+    // In an open body.
+    let (mut world, officer, sealing) = health_world();
+    let mut exchange = class_3(&mut world, officer, sealing);
+    exchange.request.sealing = None;
+    exchange.answer.as_mut().unwrap().sealed_to = None;
+    (exchange.entry.sealed, exchange.entry.sealing_delegation_index) = (false, 0);
+    let index = world.record(exchange);
+    found(&world, index, Rule::Decision);
+    // Asked sealed, answered in the open.
+    let (mut world, officer, sealing) = health_world();
+    let mut exchange = class_3(&mut world, officer, sealing);
+    exchange.answer.as_mut().unwrap().sealed_to = None;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Answer);
+    // Without the officer.
+    let (mut world, officer, sealing) = health_world();
+    let mut exchange = class_3(&mut world, officer, sealing);
+    (exchange.request.officer_by, exchange.officer_key) = (OfficerBy::Asserted, None);
+    exchange.entry.set_officer_proof(pb::OfficerProof::Asserted);
+    exchange.entry.officer_delegation_index = 0;
+    let index = world.record(exchange);
+    found(&world, index, Rule::Decision);
+}

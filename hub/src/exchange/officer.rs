@@ -1,0 +1,134 @@
+//! Part of stage 3: what is at hand for the acting officer. Signatures are verified here; whether they prove
+//! the officer of this request is decided with everything else.
+
+use super::Refusal;
+use super::accept::Accepted;
+use crate::context::Hub;
+use crate::views::{DelegationView, TicketView};
+use std::sync::Arc;
+use yiwang_policies::{OfficerEvidence, OfficerProof};
+use yiwang_proto::codes::Code;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::ids::Officer;
+use yiwang_proto::pb;
+use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::ticket::{Ticket, officer_fault};
+
+/// What a request brings for its officer.
+#[derive(Default)]
+pub enum Evidence {
+    /// Nothing.
+    #[default]
+    Asserted,
+    /// A published ticket.
+    Ticket {
+        /// The ticket.
+        ticket: Arc<TicketView>,
+        /// The officer's delegation.
+        delegation: Arc<DelegationView>,
+        /// Uses, this one included.
+        uses: u32,
+    },
+    /// A good second signature.
+    Signed {
+        /// The officer's delegation.
+        delegation: Arc<DelegationView>,
+    },
+}
+
+impl Evidence {
+    /// For the decision.
+    pub fn of(&self) -> OfficerEvidence<'_> {
+        match self {
+            Self::Asserted => OfficerEvidence::Asserted,
+            Self::Ticket { ticket, delegation, uses } => OfficerEvidence::Ticket {
+                ticket: &ticket.ticket,
+                delegation: &delegation.delegation,
+                uses: Some(*uses),
+            },
+            Self::Signed { delegation } => OfficerEvidence::Signed { delegation: &delegation.delegation },
+        }
+    }
+
+    /// Who is counted by himself.
+    pub fn officer<'a>(&self, request: &'a Request) -> Option<&'a Officer> {
+        let (Self::Ticket { delegation, .. } | Self::Signed { delegation }) = self else { return None };
+        let officer = request.officer.as_ref()?;
+        let delegation = &delegation.delegation;
+        let theirs = officer_fault(delegation, &request.consumer, officer, &delegation.root).is_none();
+        theirs.then_some(officer)
+    }
+
+    /// Whether it still holds at the moment that counts.
+    pub fn valid_at(&self, now_ms: i64) -> bool {
+        match self {
+            Self::Asserted => true,
+            Self::Ticket { ticket, delegation, .. } => {
+                ticket.ticket.valid_at(now_ms) && delegation.delegation.valid_at(now_ms)
+            }
+            Self::Signed { delegation } => delegation.delegation.valid_at(now_ms),
+        }
+    }
+
+    /// Entries of ticket and officer's delegation; 0 where there is none.
+    pub fn indexes(&self) -> (u64, u64) {
+        match self {
+            Self::Asserted => (0, 0),
+            Self::Ticket { ticket, delegation, .. } => (ticket.index, delegation.index),
+            Self::Signed { delegation } => (0, delegation.index),
+        }
+    }
+}
+
+/// Verifies what the statement says that it rests on. Asserted officers cost nothing here.
+pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Refusal> {
+    let views = hub.ledger.views();
+    let request = &accepted.request;
+    match request.officer_by {
+        OfficerBy::Asserted => Ok(Evidence::Asserted),
+        OfficerBy::Signature(digest) => {
+            let delegation =
+                views.delegation(&digest).ok_or_else(|| refusal("no delegation of that digest"))?;
+            accepted
+                .signed
+                .verify(payload_type::REQUEST, &delegation.delegation.key)
+                .map_err(|_| refusal("no good signature of the officer's key"))?;
+            Ok(Evidence::Signed { delegation })
+        }
+        OfficerBy::Ticket(digest) => {
+            let unknown = || Refusal {
+                code: Code::TicketInvalid,
+                clause: "ticket: none of that digest is published".to_owned(),
+                replay_of: 0,
+            };
+            let ticket = views.ticket(&digest).ok_or_else(unknown)?;
+            let delegation = views
+                .delegation(&ticket.ticket.delegation_digest)
+                .ok_or_else(|| refusal("no delegation of the ticket's officer"))?;
+            // A stranger to the ticket does not use it up.
+            let uses = if fits(&ticket.ticket, request) { hub.use_ticket(&digest, now_ms) } else { 0 };
+            Ok(Evidence::Ticket { ticket, delegation, uses })
+        }
+    }
+}
+
+/// Whether a request is one of those that a ticket is for.
+pub fn fits(ticket: &Ticket, request: &Request) -> bool {
+    ticket.member == request.consumer
+        && ticket.app == request.app
+        && ticket.case == request.case
+        && Some(&ticket.officer) == request.officer.as_ref()
+}
+
+fn refusal(what: &str) -> Refusal {
+    Refusal { code: Code::OfficerInvalid, clause: format!("officer: {what}"), replay_of: 0 }
+}
+
+/// As it stands in entries.
+pub fn proof_in_entry(proof: OfficerProof) -> pb::OfficerProof {
+    match proof {
+        OfficerProof::Asserted => pb::OfficerProof::Asserted,
+        OfficerProof::Ticket => pb::OfficerProof::Ticket,
+        OfficerProof::Signed => pb::OfficerProof::Signed,
+    }
+}
