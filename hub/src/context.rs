@@ -11,7 +11,9 @@ use crate::limits::{EXCHANGES_MAX, LOOK_BACK_MAX};
 use crate::links::Links;
 use crate::meters::Meters;
 use crate::overload::Gate;
+use crate::replies::Replies;
 use crate::stages::StageTimes;
+use crate::standings::Standings;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ use yiwang_proto::request::Request;
 pub struct TestSwitches {
     /// Writes every answer body into this folder, as a hub that hoards would.
     pub store_bodies: Option<PathBuf>,
+    /// Keeps every standing and revocation that takes something back from everybody, and goes on.
+    pub hide_revocations: bool,
 }
 
 /// The running hub.
@@ -55,6 +59,10 @@ pub struct Hub {
     pub tokens: TokenStore,
     /// How exchanges ended.
     pub meters: Meters,
+    /// Members' newest standings.
+    pub standings: Standings,
+    /// Replies under way.
+    pub replies: Replies,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -122,6 +130,8 @@ impl Hub {
             authority: parts.authority,
             tokens: parts.tokens,
             meters: Meters::default(),
+            standings: Standings::default(),
+            replies: Replies::default(),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -131,6 +141,9 @@ impl Hub {
             auditors: Auditors::new(parts.search_index),
             rates: Mutex::new(Rates::new()),
         };
+        if hub.switches.hide_revocations {
+            hub.ledger.views().look_away();
+        }
         hub.look_back()?;
         Ok(Arc::new(hub))
     }

@@ -2,6 +2,7 @@
 
 use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
+use crate::standings::check_revocation;
 use crate::views::{CaseStatus, Views};
 use bytes::Bytes;
 use yiwang_policies::Decider;
@@ -16,8 +17,9 @@ use yiwang_proto::ids::{CaseId, MemberId};
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::revocation::Revocation;
 
-/// A delegation or contract that a member publishes.
+/// A delegation, contract or revocation that a member publishes.
 pub struct PublishDraft {
     peer: MemberId,
     document: Bytes,
@@ -27,6 +29,7 @@ pub struct PublishDraft {
 enum Published {
     Delegation(Box<Delegation>),
     Contract(Box<Contract>),
+    Revocation(Box<Revocation>),
 }
 
 impl PublishDraft {
@@ -41,6 +44,13 @@ impl PublishDraft {
                     return Err(Code::WrongMember);
                 }
                 Published::Delegation(Box::new(delegation))
+            }
+            payload_type::REVOCATION if document.len() <= DOCUMENT_MAX => {
+                let revocation = Revocation::open(&signed).map_err(|_| Code::SignatureInvalid)?;
+                if revocation.member != peer {
+                    return Err(Code::WrongMember);
+                }
+                Published::Revocation(Box::new(revocation))
             }
             payload_type::CONTRACT => {
                 let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;
@@ -66,6 +76,9 @@ impl Draft for PublishDraft {
             }
             Published::Contract(contract) => {
                 check_contract(contract, at.views).map(|()| Kind::Contract(entry))
+            }
+            Published::Revocation(revocation) => {
+                check_revocation(&self.peer, revocation, at).map(|()| Kind::Revocation(entry))
             }
         }
     }

@@ -5,6 +5,7 @@ mod assemble;
 mod mappings;
 mod send;
 mod serve;
+mod standings;
 
 pub use serve::{LinkServer, OutgoingFrames};
 

@@ -42,6 +42,8 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::OperationNotGranted
         | Code::RowOutsideFilter
         | Code::SealingRequired
+        | Code::Revoked
+        | Code::StandingStale
         | Code::ApprovalsRequired => Grpc::PermissionDenied,
     }
 }

@@ -3,9 +3,11 @@
 
 mod apply;
 mod persist;
+mod standings;
 
 pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
+pub use standings::{Claims, Held, Objection, Pair, RevocationView, StandingView};
 
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -114,6 +116,7 @@ struct Registry {
     mappings: HashMap<(MemberId, String), Digest>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
+    words: standings::Words,
 }
 
 /// What changed since the last time the views were written.

@@ -25,7 +25,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 20, 21")]
     pub kind: Option<Kind>,
 }
 
@@ -44,6 +44,12 @@ pub enum Kind {
     /// The operator accepted the clock: the record's own time is the highest from now on.
     #[prost(message, tag = "5")]
     ClockAccepted(ClockAccepted),
+    /// A counterpart's standing that was verified; older ones are refused from now on.
+    #[prost(message, tag = "20")]
+    Standing(StandingSeen),
+    /// A revocation under a counterpart's or the own root; it counts for ever.
+    #[prost(message, tag = "21")]
+    Revocation(RevocationSeen),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -87,6 +93,28 @@ pub struct ContractSeen {
     /// SHA-256 of its signed payload.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: Bytes,
+}
+
+/// The newest standing under a root.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StandingSeen {
+    /// The root's public key, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub root: Bytes,
+    /// The standing's number.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// SHA-256 of its signed payload.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub digest: Bytes,
+}
+
+/// A verified revocation.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RevocationSeen {
+    /// The document, exact bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub document: Bytes,
 }
 
 /// The way out after a clock had jumped ahead.

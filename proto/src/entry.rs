@@ -63,6 +63,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Folded(_) => "folded",
         Kind::Snapshot(_) => "snapshot",
         Kind::Auditor(_) => "auditor",
+        Kind::Standing(_) => "standing",
     }
 }
 

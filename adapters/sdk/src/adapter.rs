@@ -12,6 +12,7 @@ use crate::health::{Counters, Snapshot};
 use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
+use crate::standings::Standings;
 use crate::subjects::subject_key;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -52,6 +53,7 @@ pub struct Adapter {
     pub(crate) decider: Arc<Decider>,
     pub(crate) documents: Documents,
     pub(crate) cases: Cases,
+    pub(crate) standings: Standings,
     pub(crate) journal: AnswerJournal,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -322,7 +324,10 @@ impl Adapter {
     /// Counts and states; no names of subjects, no values.
     pub fn health(&self) -> Snapshot {
         let kept_us = self.head_kept_us.load(Ordering::Acquire);
+        let (standings, standing_age_ms) = self.standings.ages(self.now_ms());
         Snapshot {
+            standings: standings as u64,
+            standing_age_ms: u64::try_from(standing_age_ms).unwrap_or_default(),
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             unreceipted: self.unreceipted().len() as u64,

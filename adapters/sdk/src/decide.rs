@@ -5,9 +5,11 @@ use crate::adapter::{Adapter, Incoming, Trail};
 use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
 use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of};
 use crate::reply::Refusal;
+use crate::standings::Claims;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_policies::{CaseFacts, Context, Counts, Permit, Site};
 use yiwang_proto::body::{BodyError, RequestBody};
 use yiwang_proto::codes::Code;
@@ -66,6 +68,13 @@ impl Adapter {
         authenticate(incoming, &held.contract, &delegation, now_ms)?;
         let counts = self.admit(request, now_ms)?;
         trail.counted = true;
+        let claims = Claims {
+            contract: &held.contract,
+            app: &delegation,
+            officer: request.officer.as_ref(),
+            own: &self.delegation,
+        };
+        self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
         self.newest_version(&held.contract, now_ms).await?;
         let look = Look {
             request,

@@ -85,6 +85,10 @@ pub struct Snapshot {
     pub unreceipted: u64,
     /// Receipts that did not hold.
     pub bad_receipts: u64,
+    /// Counterparts whose standing is known.
+    pub standings: u64,
+    /// Milliseconds since the oldest of them was issued.
+    pub standing_age_ms: u64,
     /// Whether the journal has no space.
     pub journal_full: bool,
     /// Whether the journal failed; only a new start helps.
@@ -185,6 +189,8 @@ impl Counters {
             receipted: self.receipted.load(Ordering::Relaxed),
             unreceipted: 0,
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
+            standings: 0,
+            standing_age_ms: 0,
             journal_full: false,
             journal_dead: false,
         }

@@ -12,7 +12,8 @@ pub(crate) use replay::Taken;
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
-    ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, RECORD_MAX, Record, RecordError,
+    ClockAccepted, ContractSeen, Exchange, KeptHead, Kind, RECORD_MAX, Record, RecordError, RevocationSeen,
+    StandingSeen,
 };
 
 use std::path::Path;

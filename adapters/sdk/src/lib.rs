@@ -16,5 +16,6 @@ pub mod material;
 pub mod reduce;
 pub mod reply;
 pub mod source;
+mod standings;
 pub mod subjects;
 pub mod value;

@@ -73,6 +73,7 @@ fn content(kind: &Kind) -> Value {
             "consumer": raw.consumer, "app": raw.app, "code": raw.code, "minute": time(raw.minute_ms),
             "count": raw.count, "root": hex(&raw.root),
         }),
+        Kind::Standing(raw) => statement(&raw.statement, standing),
         Kind::Snapshot(raw) => json!({ "digest": hex(&raw.digest), "size": raw.size }),
     }
 }
@@ -120,6 +121,22 @@ fn case(payload: &Bytes) -> Option<Value> {
         "subject_tags": digests(&raw.subject_tags),
         "issued_at": time(raw.issued_at_ms), "expires_at": time(raw.expires_at_ms),
         "delegation_digest": hex(&raw.delegation_digest), "head": head(raw.head.as_ref()),
+    }))
+}
+
+fn standing(payload: &Bytes) -> Option<Value> {
+    let raw = pb::Standing::decode(payload.clone()).ok()?;
+    let ended: Vec<Value> = raw
+        .ended_versions
+        .iter()
+        .map(|ended| json!({ "contract_id": ended.contract_id, "up_to_version": ended.version }))
+        .collect();
+    Some(json!({
+        "member": raw.member, "root_digest": hex(&raw.root_digest), "sequence": raw.sequence,
+        "revoked_delegations": digests(&raw.revoked_delegations), "revoked_serials": raw.revoked_serials,
+        "ended_contracts": raw.ended_contracts, "ended_versions": ended,
+        "revoked_officers": raw.revoked_officers, "delegation_digest": hex(&raw.delegation_digest),
+        "issued_at": time(raw.issued_at_ms), "expires_at": time(raw.expires_at_ms),
     }))
 }
 
@@ -171,6 +188,7 @@ fn exchange(raw: &pb::ExchangeEntry) -> Value {
         "late_of": before(raw.late_of), "replay_of": before(raw.replay_of),
         "officer_proof": raw.officer_proof().as_str_name(),
         "standing_digests": digests(&raw.standing_digests),
+        "standing_indexes": raw.standing_indexes,
         "trace_id": hex(&raw.trace_id),
     })
 }

@@ -9,6 +9,7 @@ mod directory;
 mod exchanges;
 mod references;
 mod replays;
+mod standings;
 
 use crate::parse::{Body, Parsed};
 use crate::redecide::{Done, Job};
@@ -16,6 +17,7 @@ use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
 use replays::Seen;
+use standings::Words;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use yiwang_policies::{Decider, Prepared};
@@ -99,7 +101,7 @@ pub(crate) struct State<'a> {
     goes_on_from: Option<String>,
     replaced: u64,
     unenrolled_looks: u64,
-    revocations: u64,
+    words: Words,
     in_flight_at_close: u64,
     unverified_requests: u64,
     findings: Vec<Finding>,
@@ -132,7 +134,7 @@ impl<'a> State<'a> {
             goes_on_from: None,
             replaced: 0,
             unenrolled_looks: 0,
-            revocations: 0,
+            words: Words::default(),
             in_flight_at_close: 0,
             unverified_requests: 0,
             findings: Vec::new(),
@@ -177,7 +179,10 @@ impl<'a> State<'a> {
             Body::Case(Err(fault)) => self.finding(at, Rule::Case, fault),
             Body::Exchange(exchange) => self.exchange(at, exchange),
             Body::Policy(raw) => self.policy(at, raw),
-            Body::Revocation(document) => self.revocation(at, document),
+            Body::Revocation(Ok(revocation)) => self.revocation(at, revocation),
+            Body::Revocation(Err(fault)) => self.finding(at, Rule::Revocation, fault),
+            Body::Standing(Ok(stated)) => self.standing(at, stated),
+            Body::Standing(Err(fault)) => self.finding(at, Rule::Standing, fault),
             Body::Lookup(raw) => self.lookup(at, raw),
             Body::Auditor(raw) => self.auditor(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
@@ -229,10 +234,10 @@ impl<'a> State<'a> {
                 yiwang_proto::hex(&self.decider.digest())
             ));
         }
-        if self.revocations > 0 {
+        if self.words.unsaid > 0 {
             report.note(format!(
-                "{} revocations: their signatures were checked, their effect was not",
-                self.revocations
+                "{} answered exchanges rest on no standing: their parties had issued none, or the hub kept them",
+                self.words.unsaid
             ));
         }
         if let Some(from) = &self.goes_on_from {

@@ -9,6 +9,7 @@ mod fail;
 mod hub;
 mod member;
 mod query;
+mod revoke;
 mod setup;
 mod telemetry;
 

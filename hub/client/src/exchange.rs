@@ -181,6 +181,7 @@ impl Client {
         if !delegation.valid_at(answer.answered_at_ms) {
             return Err(ClientError::unverified("the adapter's delegation did not hold when it answered"));
         }
+        self.stands_by(contract, &delegation).await?;
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
                 let records = AnswerBody::open(body, &digest).map_err(ClientError::unverified)?.records;

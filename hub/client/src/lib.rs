@@ -11,5 +11,6 @@ pub mod folder;
 pub mod keep;
 pub mod merge;
 pub mod record;
+pub mod standing;
 pub mod tls;
 pub mod token;

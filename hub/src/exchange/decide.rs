@@ -4,7 +4,7 @@ use super::Refusal;
 use super::accept::Accepted;
 use super::authenticate::Authentic;
 use crate::context::Hub;
-use crate::views::{CaseStatus, CaseView, ContractView, DelegationView};
+use crate::views::{CaseStatus, CaseView, Claims, ContractView, DelegationView};
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Denial, Permit, Site};
 use yiwang_proto::body::RequestBody;
@@ -41,6 +41,15 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         .contract(&request.contract)
         .filter(|view| view.contract.text.consumer.member == request.consumer)
         .ok_or(Code::NoContract)?;
+    let claims = Claims {
+        contract: &contract.contract,
+        app: &authentic.delegation.delegation,
+        officer: request.officer.as_ref(),
+        adapter: None,
+    };
+    if let (_, Some((code, clause))) = views.standing_of(&claims, now_ms) {
+        return Err(Refusal { code, clause: clause.to_owned(), replay_of: 0 });
+    }
     let body = RequestBody::open(&accepted.body, &request.body_digest).map_err(|_| Refusal {
         code: Code::Malformed,
         clause: "body does not fit its statement".to_owned(),

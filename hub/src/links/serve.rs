@@ -62,8 +62,12 @@ impl LinkServer {
         let (link, queue) = Link::new(member, delegation);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
+        // Before the link is known: no request may come ahead of what its asker revoked. And once more after
+        // it: what came between the two was passed on to the links that were known.
+        self.hub.say_words(&link);
         if mappings.is_empty() {
             self.hub.links.add(&link);
+            self.hub.say_words(&link);
         } else {
             self.hub.tasks.spawn(Arc::clone(&self.hub).admit(Arc::clone(&link), mappings));
         }
@@ -125,6 +129,9 @@ impl LinkServer {
         }
         let view = views.delegation(&digest).ok_or(Code::DelegationInvalid)?;
         check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
+        if views.revoked(&view.delegation) {
+            return Err(Code::Revoked);
+        }
         Ok(view)
     }
 }

@@ -2,7 +2,10 @@
 //! rebuild.
 
 use super::persist::{Row, Table};
-use super::{AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, Views};
+use super::{
+    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, Registry, RevocationView,
+    StandingView, Views,
+};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 use yiwang_proto::audit_scope::AuditScope;
@@ -16,6 +19,8 @@ use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::revocation::Revocation;
+use yiwang_proto::standing::Standing;
 
 /// Why an entry does not fit the state. Drafts are checked before they become entries, so this means that
 /// the ledger is not one that this version wrote.
@@ -125,10 +130,18 @@ impl Views {
                 registry.mappings.insert((member, raw.mapping.clone()), digest);
                 row(Table::Mappings, key)
             }
+            Kind::Standing(entry) => apply_standing(registry, index, &entry.statement).map(Some),
+            Kind::Revocation(doc) => {
+                let document = parse(&doc.document, DOCUMENT_MAX)?;
+                let revocation = Revocation::open(&document).map_err(|error| fault(&error))?;
+                let key = revocation.digest.to_vec();
+                let view = RevocationView { revocation, document: doc.document.clone(), index };
+                registry.words.take_revocation(view);
+                row(Table::Revocations, key)
+            }
             Kind::Lookup(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
-            | Kind::Revocation(_)
             | Kind::Exchange(_)
             | Kind::CaseStatement(_) => Ok(None),
         }
@@ -152,6 +165,7 @@ impl Views {
             registry.contract_digests.remove(&old);
         }
         registry.contract_digests.insert(contract.digest, id.clone());
+        registry.words.take_contract(&contract);
         let view = ContractView { prepared, contract, document: document.clone(), index };
         registry.contracts.insert(id.clone(), Arc::new(view));
         Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))
@@ -209,15 +223,8 @@ impl Views {
             let bytes = read(index).ok_or_else(|| ApplyError(format!("entry {index} cannot be read")))?;
             entry::decode(&bytes).map_err(|error| fault(&error))
         };
-        for table in [
-            Table::Origin,
-            Table::Members,
-            Table::Delegations,
-            Table::Contracts,
-            Table::Policy,
-            Table::Auditors,
-            Table::Mappings,
-        ] {
+        // Standings after the delegations of their keys.
+        for table in Table::POINTS {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;
                 if let Some(kind) = &entry.kind {
@@ -243,6 +250,19 @@ impl Views {
     pub fn case_is_unknown(&self, id: &yiwang_proto::ids::CaseId) -> bool {
         matches!(self.case(id), CaseStatus::Unknown)
     }
+}
+
+/// A standing's signature was verified before it became an entry.
+fn apply_standing(registry: &mut Registry, index: u64, bytes: &Bytes) -> Result<Row, ApplyError> {
+    let signed = SignedStatement::parse(bytes.clone()).map_err(|error| fault(&error))?;
+    let standing = Standing::parse(signed.unverified_payload()).map_err(|error| fault(&error))?;
+    let missing = || ApplyError(format!("the standing key of `{}` is not in the ledger", standing.member));
+    let key = registry.key_of(&standing).ok_or_else(missing)?;
+    let row = Row::point(Table::Standings, standing.member.as_str().as_bytes().to_vec(), index);
+    let digest = Bytes::copy_from_slice(&signed.digest());
+    let held = Arc::new(Held { standing, digest, envelope: bytes.clone(), key });
+    registry.words.take_standing(StandingView { held, index });
+    Ok(row)
 }
 
 fn parse(bytes: &Bytes, limit: usize) -> Result<SignedDocument, ApplyError> {

@@ -263,7 +263,8 @@ async fn hoard(world: &mut World) {
     let mut config = Config::read(&world.hub_dir()).unwrap();
     (config.raw.listen, config.raw.enrol_listen, config.raw.health_listen) = (address, enrol, health);
     let ambient = Ambient { clock: Arc::clone(&world.clock), entropy: Arc::clone(&world.entropy) };
-    let switches = TestSwitches { store_bodies: Some(world.hub_dir().join("bodies")) };
+    let switches =
+        TestSwitches { store_bodies: Some(world.hub_dir().join("bodies")), ..TestSwitches::default() };
     let hub = lifecycle::start(&config, &ambient, switches, AcceptLimits::default()).await.unwrap();
     world.hub = Some(hub);
 }

@@ -250,6 +250,8 @@ const fn status(code: Code) -> StatusCode {
         | Code::OperationNotGranted
         | Code::RowOutsideFilter
         | Code::SealingRequired
+        | Code::Revoked
+        | Code::StandingStale
         | Code::ApprovalsRequired => StatusCode::FORBIDDEN,
     }
 }

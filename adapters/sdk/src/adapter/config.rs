@@ -8,6 +8,7 @@ use crate::health::Counters;
 use crate::journal::{self, AnswerJournal, ClockAccepted, JournalError, Kind, Memory, MemoryError, Record};
 use crate::material::{Cases, Documents};
 use crate::reply::Signer;
+use crate::standings::Standings;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -157,7 +158,9 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let (journal, memory) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let (journal, mut memory) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let standings =
+            Standings::new(std::mem::take(&mut memory.floors), &std::mem::take(&mut memory.revocations));
         let counters = Arc::new(Counters::default());
         let signer = Signer {
             member: config.member.clone(),
@@ -171,6 +174,7 @@ impl Adapter {
             delegation_document: config.delegation,
             sources,
             entropy,
+            standings,
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
             memory: Mutex::new(memory),

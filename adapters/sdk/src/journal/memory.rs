@@ -2,17 +2,21 @@
 
 use super::record::{Exchange, Kind, Record};
 use super::replay::ReplaySet;
+use crate::standings::Floors;
 use crate::subjects::Subjects;
 use bytes::Bytes;
 use std::collections::HashMap;
 use yiwang_policies::Rates;
 use yiwang_proto::Digest;
 use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::ContractId;
-use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, DOCUMENT_MAX, STATEMENT_LIFETIME_MS};
 use yiwang_proto::merkle::EMPTY_ROOT;
 use yiwang_proto::request::{Head, Request};
+use yiwang_proto::revocation::Revocation;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -55,6 +59,8 @@ pub(crate) struct Memory {
     pub(crate) rates: Rates,
     pub(crate) subjects: Subjects,
     pub(crate) head: HeldHead,
+    pub(crate) floors: Floors,
+    pub(crate) revocations: Vec<Revocation>,
     versions: HashMap<ContractId, (u32, Digest)>,
 }
 
@@ -101,6 +107,21 @@ impl Memory {
                 self.highest_ms = record.time_ms;
                 // Windows of a time that never was would count for ever.
                 self.rates = Rates::new();
+                Ok(())
+            }
+            Some(Kind::Standing(seen)) => {
+                let root = PublicKey::from_bytes(&seen.root).map_err(|_| MemoryError::Value(index))?;
+                let digest = seen.digest.as_ref().try_into().map_err(|_| MemoryError::Value(index))?;
+                let floor = self.floors.entry(root).or_insert((seen.sequence, digest));
+                if floor.0 < seen.sequence {
+                    *floor = (seen.sequence, digest);
+                }
+                Ok(())
+            }
+            Some(Kind::Revocation(seen)) => {
+                let document = SignedDocument::parse(seen.document.clone(), DOCUMENT_MAX);
+                let opened = document.ok().and_then(|document| Revocation::open(&document).ok());
+                self.revocations.push(opened.ok_or(MemoryError::Value(index))?);
                 Ok(())
             }
             None => Ok(()),

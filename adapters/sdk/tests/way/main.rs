@@ -11,4 +11,5 @@ mod link;
 mod releases;
 mod requests;
 mod restarts;
+mod standings;
 mod world;

@@ -1,6 +1,7 @@
 //! What a connection is doing: requests open now, and when the last one ended. A request is open until its
 //! answer's body is sent or dropped, so a link that streams for days is never idle.
 
+use crate::replies::{Handing, Mark};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -76,11 +77,14 @@ impl Drop for OpenRequest {
 pub struct Tracked<B> {
     body: B,
     _open: OpenRequest,
+    handing: Option<Handing>,
+    // Of the frame that was taken last: it is asked for the next one when that has a place on its way.
+    given: Vec<Mark>,
 }
 
 impl<B> Tracked<B> {
-    pub(super) fn new(body: B, open: OpenRequest) -> Self {
-        Self { body, _open: open }
+    pub(super) fn new(body: B, open: OpenRequest, handing: Option<Handing>) -> Self {
+        Self { body, _open: open, handing, given: Vec::new() }
     }
 }
 
@@ -92,7 +96,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let Some(handing) = &this.handing else { return Pin::new(&mut this.body).poll_frame(cx) };
+        this.given.clear();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if frame.is_ready() {
+            this.given = handing.given();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
