@@ -107,8 +107,14 @@ async fn t3_a_revoked_adapter_is_cut_off_and_does_not_come_back() {
     scene.police.revoke(&scene.world, &key_of(&scene.police, Role::Adapter, "main")).await;
     // The clone of a thief, which does not know its member's list.
     assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
-    let refused = scene.world.hub().hub.links.connected();
-    assert!(!refused.contains(scene.police.id()), "{refused:?}");
+    let links = &scene.world.hub().hub.links;
+    for _ in 0..200 {
+        if !links.connected().contains(scene.police.id()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!links.connected().contains(scene.police.id()), "its key opens no link any more");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }
@@ -262,15 +268,17 @@ fn recorded(scene: &Scene, request: &bytes::Bytes) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f14_a_slow_reader_is_dropped_before_the_acknowledgement() {
     let scene = Scene::new(48).await;
+    // One program of the member only, so that the acknowledgement is of the revocation itself.
+    scene.street.issuing.stop();
     let one = officer(1);
     let mut client = slow(&scene).await;
     let mut stream = stuck(&scene, &mut client, &one).await;
     let gone = Revoked { officers: [one].into(), ..Revoked::default() };
     let done = scene.street.revoke(&scene.world, &gone).await;
     assert_eq!(scene.world.hub().hub.replies.under_way(), 0);
-    assert!(stream.message().await.is_err(), "the rest of the answer never comes");
-    // Acknowledged to whichever of the member's two programs came first.
-    assert!(done.dropped <= 1);
+    let rest = stream.message().await;
+    assert!(!matches!(rest, Ok(Some(_))), "the rest of the answer came, {} dropped", done.dropped);
+    assert_eq!(done.dropped, 1);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered", "nobody else is harmed");
 }
 
@@ -342,7 +350,8 @@ async fn f14_100_revocations_against_64_concurrent_exchanges_and_slow_readers() 
         entries.insert(number, done.index.unwrap());
         dropped += done.dropped;
         if let Some((_client, mut stream)) = slow_one {
-            assert!(stream.message().await.is_err(), "a slow reader's answer came after the acknowledgement");
+            let rest = stream.message().await;
+            assert!(!matches!(rest, Ok(Some(_))), "a slow reader's answer came after the acknowledgement");
         }
     }
     stop.store(true, Ordering::SeqCst);

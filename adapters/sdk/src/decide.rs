@@ -68,13 +68,6 @@ impl Adapter {
         authenticate(incoming, &held.contract, &delegation, now_ms)?;
         let counts = self.admit(request, now_ms)?;
         trail.counted = true;
-        let claims = Claims {
-            contract: &held.contract,
-            app: &delegation,
-            officer: request.officer.as_ref(),
-            own: &self.delegation,
-        };
-        self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
         self.newest_version(&held.contract, now_ms).await?;
         let look = Look {
             request,
@@ -86,6 +79,13 @@ impl Adapter {
             monotonic_us: self.clock.monotonic_us(),
         };
         let case = self.cases.view(look).await?;
+        let claims = Claims {
+            contract: &held.contract,
+            app: &delegation,
+            officer: request.officer.as_ref(),
+            own: &self.delegation,
+        };
+        self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
         let opened = RequestBody::open(body, &request.body_digest).map_err(|error| body_refusal(&error))?;
         let context = Context {
             site: Site::Adapter,
