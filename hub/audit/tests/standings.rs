@@ -163,6 +163,13 @@ fn forged_and_older_standings_and_revocations_are_found() {
     let stranger = SecretKey::from_seed(&[77; 32]);
     let index = world.revoke(&consumer, &stranger, &app_key(&world), false);
     found_at(&verify(&world), index, Rule::Revocation);
+    // A case statement of a key that was revoked before.
+    let mut world = spoken();
+    let standing = world.standing(&consumer, 2, &app_key(&world));
+    world.record_standing(&consumer, &standing);
+    let case = world.case.clone();
+    let index = world.close_case(&case);
+    found_at(&verify(&world), index, Rule::Case);
     // Denied as revoked, and nobody revoked it.
     let mut world = spoken();
     let denied = world.exchange().deny(Code::Revoked);

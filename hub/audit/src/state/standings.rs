@@ -62,7 +62,7 @@ impl Words {
         self.newest.get(member).filter(|word| word.key.root == *root && !self.by_root(&word.key))
     }
 
-    fn key_revoked(&self, key: &Delegation) -> bool {
+    pub(super) fn key_revoked(&self, key: &Delegation) -> bool {
         let said = self.word_under(&key.member, &key.root).is_some_and(|word| word.standing.revokes(key));
         said || self.by_root(key)
     }
@@ -174,8 +174,9 @@ impl State<'_> {
             .collect();
         let silent = raw.standing_digests.is_empty() && raw.standing_indexes.is_empty();
         let same = raw.standing_indexes.len() == raw.standing_digests.len() && named == right;
-        // A bundle need not hold the words of an entry that was not decided.
-        if !same && !(silent && !passed) {
+        // An entry that was not decided rests on nobody's word, and a late answer on those of its first entry.
+        let may_be_silent = !passed || raw.late_of != 0;
+        if !same && !(silent && may_be_silent) {
             let what = "names other standings than the newest ones of its parties";
             return self.finding(at, Rule::Standing, what);
         }
