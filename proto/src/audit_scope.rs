@@ -75,7 +75,7 @@ impl AuditScope {
     }
 
     /// Whether the scope shows an entry to its auditor. What carries the trust of everything else (origin,
-    /// members' cards, delegations, revocations, rules, mappings, scopes) is shown to every auditor: it is about keys
+    /// members' cards, delegations, revocations, standings, rules, mappings, scopes) is shown to every auditor: it is about keys
     /// and rules, and nothing could be verified without it.
     #[must_use]
     pub fn shows(&self, auditor: &str, entry: &pb::Entry) -> bool {
@@ -91,7 +91,8 @@ impl AuditScope {
                 | Kind::Policy(_)
                 | Kind::Mapping(_)
                 | Kind::Snapshot(_)
-                | Kind::Auditor(_),
+                | Kind::Auditor(_)
+                | Kind::Standing(_),
             ) => true,
             Some(Kind::Contract(raw)) => Contract::open_bytes(raw.document.clone()).is_ok_and(|contract| {
                 let text = &contract.text;

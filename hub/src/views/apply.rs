@@ -3,8 +3,8 @@
 
 use super::persist::{Row, Table};
 use super::{
-    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, Registry, RevocationView,
-    StandingView, Views,
+    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, Registry,
+    RevocationView, StandingView, Views,
 };
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};

@@ -16,7 +16,14 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
     // The hub's door for auditors uses the auditor's index; the verifier sees nothing of the hub.
     (
         "yiwang-hub",
-        &["yiwang-proto", "yiwang-policies", "yiwang-journal", "yiwang-rpc", "yiwang-telemetry", "yiwang-audit"],
+        &[
+            "yiwang-proto",
+            "yiwang-policies",
+            "yiwang-journal",
+            "yiwang-rpc",
+            "yiwang-telemetry",
+            "yiwang-audit",
+        ],
     ),
     ("yiwang-client", &["yiwang-proto", "yiwang-policies", "yiwang-rpc"]),
     ("yiwang-audit", &["yiwang-proto", "yiwang-policies", "yiwang-journal"]),
