@@ -40,6 +40,9 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     }
     signed.verify(payload_type::CASE, &delegation.key).map_err(|_| Code::SignatureInvalid)?;
     hub.ledger.hear_time(&statement.member, statement.issued_at_ms);
+    if views.revoked(delegation) {
+        return Err(Code::Revoked);
+    }
     if statement.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew);
     }
@@ -79,6 +82,10 @@ impl CaseDraft {
 
 impl Draft for CaseDraft {
     fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let key = at.views.delegation(&self.statement.delegation_digest);
+        if key.is_none_or(|key| at.views.revoked(&key.delegation)) {
+            return Err(Code::Revoked);
+        }
         match (&self.statement.act, at.views.case(&self.statement.case)) {
             (Act::Open { .. }, CaseStatus::Unknown) => {}
             (Act::Open { .. }, _) => return Err(Code::Replayed),

@@ -16,7 +16,9 @@ use crate::meters::Meters;
 use crate::orders::Orders;
 use crate::overload::Gate;
 use crate::quotas::{QuotaLimits, Quotas};
+use crate::replies::Replies;
 use crate::stages::StageTimes;
+use crate::standings::Standings;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
 use bytes::Bytes;
@@ -50,6 +52,8 @@ pub struct TestSwitches {
     pub no_receipts: bool,
     /// Hands out this delegation for sealing in the provider's place, as a hub that wants to read would.
     pub false_sealing: Option<Bytes>,
+    /// Keeps every standing and revocation that takes something back from everybody, and goes on.
+    pub hide_revocations: bool,
 }
 
 /// Another hub in the same process.
@@ -86,6 +90,10 @@ pub struct Hub {
     pub orders: Orders,
     /// What a member may keep open.
     pub quotas: Quotas,
+    /// Members' newest standings.
+    pub standings: Standings,
+    /// Replies under way.
+    pub replies: Replies,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -164,6 +172,8 @@ impl Hub {
             meters: Meters::default(),
             orders: parts.orders,
             quotas: Quotas::new(parts.quotas),
+            standings: Standings::default(),
+            replies: Replies::default(),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -176,6 +186,9 @@ impl Hub {
             rates: Mutex::new(Rates::new()),
             ticket_uses: Mutex::new(TicketUses::new()),
         };
+        if hub.switches.hide_revocations {
+            hub.ledger.views().look_away();
+        }
         hub.look_back()?;
         Ok(Arc::new(hub))
     }

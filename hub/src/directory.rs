@@ -3,6 +3,7 @@
 use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
 use crate::limits::{MATERIAL_BYTES_MAX, MATERIAL_KEYS_MAX};
+use crate::standings::check_revocation;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -18,9 +19,10 @@ use yiwang_proto::ids::{CaseId, MemberId};
 use yiwang_proto::limits::{CLOCK_SKEW_MS, CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::revocation::Revocation;
 use yiwang_proto::ticket::Ticket;
 
-/// A delegation, contract or ticket that a member publishes.
+/// A delegation, contract, revocation or ticket that a member publishes.
 pub struct PublishDraft {
     peer: MemberId,
     document: Bytes,
@@ -32,6 +34,7 @@ enum Published {
     Contract(Box<Contract>),
     /// With the delegation of its officer, under which it was verified.
     Ticket(Box<Ticket>, Arc<DelegationView>),
+    Revocation(Box<Revocation>),
 }
 
 impl PublishDraft {
@@ -46,6 +49,13 @@ impl PublishDraft {
                     return Err(Code::WrongMember);
                 }
                 Published::Delegation(Box::new(delegation))
+            }
+            payload_type::REVOCATION if document.len() <= DOCUMENT_MAX => {
+                let revocation = Revocation::open(&signed).map_err(|_| Code::SignatureInvalid)?;
+                if revocation.member != peer {
+                    return Err(Code::WrongMember);
+                }
+                Published::Revocation(Box::new(revocation))
             }
             payload_type::CONTRACT => {
                 let contract = Contract::open(&signed).map_err(|_| Code::ContractInvalid)?;
@@ -83,6 +93,9 @@ impl Draft for PublishDraft {
             }
             Published::Ticket(ticket, officer) => {
                 check_ticket(&self.peer, ticket, &officer.delegation, at).map(|()| Kind::Ticket(entry))
+            }
+            Published::Revocation(revocation) => {
+                check_revocation(&self.peer, revocation, at).map(|()| Kind::Revocation(entry))
             }
         }
     }

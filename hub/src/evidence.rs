@@ -12,6 +12,7 @@ use yiwang_proto::evidence::{ENTRIES_MAX, Evidence, FORMAT, ProvedEntry, documen
 use yiwang_proto::pb;
 use yiwang_proto::receipt;
 use yiwang_proto::request::Request;
+use yiwang_proto::standing::Standing;
 use yiwang_proto::tlog_proof::TlogProof;
 
 /// The bundle of the exchange at an index.
@@ -29,7 +30,12 @@ pub fn collect(hub: &Hub, index: u64) -> Result<Evidence, Code> {
         let json = document_of(&entry).and_then(|bytes| serde_json::from_slice(bytes).ok());
         match (&entry.kind, json) {
             (Some(Kind::Contract(_)), Some(json)) => contract = json,
-            (Some(Kind::Delegation(_)), Some(json)) => delegations.push(json),
+            // The keys that signed request and answer; those of standings stand with the entries only.
+            (Some(Kind::Delegation(_)), Some(json))
+                if [exchange.app_delegation_index, exchange.adapter_delegation_index].contains(&support) =>
+            {
+                delegations.push(json);
+            }
             _ => {}
         }
         supporting.push(ProvedEntry::new(support, &proved.entry, &proved.proof));
@@ -54,6 +60,15 @@ fn tlog_proof(main: &Appended) -> Result<String, Code> {
     TlogProof::new(main.index, hashes, note).map(|proof| proof.to_string()).map_err(|_| Code::Internal)
 }
 
+/// The entry of the key that signed the standing at an index.
+fn standing_key(hub: &Hub, index: u64) -> Option<u64> {
+    let entry = entry::decode(&hub.ledger.reader().read(index).ok()?).ok()?;
+    let Some(Kind::Standing(standing)) = entry.kind else { return None };
+    let signed = SignedStatement::parse(standing.statement).ok()?;
+    let standing = Standing::parse(signed.unverified_payload()).ok()?;
+    hub.ledger.views().delegation(&standing.delegation_digest).map(|view| view.index)
+}
+
 /// The entries that an exchange rests on: policy, both members' cards, delegations, contract, case.
 fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64> {
     let views = hub.ledger.views();
@@ -68,11 +83,18 @@ fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64
     ]
     .into_iter()
     .collect();
+    for standing in &exchange.standing_indexes {
+        wanted.insert(*standing);
+        wanted.extend(standing_key(hub, *standing));
+    }
     // The origin entry comes first in every bundle: it names the ledger's key.
     wanted.insert(0);
     let signed = SignedStatement::parse(exchange.request.clone()).ok();
     let request = signed.and_then(|signed| Request::parse(signed.unverified_payload()).ok());
     if let Some(request) = request {
+        for member in [&request.consumer, &request.provider] {
+            wanted.extend(views.revocations_of(member).iter().map(|view| view.index));
+        }
         let entries = match views.case(&request.case) {
             CaseStatus::Open(case) => case.entries.clone(),
             CaseStatus::Closed(entries) => entries,

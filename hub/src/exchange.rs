@@ -13,9 +13,11 @@ pub mod sealed;
 
 use crate::context::Hub;
 use crate::stages::Stage;
+use crate::standings;
 use accept::Accepted;
 use bytes::Bytes;
 use record::Outcome;
+use reply::Reply;
 use tracing::{Instrument as _, debug_span};
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
@@ -44,7 +46,7 @@ pub async fn joined(
     peer: MemberId,
     request: pb::ExchangeRequest,
     traceparent: &str,
-) -> Result<pb::ExchangeResponse, Code> {
+) -> Result<Reply, Code> {
     let span = tracing::info_span!("exchange", consumer = peer.as_str());
     yiwang_telemetry::continue_trace(&span, traceparent);
     let ended = run(hub, peer, request, traceparent).instrument(span).await;
@@ -58,7 +60,7 @@ pub async fn run(
     peer: MemberId,
     request: pb::ExchangeRequest,
     traceparent: &str,
-) -> Result<pb::ExchangeResponse, Code> {
+) -> Result<Reply, Code> {
     let _under_way = hub.ledger.begin();
     let _slot = hub.exchanges.try_acquire().map_err(|_| Code::Overloaded)?;
     let mut watch = Watch { hub, since: hub.clock.monotonic_us() };
@@ -73,6 +75,7 @@ pub async fn run(
     };
     watch.done(Stage::Authenticate);
 
+    standings::enter_newest(hub, &accepted.request.consumer, &accepted.request.provider).await;
     let decision = debug_span!("decide").in_scope(|| decide::decide(hub, &accepted, authentic));
     let decided = match decision {
         Ok(decided) => decided,
@@ -94,7 +97,7 @@ pub async fn run(
     Ok(response)
 }
 
-async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<pb::ExchangeResponse, Code> {
+async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<Reply, Code> {
     let denied = Outcome::denied(refusal);
     let recorded = record::record(hub, accepted, None, denied).instrument(debug_span!("record")).await?;
     Ok(reply::reply(recorded))

@@ -7,6 +7,7 @@ mod mappings;
 mod send;
 mod serve;
 mod side;
+mod standings;
 
 pub use entries::previous;
 pub use serve::{LinkServer, OutgoingFrames};

@@ -2,7 +2,8 @@
 //! it, signs one request for each, and the hub runs them in parallel through the same pipeline.
 
 use crate::context::Hub;
-use crate::exchange;
+use crate::exchange::{self, reply::Reply};
+use crate::replies::Mark;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use yiwang_proto::codes::Code;
@@ -43,13 +44,16 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
     Ok(pb::PlanResponse { contracts })
 }
 
+/// One answer of a query, and the mark that it is under way.
+pub type Queried = (pb::QueryResponse, Option<Mark>);
+
 /// Runs many exchanges in parallel and yields answers in the order in which they come.
 pub fn query(
     hub: &Arc<Hub>,
     peer: &MemberId,
     request: pb::QueryRequest,
     traceparent: &str,
-) -> Result<mpsc::Receiver<pb::QueryResponse>, Code> {
+) -> Result<mpsc::Receiver<Queried>, Code> {
     if request.exchanges.is_empty() || request.exchanges.len() > QUERY_MAX {
         return Err(Code::TooLarge);
     }
@@ -60,14 +64,15 @@ pub fn query(
         let traceparent = traceparent.to_owned();
         let task = async move {
             let result = match exchange::joined(&hub, peer, one, &traceparent).await {
-                Ok(answered) => pb::query_response::Result::Answered(answered),
-                Err(code) => pb::query_response::Result::Failed(pb::ExchangeFailure {
-                    code: code.as_str().to_owned(),
-                    message: code.help().to_owned(),
-                }),
+                Ok(Reply { response, mark }) => (pb::query_response::Result::Answered(response), mark),
+                Err(code) => {
+                    let (code, message) = (code.as_str().to_owned(), code.help().to_owned());
+                    (pb::query_response::Result::Failed(pb::ExchangeFailure { code, message }), None)
+                }
             };
             // A caller that went away loses nothing but its own answer; the entry stands.
-            let _ = sender.send(pb::QueryResponse { position, result: Some(result) }).await;
+            let (result, mark) = result;
+            let _ = sender.send((pb::QueryResponse { position, result: Some(result) }, mark)).await;
         };
         tracker.spawn(task);
     }

@@ -55,7 +55,9 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::OfficerSignatureRequired
         | Code::OfficerInvalid
         | Code::TicketInvalid
-        | Code::TicketUsedUp => Grpc::PermissionDenied,
+        | Code::TicketUsedUp
+        | Code::Revoked
+        | Code::StandingStale => Grpc::PermissionDenied,
     }
 }
 

@@ -5,10 +5,12 @@ mod apply;
 mod persist;
 mod recent;
 mod seal;
+mod standings;
 
 pub use apply::ApplyError;
 pub use persist::{PersistError, Persisted, Persister};
 pub use seal::SealKey;
+pub use standings::{Claims, Held, Objection, Pair, RevocationView, StandingView};
 
 use crate::quotas::Holdings;
 use crate::tls::identity::Identity;
@@ -124,7 +126,7 @@ pub enum CaseStatus {
 
 /// What counts against a member's quotas; documents by the end of the time for which they count.
 #[derive(Default)]
-struct Held {
+struct Holding {
     open_cases: usize,
     case_tags: usize,
     delegations: BTreeSet<(i64, Digest)>,
@@ -143,12 +145,13 @@ struct Registry {
     cases: HashMap<CaseId, Arc<CaseView>>,
     auditors: HashMap<AppId, Arc<AuditorView>>,
     mappings: HashMap<(MemberId, String), Digest>,
-    held: HashMap<MemberId, Held>,
+    held: HashMap<MemberId, Holding>,
     // By the form of enrolment tokens; the time of the newest dismissal.
     dismissed: HashMap<String, i64>,
     tickets: HashMap<Digest, Arc<TicketView>>,
     policy: Option<(u64, Digest)>,
     origin: Option<String>,
+    words: standings::Words,
 }
 
 /// What changed since the last time the views were written.

@@ -118,6 +118,7 @@ fn role_text(role: Role) -> &'static str {
         Role::Adapter => "adapter",
         Role::Officer => "officer",
         Role::Sealing => "sealing",
+        Role::Standing => "standing",
     }
 }
 

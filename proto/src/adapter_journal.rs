@@ -28,7 +28,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 30, 31, 56")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 20, 21, 30, 31, 56")]
     pub kind: Option<Kind>,
 }
 
@@ -57,6 +57,12 @@ pub enum Kind {
     /// The own member's entries are held up to here.
     #[prost(message, tag = "31")]
     Followed(Followed),
+    /// A counterpart's standing that was verified; older ones are refused from now on.
+    #[prost(message, tag = "20")]
+    Standing(StandingSeen),
+    /// A revocation under a counterpart's or the own root; it counts for ever.
+    #[prost(message, tag = "21")]
+    Revocation(RevocationSeen),
 }
 
 /// A request and its answer, as exact bytes; no body, so no personal data.
@@ -123,6 +129,28 @@ pub struct ContractSeen {
     pub digest: Bytes,
 }
 
+/// The newest standing under a root.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StandingSeen {
+    /// The root's public key, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub root: Bytes,
+    /// The standing's number.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// SHA-256 of its signed payload.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub digest: Bytes,
+}
+
+/// A verified revocation.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RevocationSeen {
+    /// The document, exact bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub document: Bytes,
+}
+
 /// The way out after a clock had jumped ahead.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ClockAccepted {
@@ -171,6 +199,12 @@ pub struct SnapshotPart {
     /// See `owed_request`.
     #[prost(bytes = "bytes", tag = "33")]
     pub owed_answer: Bytes,
+    /// The highest standing of each root.
+    #[prost(message, repeated, tag = "20")]
+    pub standings: Vec<StandingSeen>,
+    /// A revocation under a root, exact bytes; a part holds one, since it may fill a record.
+    #[prost(bytes = "bytes", tag = "21")]
+    pub revocation: Bytes,
     /// Uses of officers' tickets.
     #[prost(message, repeated, tag = "40")]
     pub tickets: Vec<TicketUsed>,

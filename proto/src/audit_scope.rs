@@ -78,8 +78,8 @@ impl AuditScope {
     }
 
     /// Whether the scope shows an entry to its auditor. What carries the trust of everything else (origin,
-    /// members' cards, delegations, revocations, dismissals, rules, mappings, scopes, accepted clocks) is shown to
-    /// every auditor: it is about keys and rules, and nothing could be verified without it.
+    /// members' cards, delegations, revocations, standings, dismissals, rules, mappings, scopes, accepted clocks) is
+    /// shown to every auditor: it is about keys and rules, and nothing could be verified without it.
     #[must_use]
     pub fn shows(&self, auditor: &str, entry: &pb::Entry) -> bool {
         if self.all {
@@ -95,6 +95,7 @@ impl AuditScope {
                 | Kind::Mapping(_)
                 | Kind::Snapshot(_)
                 | Kind::Auditor(_)
+                | Kind::Standing(_)
                 | Kind::Clock(_)
                 | Kind::Dismissal(_),
             ) => true,

@@ -46,6 +46,10 @@ codes! {
     StatementExpired = "statement_expired", "check this machine's clock and sign a new request";
     /// The request id was seen before.
     Replayed = "replayed", "use a new request id; name the old one in `retry_of`";
+    /// A key, officer, root or contract that its member revoked.
+    Revoked = "revoked", "its member revoked it; use what is still in force, or ask the member";
+    /// No word of the member, young enough, on what is still in force.
+    StandingStale = "standing_stale", "the member's adapter host must run and reach the hub; it renews the standing by itself";
     /// No such contract for this caller.
     NoContract = "no_contract", "ask the provider for a contract, or name one that is in force";
     /// The contract's time is over.

@@ -211,6 +211,10 @@ pub struct ContractText {
     /// Whether all bodies travel sealed, whatever their class; from class 3 they do without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sealed: bool,
+    /// How many seconds old a party's standing may be, 60 to 86400; 60 where nothing is said. More is for
+    /// parties that must go on while the network is down, at the price of later revocations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_seconds: Option<u32>,
 }
 
 /// A contract whose text was checked and whose two signatures were verified.
@@ -263,6 +267,10 @@ impl ContractText {
             self.assessment.as_deref().is_none_or(|id| (3..=64).contains(&id.len()) && id.is_ascii()),
             "assessment is an id of 3 to 64 characters",
         );
+        want(
+            self.standing_seconds.is_none_or(|seconds| (60..=86_400).contains(&seconds)),
+            "standing_seconds is 60 to 86400",
+        );
         for clause in &self.rows {
             if let Err(fault) = clause.check() {
                 faults.push(format!("rows: `{}`: {fault}", clause.field));
@@ -278,6 +286,11 @@ impl ContractText {
             }
         }
         faults
+    }
+
+    /// How old a party's standing may be, milliseconds.
+    pub fn standing_age_ms(&self) -> i64 {
+        self.standing_seconds.map_or(crate::standing::LIFE_MS, |seconds| i64::from(seconds) * 1000)
     }
 
     /// The pretty JSON that the heads read and sign.

@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Signs requests and case statements.
     App,
-    /// Signs answers and standings.
+    /// Signs answers.
     Adapter,
     /// Signs tickets and, for class 3, requests.
     Officer,
     /// Opens sealed bodies.
     Sealing,
+    /// Signs standings; lives at most 7 days.
+    Standing,
 }
 
 /// Why a delegation is refused.

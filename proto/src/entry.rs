@@ -66,6 +66,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Clock(_) => "clock",
         Kind::Dismissal(_) => "dismissal",
         Kind::Ticket(_) => "ticket",
+        Kind::Standing(_) => "standing",
     }
 }
 

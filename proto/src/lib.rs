@@ -29,6 +29,7 @@ pub mod peer_time;
 pub mod prepared;
 pub mod receipt;
 pub mod request;
+pub mod revocation;
 pub mod sealing;
 pub mod standing;
 pub mod tag;
@@ -51,6 +52,25 @@ pub type Digest = [u8; 32];
 pub fn sha256(bytes: &[u8]) -> Digest {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).into()
+}
+
+/// The digest that 64 lower-case hexadecimal digits name.
+pub fn digest_of_hex(text: &str) -> Option<Digest> {
+    let digits = text.as_bytes();
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = Digest::default();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != digest.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(digest)
 }
 
 /// Lower-case hexadecimal of some bytes.

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::case::CaseStatement;
 use yiwang_proto::contract::Contract;
-use yiwang_proto::delegation::Delegation;
+use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::request::Request;
+use yiwang_proto::revocation::Revocation;
 use yiwang_proto::standing::Standing;
 use yiwang_proto::ticket::Ticket;
 
@@ -58,6 +60,9 @@ fn t13_no_signature_of_one_kind_is_one_of_another() {
 fn t13_every_reader_takes_its_own_kind_alone() {
     let key = SecretKey::from_seed(&[1; 32]);
     let public = key.public();
+    let (member, name) = (MemberId::parse("police").unwrap(), AppId::parse("main").unwrap());
+    let delegated = Delegation::sign(&key, &member, Role::Standing, &name, public, 1, 0, 86_400_000);
+    let standing_key = Delegation::open(&delegated).unwrap();
     for kind in kinds() {
         let own = |name: &str| kind.contains(&format!(".yiwang.{name}.v1+"));
         let statement = SignedStatement::sign(kind, Vec::new(), &key);
@@ -65,7 +70,7 @@ fn t13_every_reader_takes_its_own_kind_alone() {
         let readers: [(&str, Result<(), String>); 3] = [
             ("request", Request::open(&statement, &public).map(drop).map_err(|e| e.to_string())),
             ("answer", Answer::open(&statement, &public).map(drop).map_err(|e| e.to_string())),
-            ("standing", Standing::open(&statement, &public).map(drop).map_err(|e| e.to_string())),
+            ("standing", Standing::open(&statement, &standing_key).map(drop).map_err(|e| e.to_string())),
         ];
         for (name, result) in readers {
             assert_eq!(refused_for_kind(result.unwrap_err()), !own(name), "{kind} as {name}");
@@ -75,6 +80,7 @@ fn t13_every_reader_takes_its_own_kind_alone() {
         assert!(Delegation::open(&document).is_err());
         assert!(Contract::open(&document).is_err());
         assert!(MemberCard::open(&document).is_err());
+        assert!(Revocation::open(&document).is_err());
         let ticket = Ticket::read(&document).unwrap_err().to_string();
         assert_eq!(refused_for_kind(ticket), !own("ticket"), "{kind} as ticket");
     }

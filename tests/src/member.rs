@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_csv::CsvSource;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
@@ -16,13 +17,16 @@ use yiwang_adapter_sdk::source::{Environment, Source};
 use yiwang_adapter_sql::SqliteSource;
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
 use yiwang_client::folder::Folder;
+use yiwang_client::standing::{Acknowledged, StandingHealth};
 use yiwang_policies::Decider;
+use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId, Officer};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
+use yiwang_proto::revocation::Revoked;
 
 /// Settings by name, as a department's service file would give them.
 #[derive(Debug, Default, Clone)]
@@ -48,6 +52,8 @@ pub struct Member {
     pub mappings: Vec<PathBuf>,
     /// Name and seed of the key under which its adapter cosigns.
     pub witness: Option<(String, [u8; 32])>,
+    /// What its host would do besides: issuing its standings.
+    pub issuing: Issuing,
 }
 
 /// An officer of the test world.
@@ -58,6 +64,46 @@ pub struct TestOfficer {
     pub name: Officer,
     /// Under the member's root.
     pub delegation: Delegation,
+}
+
+/// The part of a host that issues a member's standings; every member of the world has one from its
+/// enrolment on.
+pub struct Issuing {
+    health: Arc<StandingHealth>,
+    stop: CancellationToken,
+}
+
+impl Drop for Issuing {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Issuing {
+    /// Starts it.
+    pub fn start(folder: &Folder, clock: &Arc<dyn Clock>) -> Self {
+        let issuing = Self { health: Arc::default(), stop: CancellationToken::new() };
+        let (dir, clock) = (folder.path().to_owned(), Arc::clone(clock));
+        let (health, stop) = (Arc::clone(&issuing.health), issuing.stop.clone());
+        tokio::spawn(async move { yiwang_client::standing::keep(&dir, clock, health, stop, |_| ()).await });
+        issuing
+    }
+
+    /// Issues nothing more, as if the member were cut off.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the hub has taken the first one.
+    pub async fn until_taken(&self) {
+        for _ in 0..1000 {
+            if self.health.until_ms() > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the hub took no standing within 10 s");
+    }
 }
 
 /// A running adapter.
@@ -93,7 +139,7 @@ impl HeadStore for FolderHeads {
 
 impl Member {
     /// The same member with a copy of its folder, in which the hub is at another address.
-    pub fn at(&self, address: SocketAddr) -> Self {
+    pub fn at(&self, address: SocketAddr, clock: &Arc<dyn Clock>) -> Self {
         let dir = self.folder.path().with_extension(format!("at-{}", address.port()));
         let copied = std::process::Command::new("cp").arg("-a").arg(self.folder.path()).arg(&dir).status();
         assert!(copied.unwrap().success());
@@ -109,7 +155,9 @@ impl Member {
         assert_ne!(moved, text);
         std::fs::write(&path, moved).unwrap();
         let (settings, mappings) = (self.settings.clone(), self.mappings.clone());
-        Self { folder: Folder::open(&dir).unwrap(), settings, mappings, witness: self.witness.clone() }
+        let folder = Folder::open(&dir).unwrap();
+        let issuing = Issuing::start(&folder, clock);
+        Self { folder, settings, mappings, witness: self.witness.clone(), issuing }
     }
 
     /// Its id.
@@ -152,6 +200,7 @@ impl Member {
         let decider = Arc::new(Decider::builtin().unwrap());
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let adapter = Adapter::open(self.adapter_config(), self.sources(), decider, clock, entropy).unwrap();
+        adapter.obey(&self.folder.revoked().unwrap());
         let name = AppId::parse("main").unwrap();
         match self.folder.load_sealing(&name).unwrap() {
             Some((key, document)) => adapter.with_sealing(key, document).unwrap(),
@@ -201,6 +250,14 @@ impl Member {
             run_link(served, connect, ended).await.unwrap();
         });
         RunningAdapter { adapter, stop, task }
+    }
+
+    /// Takes something back: keeps it in the folder's list, and returns with the hub's acknowledgement.
+    pub async fn revoke(&self, world: &World, list: &Revoked) -> Acknowledged {
+        self.folder.revoke(list).unwrap();
+        let channel = self.folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
+        let clock = world.clock.as_ref();
+        yiwang_client::standing::issue_and_offer(&self.folder, &channel, clock).await.unwrap().1
     }
 
     /// Makes and publishes an app, and a client for it that has met the hub.

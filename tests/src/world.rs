@@ -2,7 +2,7 @@
 
 use crate::contracts::Draft;
 use crate::departments;
-use crate::member::{Member, Settings};
+use crate::member::{Issuing, Member, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::standing::KEY_LIFE_MAX_MS;
 
 /// The world.
 pub struct World {
@@ -189,9 +190,13 @@ impl World {
         let now = self.clock.now_ms();
         let main = AppId::parse("main").unwrap();
         folder.delegate(Role::Adapter, &main, now - 60_000, now + 30 * self.day(), entropy).unwrap();
+        let until = now - 60_000 + KEY_LIFE_MAX_MS;
+        folder.delegate(Role::Standing, &main, now - 60_000, until, entropy).unwrap();
         let token = self.token(&Identity::Member(id));
         folder.enrol(&EnrolToken::parse(&token).unwrap(), Arc::clone(&self.clock)).await.unwrap();
-        Member { folder, settings: Settings::default(), mappings: Vec::new(), witness: None }
+        let issuing = Issuing::start(&folder, &self.clock);
+        issuing.until_taken().await;
+        Member { folder, settings: Settings::default(), mappings: Vec::new(), witness: None, issuing }
     }
 
     /// A department of the synthetic city that lies in `city`, with its mappings of this repository.

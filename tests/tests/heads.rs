@@ -139,6 +139,8 @@ struct TwoFaced {
     scene: Scene,
     face: Running,
     police: Member,
+    /// Goes on saying at the provider's face what is in force.
+    _street: Member,
     adapter: RunningAdapter,
 }
 
@@ -158,7 +160,10 @@ impl TwoFaced {
         // Both faces are shown the heads that they wait for.
         scene.app.meet().await.unwrap();
         scene.police.app_unpublished(&scene.world, "desk").await.meet().await.unwrap();
-        let (police, street) = (scene.police.at(face.address), scene.street.at(face.address));
+        let (police, street) = (
+            scene.police.at(face.address, &scene.world.clock),
+            scene.street.at(face.address, &scene.world.clock),
+        );
         let adapter = police.run_this(&scene.world, Arc::new(police.adapter(&scene.world)));
         street.app_unpublished(&scene.world, "assistance-desk").await.meet().await.unwrap();
         until("the provider's face goes on", || face.hub.ledger.ready().is_ok()).await;
@@ -170,7 +175,7 @@ impl TwoFaced {
         let adapter = police.run_this(&scene.world, Arc::new(police.adapter(&scene.world)));
         until("the adapter knows its face's present", || adapter.adapter.head().head.size >= parted).await;
         until("it is linked", || face.hub.links.of(police.id()).is_some()).await;
-        Self { scene, face, police, adapter }
+        Self { scene, face, police, _street: street, adapter }
     }
 
     async fn end(self) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_client::folder::Enrolled;
+use yiwang_client::standing::StandingHealth;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::time::format_rfc3339;
 
@@ -22,6 +23,7 @@ pub(crate) struct Health {
     pub(crate) sources: Vec<Arc<Watched>>,
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) enrolled: Enrolled,
+    pub(crate) standing: Arc<StandingHealth>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -83,6 +85,12 @@ impl Health {
                 reasons.push(format!("source of `{}`: {trouble}", source.mapping));
             }
         }
+        let until_ms = self.standing.until_ms();
+        if until_ms == 0 {
+            reasons.push("standing: the hub has taken none of this member yet".to_owned());
+        } else if until_ms <= self.clock.now_ms() {
+            reasons.push("standing: the newest one is over; is a standing key in force?".to_owned());
+        }
         if let Some(gateway) = &self.gateway {
             reasons.extend(gateway.not_met().map(|app| format!("gateway: `{app}` has not met the hub")));
         }
@@ -105,6 +113,7 @@ impl Health {
         json!({
             "ready": self.reasons().is_empty(),
             "adapter": self.adapter.as_deref().map(adapter_status),
+            "standing_until": Some(self.standing.until_ms()).filter(|ms| *ms > 0).map(format_rfc3339),
             "sources": sources,
             "gateway": self.gateway.as_deref().map(Gateway::status),
             "certificate_ends": self.enrolled.certificate().ok().map(|leaf| format_rfc3339(leaf.ends_ms)),
@@ -148,6 +157,8 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "bad_receipts": health.bad_receipts,
         "clock_skew_ms": health.clock_skew_ms,
         "journal_read": health.journal_read,
+        "standings": health.standings,
+        "standing_age_ms": health.standing_age_ms,
         "journal_full": health.journal_full,
         "journal_dead": health.journal_dead,
     })

@@ -13,6 +13,7 @@ use axum::Router;
 pub(crate) use parts::accept_clock;
 use parts::{open_adapter, open_sources};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -23,7 +24,9 @@ use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::source::{Environment, ProcessEnvironment};
 use yiwang_client::folder::{Enrolled, Folder};
+use yiwang_client::standing::StandingHealth;
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
+use yiwang_proto::revocation::Revoked;
 
 /// How long answers under way may take when the host is stopped; the link has a drain time of its own
 /// within it.
@@ -63,6 +66,7 @@ pub struct Addresses {
 
 /// Everything that was opened and checked.
 struct Opened {
+    folder: PathBuf,
     enrolled: Enrolled,
     health: Arc<Health>,
     gateway: Option<(Arc<Gateway>, TcpListener)>,
@@ -147,11 +151,13 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     let Surroundings { clock, entropy, .. } = surroundings;
     let folder = Folder::open(&config.member_folder)?;
     let enrolled = folder.enrolled()?.clone();
+    let standing = Arc::new(StandingHealth::default());
     let (adapter, sources) = match &config.adapter {
         None => (None, Vec::new()),
         Some(part) => {
             let sources = open_sources(part, surroundings).await?;
             let adapter = open_adapter(part, &folder, &sources, surroundings).await?;
+            adapter.obey(&folder.revoked()?);
             (Some(Arc::new(adapter)), sources)
         }
     };
@@ -171,9 +177,11 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
         sources,
         gateway: gateway.as_ref().map(|(gateway, _)| Arc::clone(gateway)),
         enrolled: enrolled.clone(),
+        standing,
         clock: Arc::clone(clock),
     });
-    Ok(Opened { enrolled, health, gateway, health_listener })
+    let folder = config.member_folder.clone();
+    Ok(Opened { folder, enrolled, health, gateway, health_listener })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, HostError> {
@@ -211,9 +219,29 @@ fn spawn(
             tasks.spawn(async move { ("meetings of an app", meetings.await).map_ok() });
         }
     }
+    let issuing = standings(&opened.health, opened.folder, finish.clone());
+    tasks.spawn(async move { ("issuing of standings", issuing.await).map_ok() });
     let renewal = keep_certificate(opened.enrolled, Arc::clone(clock), finish.clone());
     tasks.spawn(async move { ("renewal of the certificate", renewal.await).map_ok() });
     tasks
+}
+
+/// Issues this member's standings; its own adapter obeys the list first.
+fn standings(
+    health: &Arc<Health>,
+    folder: PathBuf,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (clock, standing) = (Arc::clone(&health.clock), Arc::clone(&health.standing));
+    let adapter = health.adapter.clone();
+    async move {
+        let listed = move |list: &Revoked| {
+            if let Some(adapter) = &adapter {
+                adapter.obey(list);
+            }
+        };
+        yiwang_client::standing::keep(&folder, clock, standing, stop, listed).await;
+    }
 }
 
 async fn link(

@@ -15,6 +15,7 @@ use crate::journal::{
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
 use crate::sealing::SealingKey;
+use crate::standings::Standings;
 use crate::subjects::subject_key;
 use crate::watch::Watch;
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub struct Adapter {
     pub(crate) decider: Arc<Decider>,
     pub(crate) documents: Documents,
     pub(crate) cases: Cases,
+    pub(crate) standings: Standings,
     pub(crate) journal: AnswerJournal,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) watch: Watch,
@@ -327,7 +329,8 @@ impl Adapter {
         let adapter = Arc::clone(self);
         let (id, now_ms) = (u64::from_le_bytes(random(self.entropy())), self.now_ms());
         let taking = tokio::task::spawn_blocking(move || {
-            let watched = adapter.watch.snapshot();
+            let mut watched = adapter.watch.snapshot();
+            (watched.standings, watched.revocations) = adapter.standings.kept();
             let mut memory = adapter.memory();
             memory.subjects.forget(now_ms);
             snapshot_of(&memory, &watched, id, now_ms)
@@ -411,7 +414,10 @@ impl Adapter {
     /// Counts and states; no names of subjects, no values.
     pub fn health(&self) -> Snapshot {
         let kept_us = self.head_kept_us.load(Ordering::Acquire);
+        let (standings, standing_age_ms) = self.standings.ages(self.now_ms());
         Snapshot {
+            standings: standings as u64,
+            standing_age_ms: u64::try_from(standing_age_ms).unwrap_or_default(),
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             unreceipted: self.watch.owed().len() as u64,

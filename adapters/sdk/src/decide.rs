@@ -6,9 +6,11 @@ use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
 use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of};
 use crate::officer::Evidence;
 use crate::reply::Refusal;
+use crate::standings::Claims;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_policies::{CaseFacts, Context, Counts, Permit, Site};
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::codes::Code;
@@ -85,6 +87,13 @@ impl Adapter {
             monotonic_us: self.clock.monotonic_us(),
         };
         let case = self.cases.view(look).await?;
+        let claims = Claims {
+            contract: &held.contract,
+            app: &delegation,
+            officer: request.officer.as_ref(),
+            own: &self.delegation,
+        };
+        self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
         let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
         let opened = self.open_body(incoming, body)?;
         let context = Context {

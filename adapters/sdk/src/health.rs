@@ -94,6 +94,10 @@ pub struct Snapshot {
     pub clock_skew_ms: i64,
     /// Records of the journal that were read at the start.
     pub journal_read: u64,
+    /// Counterparts whose standing is known.
+    pub standings: u64,
+    /// Milliseconds since the oldest of them was issued.
+    pub standing_age_ms: u64,
     /// Whether the journal has no space.
     pub journal_full: bool,
     /// Whether the journal failed; only a new start helps.
@@ -201,6 +205,8 @@ impl Counters {
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
             clock_skew_ms: 0,
             journal_read: 0,
+            standings: 0,
+            standing_age_ms: 0,
             journal_full: false,
             journal_dead: false,
         }

@@ -15,7 +15,7 @@ pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
     ClockAccepted, ContractSeen, Counted, Exchange, Followed, KeptHead, Kind, Pair, RECORD_MAX, Record,
-    RecordError, SnapshotPart, TicketUsed, UsedId,
+    RecordError, RevocationSeen, SnapshotPart, StandingSeen, TicketUsed, UsedId,
 };
 
 use std::path::Path;

@@ -18,6 +18,7 @@ pub mod reduce;
 pub mod reply;
 mod sealing;
 pub mod source;
+mod standings;
 pub mod subjects;
 pub mod value;
 pub mod watch;

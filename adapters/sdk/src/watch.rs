@@ -63,6 +63,7 @@ impl Watch {
             witnessed: witnessed.map(|recorded| Bytes::from(recorded.note)).unwrap_or_default(),
             own_next: self.follow().own_next(),
             owed: self.owed().offers(),
+            ..Watched::default()
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod exchanges;
 mod folder;
+mod standings;
 
 pub use exchanges::Exchange;
 
@@ -74,6 +75,7 @@ pub struct World {
     pub entries: Vec<Bytes>,
     signer: SignerKey,
     last_of: HashMap<MemberId, u64>,
+    words: HashMap<MemberId, (u64, Digest)>,
     ids: u32,
 }
 
@@ -129,6 +131,7 @@ impl World {
             entries: Vec::new(),
             signer,
             last_of: HashMap::new(),
+            words: HashMap::new(),
             ids: 0,
             case,
         };

@@ -368,7 +368,7 @@ impl Pass<'_> {
         self.state.finish(&mut report);
         report.note(
             "not checked, because the ledger does not hold it: rows, arguments, rates, bodies; \
-             not checked by this version: heads inside statements, effects of revocations",
+             not checked by this version: heads inside statements",
         );
         report
     }

@@ -14,6 +14,8 @@ use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
+use yiwang_proto::revocation::Revocation;
+use yiwang_proto::standing::Standing;
 use yiwang_proto::ticket::Ticket;
 
 /// A statement with its envelope; the signature is not yet verified.
@@ -46,7 +48,8 @@ pub(crate) enum Body {
     Exchange(Box<Exchange>),
     Policy(pb::PolicyEntry),
     Lookup(pb::LookupEntry),
-    Revocation(Result<SignedDocument, String>),
+    Revocation(Result<Box<Revocation>, String>),
+    Standing(Result<Stated<Standing>, String>),
     Mapping(pb::MappingEntry),
     Folded(pb::FoldedEntry),
     Clock(pb::ClockEntry),
@@ -84,7 +87,13 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
             let opened = document(raw.document, CONTRACT_MAX).and_then(|doc| text(Contract::open(&doc)));
             Body::Contract(opened.map(Arc::new))
         }
-        Kind::Revocation(raw) => Body::Revocation(document(raw.document, DOCUMENT_MAX)),
+        Kind::Revocation(raw) => {
+            let opened = document(raw.document, DOCUMENT_MAX).and_then(|doc| text(Revocation::open(&doc)));
+            Body::Revocation(opened.map(Box::new))
+        }
+        Kind::Standing(raw) => {
+            Body::Standing(stated(&raw.statement, payload_type::STANDING, Standing::parse))
+        }
         Kind::CaseStatement(raw) => {
             let stated = stated(&raw.statement, payload_type::CASE, CaseStatement::parse);
             Body::Case(stated, raw.previous_of_member)

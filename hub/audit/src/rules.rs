@@ -54,6 +54,8 @@ rules! {
     Policy = "policy", "ask the operator for the rules of that digest";
     /// Revocations.
     Revocation = "revocation", "ask the member whether it revoked something";
+    /// Standings: signature, key, order, time.
+    Standing = "standing", "ask the member which standings it issued; its counterparts keep the highest number";
     /// Requests: form, signature, delegation, time.
     Request = "request", "ask the consumer whether its app sent this request; its journal knows";
     /// A request id used twice.

@@ -77,6 +77,7 @@ fn content(kind: &Kind) -> Value {
         }),
         Kind::Clock(raw) => json!({ "old": time(raw.old_ms), "new": time(raw.new_ms) }),
         Kind::Dismissal(raw) => json!({ "who": raw.who, "reason": raw.reason }),
+        Kind::Standing(raw) => statement(&raw.statement, standing),
         Kind::Snapshot(raw) => json!({ "digest": hex(&raw.digest), "size": raw.size }),
     }
 }
@@ -124,6 +125,22 @@ fn case(payload: &Bytes) -> Option<Value> {
         "subject_tags": digests(&raw.subject_tags),
         "issued_at": time(raw.issued_at_ms), "expires_at": time(raw.expires_at_ms),
         "delegation_digest": hex(&raw.delegation_digest), "head": head(raw.head.as_ref()),
+    }))
+}
+
+fn standing(payload: &Bytes) -> Option<Value> {
+    let raw = pb::Standing::decode(payload.clone()).ok()?;
+    let ended: Vec<Value> = raw
+        .ended_versions
+        .iter()
+        .map(|ended| json!({ "contract_id": ended.contract_id, "up_to_version": ended.version }))
+        .collect();
+    Some(json!({
+        "member": raw.member, "root_digest": hex(&raw.root_digest), "sequence": raw.sequence,
+        "revoked_delegations": digests(&raw.revoked_delegations), "revoked_serials": raw.revoked_serials,
+        "ended_contracts": raw.ended_contracts, "ended_versions": ended,
+        "revoked_officers": raw.revoked_officers, "delegation_digest": hex(&raw.delegation_digest),
+        "issued_at": time(raw.issued_at_ms), "expires_at": time(raw.expires_at_ms),
     }))
 }
 
@@ -181,6 +198,7 @@ fn exchange(raw: &pb::ExchangeEntry) -> Value {
         "officer_delegation_index": points_at(raw.officer_delegation_index),
         "sealing_delegation_index": points_at(raw.sealing_delegation_index),
         "standing_digests": digests(&raw.standing_digests),
+        "standing_indexes": raw.standing_indexes,
         "trace_id": hex(&raw.trace_id),
     })
 }

@@ -11,6 +11,7 @@ mod late;
 mod officers;
 mod references;
 mod replays;
+mod standings;
 
 use crate::parse::{Body, Parsed};
 use crate::redecide::{Done, Job};
@@ -20,6 +21,7 @@ use cases::Register;
 use late::Unanswered;
 use officers::Tickets;
 use replays::Seen;
+use standings::Words;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use yiwang_policies::{Decider, Prepared};
@@ -106,9 +108,9 @@ pub(crate) struct State<'a> {
     goes_on_from: Option<String>,
     replaced: u64,
     unenrolled_looks: u64,
-    revocations: u64,
     clocks_accepted: u64,
     goes_back: bool,
+    words: Words,
     in_flight_at_close: u64,
     unverified_requests: u64,
     findings: Vec<Finding>,
@@ -143,9 +145,9 @@ impl<'a> State<'a> {
             goes_on_from: None,
             replaced: 0,
             unenrolled_looks: 0,
-            revocations: 0,
             clocks_accepted: 0,
             goes_back: false,
+            words: Words::default(),
             in_flight_at_close: 0,
             unverified_requests: 0,
             findings: Vec::new(),
@@ -185,7 +187,10 @@ impl<'a> State<'a> {
             Body::Case(Err(fault), _) => self.finding(at, Rule::Case, fault),
             Body::Exchange(exchange) => self.exchange(at, exchange),
             Body::Policy(raw) => self.policy(at, raw),
-            Body::Revocation(document) => self.revocation(at, document),
+            Body::Revocation(Ok(revocation)) => self.revocation(at, revocation),
+            Body::Revocation(Err(fault)) => self.finding(at, Rule::Revocation, fault),
+            Body::Standing(Ok(stated)) => self.standing(at, stated),
+            Body::Standing(Err(fault)) => self.finding(at, Rule::Standing, fault),
             Body::Lookup(raw) => self.lookup(at, raw),
             Body::Auditor(raw) => self.auditor(at, raw),
             Body::Mapping(raw) => self.mapping(at, raw),
@@ -266,10 +271,10 @@ impl<'a> State<'a> {
                 yiwang_proto::hex(&self.decider.digest())
             ));
         }
-        if self.revocations > 0 {
+        if self.words.unsaid > 0 {
             report.note(format!(
-                "{} revocations: their signatures were checked, their effect was not",
-                self.revocations
+                "{} answered exchanges rest on no standing: their parties had issued none, or the hub kept them",
+                self.words.unsaid
             ));
         }
         if let Some(from) = &self.goes_on_from {

@@ -10,6 +10,7 @@ mod hub;
 mod member;
 mod officer;
 mod query;
+mod revoke;
 mod setup;
 mod telemetry;
 

@@ -18,6 +18,7 @@ pub enum RoleArg {
     Adapter,
     Officer,
     Sealing,
+    Standing,
 }
 
 impl From<RoleArg> for Role {
@@ -27,6 +28,7 @@ impl From<RoleArg> for Role {
             RoleArg::Adapter => Role::Adapter,
             RoleArg::Officer => Role::Officer,
             RoleArg::Sealing => Role::Sealing,
+            RoleArg::Standing => Role::Standing,
         }
     }
 }
@@ -65,13 +67,15 @@ pub enum Command {
         /// Name of the app or adapter.
         #[arg(long)]
         name: AppId,
-        /// Days until it ends.
-        #[arg(long, default_value_t = 90)]
-        days: u32,
+        /// Days until it ends; a standing key lives 7 at the most.
+        #[arg(long)]
+        days: Option<u32>,
         /// Publishes it at once.
         #[arg(long)]
         publish: bool,
     },
+    /// Takes back a key, an officer, a contract or the root; returns when nothing earlier is under way.
+    Revoke(crate::revoke::Arguments),
     /// Publishes a signed document (delegation, contract) in the ledger.
     Publish {
         /// The member's folder.
@@ -119,13 +123,19 @@ pub fn run(command: &Command) -> Outcome {
             let now = setup::clock().now_ms();
             // A minute back, so that a partner's clock that is a little behind accepts it at once.
             let from = now - 60_000;
-            let until = now + i64::from(*days) * DAY_MS;
+            let standing = matches!(role, RoleArg::Standing);
+            let days = days.unwrap_or(if standing { 7 } else { 90 });
+            if standing && days > 7 {
+                return Err(Failure::usage("a standing key lives 7 days at the most"));
+            }
+            let until = from + i64::from(days) * DAY_MS;
             let document = opened
                 .delegate((*role).into(), name, from, until, setup::entropy().as_ref())
                 .map_err(Failure::usage)?;
             println!("delegated `{name}` until {}", format_rfc3339(until));
             if *publish { publish_document(&opened, &document) } else { Ok(()) }
         }
+        Command::Revoke(arguments) => crate::revoke::run(arguments),
         Command::Publish { folder, document } => {
             let bytes = std::fs::read(document).map_err(file(document))?;
             let document = SignedDocument::parse(bytes.into(), CONTRACT_MAX).map_err(Failure::usage)?;

@@ -5,6 +5,7 @@ use crate::error::ClientError;
 use crate::heads::HeadsSeen;
 use crate::keep::Keep;
 use crate::sealed::Sealing;
+use crate::standing::Word;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::transport::Channel;
@@ -78,6 +79,7 @@ pub struct Client {
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
     pub(crate) seen: HeadsSeen,
+    pub(crate) words: Mutex<HashMap<MemberId, Arc<Word>>>,
 }
 
 /// Whether the hub's head continues one that was kept.
@@ -126,6 +128,7 @@ impl Client {
             head: Mutex::new(kept),
             delegations: Mutex::default(),
             seen: HeadsSeen::default(),
+            words: Mutex::default(),
         })
     }
 
@@ -290,9 +293,20 @@ pub async fn publish(
     document: &SignedDocument,
     checkpoints: &CheckpointVerifier,
 ) -> Result<VerifiedReceipt, ClientError> {
+    publish_acknowledged(channel, document, checkpoints).await.map(|(receipt, _)| receipt)
+}
+
+/// As [`publish`]; the second value says how many replies the hub dropped before it acknowledged a
+/// revocation.
+pub async fn publish_acknowledged(
+    channel: Channel,
+    document: &SignedDocument,
+    checkpoints: &CheckpointVerifier,
+) -> Result<(VerifiedReceipt, u32), ClientError> {
     let mut directory = DirectoryServiceClient::new(channel);
     let request = pb::PublishRequest { document: document.bytes().clone() };
-    let receipt = directory.publish(request).await?.into_inner().receipt;
+    let answer = directory.publish(request).await?.into_inner();
+    let receipt = answer.receipt;
     let receipt = receipt.ok_or_else(|| ClientError::unverified("there is no receipt"))?;
     let verified =
         receipt::verify(&receipt, |note| checkpoints.open(note)).map_err(ClientError::unverified)?;
@@ -300,5 +314,5 @@ pub async fn publish(
     if entered != Some(document.bytes()) {
         return Err(ClientError::unverified("the entry holds another document"));
     }
-    Ok(verified)
+    Ok((verified, answer.dropped))
 }

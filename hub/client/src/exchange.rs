@@ -194,6 +194,7 @@ impl Client {
             return Err(ClientError::unverified("the adapter's delegation did not hold when it answered"));
         }
         self.check_head(&answer.head).await?;
+        self.stands_by(contract, &delegation).await?;
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
                 let body = self.plain_answer(contract, &answer, &envelope.digest(), body)?;

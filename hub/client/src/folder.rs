@@ -10,6 +10,8 @@
 //! tls/{key,chain,ca}.pem how the hub knows the member, and the member the hub
 //! checkpoint             the newest head of the ledger that was verified here
 //! contracts/*.json       signed contracts
+//! revoked.json           what the member revoked; its adapter host issues standings from it
+//! standing               the newest standing's number
 //! ```
 //! Every file is replaced as a whole and synced. Key files that others can read are refused.
 
@@ -18,10 +20,12 @@ mod enrolled;
 mod enrolment;
 pub(crate) mod files;
 mod sealing;
+mod standing;
 mod witness;
 
 pub use auditor::AuditorFolder;
 pub use enrolled::Enrolled;
+pub use standing::{IssuedStanding, ListStamp};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,6 +112,17 @@ pub enum FolderError {
     /// A head of the ledger that does not hold.
     #[error("the ledger's checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// No key that may sign standings now.
+    #[error(
+        "`{}` has no standing key in force: have the root sign one with `yiwang member delegate --role standing --name main --days 7`",
+        .0.display()
+    )]
+    NoStandingKey(PathBuf),
+    /// The list of what is revoked is full.
+    #[error(
+        "the list of revocations is full: publish them under the root with `--with-root`, where they stay for ever"
+    )]
+    ListFull,
     /// Two heads that cannot belong to one history.
     #[error(
         "the ledger shows two histories: kept size {kept}, shown size {shown}; keep both and tell the auditor"
@@ -447,17 +462,7 @@ impl Folder {
     /// Counts up durably before the number is used: a serial names one delegation for ever.
     fn next_serial(&self) -> Result<u64, FolderError> {
         let _lock = files::lock(&self.dir)?;
-        let path = self.dir.join(SERIAL);
-        let last = match files::read_text(&path, 32) {
-            Ok(text) => text.trim().parse::<u64>().ok(),
-            Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Some(0),
-            Err(error) => return Err(error),
-        };
-        let what = || "expected a number below 2^64".to_owned();
-        let next = last.and_then(|last| last.checked_add(1));
-        let next = next.ok_or_else(|| FolderError::Content { path: path.clone(), what: what() })?;
-        files::replace(&path, format!("{next}\n").as_bytes(), PUBLIC)?;
-        Ok(next)
+        self.next_number(SERIAL, 0)
     }
 }
 
@@ -468,6 +473,7 @@ const fn role_word(role: Role) -> &'static str {
         Role::Adapter => "adapter",
         Role::Officer => "officer",
         Role::Sealing => "sealing",
+        Role::Standing => "standing",
     }
 }
 

@@ -14,5 +14,6 @@ pub mod merge;
 pub mod prepared;
 pub mod record;
 pub mod sealed;
+pub mod standing;
 pub mod tls;
 pub mod token;

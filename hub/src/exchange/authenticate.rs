@@ -67,6 +67,9 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
     if !delegation.delegation.valid_at(now) {
         return Err(Code::DelegationInvalid.into());
     }
+    if views.revoked(&delegation.delegation) {
+        return Err(Code::Revoked.into());
+    }
     match hub.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now) {
         Ok(()) => {
             super::heads::check_request(hub, request)?;

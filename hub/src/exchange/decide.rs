@@ -6,7 +6,7 @@ use super::authenticate::Authentic;
 use super::officer::{self, Evidence};
 use super::sealed;
 use crate::context::Hub;
-use crate::views::{CaseStatus, CaseView, ContractView, DelegationView};
+use crate::views::{CaseStatus, CaseView, Claims, ContractView, DelegationView};
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Denial, Permit, Site};
 use yiwang_proto::codes::Code;
@@ -46,6 +46,15 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         .contract(&request.contract)
         .filter(|view| view.contract.text.consumer.member == request.consumer)
         .ok_or(Code::NoContract)?;
+    let claims = Claims {
+        contract: &contract.contract,
+        app: &authentic.delegation.delegation,
+        officer: request.officer.as_ref(),
+        adapter: None,
+    };
+    if let (_, Some((code, clause))) = views.standing_of(&claims, now_ms) {
+        return Err(Refusal { code, clause: clause.to_owned(), replay_of: 0 });
+    }
     let body = sealed::body(views, accepted, &contract.contract, now_ms)?;
     let case = match views.case(&request.case) {
         CaseStatus::Open(case) => Some(case),

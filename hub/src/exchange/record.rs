@@ -8,7 +8,8 @@ use super::{NO_BODY, Refusal};
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
 use crate::links::RawAnswer;
-use crate::views::CaseStatus;
+use crate::replies::Mark;
+use crate::views::{CaseStatus, Claims, DelegationView};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
-use yiwang_proto::ids::MemberId;
+use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::pb;
 
 /// How an exchange ended, before it is recorded.
@@ -69,6 +70,8 @@ pub struct Recorded {
     pub appended: Appended,
     /// The answer's body; empty unless the exchange was answered.
     pub body: Bytes,
+    /// The mark of an answer that is under way.
+    pub mark: Option<Mark>,
 }
 
 struct ExchangeDraft {
@@ -79,6 +82,8 @@ struct ExchangeDraft {
     decided: Option<Decided>,
     // Set by the sequencer where it turned an answer into a withheld one.
     withheld: Arc<AtomicBool>,
+    officer: Option<Officer>,
+    adapter: Option<Arc<DelegationView>>,
 }
 
 /// Entries of what an exchange rests on; 0 where there is none.
@@ -171,8 +176,18 @@ pub async fn record(
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
-    let draft =
-        ExchangeDraft { entry, consumer: consumer.clone(), provider, verbatim, decided, withheld: told };
+    let draft = ExchangeDraft {
+        entry,
+        consumer: consumer.clone(),
+        provider,
+        verbatim,
+        decided,
+        withheld: told,
+        officer: accepted.request.officer,
+        adapter: receipt_to.as_ref().map(|(link, _)| Arc::clone(&link.delegation)),
+    };
+    // Before the index is assigned: a revocation waits for every mark that was set before it.
+    let mark = answered.then(|| hub.replies.begin());
     let appended = hub.ledger.append(Box::new(draft)).await?;
     if replay_of == 0 && verbatim {
         hub.replays.recorded(&consumer, &id, appended.index);
@@ -186,7 +201,7 @@ pub async fn record(
     if let Some(dir) = &hub.switches.store_bodies {
         hoard(dir, appended.index, &body);
     }
-    Ok(Recorded { appended, body })
+    Ok(Recorded { appended, body, mark: mark.filter(|_| released) })
 }
 
 /// What no hub may do. Only tests switch it on, to see that the search for carried values can find them.
@@ -215,12 +230,27 @@ impl Draft for ExchangeDraft {
             entry.previous_of_consumer = at.views.previous_of(&self.consumer);
             entry.previous_of_provider = at.views.previous_of(&self.provider);
         }
-        if entry.outcome() == pb::Outcome::Answered
-            && let Some(code) = self.decided.as_ref().and_then(|decided| changed(decided, at))
-        {
-            self.withheld.store(true, Ordering::Release);
-            entry.set_outcome(pb::Outcome::Withheld);
-            code.as_str().clone_into(&mut entry.code);
+        if let Some(decided) = &self.decided {
+            let claims = Claims {
+                contract: &decided.contract.contract,
+                app: &decided.delegation.delegation,
+                officer: self.officer.as_ref(),
+                adapter: self.adapter.as_ref().map(|view| &view.delegation),
+            };
+            let (pair, objection) = at.views.standing_of(&claims, at.time_ms);
+            for view in pair.into_iter().flatten() {
+                entry.standing_digests.push(view.held.digest.clone());
+                entry.standing_indexes.push(view.index);
+            }
+            let changed = changed(decided, at).map(|code| (code, "")).or(objection);
+            if entry.outcome() == pb::Outcome::Answered
+                && let Some((code, clause)) = changed
+            {
+                self.withheld.store(true, Ordering::Release);
+                entry.set_outcome(pb::Outcome::Withheld);
+                code.as_str().clone_into(&mut entry.code);
+                clause.clone_into(&mut entry.clause);
+            }
         }
         Ok(Kind::Exchange(entry))
     }

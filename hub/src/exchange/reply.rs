@@ -1,9 +1,19 @@
 //! Stage 6: what leaves the hub. It takes a recorded exchange, so nothing can be released unrecorded.
 
 use super::record::Recorded;
+use crate::replies::Mark;
 use yiwang_proto::pb;
 
-/// The response: the receipt holds both statements, the body travels beside it.
-pub fn reply(recorded: Recorded) -> pb::ExchangeResponse {
-    pb::ExchangeResponse { receipt: Some(recorded.appended.to_receipt()), body: recorded.body }
+/// What is released.
+pub struct Reply {
+    /// The receipt holds both statements, the body travels beside it.
+    pub response: pb::ExchangeResponse,
+    /// Says that it is under way; falls when its reader's connection has taken it.
+    pub mark: Option<Mark>,
+}
+
+/// The response.
+pub fn reply(recorded: Recorded) -> Reply {
+    let Recorded { appended, body, mark } = recorded;
+    Reply { response: pb::ExchangeResponse { receipt: Some(appended.to_receipt()), body }, mark }
 }

@@ -74,8 +74,12 @@ impl LinkServer {
         let welcomed = self.welcomed(&welcome);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;
+        // Before the link is known: no request may come ahead of what its asker revoked. And once more after
+        // it: what came between the two was passed on to the links that were known.
+        self.hub.say_words(&link);
         if mappings.is_empty() {
             self.hub.links.add(&link);
+            self.hub.say_words(&link);
         } else {
             self.hub.tasks.spawn(Arc::clone(&self.hub).admit(Arc::clone(&link), mappings));
         }
@@ -136,6 +140,9 @@ impl LinkServer {
     ) -> Result<Arc<DelegationView>, Code> {
         let view = self.entered(member, &hello.delegation).await?;
         check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
+        if self.hub.ledger.views().revoked(&view.delegation) {
+            return Err(Code::Revoked);
+        }
         Ok(view)
     }
 
@@ -169,6 +176,7 @@ impl LinkServer {
                 && delegation.role == Role::Sealing
                 && delegation.name.as_str() == hello.adapter
                 && delegation.valid_at(self.hub.clock.now_ms())
+                && !self.hub.ledger.views().revoked(delegation)
         };
         let view = view.ok().filter(fits);
         if view.is_none() {

@@ -5,13 +5,14 @@ use crate::context::Hub;
 use crate::directory::PublishDraft;
 use crate::ledger::{Appended, ReadFor};
 use crate::limits::CERTIFICATE_LIFE_MS;
-use crate::status;
 use crate::tls::identity::{Identity, Peer};
+use crate::{standings, status};
 use bytes::Bytes;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use yiwang_proto::codes::Code;
 use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{ContractId, MemberId};
 use yiwang_proto::limits::CONTRACT_MAX;
 use yiwang_proto::pb;
@@ -46,7 +47,8 @@ impl Service {
         let delegation = views.delegation(&digest).map(|view| (view.index, view.document.clone()));
         let contract = || views.contract_by_digest(&digest).map(|view| (view.index, view.document.clone()));
         let ticket = || views.ticket(&digest).map(|view| (view.index, view.document.clone()));
-        let (index, stored) = delegation.or_else(contract).or_else(ticket)?;
+        let revocation = || views.revocation(&digest).map(|view| (view.index, view.document.clone()));
+        let (index, stored) = delegation.or_else(contract).or_else(ticket).or_else(revocation)?;
         (stored == *document).then_some(index)
     }
 
@@ -72,12 +74,30 @@ impl DirectoryService for Service {
     ) -> Result<Response<pb::PublishResponse>, Status> {
         let peer = member(&request)?;
         let document = request.into_inner().document;
+        let kind = SignedDocument::parse(document.clone(), CONTRACT_MAX)
+            .map_err(|_| status::of(Code::Malformed))?
+            .payload_type()
+            .to_owned();
+        if self.0.switches.hide_revocations && kind == payload_type::REVOCATION {
+            return Err(status::of(Code::Overloaded));
+        }
         let appended = match self.known(&document) {
             Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
-            None => self.publish_new(peer, document).await,
+            None => self.publish_new(peer.clone(), document.clone()).await,
         };
         let receipt = Some(appended.map_err(status::of)?.to_receipt());
-        Ok(Response::new(pb::PublishResponse { receipt }))
+        let dropped = match kind.as_str() {
+            payload_type::REVOCATION => standings::revoked(&self.0, &peer, &document).await,
+            payload_type::CONTRACT => {
+                standings::agreed(&self.0, &document);
+                0
+            }
+            _ => 0,
+        };
+        Ok(Response::new(pb::PublishResponse {
+            receipt,
+            dropped: u32::try_from(dropped).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn get_contract(
@@ -132,5 +152,29 @@ impl DirectoryService for Service {
             })
             .collect();
         Ok(Response::new(pb::ListMembersResponse { members }))
+    }
+
+    async fn offer_standing(
+        &self,
+        request: Request<pb::OfferStandingRequest>,
+    ) -> Result<Response<pb::OfferStandingResponse>, Status> {
+        let peer = member(&request)?;
+        let offered = request.into_inner().standing.ok_or_else(|| status::of(Code::Malformed))?;
+        let taken = standings::offer(&self.0, &peer, offered).await.map_err(status::of)?;
+        Ok(Response::new(pb::OfferStandingResponse {
+            receipt: taken.appended.map(|appended| appended.to_receipt()),
+            dropped: u32::try_from(taken.dropped).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn get_standings(
+        &self,
+        request: Request<pb::GetStandingsRequest>,
+    ) -> Result<Response<pb::GetStandingsResponse>, Status> {
+        let peer = member(&request)?;
+        let asked: Result<Vec<_>, _> =
+            request.get_ref().members.iter().take(64).map(|id| MemberId::parse(id)).collect();
+        let asked = asked.map_err(|_| status::of(Code::Malformed))?;
+        Ok(Response::new(standings::get(&self.0, &peer, &asked)))
     }
 }

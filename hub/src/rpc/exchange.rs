@@ -2,6 +2,7 @@
 
 use super::{member, traceparent};
 use crate::context::Hub;
+use crate::replies::Handing;
 use crate::{exchange, status};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -21,7 +22,14 @@ impl ExchangeService for Service {
         let (hub, message) = (Arc::clone(&self.0), request.into_inner());
         let tracker = hub.tasks.clone();
         let run = tracker.spawn(async move { exchange::joined(&hub, peer, message, &trace).await });
-        let response = run.await.map_err(|_| status::of(yiwang_proto::codes::Code::Internal))?;
-        response.map(Response::new).map_err(status::of)
+        let reply = run.await.map_err(|_| status::of(yiwang_proto::codes::Code::Internal))?;
+        let reply = reply.map_err(status::of)?;
+        let mut response = Response::new(reply.response);
+        if let Some(mark) = reply.mark {
+            let handing = Handing::default();
+            handing.add(mark);
+            response.extensions_mut().insert(handing);
+        }
+        Ok(response)
     }
 }

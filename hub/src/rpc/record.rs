@@ -2,6 +2,7 @@
 
 use super::{member, traceparent};
 use crate::context::Hub;
+use crate::replies::Handing;
 use crate::{records, status};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
@@ -24,6 +25,16 @@ impl RecordService for Service {
     async fn query(&self, request: Request<pb::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let (peer, trace) = (member(&request)?, traceparent(&request));
         let answers = records::query(&self.0, &peer, request.into_inner(), &trace).map_err(status::of)?;
-        Ok(Response::new(ReceiverStream::new(answers).map(Ok).boxed()))
+        let handing = Handing::default();
+        let given = handing.clone();
+        let answers = ReceiverStream::new(answers).map(move |(answer, mark)| {
+            if let Some(mark) = mark {
+                given.add(mark);
+            }
+            Ok(answer)
+        });
+        let mut response = Response::new(answers.boxed() as Self::QueryStream);
+        response.extensions_mut().insert(handing);
+        Ok(response)
     }
 }

@@ -3,7 +3,8 @@
 
 use super::persist::{Row, Table};
 use super::{
-    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, MemberView, Registry, TicketView, Views,
+    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, Registry,
+    RevocationView, StandingView, TicketView, Views,
 };
 use crate::limits::PUBLISHED_COUNTS_MS;
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX, TICKET_LIFETIME_MS};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::pb;
+use yiwang_proto::revocation::Revocation;
+use yiwang_proto::standing::Standing;
 use yiwang_proto::ticket::Ticket;
 
 /// Why an entry does not fit the state. Drafts are checked before they become entries, so this means that
@@ -181,11 +184,19 @@ impl Views {
                 // Not stored beside: tickets live for hours, and a start reads them back from the ledger's tail.
                 Ok(None)
             }
+            Kind::Standing(entry) => apply_standing(registry, index, &entry.statement).map(Some),
+            Kind::Revocation(doc) => {
+                let document = parse(&doc.document, DOCUMENT_MAX)?;
+                let revocation = Revocation::open(&document).map_err(|error| fault(&error))?;
+                let key = revocation.digest.to_vec();
+                let view = RevocationView { revocation, document: doc.document.clone(), index };
+                registry.words.take_revocation(view);
+                row(Table::Revocations, key)
+            }
             Kind::Lookup(_)
             | Kind::Folded(_)
             | Kind::Snapshot(_)
             | Kind::Clock(_)
-            | Kind::Revocation(_)
             | Kind::Exchange(_)
             | Kind::CaseStatement(_) => Ok(None),
         }
@@ -217,6 +228,7 @@ impl Views {
         }
         let counts_until_ms = contract.valid_until_ms.max(time_ms + PUBLISHED_COUNTS_MS);
         registry.list(&contract, counts_until_ms);
+        registry.words.take_contract(&contract);
         let view = ContractView { counts_until_ms, prepared, contract, document: document.clone(), index };
         registry.contracts.insert(id.clone(), Arc::new(view));
         Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))
@@ -284,16 +296,8 @@ impl Views {
             let bytes = read(index).ok_or_else(|| ApplyError(format!("entry {index} cannot be read")))?;
             entry::decode(&bytes).map_err(|error| fault(&error))
         };
-        for table in [
-            Table::Origin,
-            Table::Members,
-            Table::Delegations,
-            Table::Contracts,
-            Table::Policy,
-            Table::Auditors,
-            Table::Mappings,
-            Table::Dismissals,
-        ] {
+        // Standings after the delegations of their keys.
+        for table in Table::POINTS {
             for index in self.stored.points(table) {
                 let entry = entry_at(index)?;
                 if let Some(kind) = &entry.kind {
@@ -329,6 +333,19 @@ fn keep_ticket(registry: &mut Registry, index: u64, document: &Bytes) -> Result<
     let digest = ticket.digest;
     registry.tickets.insert(digest, Arc::new(TicketView { ticket, document: document.clone(), index }));
     Ok(())
+}
+
+/// A standing's signature was verified before it became an entry.
+fn apply_standing(registry: &mut Registry, index: u64, bytes: &Bytes) -> Result<Row, ApplyError> {
+    let signed = SignedStatement::parse(bytes.clone()).map_err(|error| fault(&error))?;
+    let standing = Standing::parse(signed.unverified_payload()).map_err(|error| fault(&error))?;
+    let missing = || ApplyError(format!("the standing key of `{}` is not in the ledger", standing.member));
+    let key = registry.key_of(&standing).ok_or_else(missing)?;
+    let row = Row::point(Table::Standings, standing.member.as_str().as_bytes().to_vec(), index);
+    let digest = Bytes::copy_from_slice(&signed.digest());
+    let held = Arc::new(Held { standing, digest, envelope: bytes.clone(), key });
+    registry.words.take_standing(StandingView { held, index });
+    Ok(row)
 }
 
 fn parse(bytes: &Bytes, limit: usize) -> Result<SignedDocument, ApplyError> {

@@ -28,9 +28,24 @@ pub(super) enum Table {
     Dismissals,
     Cases,
     Parties,
+    Revocations,
+    Standings,
 }
 
 impl Table {
+    /// Those whose rows point at one entry each, in the order in which they are read back.
+    pub(super) const POINTS: [Table; 9] = [
+        Table::Origin,
+        Table::Members,
+        Table::Delegations,
+        Table::Contracts,
+        Table::Policy,
+        Table::Auditors,
+        Table::Mappings,
+        Table::Revocations,
+        Table::Standings,
+    ];
+
     /// First byte of the table's keys. All rows share one tree: sled writes a batch whole or not at all only
     /// within one.
     fn prefix(self) -> u8 {
@@ -45,6 +60,8 @@ impl Table {
             Table::Auditors => 8,
             Table::Mappings => 9,
             Table::Dismissals => 28,
+            Table::Revocations => 20,
+            Table::Standings => 21,
         }
     }
 

@@ -121,6 +121,20 @@ impl DirectoryService for Registry {
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn offer_standing(
+        &self,
+        _: Request<pb::OfferStandingRequest>,
+    ) -> Result<Response<pb::OfferStandingResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn get_standings(
+        &self,
+        _: Request<pb::GetStandingsRequest>,
+    ) -> Result<Response<pb::GetStandingsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 /// A hub with both doors.

@@ -258,7 +258,9 @@ const fn status(code: Code) -> StatusCode {
         | Code::OfficerSignatureRequired
         | Code::OfficerInvalid
         | Code::TicketInvalid
-        | Code::TicketUsedUp => StatusCode::FORBIDDEN,
+        | Code::TicketUsedUp
+        | Code::Revoked
+        | Code::StandingStale => StatusCode::FORBIDDEN,
     }
 }
 

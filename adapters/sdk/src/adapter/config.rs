@@ -7,6 +7,7 @@ use crate::health::Counters;
 use crate::journal::{self, AnswerJournal, ClockAccepted, JournalError, Kind, Memory, MemoryError, Record};
 use crate::material::{Cases, Documents};
 use crate::reply::Signer;
+use crate::standings::Standings;
 use crate::watch::Watch;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -195,6 +196,8 @@ impl Adapter {
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
         let (journal, mut memory, read) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let standings =
+            Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
         let counters = Arc::new(Counters::default());
         let watch = Watch::new(&mut memory, config.witness, config.evidence_dir, &counters);
         let signer = Signer {
@@ -209,6 +212,7 @@ impl Adapter {
             delegation_document: config.delegation,
             sources,
             entropy,
+            standings,
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
             members_time: Mutex::default(),

@@ -9,6 +9,7 @@ use crate::adapter::Adapter;
 use crate::health::LinkState;
 use crate::journal::HeldHead;
 use crate::reply::Reply;
+use crate::standings::Coming;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use side::Side;
@@ -270,6 +271,15 @@ impl Session {
             Some(FromHub::Ping(ping)) => self.send_control(ToHub::Pong(pb::LinkPong { nonce: ping.nonce })),
             Some(FromHub::Cancel(cancel)) => {
                 self.cancel(cancel.exchange);
+                Ok(())
+            }
+            Some(FromHub::Standings(words)) => {
+                let coming = Coming::new(&self.adapter, words);
+                // No exchange has the number 0.
+                self.tasks.spawn(async move {
+                    coming.take().await;
+                    0
+                });
                 Ok(())
             }
             Some(other) => self.take_side(other),

@@ -1,7 +1,8 @@
 //! What the journal remembers: rebuilt from its records before anything is served, kept in step after.
 
-use super::record::{ContractSeen, Exchange, Kind, Record};
+use super::record::{ContractSeen, Exchange, Kind, Record, StandingSeen};
 use super::replay::ReplaySet;
+use crate::standings::Floors;
 use crate::subjects::Subjects;
 use crate::watch::Owed;
 use bytes::Bytes;
@@ -9,11 +10,14 @@ use std::collections::HashMap;
 use yiwang_policies::{Rates, TicketUses};
 use yiwang_proto::Digest;
 use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::ContractId;
-use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, DOCUMENT_MAX, STATEMENT_LIFETIME_MS};
 use yiwang_proto::merkle::EMPTY_ROOT;
 use yiwang_proto::request::{Head, Request};
+use yiwang_proto::revocation::Revocation;
 use yiwang_proto::witness::Recorded;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -61,6 +65,8 @@ pub(crate) struct Memory {
     pub(crate) witnessed: Option<Recorded>,
     pub(crate) own_next: u64,
     pub(crate) owed: Owed,
+    pub(crate) floors: Floors,
+    pub(crate) revocations: Vec<(Revocation, Bytes)>,
     versions: HashMap<ContractId, (u32, Digest)>,
 }
 
@@ -117,7 +123,28 @@ impl Memory {
                 self.owed.load_settled(&followed.settled);
                 Ok(())
             }
+            Some(Kind::Standing(seen)) => self.restore_standing(index, seen),
+            Some(Kind::Revocation(seen)) => self.restore_revocation(index, &seen.document),
         }
+    }
+
+    /// Takes in a root's standing; the highest stays.
+    pub(super) fn restore_standing(&mut self, index: u64, seen: &StandingSeen) -> Result<(), MemoryError> {
+        let root = PublicKey::from_bytes(&seen.root).map_err(|_| MemoryError::Value(index))?;
+        let digest = seen.digest.as_ref().try_into().map_err(|_| MemoryError::Value(index))?;
+        let floor = self.floors.entry(root).or_insert((seen.sequence, digest));
+        if floor.0 < seen.sequence {
+            *floor = (seen.sequence, digest);
+        }
+        Ok(())
+    }
+
+    /// Takes in a revocation; it counts for ever.
+    pub(super) fn restore_revocation(&mut self, index: u64, bytes: &Bytes) -> Result<(), MemoryError> {
+        let document = SignedDocument::parse(bytes.clone(), DOCUMENT_MAX);
+        let opened = document.ok().and_then(|document| Revocation::open(&document).ok());
+        self.revocations.push((opened.ok_or(MemoryError::Value(index))?, bytes.clone()));
+        Ok(())
     }
 
     /// Takes in the checkpoint that was cosigned last.
@@ -146,7 +173,8 @@ impl Memory {
             Some(Kind::Head(kept)) => {
                 ledger.open(&kept.checkpoint).is_ok_and(|checkpoint| checkpoint.size <= self.head.head.size)
             }
-            Some(Kind::Contract(_)) => false,
+            // The highest standing stays, and a revocation counts once however often it comes.
+            Some(Kind::Contract(_) | Kind::Standing(_) | Kind::Revocation(_)) => false,
             Some(Kind::Witnessed(kept)) => {
                 let held = self.witnessed.as_ref().map_or(0, |recorded| recorded.checkpoint.size);
                 ledger.open(&kept.checkpoint).is_ok_and(|checkpoint| checkpoint.size <= held)

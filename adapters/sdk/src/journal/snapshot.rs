@@ -7,7 +7,7 @@
 //! exceptions (heads, contract versions, what is watched) are read again from the records shortly before it.
 
 use super::memory::{HeldHead, Memory, MemoryError};
-use super::record::{Counted, Kind, Pair, Record, SnapshotPart, TicketUsed, UsedId};
+use super::record::{Counted, Kind, Pair, Record, SnapshotPart, StandingSeen, TicketUsed, UsedId};
 use super::writer::JournalError;
 use crate::watch::Offer;
 use bytes::Bytes;
@@ -35,6 +35,10 @@ pub(crate) struct Watched {
     pub(crate) own_next: u64,
     /// Answers without receipt, oldest first.
     pub(crate) owed: Vec<Offer>,
+    /// The highest standing of each root.
+    pub(crate) standings: Vec<StandingSeen>,
+    /// Revocations under roots, exact bytes.
+    pub(crate) revocations: Vec<Bytes>,
 }
 
 /// Cuts a memory into the records of a snapshot.
@@ -56,6 +60,18 @@ pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64)
         owed_answer: offer.answer.clone(),
         ..SnapshotPart::default()
     }));
+    parts.extend(
+        watched
+            .standings
+            .chunks(PER_PART)
+            .map(|some| SnapshotPart { standings: some.to_vec(), ..SnapshotPart::default() }),
+    );
+    parts.extend(
+        watched
+            .revocations
+            .iter()
+            .map(|document| SnapshotPart { revocation: document.clone(), ..SnapshotPart::default() }),
+    );
     while pairs.peek().is_some()
         || ids.peek().is_some()
         || counters.peek().is_some()
@@ -217,6 +233,12 @@ fn restore(
         let id = ContractId::parse(&seen.contract).map_err(|_| bad())?;
         let digest = seen.digest.as_ref().try_into().map_err(|_| bad())?;
         memory.see(&id, seen.version, &digest);
+    }
+    for seen in &part.standings {
+        memory.restore_standing(index, seen)?;
+    }
+    if !part.revocation.is_empty() {
+        memory.restore_revocation(index, &part.revocation)?;
     }
     for used in &part.tickets {
         let ticket = used.ticket.as_ref().try_into().map_err(|_| bad())?;

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use yiwang_journal::Journal;
 use yiwang_journal::simulated::SimulatedDisk;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{MemberId, RequestId};
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::SignerKey;
+use yiwang_proto::revocation::{Revocation, Revoked};
 
 const NOW: i64 = 1_795_000_000_000;
 const ORIGIN: &str = "log.test/yiwang";
@@ -56,7 +59,22 @@ fn watched() -> Watched {
         witnessed: cosigned.sign(&signer).unwrap().into(),
         own_next: 77,
         owed: vec![offer(1), offer(2), offer(3)],
+        standings: vec![StandingSeen {
+            root: Bytes::copy_from_slice(root().public().as_bytes()),
+            sequence: 12,
+            digest: Bytes::from(vec![12; 32]),
+        }],
+        revocations: vec![revocation().bytes().clone()],
     }
+}
+
+fn root() -> SecretKey {
+    SecretKey::from_seed(&[3; 32])
+}
+
+fn revocation() -> SignedDocument {
+    let revoked = Revoked { contracts: [(contract(), None)].into(), ..Revoked::default() };
+    Revocation::sign(&root(), &root().public(), &consumer(), &revoked, false, NOW)
 }
 
 fn version(n: u32) -> Bytes {
@@ -111,6 +129,8 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     memory.highest_ms = NOW;
     assert_eq!(memory.witnessed.as_ref().map(|recorded| recorded.checkpoint.size), Some(9));
     assert_eq!(memory.ticket_uses.count(&[4; 32], NOW), 4, "uses of a ticket are not forgotten");
+    assert_eq!(memory.floors.get(&root().public()), Some(&(12, [12; 32])), "no older word counts again");
+    assert_eq!(memory.revocations.len(), 1, "a revocation counts for ever");
     assert_eq!(memory.own_next, 77);
     assert_eq!(memory.owed.offers(), watched().owed, "what has no receipt is still offered");
     holds_all(&mut memory);

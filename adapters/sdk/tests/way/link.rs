@@ -46,6 +46,7 @@ pub struct Conn {
 struct Service {
     shown: Arc<Mutex<Shown>>,
     stock: Arc<Stock>,
+    word: pb::SignedStanding,
     conns: mpsc::UnboundedSender<Conn>,
 }
 
@@ -91,6 +92,9 @@ impl LinkService for Service {
             window: WINDOW,
         };
         to.send(hub_frame(ToAdapter::Welcome(welcome))).await.unwrap();
+        let standings = vec![self.word.clone()];
+        let words = pb::LinkStandings { standings, revocations: Vec::new() };
+        to.send(hub_frame(ToAdapter::Standings(words))).await.unwrap();
         let (passed, from) = mpsc::unbounded_channel();
         // Weak, so that the link ends when the test lets go of it.
         let (stock, back, ledger) = (Arc::clone(&self.stock), to.downgrade(), shown.ledger);
@@ -140,7 +144,8 @@ impl FakeHub {
             Shown { ledger: Arc::clone(&world.ledger), size: world.ledger.len(), from: 0, credit: 1024 };
         let shown = Arc::new(Mutex::new(shown));
         let (conns, accepted) = mpsc::unbounded_channel();
-        let service = Service { shown: Arc::clone(&shown), stock: Arc::clone(&world.stock), conns };
+        let service =
+            Service { shown: Arc::clone(&shown), stock: Arc::clone(&world.stock), word: world.word(), conns };
         let server = Server::builder().add_service(LinkServiceServer::new(service));
         let server = tokio::spawn(async move {
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();

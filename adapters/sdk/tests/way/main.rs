@@ -13,5 +13,6 @@ mod releases;
 mod requests;
 mod restarts;
 mod sealed;
+mod standings;
 mod witness;
 mod world;

@@ -32,7 +32,10 @@ use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
+use yiwang_proto::pb;
 use yiwang_proto::request::{Head, OfficerBy, Request};
+use yiwang_proto::revocation::Revoked;
+use yiwang_proto::standing::{LIFE_MS, Standing};
 use yiwang_proto::tag::{Tag, TagKey};
 
 pub const NOW: i64 = 1_795_000_000_000;
@@ -191,6 +194,12 @@ pub struct World {
     pub witness: Option<u8>,
     pub evidence: tempfile::TempDir,
     pub mapping: String,
+    /// Whether the consumer's word comes before each question, as from an honest hub.
+    pub honest: bool,
+    /// What the consumer revoked.
+    pub revoked: Mutex<Revoked>,
+    /// Number and time of the consumer's newest standing.
+    pub word: Mutex<(u64, i64)>,
 }
 
 /// Seeds of keys: the two roots, the adapter, the app, and a stranger's.
@@ -199,6 +208,8 @@ pub const CONSUMER_ROOT: u8 = 2;
 pub const ADAPTER: u8 = 3;
 pub const APP: u8 = 4;
 pub const STRANGER: u8 = 66;
+/// Seed of the consumer's standing key.
+pub const STANDING: u8 = 5;
 
 pub fn contract_json() -> serde_json::Value {
     json!({
@@ -264,6 +275,9 @@ impl World {
             witness: None,
             evidence: tempfile::tempdir().unwrap(),
             mapping: MAPPING.to_owned(),
+            honest: true,
+            revoked: Mutex::default(),
+            word: Mutex::new((100, 0)),
         };
         let open = world.case_act(open_act(), &[ONE, TWO]);
         world.stock.enter(&world.ledger, &world.case, &[(NOW - 1000, open.sign(&key(APP)))]);
@@ -378,8 +392,30 @@ impl World {
     }
 
     pub async fn ask_signed(&self, adapter: &Adapter, signed: &SignedStatement, body: &Bytes) -> Said {
+        if self.honest {
+            // Refused only by a journal that failed; the answer then tells.
+            let _ = adapter.take_standing(&self.word()).await;
+        }
         let reply = adapter.handle(signed.bytes().clone(), body.clone(), self.stock.as_ref()).await;
         said(signed.unverified_payload(), reply)
+    }
+
+    /// The consumer's newest standing: one for each 20 seconds of the clock.
+    pub fn word(&self) -> pb::SignedStanding {
+        let issued_at_ms = self.clock.now_ms().div_euclid(20_000) * 20_000;
+        let sequence = {
+            let mut word = self.word.lock().unwrap();
+            if word.1 != issued_at_ms {
+                *word = (word.0 + 1, issued_at_ms);
+            }
+            word.0
+        };
+        self.word_of(sequence, issued_at_ms, issued_at_ms + LIFE_MS)
+    }
+
+    /// A standing of the consumer with a number and times of the test's choice.
+    pub fn word_of(&self, sequence: u64, issued_at_ms: i64, expires_at_ms: i64) -> pb::SignedStanding {
+        standing(CONSUMER_ROOT, sequence, issued_at_ms, expires_at_ms, &self.revoked.lock().unwrap())
     }
 
     /// One request about a person, from a fresh id.
@@ -401,6 +437,35 @@ impl World {
     pub fn use_delegation(&mut self, delegation: SignedDocument) {
         self.stock.publish(&delegation);
         self.delegation = delegation;
+    }
+}
+
+/// A standing of the consumer's name under a root; its key is delegated for the two days around it.
+pub fn standing(
+    root: u8,
+    sequence: u64,
+    issued_at_ms: i64,
+    expires_at_ms: i64,
+    revoked: &Revoked,
+) -> pb::SignedStanding {
+    let (member, name) = (member("street-office"), AppId::parse("main").unwrap());
+    let day = issued_at_ms.div_euclid(24 * HOUR) * 24 * HOUR;
+    let (from, until) = (day - 24 * HOUR, day + 48 * HOUR);
+    let of = key(STANDING).public();
+    let delegation = Delegation::sign(&key(root), &member, Role::Standing, &name, of, 2, from, until);
+    let standing = Standing {
+        member,
+        root_digest: yiwang_proto::sha256(key(root).public().as_bytes()),
+        sequence,
+        revoked_serials: Vec::new(),
+        revoked: revoked.clone(),
+        issued_at_ms,
+        expires_at_ms,
+        delegation_digest: delegation.digest(),
+    };
+    pb::SignedStanding {
+        standing: standing.sign(&key(STANDING)).bytes().clone(),
+        delegation: delegation.bytes().clone(),
     }
 }
 

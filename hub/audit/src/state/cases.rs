@@ -138,6 +138,9 @@ impl State<'_> {
                 "its delegation is of another member or app, for another role, or not valid then",
             );
         }
+        if self.words.key_revoked(&delegation) {
+            self.finding(at, Rule::Case, "signed by a key that its member had revoked");
+        }
         match self.root_of(&statement.member) {
             Some(root) if *root == delegation.root => {}
             _ => self.finding(

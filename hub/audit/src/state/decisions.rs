@@ -88,6 +88,10 @@ impl State<'_> {
     ) -> Option<Decision> {
         let Subject { at, raw, request, passed, ending } = subject;
         let expect = if passed { Expect::Permit } else { Expect::Deny };
+        if !passed && matches!(ending.code, Some(Code::Revoked | Code::StandingStale)) {
+            self.denied_by_word(subject, app.as_deref(), contract.map(AsRef::as_ref));
+            return None;
+        }
         if !passed && self.undecidable(subject) {
             return None;
         }
@@ -163,10 +167,6 @@ impl State<'_> {
             }
             Some(code) if UNDECIDABLE.contains(&code) || ending.outcome == Outcome::Failed => {
                 self.not_decided(&format!("{code} rests on what the ledger does not hold"));
-                true
-            }
-            Some(Code::DelegationInvalid) if self.revocations > 0 => {
-                self.not_decided("delegation_invalid may rest on a revocation");
                 true
             }
             _ => false,

@@ -7,8 +7,6 @@ use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::document::SignedDocument;
-use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::note::SignedNote;
@@ -56,7 +54,7 @@ impl State<'_> {
         self.delegations.entry(delegation.digest).or_insert_with(held);
     }
 
-    fn no_card(&mut self, at: At, rule: Rule, member: &MemberId) {
+    pub(super) fn no_card(&mut self, at: At, rule: Rule, member: &MemberId) {
         let what = match self.scope {
             Scope::Whole => format!("no earlier entry has a card of `{member}`"),
             Scope::Parts => format!("no card of `{member}` in the bundle, and no root pinned"),
@@ -124,26 +122,6 @@ impl State<'_> {
                 self.policies.insert(at.index, digest);
             }
             Err(_) => self.finding(at, Rule::Policy, "its digest is not 32 bytes"),
-        }
-    }
-
-    pub(super) fn revocation(&mut self, at: At, document: &Result<SignedDocument, String>) {
-        let document = match document {
-            Ok(document) => document,
-            Err(fault) => return self.finding(at, Rule::Revocation, fault),
-        };
-        let member = serde_json::from_slice::<serde_json::Value>(document.unverified_payload())
-            .ok()
-            .and_then(|value| MemberId::parse(value.get("member")?.as_str()?).ok());
-        let Some(member) = member else {
-            return self.finding(at, Rule::Revocation, "does not name a member");
-        };
-        match self.root_of(&member) {
-            Some(root) if document.verify(payload_type::REVOCATION, root).is_ok() => self.revocations += 1,
-            Some(_) => {
-                self.finding(at, Rule::Revocation, format!("not signed by the root of `{member}`"));
-            }
-            None => self.no_card(at, Rule::Revocation, &member),
         }
     }
 

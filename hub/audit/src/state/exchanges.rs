@@ -20,6 +20,7 @@ const BEFORE_USE: &[Code] = &[
     Code::SignatureInvalid,
     Code::KeyUnknown,
     Code::DelegationInvalid,
+    Code::Revoked,
     Code::StatementExpired,
     Code::ClockSkew,
     Code::Overloaded,
@@ -151,6 +152,9 @@ impl State<'_> {
         }
         signatures.extend(self.officer_signature(subject));
         signatures.extend(self.answer(subject, exchange.answer.as_ref(), contract.as_deref()));
+        let adapter = exchange.answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        let adapter = adapter.map(|answer| answer.statement.delegation_digest);
+        self.freshness(subject, app.as_deref(), contract.as_deref(), adapter);
         let decision = self.decision(subject, app, contract.as_ref(), case);
         self.jobs.push(Job { index: at.index, signatures, decision });
     }

@@ -81,7 +81,7 @@ impl State<'_> {
             }
             Some(Code::CaseClosed) => case.is_none_or(|met| !met.facts.open || met.closed_under_way),
             Some(Code::DelegationInvalid) => {
-                self.revocations > 0 || app.is_none_or(|app| !app.valid_at(at.time_ms))
+                app.is_none_or(|app| !app.valid_at(at.time_ms) || self.words.key_revoked(app))
             }
             Some(code) => {
                 self.not_decided(&format!(

@@ -60,6 +60,7 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize) -> Result<Value
         report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
     relay.stop().await;
     network.provider.host.stop().await;
+    network.consumer.host.stop().await;
     network.hub.stop().await;
     Ok(result)
 }

@@ -22,6 +22,8 @@ const SUBJECTS: u64 = 200;
 pub struct Network {
     pub hub: Process,
     pub provider: Site,
+    /// The consumer's own host: it issues the consumer's standings.
+    pub consumer: Site,
     pub clients: Vec<Arc<Client>>,
     pub contract: Arc<Contract>,
     pub case: CaseId,
@@ -43,7 +45,9 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
         build::agree(&folders, draft()).await?.ok_or_else(|| Failure::environment("no contract"))?;
     let contract = Arc::new(Contract::open(&document).map_err(Failure::environment)?);
     let mut provider = provider(dir, &source)?;
+    let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[])?;
     provider.host.until_ready().await?;
+    consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
     let args = AppArgs { folder: dir.join("members/consumer"), app };
     let mut clients = Vec::new();
@@ -54,7 +58,7 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
     let first = clients.first().ok_or_else(|| Failure::environment("no client"))?;
     let matter = Matter::parse("bench").map_err(Failure::environment)?;
     let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
-    Ok(Network { hub, provider, clients, contract, case, subjects })
+    Ok(Network { hub, provider, consumer, clients, contract, case, subjects })
 }
 
 fn provider(dir: &Path, source: &Bench) -> Result<Site, Failure> {

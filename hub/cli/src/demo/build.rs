@@ -182,16 +182,18 @@ pub async fn enrol(
     let token = EnrolToken::parse(&token).map_err(Failure::environment)?;
     folder.enrol(&token, clock).await.map_err(Failure::environment)?;
     let until = now + 30 * DAY_MS;
-    let delegate = |role, name: &str| {
+    let from = now - 60_000;
+    let delegate = |role, name: &str, until| {
         let name = AppId::parse(name).map_err(Failure::usage)?;
-        folder.delegate(role, &name, now - 60_000, until, entropy.as_ref()).map_err(Failure::environment)
+        folder.delegate(role, &name, from, until, entropy.as_ref()).map_err(Failure::environment)
     };
-    delegate(Role::Adapter, "main")?;
+    delegate(Role::Adapter, "main", until)?;
     // Bodies of class 3 are sealed to these; the adapter shows its own on the link.
-    delegate(Role::Sealing, "main")?;
+    delegate(Role::Sealing, "main", until)?;
+    delegate(Role::Standing, "main", from + yiwang_proto::standing::KEY_LIFE_MAX_MS)?;
     for app in apps {
         for role in [Role::App, Role::Sealing] {
-            let document = delegate(role, app)?;
+            let document = delegate(role, app, until)?;
             publish(&folder, &document).await?;
         }
     }

@@ -1,6 +1,7 @@
 //! What a connection is doing: requests open now, and when the last one ended. A request is open until its
 //! answer's body is sent or dropped, so a link that streams for days is never idle.
 
+use crate::replies::{Handing, Mark};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -76,11 +77,17 @@ impl Drop for OpenRequest {
 pub struct Tracked<B> {
     body: B,
     _open: OpenRequest,
+    handing: Option<Handing>,
+    // Marks of the data that was given last, and its last byte. HTTP/2 takes a body's end before it has room
+    // for its data, but more data only when there is room: so the last byte goes alone, and whoever asks for
+    // what follows it has found room for all of it in the reader's window.
+    given: Vec<Mark>,
+    last: Option<Bytes>,
 }
 
 impl<B> Tracked<B> {
-    pub(super) fn new(body: B, open: OpenRequest) -> Self {
-        Self { body, _open: open }
+    pub(super) fn new(body: B, open: OpenRequest, handing: Option<Handing>) -> Self {
+        Self { body, _open: open, handing, given: Vec::new(), last: None }
     }
 }
 
@@ -92,11 +99,29 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let Some(handing) = &this.handing else { return Pin::new(&mut this.body).poll_frame(cx) };
+        if let Some(last) = this.last.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        this.given.clear();
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            other => return other,
+        };
+        this.given = handing.given();
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        if !this.given.is_empty() && data.len() > 1 {
+            this.last = Some(data.split_off(data.len() - 1));
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

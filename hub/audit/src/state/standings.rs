@@ -1,0 +1,241 @@
+//! What members said about what is still in force: standings and revocations under a root, and whether the
+//! exchanges that rest on them were right.
+
+use super::exchanges::Subject;
+use super::{At, Known, Scope, State};
+use crate::parse::Stated;
+use crate::rules::Rule;
+use std::collections::HashMap;
+use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Party;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::ids::{MemberId, Officer};
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::pb::Outcome;
+use yiwang_proto::revocation::{Revocation, Revoked};
+use yiwang_proto::standing::Standing;
+
+/// Time that may pass between a denial and its entry.
+const DECISION_DELAY_MS: i64 = 2_000;
+
+#[derive(Debug)]
+struct Word {
+    index: u64,
+    digest: Digest,
+    standing: Standing,
+    key: std::sync::Arc<Delegation>,
+}
+
+#[derive(Debug, Default)]
+struct Rooted {
+    whole: bool,
+    revoked: Revoked,
+}
+
+/// The words of all members, as they stand at an entry.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    newest: HashMap<MemberId, Word>,
+    roots: HashMap<PublicKey, Rooted>,
+    /// Exchanges that were answered before their parties had said anything.
+    pub(super) unsaid: u64,
+}
+
+/// What an exchange rests on.
+#[derive(Clone, Copy)]
+struct Claims<'a> {
+    contract: &'a Known,
+    app: Option<&'a Delegation>,
+    adapter: Option<&'a Delegation>,
+    officer: Option<&'a Officer>,
+}
+
+impl Words {
+    fn by_root(&self, key: &Delegation) -> bool {
+        let rooted = self.roots.get(&key.root);
+        rooted.is_some_and(|rooted| rooted.whole || rooted.revoked.delegations.contains(&key.digest))
+    }
+
+    fn word_under(&self, member: &MemberId, root: &PublicKey) -> Option<&Word> {
+        self.newest.get(member).filter(|word| word.key.root == *root && !self.by_root(&word.key))
+    }
+
+    pub(super) fn key_revoked(&self, key: &Delegation) -> bool {
+        let said = self.word_under(&key.member, &key.root).is_some_and(|word| word.standing.revokes(key));
+        said || self.by_root(key)
+    }
+
+    fn ended(&self, party: &Party, claims: &Claims<'_>, officer: Option<&Officer>) -> bool {
+        let text = &claims.contract.contract.text;
+        let rooted = self.roots.get(&party.root);
+        let said = self.word_under(&party.member, &party.root).map(|word| &word.standing.revoked);
+        let lists = [rooted.map(|rooted| &rooted.revoked), said];
+        rooted.is_some_and(|rooted| rooted.whole)
+            || lists
+                .into_iter()
+                .flatten()
+                .any(|list| list.ends(&text.id, text.version) || list.officer(officer))
+    }
+
+    fn revoked(&self, claims: &Claims<'_>) -> bool {
+        let text = &claims.contract.contract.text;
+        self.ended(&text.consumer, claims, claims.officer)
+            || self.ended(&text.provider, claims, None)
+            || claims.app.is_some_and(|key| self.key_revoked(key))
+            || claims.adapter.is_some_and(|key| self.key_revoked(key))
+    }
+
+    /// The side whose word cannot be relied on at a time.
+    fn stale(&self, claims: &Claims<'_>, now_ms: i64) -> Option<&'static str> {
+        let text = &claims.contract.contract.text;
+        let fresh = |party: &Party| {
+            self.word_under(&party.member, &party.root).is_some_and(|word| {
+                word.standing.in_force(now_ms, text.standing_age_ms()) && now_ms < word.key.valid_until_ms
+            })
+        };
+        [("consumer", &text.consumer), ("provider", &text.provider)]
+            .into_iter()
+            .find(|(_, party)| !fresh(party))
+            .map(|(side, _)| side)
+    }
+}
+
+impl State<'_> {
+    pub(super) fn standing(&mut self, at: At, stated: &Stated<Standing>) {
+        let said = &stated.statement;
+        let member = said.member.clone();
+        let Some(key) =
+            self.delegations.get(&said.delegation_digest).map(|held| std::sync::Arc::clone(&held.delegation))
+        else {
+            let what = "signed under a delegation that no earlier entry carries";
+            return self.finding(at, Rule::Standing, what);
+        };
+        if let Err(fault) = Standing::open(&stated.signed, &key) {
+            return self.finding(at, Rule::Standing, format!("of `{member}`: {fault}"));
+        }
+        if self.root_of(&member).is_none_or(|root| *root != key.root) {
+            return self.finding(at, Rule::Standing, format!("its key is not under the root of `{member}`"));
+        }
+        if self.words.by_root(&key) {
+            return self.finding(at, Rule::Standing, "its key was revoked under the root");
+        }
+        if at.time_ms >= said.expires_at_ms
+            || at.time_ms < said.issued_at_ms.saturating_sub(CLOCK_SKEW_MS)
+            || !key.valid_at(at.time_ms)
+        {
+            self.finding(at, Rule::Standing, "recorded outside the time that it, or its key, holds");
+        }
+        if let Some(old) = self.words.newest.get(&member).filter(|old| old.standing.sequence >= said.sequence)
+        {
+            let what = format!("its number {} is not above that of entry {}", said.sequence, old.index);
+            return self.finding(at, Rule::Standing, what);
+        }
+        let word = Word { index: at.index, digest: stated.digest, standing: Standing::clone(said), key };
+        self.words.newest.insert(member, word);
+    }
+
+    pub(super) fn revocation(&mut self, at: At, revocation: &Revocation) {
+        let member = &revocation.member;
+        let next = self.members.get(member).map(|member| member.next_root_digest);
+        match self.root_of(member) {
+            Some(root) if revocation.counts_under(root, next.as_ref()) => {
+                let rooted = self.words.roots.entry(revocation.root).or_default();
+                rooted.whole |= revocation.whole_root;
+                rooted.revoked.merge(&revocation.revoked);
+            }
+            Some(_) => {
+                self.finding(at, Rule::Revocation, format!("not signed by the root of `{member}`"));
+            }
+            None => self.no_card(at, Rule::Revocation, member),
+        }
+    }
+
+    /// The standings that an entry names are the newest ones, and what was answered or withheld is right in
+    /// view of them.
+    pub(super) fn freshness(
+        &mut self,
+        subject: Subject<'_>,
+        app: Option<&Delegation>,
+        contract: Option<&Known>,
+        adapter: Option<Digest>,
+    ) {
+        let Subject { at, raw, ending, request, passed } = subject;
+        let request = &request.statement;
+        let words = [&request.consumer, &request.provider].map(|member| self.words.newest.get(member));
+        let right: Vec<(u64, &[u8])> =
+            words.into_iter().flatten().map(|word| (word.index, word.digest.as_slice())).collect();
+        let named: Vec<(u64, &[u8])> = raw
+            .standing_indexes
+            .iter()
+            .copied()
+            .zip(raw.standing_digests.iter().map(AsRef::as_ref))
+            .collect();
+        let silent = raw.standing_digests.is_empty() && raw.standing_indexes.is_empty();
+        let same = raw.standing_indexes.len() == raw.standing_digests.len() && named == right;
+        // An entry that was not decided rests on nobody's word, and a late answer on those of its first entry.
+        let may_be_silent = !passed || raw.late_of != 0;
+        if !same && !(silent && may_be_silent) {
+            let what = "names other standings than the newest ones of its parties";
+            return self.finding(at, Rule::Standing, what);
+        }
+        let Some(contract) = contract else { return };
+        let adapter = adapter.and_then(|digest| self.delegations.get(&digest));
+        let adapter = adapter.map(|held| &*held.delegation);
+        let claims = Claims { contract, app, adapter, officer: request.officer.as_ref() };
+        let revoked = self.words.revoked(&claims);
+        let stale = self.words.stale(&claims, at.time_ms);
+        match (ending.outcome, ending.code) {
+            (Outcome::Answered, _) if revoked => {
+                self.decisions.contradicted += 1;
+                self.finding(at, Rule::Decision, "was answered under what its member had revoked");
+            }
+            (Outcome::Answered, _) if right.is_empty() => self.words.unsaid += 1,
+            (Outcome::Answered, _) => {
+                if let Some(side) = stale {
+                    self.decisions.contradicted += 1;
+                    let what = format!("was answered without a standing of its {side} in force");
+                    self.finding(at, Rule::Decision, what);
+                }
+            }
+            (Outcome::Withheld, Some(Code::Revoked)) if !revoked => {
+                self.finding(at, Rule::Decision, "was withheld as revoked, and no entry revokes it");
+            }
+            (Outcome::Withheld, Some(Code::StandingStale)) if stale.is_none() => {
+                self.finding(at, Rule::Decision, "was withheld for want of a standing that was in force");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a denial of the hub for want of a word, or because of one, is right; counted here.
+    pub(super) fn denied_by_word(
+        &mut self,
+        subject: Subject<'_>,
+        app: Option<&Delegation>,
+        contract: Option<&Known>,
+    ) {
+        let Subject { at, request, ending, .. } = subject;
+        let officer = request.statement.officer.as_ref();
+        let key_revoked = app.is_some_and(|key| self.words.key_revoked(key));
+        let claims = contract.map(|contract| Claims { contract, app, adapter: None, officer });
+        let right = match (ending.code, claims) {
+            (Some(Code::Revoked), claims) => {
+                key_revoked || claims.is_some_and(|claims| self.words.revoked(&claims))
+            }
+            (_, Some(claims)) => [at.time_ms, at.time_ms.saturating_sub(DECISION_DELAY_MS)]
+                .into_iter()
+                .any(|ms| self.words.stale(&claims, ms).is_some()),
+            (_, None) => false,
+        };
+        match (right, self.scope, ending.code) {
+            (true, ..) => self.decisions.denied_again += 1,
+            (_, Scope::Whole, Some(Code::Revoked)) => {
+                self.decisions.contradicted += 1;
+                self.finding(at, Rule::Decision, "was denied as revoked, and no entry revokes it");
+            }
+            _ => self.not_decided("denied for want of a word that came meanwhile, or is not at hand"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `yiwang member revoke`: what the member takes back, from now on and everywhere. The list is durable before
+//! anything is sent; the hub's acknowledgement means that nothing decided before it is under way any more.
+
+use crate::fail::{Failure, Outcome};
+use crate::setup;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use yiwang_client::error::ClientError;
+use yiwang_client::folder::Folder;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::{AppId, ContractId, Officer};
+use yiwang_proto::revocation::{Revocation, Revoked};
+
+/// What is revoked.
+#[derive(Args)]
+pub struct Arguments {
+    /// The member's folder.
+    #[arg(long)]
+    folder: PathBuf,
+    /// A delegation, by the SHA-256 of its signed payload (64 hexadecimal digits).
+    #[arg(long, value_name = "DIGEST")]
+    delegation: Vec<String>,
+    /// An app's key, as delegated in the folder.
+    #[arg(long, value_name = "NAME")]
+    app: Vec<AppId>,
+    /// An adapter's key, as delegated in the folder.
+    #[arg(long, value_name = "NAME")]
+    adapter: Vec<AppId>,
+    /// A contract: `ID` for every version, `ID@VERSION` for those up to a version.
+    #[arg(long, value_name = "ID[@VERSION]")]
+    contract: Vec<String>,
+    /// An officer, by pseudonym.
+    #[arg(long, value_name = "PSEUDONYM")]
+    officer: Vec<Officer>,
+    /// The member's root itself, with everything under it: for a root that was stolen. Join again with the
+    /// next root afterwards.
+    #[arg(long)]
+    root: bool,
+    /// Signs it under the root too: for ever, above every standing, also when the standing key was stolen.
+    #[arg(long)]
+    with_root: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    let folder = setup::folder(&arguments.folder)?;
+    let list = list(&folder, arguments)?;
+    if list.is_empty() && !arguments.root {
+        return Err(Failure::usage("nothing is named: give --app, --contract, --officer or another"));
+    }
+    if !list.is_empty() {
+        folder.revoke(&list).map_err(Failure::environment)?;
+        println!("kept: from now on every standing of `{}` says so", folder.member());
+    }
+    let runtime = setup::runtime()?;
+    if arguments.root || arguments.with_root {
+        runtime.block_on(under_root(&folder, &list, arguments.root))?;
+    }
+    // After the root itself is revoked, no standing of it counts for anybody.
+    if arguments.root { Ok(()) } else { runtime.block_on(standing(&folder)) }
+}
+
+fn list(folder: &Folder, arguments: &Arguments) -> Result<Revoked, Failure> {
+    let mut list = Revoked { officers: arguments.officer.iter().cloned().collect(), ..Revoked::default() };
+    for text in &arguments.delegation {
+        let digest = yiwang_proto::digest_of_hex(text)
+            .ok_or_else(|| Failure::usage(format!("`{text}` is not 64 hexadecimal digits")))?;
+        list.delegations.insert(digest);
+    }
+    for (role, names) in [(Role::App, &arguments.app), (Role::Adapter, &arguments.adapter)] {
+        for name in names {
+            let (_, delegation) = folder.load_delegation(role, name).map_err(Failure::usage)?;
+            list.delegations.insert(delegation.digest);
+        }
+    }
+    for text in &arguments.contract {
+        let (id, version) = match text.split_once('@') {
+            None => (text.as_str(), None),
+            Some((id, version)) => {
+                let version = version.parse::<u32>().ok().filter(|version| *version > 0);
+                let version =
+                    version.ok_or_else(|| Failure::usage(format!("`{text}` is not `ID@VERSION`")))?;
+                (id, Some(version))
+            }
+        };
+        let one = [(ContractId::parse(id).map_err(Failure::usage)?, version)].into();
+        list.merge(&Revoked { contracts: one, ..Revoked::default() });
+    }
+    Ok(list)
+}
+
+async fn under_root(folder: &Folder, list: &Revoked, whole: bool) -> Outcome {
+    let root = folder.root_key().map_err(Failure::usage)?;
+    let now_ms = setup::clock().now_ms();
+    let document = Revocation::sign(&root, &root.public(), folder.member(), list, whole, now_ms);
+    let checkpoints = setup::checkpoints(folder)?;
+    let enrolled = folder.enrolled().map_err(Failure::usage)?;
+    let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
+    let (receipt, dropped) = yiwang_client::client::publish_acknowledged(channel, &document, &checkpoints)
+        .await
+        .map_err(Failure::refused)?;
+    println!("revoked under the root, entry {}", receipt.index);
+    println!("acknowledged: no earlier reply is under way{}", dropped_words(dropped));
+    Ok(())
+}
+
+async fn standing(folder: &Folder) -> Outcome {
+    let enrolled = folder.enrolled().map_err(Failure::usage)?;
+    let clock = setup::clock();
+    let sent = async {
+        let channel =
+            enrolled.channel(Arc::clone(&clock)).await.map_err(|e| ClientError::Transport(e.to_string()))?;
+        yiwang_client::standing::issue_and_offer(folder, &channel, clock.as_ref()).await
+    };
+    match sent.await {
+        Ok((_, done)) => {
+            if let Some(index) = done.index {
+                println!("the new standing is entry {index}");
+            }
+            println!("acknowledged: no earlier reply is under way{}", dropped_words(done.dropped));
+            Ok(())
+        }
+        Err(error) => Err(Failure::environment(format!(
+            "not acknowledged: {error}; the list is kept and the member's adapter host sends it on; \
+             counterparts that hear nothing refuse when the last standing ends: 60 s after it was issued, or \
+             as late as a contract allows"
+        ))),
+    }
+}
+
+fn dropped_words(dropped: u32) -> String {
+    match dropped {
+        0 => String::new(),
+        1 => " (one was dropped: its reader did not take it)".to_owned(),
+        n => format!(" ({n} were dropped: their readers did not take them)"),
+    }
+}

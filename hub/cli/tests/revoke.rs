@@ -1,0 +1,132 @@
+//! `yiwang member revoke`, as a member's IT types it: the list, the acknowledgement, the refusals after it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap()
+}
+
+fn yiwang(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "yiwang {}: {error}", arguments.join(" "));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code and words of a command that must fail.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let output = run(arguments);
+    assert!(!output.status.success(), "yiwang {} succeeded", arguments.join(" "));
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+struct Hub(Child);
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Below the ports of outgoing connections, and away from those of other tests.
+fn free_port() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let process = u16::try_from(std::process::id() % 1000).unwrap();
+        let port = 28_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_900;
+        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap().to_string();
+        }
+    }
+}
+
+fn until_open(address: &str) {
+    for _ in 0..600 {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the hub did not listen on {address} within 12 s");
+}
+
+fn start(dir: &Path) -> Hub {
+    let (listen, enrol, health) = (free_port(), free_port(), free_port());
+    let path = dir.to_str().unwrap();
+    let addresses = ["--listen", &listen, "--enrol-listen", &enrol, "--health-listen", &health];
+    let mut init = vec!["hub", "init", "--dir", path, "--origin", "log.city.example/revoke"];
+    init.extend(["--trust-domain", "city.example"]);
+    init.extend(addresses);
+    yiwang(&init);
+    let child = Command::new(env!("CARGO_BIN_EXE_yiwang"))
+        .args(["hub", "run", "--dir", path])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let hub = Hub(child);
+    until_open(&listen);
+    until_open(&enrol);
+    hub
+}
+
+#[test]
+fn a_member_takes_back_its_apps_key_and_its_root_and_learns_when_nothing_is_under_way() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (hub_dir, member) = (temporary.path().join("hub"), temporary.path().join("member"));
+    let hub = start(&hub_dir);
+    let (hub_text, folder) = (hub_dir.to_str().unwrap(), member.to_str().unwrap());
+    yiwang(&["member", "init", "--folder", folder, "--id", "street-office", "--name", "Street office"]);
+    let token = yiwang(&["hub", "token", "--dir", hub_text, "--for", "member:street-office"]);
+    yiwang(&["member", "enrol", "--folder", folder, "--token", token.trim()]);
+    for name in ["desk", "other"] {
+        yiwang(&["member", "delegate", "--folder", folder, "--role", "app", "--name", name, "--publish"]);
+    }
+    let open = |app| ["case", "open", "--folder", folder, "--app", app, "--matter", "social-assistance"];
+    yiwang(&open("desk"));
+
+    let revoke = |more: &[&'static str]| {
+        let mut arguments = vec!["member", "revoke", "--folder", folder];
+        arguments.extend(more);
+        arguments
+    };
+    let (code, words) = refused(&revoke(&[]));
+    assert_eq!((code, words.contains("nothing is named")), (2, true), "{words}");
+    // Without a standing key the list is kept, and the words say what is missing.
+    let (code, words) = refused(&revoke(&["--app", "desk"]));
+    assert_eq!((code, words.contains("standing key")), (3, true), "{words}");
+    let long =
+        ["member", "delegate", "--folder", folder, "--role", "standing", "--name", "main", "--days", "8"];
+    assert_eq!(refused(&long).0, 2);
+    yiwang(&["member", "delegate", "--folder", folder, "--role", "standing", "--name", "main"]);
+
+    let said = yiwang(&revoke(&["--app", "desk", "--contract", "police-street-person@2"]));
+    assert!(said.contains("acknowledged: no earlier reply is under way"), "{said}");
+    let list = std::fs::read_to_string(member.join("revoked.json")).unwrap();
+    assert!(list.contains("police-street-person") && list.contains("\"up_to_version\": 2"), "{list}");
+    let (_, words) = refused(&open("desk"));
+    assert!(words.contains("revoked"), "{words}");
+    yiwang(&open("other"));
+
+    let said = yiwang(&revoke(&["--app", "other", "--with-root"]));
+    assert!(said.contains("revoked under the root, entry"), "{said}");
+    let said = yiwang(&revoke(&["--root"]));
+    assert!(said.contains("acknowledged"), "{said}");
+    let (_, words) = refused(&open("other"));
+    assert!(words.contains("revoked"), "{words}");
+
+    // Away from the hub: kept, not acknowledged, and it says so.
+    drop(hub);
+    let (code, words) = refused(&revoke(&["--officer", "o-aaaaaaaaaaaaaaaa"]));
+    assert_eq!((code, words.contains("not acknowledged")), (3, true), "{words}");
+    assert!(std::fs::read_to_string(member.join("revoked.json")).unwrap().contains("o-aaaaaaaaaaaaaaaa"));
+    let key = std::fs::read_to_string(hub_dir.join("ledger/verifier.key")).unwrap();
+    let ledger = hub_dir.join("ledger");
+    yiwang(&["audit", "verify", "--ledger", ledger.to_str().unwrap(), "--key", key.trim()]);
+}

@@ -1,0 +1,255 @@
+//! Standings at the member's side: issuing its own, well before the last one ends and at once when its list
+//! changes, and asking for those of its counterparts.
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::folder::{Folder, FolderError, IssuedStanding, ListStamp};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use yiwang_proto::ambient::Clock;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::keys::PublicKey;
+use yiwang_proto::limits::DOCUMENT_MAX;
+use yiwang_proto::pb;
+use yiwang_proto::revocation::{Revocation, Revoked};
+use yiwang_proto::standing::{LIFE_MS, Standing};
+use yiwang_rpc::directory_service_client::DirectoryServiceClient;
+
+/// A third of the shortest life: two tries may fail before anybody notices.
+pub const RENEW_MS: i64 = LIFE_MS / 3;
+/// How often the list is looked at: a revocation is to be everywhere within 5 seconds.
+const LOOK: Duration = Duration::from_millis(250);
+/// Pause after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The hub answers when replies that are under way have ended, some seconds at the most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Offers that may be overtaken by the host's own before somebody should look.
+const TRIES_MAX: u32 = 5;
+
+/// What the hub said to a standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The entry, where the standing changed something.
+    pub index: Option<u64>,
+    /// Replies that the hub dropped, because their readers did not take them.
+    pub dropped: u32,
+}
+
+/// Offers a standing to the hub. When this returns, nothing that was decided before the hub knew it is on its
+/// way through the hub any more.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn offer(channel: Channel, issued: &IssuedStanding) -> Result<Acknowledged, ClientError> {
+    let standing = pb::SignedStanding {
+        standing: issued.signed.bytes().clone(),
+        delegation: issued.delegation.bytes().clone(),
+    };
+    let request = pb::OfferStandingRequest { standing: Some(standing) };
+    let mut directory = DirectoryServiceClient::new(channel);
+    let answer = tokio::time::timeout(PATIENCE, directory.offer_standing(request))
+        .await
+        .map_err(|_| ClientError::Transport("no answer in time".to_owned()))??
+        .into_inner();
+    let index = answer.receipt.map(|receipt| receipt.index);
+    Ok(Acknowledged { index, dropped: answer.dropped })
+}
+
+/// Issues a standing from the member's list as it is now and offers it until the hub has taken this one or a
+/// newer one of the same list: the member's host may issue at the same time.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn issue_and_offer(
+    folder: &Folder,
+    channel: &Channel,
+    clock: &dyn Clock,
+) -> Result<(IssuedStanding, Acknowledged), ClientError> {
+    let mut tries = 0;
+    loop {
+        let issued =
+            folder.issue_standing(clock.now_ms()).map_err(|error| ClientError::Ask(error.to_string()))?;
+        match offer(channel.clone(), &issued).await {
+            Ok(acknowledged) => return Ok((issued, acknowledged)),
+            Err(ClientError::Hub { code: Code::Replayed }) if tries < TRIES_MAX => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How a member's standings go.
+#[derive(Debug, Default)]
+pub struct StandingHealth {
+    // 0 before the first.
+    until_ms: AtomicI64,
+}
+
+impl StandingHealth {
+    /// Until when the newest standing that the hub took holds; 0 where there is none yet.
+    pub fn until_ms(&self) -> i64 {
+        self.until_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps a member's standings fresh until stopped. `listed` sees the list before each standing that it
+/// changed for, so that the member's own adapter and gateway obey it first.
+pub async fn keep(
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    health: Arc<StandingHealth>,
+    stop: CancellationToken,
+    listed: impl Fn(&Revoked) + Send + Sync,
+) {
+    let mut keeper = Keeper { folder, clock, health, last: None };
+    let mut channel = None;
+    while !stop.is_cancelled() {
+        let Some(round) = stop.run_until_cancelled(keeper.round(&mut channel, &listed)).await else { return };
+        let pause = match round {
+            Ok(()) => LOOK,
+            Err(why) => {
+                tracing::warn!(%why, "no new standing of this member; counterparts refuse when the last one ends");
+                channel = None;
+                AGAIN
+            }
+        };
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+struct Keeper<'a> {
+    folder: &'a Path,
+    clock: Arc<dyn Clock>,
+    health: Arc<StandingHealth>,
+    last: Option<(i64, ListStamp)>,
+}
+
+impl Keeper<'_> {
+    async fn round(
+        &mut self,
+        channel: &mut Option<Channel>,
+        listed: &(impl Fn(&Revoked) + Send + Sync),
+    ) -> Result<(), String> {
+        let words = |error: FolderError| error.to_string();
+        let folder = Folder::open(self.folder).map_err(words)?;
+        let (now_ms, stamp) = (self.clock.now_ms(), folder.list_stamp());
+        if let Some((issued_ms, known)) = self.last
+            && known == stamp
+            && (issued_ms..issued_ms.saturating_add(RENEW_MS)).contains(&now_ms)
+        {
+            return Ok(());
+        }
+        let issued = folder.issue_standing(now_ms).map_err(words)?;
+        listed(&issued.standing.revoked);
+        let open = match channel.take() {
+            Some(open) => open,
+            None => folder.enrolled().map_err(words)?.channel_lazy(Arc::clone(&self.clock)).map_err(words)?,
+        };
+        match offer(open.clone(), &issued).await {
+            // Another program of this member issued a newer one meanwhile; the next round has a higher number.
+            Ok(_) | Err(ClientError::Hub { code: Code::Replayed }) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        *channel = Some(open);
+        self.health.until_ms.store(issued.standing.expires_at_ms, Ordering::Relaxed);
+        self.last = Some((now_ms, stamp));
+        Ok(())
+    }
+}
+
+/// A counterpart's word, verified.
+#[derive(Debug)]
+pub(crate) struct Word {
+    standing: Standing,
+    root: PublicKey,
+    // Under that root, for ever.
+    revoked: Revoked,
+    whole_root: bool,
+}
+
+impl Client {
+    fn word_of(&self, member: &MemberId) -> Option<Arc<Word>> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
+    }
+
+    /// Whether the provider still stands by an adapter's key and the contract. A look-up, and once within the
+    /// age that the contract allows a question to the hub, which is believed in nothing.
+    pub(crate) async fn stands_by(&self, contract: &Contract, key: &Delegation) -> Result<(), ClientError> {
+        let provider = &contract.text.provider;
+        let age_ms = contract.text.standing_age_ms();
+        let fresh =
+            |word: &Word| word.root == provider.root && word.standing.in_force(self.clock.now_ms(), age_ms);
+        let word = match self.word_of(&provider.member).filter(|word| fresh(word)) {
+            Some(word) => word,
+            None => self.ask_word(&provider.member, &provider.root).await?,
+        };
+        if !fresh(&word) {
+            return Err(ClientError::unverified(
+                "the provider's newest standing is over: nobody can tell whether its adapter's key still counts",
+            ));
+        }
+        let text = &contract.text;
+        let revoked = word.whole_root
+            || word.standing.revokes(key)
+            || word.revoked.delegations.contains(&key.digest)
+            || [&word.revoked, &word.standing.revoked]
+                .into_iter()
+                .any(|list| list.ends(&text.id, text.version));
+        if revoked {
+            return Err(ClientError::unverified("the provider revoked its adapter's key or the contract"));
+        }
+        Ok(())
+    }
+
+    async fn ask_word(&self, member: &MemberId, root: &PublicKey) -> Result<Arc<Word>, ClientError> {
+        let mut directory = DirectoryServiceClient::new(self.channel.clone());
+        let request = pb::GetStandingsRequest { members: vec![member.as_str().to_owned()] };
+        let answer = directory.get_standings(request).await?.into_inner();
+        let raw = answer.standings.into_iter().next();
+        let raw = raw.ok_or_else(|| ClientError::unverified("the hub shows no standing of the provider"))?;
+        let mut word = open_word(&raw, member, root)?;
+        for document in answer.revocations {
+            let signed = SignedDocument::parse(document, DOCUMENT_MAX).map_err(ClientError::unverified)?;
+            let revocation = Revocation::open(&signed).map_err(ClientError::unverified)?;
+            if revocation.counts_under(root, None) {
+                word.whole_root |= revocation.whole_root;
+                word.revoked.merge(&revocation.revoked);
+            }
+        }
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = words.get(member).filter(|old| old.root == *root) {
+            if old.standing.sequence > word.standing.sequence {
+                return Err(ClientError::unverified("the hub shows an older standing than before"));
+            }
+            // What a root revoked stays revoked, also when the hub shows it no more.
+            word.revoked.merge(&old.revoked);
+            word.whole_root |= old.whole_root;
+        }
+        let word = Arc::new(word);
+        words.insert(member.clone(), Arc::clone(&word));
+        Ok(word)
+    }
+}
+
+fn open_word(raw: &pb::SignedStanding, member: &MemberId, root: &PublicKey) -> Result<Word, ClientError> {
+    let document =
+        SignedDocument::parse(raw.delegation.clone(), DOCUMENT_MAX).map_err(ClientError::unverified)?;
+    let key = Delegation::open_under(&document, root).map_err(ClientError::unverified)?;
+    let signed = SignedStatement::parse(raw.standing.clone()).map_err(ClientError::unverified)?;
+    let standing = Standing::open(&signed, &key).map_err(ClientError::unverified)?;
+    if standing.member != *member {
+        return Err(ClientError::unverified("the hub shows another member's standing"));
+    }
+    Ok(Word { standing, root: *root, revoked: Revoked::default(), whole_root: false })
+}

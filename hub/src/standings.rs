@@ -1,0 +1,279 @@
+//! Members' standings and revocations on their way in: verified, entered where they change something or
+//! exchanges begin to rest on them, passed on to counterparts, and acknowledged only when nothing that was
+//! decided before them is under way any more.
+
+use crate::context::Hub;
+use crate::directory::PublishDraft;
+use crate::ledger::{Appended, Draft, Linear};
+use crate::views::{DelegationView, Held, Views};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, DOCUMENT_MAX};
+use yiwang_proto::pb;
+use yiwang_proto::revocation::Revocation;
+use yiwang_proto::standing::Standing;
+
+/// An entered standing that is older is replaced by the newest one before the next exchange rests on it: the
+/// longest deadline and this together stay under the shortest age that a contract may ask for (60 s).
+const RENEW_AFTER_MS: i64 = 15_000;
+
+/// The newest standing of each member that came since the start, entered or not.
+#[derive(Default)]
+pub struct Standings {
+    newest: RwLock<HashMap<MemberId, Arc<Held>>>,
+    turns: Mutex<HashMap<MemberId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Standings {
+    /// Offers of one member are taken one after another: whoever offers the same once more gets an
+    /// acknowledgement only when the first offer has its own.
+    fn turn(&self, member: &MemberId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(member.clone()).or_default())
+    }
+
+    fn newest(&self, member: &MemberId) -> Option<Arc<Held>> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
+    }
+
+    fn keep(&self, held: &Arc<Held>) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let member = &held.standing.member;
+        if newest.get(member).is_none_or(|old| old.standing.sequence < held.standing.sequence) {
+            newest.insert(member.clone(), Arc::clone(held));
+        }
+    }
+
+    /// A member's newest standing: of those that came since the start, or of the ledger.
+    pub fn of(&self, member: &MemberId, views: &Views) -> Option<Arc<Held>> {
+        let entered = views.standing(member).map(|view| Arc::clone(&view.held));
+        [self.newest(member), entered].into_iter().flatten().max_by_key(|held| held.standing.sequence)
+    }
+
+    /// A standing that must be entered before the next exchange of the member.
+    fn due(&self, member: &MemberId, views: &Views, now_ms: i64) -> Option<Arc<Held>> {
+        let entered = views.standing(member);
+        let old = entered.as_ref().map(|view| &view.held.standing);
+        if old.is_some_and(|old| now_ms < old.issued_at_ms.saturating_add(RENEW_AFTER_MS)) {
+            return None;
+        }
+        self.newest(member).filter(|held| old.is_none_or(|old| old.sequence < held.standing.sequence))
+    }
+}
+
+/// What came of an offer.
+#[derive(Default)]
+pub struct Taken {
+    /// The entry, where the standing was entered at once.
+    pub appended: Option<Appended>,
+    /// Replies that were dropped because nobody took them in time.
+    pub dropped: usize,
+}
+
+struct StandingDraft(Arc<Held>);
+
+impl Draft for StandingDraft {
+    fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
+        let standing = &self.0.standing;
+        if at.views.revoked_by_root(&self.0.key.delegation) {
+            return Err(Code::Revoked);
+        }
+        if at
+            .views
+            .standing(&standing.member)
+            .is_some_and(|old| old.held.standing.sequence >= standing.sequence)
+        {
+            return Err(Code::Replayed);
+        }
+        Ok(Kind::Standing(pb::StandingEntry { statement: self.0.envelope.clone() }))
+    }
+}
+
+/// Takes a standing from its member's connection.
+pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> Result<Taken, Code> {
+    let turn = hub.standings.turn(peer);
+    let _turn = turn.lock().await;
+    let key = key_of(hub, peer, &offered).await?;
+    let held = Arc::new(open(hub, peer, &offered, key)?);
+    let views = hub.ledger.views();
+    if let Some(old) = hub.standings.of(peer, views) {
+        if old.digest == held.digest {
+            return Ok(Taken::default());
+        }
+        if old.standing.sequence >= held.standing.sequence {
+            return Err(Code::Replayed);
+        }
+    }
+    let said = |held: &Held| (held.standing.revoked.clone(), held.standing.revoked_serials.clone());
+    let entered = views.standing(peer).map(|view| said(&view.held));
+    let changed = entered.as_ref() != Some(&said(&held));
+    if hub.switches.hide_revocations && changed && entered.is_some() {
+        return Ok(Taken::default());
+    }
+    let mut taken = Taken::default();
+    if changed {
+        taken.appended = Some(hub.ledger.append(Box::new(StandingDraft(Arc::clone(&held)))).await?);
+    }
+    hub.standings.keep(&held);
+    hub.links.relay(views.providers_of(peer), &[held.as_ref()], &[]);
+    if changed {
+        taken.dropped = settle(hub).await;
+    }
+    Ok(taken)
+}
+
+/// The delegation of the standing's key, entered in the ledger if it is new.
+async fn key_of(
+    hub: &Hub,
+    peer: &MemberId,
+    offered: &pb::SignedStanding,
+) -> Result<Arc<DelegationView>, Code> {
+    let document =
+        SignedDocument::parse(offered.delegation.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
+    let (views, digest) = (hub.ledger.views(), document.digest());
+    if views.delegation(&digest).is_none() {
+        let draft = PublishDraft::open(peer.clone(), offered.delegation.clone(), views)?;
+        match hub.ledger.append(Box::new(draft)).await {
+            // Another offer of the same key was quicker.
+            Ok(_) | Err(Code::Replayed) => {}
+            Err(code) => return Err(code),
+        }
+    }
+    views.delegation(&digest).ok_or(Code::DelegationInvalid)
+}
+
+fn open(
+    hub: &Hub,
+    peer: &MemberId,
+    offered: &pb::SignedStanding,
+    key: Arc<DelegationView>,
+) -> Result<Held, Code> {
+    let signed = SignedStatement::parse(offered.standing.clone()).map_err(|_| Code::Malformed)?;
+    let standing = Standing::open(&signed, &key.delegation).map_err(|_| Code::SignatureInvalid)?;
+    let views = hub.ledger.views();
+    if standing.member != *peer {
+        return Err(Code::WrongMember);
+    }
+    let root = views.member(peer).map(|view| view.card.root);
+    let now_ms = hub.clock.now_ms();
+    if root != Some(key.delegation.root) || !key.delegation.valid_at(now_ms) {
+        return Err(Code::DelegationInvalid);
+    }
+    if views.revoked_by_root(&key.delegation) {
+        return Err(Code::Revoked);
+    }
+    if standing.issued_at_ms > now_ms.saturating_add(CLOCK_SKEW_MS) {
+        return Err(Code::ClockSkew);
+    }
+    if standing.expires_at_ms <= now_ms {
+        return Err(Code::StandingStale);
+    }
+    let digest = Bytes::copy_from_slice(&signed.digest());
+    Ok(Held { standing, digest, envelope: offered.standing.clone(), key })
+}
+
+/// What a revocation under a root must be, in the step that assigns its index.
+pub(crate) fn check_revocation(
+    peer: &MemberId,
+    revocation: &Revocation,
+    at: &Linear<'_>,
+) -> Result<(), Code> {
+    let card = at.views.member(peer).ok_or(Code::DelegationInvalid)?;
+    if !revocation.counts_under(&card.card.root, Some(&card.card.next_root_digest)) {
+        return Err(Code::DelegationInvalid);
+    }
+    if at.views.revocation(&revocation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
+}
+
+/// After a revocation under a root was entered: counterparts hear of it, and nothing decided before it is
+/// under way when this returns.
+pub async fn revoked(hub: &Hub, peer: &MemberId, document: &Bytes) -> usize {
+    let views = hub.ledger.views();
+    let mut readers = views.providers_of(peer);
+    readers.push(peer.clone());
+    hub.links.relay(readers, &[], std::slice::from_ref(document));
+    settle(hub).await
+}
+
+/// After a contract was entered: the provider's adapter hears the consumer's word before the first request.
+pub fn agreed(hub: &Hub, document: &Bytes) {
+    let Ok(contract) = Contract::open_bytes(document.clone()) else { return };
+    let (provider, consumer) = (contract.text.provider.member, contract.text.consumer.member);
+    let views = hub.ledger.views();
+    let standing = hub.standings.of(&consumer, views);
+    let revocations: Vec<Bytes> =
+        views.revocations_of(&consumer).iter().map(|view| view.document.clone()).collect();
+    hub.links.relay(vec![provider], &standing.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &revocations);
+}
+
+/// Closes links of revoked adapters, and waits until every reply that was recorded before is handed over or
+/// dropped.
+async fn settle(hub: &Hub) -> usize {
+    let views = hub.ledger.views();
+    hub.links.close_where(|key| views.revoked(key));
+    hub.replies.settle().await
+}
+
+/// Enters the newest standings of both parties where those in the ledger are old, so that an exchange's
+/// entry can name what it rests on. A few look-ups; it waits for the ledger once in a while only.
+pub async fn enter_newest(hub: &Hub, consumer: &MemberId, provider: &MemberId) {
+    let views = hub.ledger.views();
+    let now_ms = hub.clock.now_ms();
+    for member in [consumer, provider] {
+        if let Some(held) = hub.standings.due(member, views, now_ms)
+            && let Err(code) = hub.ledger.append(Box::new(StandingDraft(held))).await
+            && code != Code::Replayed
+        {
+            tracing::warn!(%member, %code, "a standing could not be entered");
+        }
+    }
+}
+
+/// Standings and revocations of some members, as far as they may be shown: to themselves and to members that
+/// have a contract with them.
+pub fn get(hub: &Hub, peer: &MemberId, members: &[MemberId]) -> pb::GetStandingsResponse {
+    let views = hub.ledger.views();
+    let mut answer = pb::GetStandingsResponse::default();
+    for member in members.iter().take(MEMBERS_MAX) {
+        let known = member == peer
+            || views.providers_of(peer).contains(member)
+            || views.consumers_of(peer).contains(member);
+        if !known {
+            continue;
+        }
+        answer.standings.extend(hub.standings.of(member, views).map(|held| held.to_pb()));
+        answer.revocations.extend(views.revocations_of(member).iter().map(|view| view.document.clone()));
+    }
+    answer
+}
+
+/// Members that may be asked about at once.
+const MEMBERS_MAX: usize = 64;
+
+/// All that an adapter must know before it serves: about its own member, and about everybody who asks it.
+pub fn for_link(hub: &Hub, member: &MemberId) -> (Vec<Arc<Held>>, Vec<Bytes>) {
+    let views = hub.ledger.views();
+    let consumers = views.consumers_of(member);
+    let standings = consumers.iter().filter_map(|consumer| hub.standings.of(consumer, views)).collect();
+    let revocations = consumers
+        .iter()
+        .chain([member])
+        .flat_map(|member| views.revocations_of(member))
+        .map(|view| view.document.clone())
+        .collect();
+    (standings, revocations)
+}
+
+impl Held {
+    /// As it travels.
+    pub fn to_pb(&self) -> pb::SignedStanding {
+        pb::SignedStanding { standing: self.envelope.clone(), delegation: self.key.document.clone() }
+    }
+}
