@@ -118,16 +118,40 @@ fn the_developers_and_the_auditors_lines_work_on_the_demo() {
     assert_eq!(name["state"], "value", "{record:#}");
     assert_eq!(record["records"]["Person"]["birth_date"]["state"], "conflict", "{record:#}");
 
-    let ledger = dir.join("hub/ledger");
-    let key = std::fs::read_to_string(ledger.join("verifier.key")).unwrap();
-    let kept = dir.join("members/street-office/checkpoint");
-    std::fs::copy(kept, folder.path().join("kept.checkpoint")).unwrap();
-    std::fs::copy(dir.join("evidence.json"), folder.path().join("evidence.json")).unwrap();
-    let lines = block("Auditor").replace("LEDGER", ledger.to_str().unwrap()).replace("VKEY", key.trim());
-    assert_eq!(lines.lines().count(), 5);
-    let report = bash(folder.path(), &lines, &[]);
+    let report = auditors_lines(&dir, folder.path());
     assert!(report.contains("street-office") && report.contains("as of size"), "{report}");
     drop((running, words));
+}
+
+/// Runs the auditor's lines over copies of what the demo's parties keep.
+fn auditors_lines(demo: &Path, folder: &Path) -> String {
+    let copy = |from: &str, to: &str| {
+        let status = Command::new("cp").arg("-a").arg(demo.join(from)).arg(folder.join(to)).status();
+        assert!(status.unwrap().success(), "{from}");
+    };
+    copy("members/street-office/checkpoint", "kept.checkpoint");
+    copy("evidence.json", "evidence.json");
+    copy("kept", "received");
+    let mut journals = Vec::new();
+    for member in std::fs::read_dir(demo.join("members")).unwrap() {
+        let journal = member.unwrap().path().join("journal");
+        if journal.is_dir() {
+            journals.push(journal.display().to_string());
+        }
+    }
+    copy("hub/ledger", "ledger");
+    let key = std::fs::read_to_string(folder.join("ledger/verifier.key")).unwrap();
+    let lines = block("Auditor")
+        .replace("LEDGER", "ledger")
+        .replace("KEPT", "received")
+        .replace(
+            "--adapter-journal JOURNAL",
+            &format!("--adapter-journal {}", journals.join(" --adapter-journal ")),
+        )
+        .replace("o-...", "o-aaaaaaaaaaaaaaaa")
+        .replace("VKEY", key.trim());
+    assert!(lines.lines().count() >= 9 && journals.len() >= 4);
+    bash(folder, &lines, &[])
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

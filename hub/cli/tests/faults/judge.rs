@@ -1,11 +1,14 @@
-//! What must hold after every fault: three accounts of the same exchanges, and they agree.
+//! What must hold after every fault: three accounts of the same exchanges, and they agree. Looked at twice: here in
+//! plain steps, and by the oracle that users have.
 
 use crate::load::Seen;
 use crate::town::{Town, yiwang};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use yiwang_adapter_sdk::journal::Kind as Journalled;
+use yiwang_audit::reconcile::{Sources, reconcile};
 use yiwang_proto::entry::Kind;
+use yiwang_proto::note::VerifierKey;
 use yiwang_proto::pb;
 
 /// The ledger's entries, read from its files.
@@ -53,11 +56,29 @@ pub fn judge(town: &Town, seen: &Seen, what: &str) {
         }
     }
     verify(town);
+    reconciled(town, seen, what);
     println!(
         "{what}: {} acknowledged, {} answered, 0 lost, 0 executed twice, {size} entries verified",
         seen.entries.len(),
         seen.answered
     );
+}
+
+/// The same by the oracle that users have.
+fn reconciled(town: &Town, seen: &Seen, what: &str) {
+    let ledger = town.hub_dir.join("ledger");
+    let key = std::fs::read_to_string(ledger.join("verifier.key")).unwrap();
+    let bytes = |entry| yiwang_proto::entry::encode(entry).unwrap();
+    let sources = Sources {
+        ledger,
+        journals: vec![town.journal.clone()],
+        acknowledged: seen.entries.iter().map(|(index, entry)| (*index, bytes(entry))).collect(),
+        ..Sources::default()
+    };
+    let key = VerifierKey::parse(key.trim()).unwrap();
+    let options = yiwang_audit::Options { key: Some(key), ..yiwang_audit::Options::default() };
+    let judged = reconcile(&sources, &options).unwrap();
+    assert!(judged.is_clean(), "{what}: {judged:#?}");
 }
 
 /// The auditor's own programs over the ledger's files.
