@@ -223,7 +223,7 @@ impl Unsynced {
     }
 
     /// Tiles that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.files.len()
     }
 

@@ -256,7 +256,7 @@ fn grow(
         for tile in tree.append(&[leaf]) {
             unsynced.write(tiles, &tile).unwrap_or_else(complain);
         }
-        if unsynced.len() >= GROW_UNSYNCED {
+        if unsynced.waiting() >= GROW_UNSYNCED {
             unsynced.sync().unwrap_or_else(complain);
         }
         if tree.size() == signed.0 && tree.root() != signed.1 {
