@@ -317,8 +317,9 @@ fn init_hub(dir: &Path, addresses: Addresses, told: Option<SocketAddr>) {
         .filter(|line| !line.starts_with("segment_bytes") && !line.starts_with("public_port"))
         .map(str::to_owned)
         .collect();
-    lines.push(format!("segment_bytes = {}", 4 << 20));
-    lines.push(format!("public_port = {}", told.map_or(0, |told| told.port())));
+    lines.insert(0, format!("segment_bytes = {}", 4 << 20));
+    // Ahead of the tables.
+    lines.insert(0, format!("public_port = {}", told.map_or(0, |told| told.port())));
     std::fs::write(&path, lines.join("\n") + "\n").unwrap();
 }
 
