@@ -24,16 +24,20 @@ pub fn collect(hub: &Hub, index: u64) -> Result<Evidence, Code> {
     let Some(Kind::Exchange(exchange)) = decoded.kind else { return Err(Code::NotFound) };
     let mut supporting = Vec::new();
     let (mut contract, mut delegations) = (serde_json::Value::Null, Vec::new());
+    let keys = [
+        exchange.app_delegation_index,
+        exchange.adapter_delegation_index,
+        exchange.officer_delegation_index,
+        exchange.sealing_delegation_index,
+    ];
     for support in supports(hub, &exchange, index) {
         let proved = at(support)?;
         let entry = entry::decode(&proved.entry).map_err(|_| Code::Internal)?;
         let json = document_of(&entry).and_then(|bytes| serde_json::from_slice(bytes).ok());
         match (&entry.kind, json) {
             (Some(Kind::Contract(_)), Some(json)) => contract = json,
-            // The keys that signed request and answer; those of standings stand with the entries only.
-            (Some(Kind::Delegation(_)), Some(json))
-                if [exchange.app_delegation_index, exchange.adapter_delegation_index].contains(&support) =>
-            {
+            // The keys that signed request and answer, or seal them; those of standings stand with the entries only.
+            (Some(Kind::Delegation(_)), Some(json)) if keys.contains(&support) => {
                 delegations.push(json);
             }
             _ => {}

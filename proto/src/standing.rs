@@ -147,7 +147,7 @@ impl Standing {
     pub fn open(signed: &SignedStatement, delegation: &Delegation) -> Result<Self, StatementError> {
         let standing = Self::parse(signed.verify(payload_type::STANDING, &delegation.key)?)?;
         let life = delegation.valid_until_ms.checked_sub(delegation.valid_from_ms);
-        if !life.is_some_and(|ms| ms <= KEY_LIFE_MAX_MS) {
+        if life.is_none_or(|ms| ms > KEY_LIFE_MAX_MS) {
             return Err(StatementError::Value("the standing key lives longer than 7 days"));
         }
         let fits = delegation.role == Role::Standing

@@ -29,7 +29,7 @@ use yiwang_proto::ticket::Draft as Ticket;
 use yiwang_rpc::link_service_client::LinkServiceClient;
 use yiwang_tests::contracts::draft;
 use yiwang_tests::member::{Member, RunningAdapter, TestOfficer};
-use yiwang_tests::scene::{fields, outcome, verify_ledger};
+use yiwang_tests::scene::{fields, outcome, reconcile, verify_ledger};
 use yiwang_tests::world::{World, folder_holds};
 
 /// A health department, a street office with an officer, and two contracts: one of class 3, one of class 4.
@@ -145,13 +145,14 @@ impl Clinic {
         outcome(&self.app, &self.coverage, &signed).await
     }
 
-    async fn end(mut self) {
+    async fn end(mut self) -> World {
         if let Some(adapter) = self.adapter.take() {
             adapter.stop().await;
         }
         self.world.stop_hub().await;
         let (code, report) = verify_ledger(&self.world);
         assert_eq!(code, 0, "{report}");
+        self.world
     }
 }
 
@@ -166,7 +167,11 @@ fn entry_of(receipt: &yiwang_proto::receipt::VerifiedReceipt) -> pb::ExchangeEnt
 async fn class_3_is_delivered_sealed_and_the_ledger_says_who_signed() {
     let clinic = Clinic::new(50).await;
     let signed = clinic.signed(&clinic.summary, &clinic.blood_group(), &clinic.officer.key).await;
-    let exchanged = clinic.app.exchange(&clinic.summary, &signed).await.unwrap();
+    let kept = clinic.world.dir.path().join("kept");
+    let keeping = clinic.street.app_unpublished(&clinic.world, "assistance-desk").await;
+    let keeping = keeping.keeping(&kept).unwrap();
+    keeping.meet().await.unwrap();
+    let exchanged = keeping.exchange(&clinic.summary, &signed).await.unwrap();
     let Ending::Answered { answer, records } = &exchanged.ending else { panic!("{:?}", exchanged.ending) };
     assert!(answer.sealed_to.is_some() && answer.rows == 1);
     let records: serde_json::Value = serde_json::from_slice(records).unwrap();
@@ -185,7 +190,12 @@ async fn class_3_is_delivered_sealed_and_the_ledger_says_who_signed() {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     let (hub, wife) = (clinic.world.hub_dir(), clinic.wife.clone());
     assert!(!folder_holds(&hub, wife.as_bytes()), "the hub holds the subject's id");
-    clinic.end().await;
+    // What the app kept is still sealed, and tells the same story as ledger and journal.
+    assert!(!folder_holds(&kept, clinic.wife.as_bytes()), "the app kept it in the open");
+    let journal = clinic.health.folder.path().join("journal");
+    let world = clinic.end().await;
+    let done = reconcile(&world, &[kept], &[journal]);
+    assert!(done.is_clean() && done.received == 1, "{done:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,9 +329,10 @@ async fn t13_a_ticket_is_for_one_app_one_case_and_so_many_queries_also_after_a_r
 async fn a_ticket_ends_with_its_time() {
     let clock = Arc::new(ManualClock::new(SystemClock::default().now_ms()));
     let clinic = Clinic::with(54, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
-    let ticket = clinic.ticket(|_| {}).await;
+    let end = clock.now_ms() + 10_000;
+    let ticket = clinic.ticket(|ticket| ticket.expires_at_ms = end).await;
     assert_eq!(clinic.by_ticket(&ticket).await, "answered");
-    clock.advance_ms(601_000);
+    clock.advance_ms(10_000);
     assert_eq!(clinic.by_ticket(&ticket).await, "ticket_invalid");
     clinic.end().await;
 }
@@ -357,7 +368,7 @@ enum Bend {
 fn bent_answer(
     bend: Bend,
     (signed, request): (&SignedStatement, Request),
-    delegation_digest: yiwang_proto::Digest,
+    [delegation_digest, mapping_digest]: [yiwang_proto::Digest; 2],
     key: &SecretKey,
     [own, consumer]: [Recipient; 2],
     entropy: &dyn Entropy,
@@ -379,7 +390,7 @@ fn bent_answer(
         answered_at_ms: request.issued_at_ms,
         as_of_ms: 0,
         body_digest: Some(digest),
-        mapping_digest: [0; 32],
+        mapping_digest,
         head: request.head,
         delegation_digest,
         truncated: false,
@@ -413,6 +424,10 @@ async fn evil_adapter(clinic: &Clinic, bend: Bend) {
     let (_, consumer) = clinic.street.folder.load_sealing(&desk).unwrap().unwrap();
     let consumer = Recipient::from(&Delegation::open(&consumer).unwrap());
     let own = Recipient::from(&Delegation::open(&sealing).unwrap());
+    // The mapping that the honest adapter announced.
+    let sources = clinic.health.sources();
+    let mapping = sources.iter().find(|source| *source.mapping().record() == clinic.summary.text.record);
+    let mapping = mapping.unwrap().mapping().digest();
     let channel = folder.enrolled().unwrap().channel(Arc::clone(&clinic.world.clock)).await.unwrap();
     let (frames, queue) = tokio::sync::mpsc::channel(16);
     let hello = pb::LinkHello {
@@ -436,7 +451,7 @@ async fn evil_adapter(clinic: &Clinic, bend: Bend) {
                 let (statement, body) = bent_answer(
                     bend,
                     (&signed, request),
-                    delegation.digest(),
+                    [delegation.digest(), mapping],
                     &key,
                     [own, consumer],
                     entropy.as_ref(),

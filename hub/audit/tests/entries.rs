@@ -391,7 +391,7 @@ fn case_statements_that_cannot_be() {
 
 #[test]
 fn entries_that_say_what_they_cannot_know() {
-    spoilt(Rule::Exchange, |_, exchange| {
+    spoilt(Rule::Officer, |_, exchange| {
         exchange.entry.officer_proof = pb::OfficerProof::Signed.into();
     });
     spoilt(Rule::Exchange, |_, exchange| exchange.entry.trace_id = vec![1; 5].into());

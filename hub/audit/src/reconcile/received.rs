@@ -20,6 +20,7 @@ use yiwang_proto::limits::{BODY_MAX, ENTRY_MAX, STATEMENT_MAX};
 use yiwang_proto::pb;
 use yiwang_proto::receipt;
 use yiwang_proto::request::Head;
+use yiwang_proto::sealing::Sealed;
 
 /// Bytes of one file: two bodies, a statement, an entry with its proof and checkpoint, and room for fields.
 const FILE_MAX: usize = 2 * BODY_MAX + STATEMENT_MAX + 2 * ENTRY_MAX + 65_536;
@@ -157,9 +158,18 @@ fn take(
     let answer = SignedStatement::parse(entry.answer)
         .ok()
         .and_then(|signed| Answer::parse(signed.unverified_payload()).ok());
-    let digest = answer.and_then(|answer| answer.body_digest);
-    if kept.released && digest.is_none_or(|digest| AnswerBody::open(&response.body, &digest).is_err()) {
+    if kept.released && !answer.is_some_and(|answer| is_its_body(&answer, &response.body)) {
         let what = format!("the body in `{}` is not the one that its answer names", kept.file);
         done.add(Fault::Body, Some(raw.index), what);
+    }
+}
+
+/// Whether a body is the one that its answer names. Of a sealed one only form and key can be seen here: it is
+/// kept as it came, and whoever reconciles has no key that opens it.
+fn is_its_body(answer: &Answer, body: &Bytes) -> bool {
+    match (answer.body_digest, answer.sealed_to) {
+        (Some(digest), None) => AnswerBody::open(body, &digest).is_ok(),
+        (Some(_), Some(to)) => Sealed::parse(body).is_ok_and(|sealed| sealed.sealed_to == to),
+        (None, _) => false,
     }
 }
