@@ -216,15 +216,17 @@ fn the_it_departments_lines_lead_from_a_token_to_a_link() {
     let lines: Vec<&str> = lines.lines().collect();
     assert!(lines[1].contains("yiwang hub token --dir H --for member:police"), "the operator's own line");
     let token = bash(folder.path(), &operator, &[]);
-    let first = lines[..3].join("\n").replace("TOKEN", token.trim());
+    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap();
+    let (check, run) = (at("yiwang adapter check"), at("yiwang adapter run"));
+    let first = lines[..check].join("\n").replace("TOKEN", token.trim());
     bash(folder.path(), &first, &[]);
 
     let health = own_address();
     let (text, settings) = adapter_toml(folder.path(), health);
     std::fs::write(folder.path().join("m/adapter.toml"), text).unwrap();
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    bash(folder.path(), lines[3], &settings);
-    let line = lines[4].split('#').next().unwrap();
+    bash(folder.path(), lines[check], &settings);
+    let line = lines[run].split('#').next().unwrap();
     let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
     let mut command = Command::new(PROGRAM);
     command
@@ -235,4 +237,8 @@ fn the_it_departments_lines_lead_from_a_token_to_a_link() {
         .stderr(Stdio::null());
     let _adapter = Running(command.spawn().unwrap());
     until("the adapter's link", || get(health, "/ready").contains(" 200 "));
+    // What is taken back must have been given.
+    let desk = "yiwang member delegate --folder m --role app --name desk --publish";
+    bash(folder.path(), desk, &[]);
+    bash(folder.path(), &lines[run + 1..].join("\n"), &[]);
 }

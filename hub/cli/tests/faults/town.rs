@@ -9,9 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use yiwang_city::Bench;
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
 use yiwang_client::folder::Folder;
+use yiwang_client::standing::StandingHealth;
 use yiwang_client::token::EnrolToken;
 use yiwang_proto::ambient::{Clock, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -144,6 +146,7 @@ pub struct Town {
     pub contract: Arc<Contract>,
     pub clock: Arc<dyn Clock>,
     consumer: Folder,
+    _standings: DropGuard,
 }
 
 impl Town {
@@ -159,6 +162,7 @@ impl Town {
         let provider = enrolled(temp.path(), &hub_dir, "provider", Role::Adapter, "main", &clock).await;
         let consumer = enrolled(temp.path(), &hub_dir, "consumer", Role::App, "bench-app", &clock).await;
         let contract = agree(&provider, &consumer, &clock).await;
+        let standings = stand(&consumer, &clock).await;
         let journal = places.journal.unwrap_or_else(|| provider.path().join("journal"));
         std::fs::create_dir_all(provider.path().join("mappings")).unwrap();
         let mapping = provider.path().join("mappings/person.toml");
@@ -181,6 +185,7 @@ impl Town {
             contract: Arc::new(contract),
             clock,
             consumer,
+            _standings: standings.drop_guard(),
         };
         town.start_adapter(&[]);
         town.until_linked().await;
@@ -347,10 +352,28 @@ async fn enrolled(
     let now = clock.now_ms();
     let name = AppId::parse(name).unwrap();
     let document = folder.delegate(role, &name, now - 60_000, now + 30 * DAY_MS, &SystemEntropy).unwrap();
+    let main = AppId::parse("main").unwrap();
+    let week = now - 60_000 + yiwang_proto::standing::KEY_LIFE_MAX_MS;
+    folder.delegate(Role::Standing, &main, now - 60_000, week, &SystemEntropy).unwrap();
     if role == Role::App {
         publish(&folder, &document, clock).await;
     }
     folder
+}
+
+/// What the consumer's host would do besides: saying what is still in force.
+async fn stand(consumer: &Folder, clock: &Arc<dyn Clock>) -> CancellationToken {
+    let (health, stop) = (Arc::<StandingHealth>::default(), CancellationToken::new());
+    let (folder, told, ended, by) =
+        (consumer.path().to_owned(), Arc::clone(&health), stop.clone(), Arc::clone(clock));
+    tokio::spawn(async move { yiwang_client::standing::keep(&folder, by, told, ended, |_| ()).await });
+    for _ in 0..PATIENCE.as_millis() / 20 {
+        if health.until_ms() > 0 {
+            return stop;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the hub took no standing of the consumer");
 }
 
 async fn publish(folder: &Folder, document: &SignedDocument, clock: &Arc<dyn Clock>) {
