@@ -334,6 +334,9 @@ async fn sixty_seconds_after_a_reconnect_without_receipts_nothing_is_answered() 
     assert_eq!(asked(&mut conn, &world, Head::default()).await.failed(), Code::ReceiptsOwed);
     conn.send(receipt(&world.ledger, &offer)).await;
     until(|| adapter.health().unreceipted == 1).await;
+    // A minute later the consumer's last word is over too.
+    let words = pb::LinkStandings { standings: vec![world.word()], revocations: Vec::new() };
+    conn.send(ToAdapter::Standings(words)).await;
     asked(&mut conn, &world, Head::default()).await.answered();
     served.stop().await;
 }
