@@ -24,17 +24,21 @@ use yiwang_proto::standing::Standing;
 /// longest deadline and this together stay under the shortest age that a contract may ask for (60 s).
 const RENEW_AFTER_MS: i64 = 15_000;
 
+/// One offer of a member at a time; inside: whether something was entered whose replies were not yet waited for,
+/// because whoever offered it went away meanwhile.
+type Turn = Arc<tokio::sync::Mutex<bool>>;
+
 /// The newest standing of each member that came since the start, entered or not.
 #[derive(Default)]
 pub struct Standings {
     newest: RwLock<HashMap<MemberId, Arc<Held>>>,
-    turns: Mutex<HashMap<MemberId, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<MemberId, Turn>>,
 }
 
 impl Standings {
     /// Offers of one member are taken one after another: whoever offers the same once more gets an
     /// acknowledgement only when the first offer has its own.
-    fn turn(&self, member: &MemberId) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, member: &MemberId) -> Turn {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(member.clone()).or_default())
     }
@@ -99,13 +103,13 @@ impl Draft for StandingDraft {
 /// Takes a standing from its member's connection.
 pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> Result<Taken, Code> {
     let turn = hub.standings.turn(peer);
-    let _turn = turn.lock().await;
+    let mut unsettled = turn.lock().await;
     let key = key_of(hub, peer, &offered).await?;
     let held = Arc::new(open(hub, peer, &offered, key)?);
     let views = hub.ledger.views();
     if let Some(old) = hub.standings.of(peer, views) {
         if old.digest == held.digest {
-            return Ok(Taken::default());
+            return Ok(settled(hub, &mut unsettled, None).await);
         }
         if old.standing.sequence >= held.standing.sequence {
             return Err(Code::Replayed);
@@ -117,16 +121,25 @@ pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> R
     if hub.switches.hide_revocations && changed && entered.is_some() {
         return Ok(Taken::default());
     }
-    let mut taken = Taken::default();
+    let mut appended = None;
     if changed {
-        taken.appended = Some(hub.ledger.append(Box::new(StandingDraft(Arc::clone(&held)))).await?);
+        *unsettled = true;
+        appended = Some(hub.ledger.append(Box::new(StandingDraft(Arc::clone(&held)))).await?);
     }
     hub.standings.keep(&held);
     hub.links.relay(views.providers_of(peer), &[held.as_ref()], &[]);
-    if changed {
+    Ok(settled(hub, &mut unsettled, appended).await)
+}
+
+/// INVARIANT: no offer is acknowledged while replies from before the newest entered one are under way, whoever
+/// offered that one.
+async fn settled(hub: &Hub, unsettled: &mut bool, appended: Option<Appended>) -> Taken {
+    let mut taken = Taken { appended, dropped: 0 };
+    if *unsettled {
         taken.dropped = settle(hub).await;
+        *unsettled = false;
     }
-    Ok(taken)
+    taken
 }
 
 /// The delegation of the standing's key, entered in the ledger if it is new.

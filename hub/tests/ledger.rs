@@ -1,6 +1,6 @@
 //! The ledger by itself: files that were lost or changed under it, and more readers than it serves at once.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

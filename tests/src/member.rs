@@ -96,8 +96,13 @@ impl Issuing {
 
     /// Waits until the hub has taken the first one.
     pub async fn until_taken(&self) {
+        self.until_after(0).await;
+    }
+
+    /// Waits until the hub has taken one that is in force at a moment.
+    pub async fn until_after(&self, now_ms: i64) {
         for _ in 0..1000 {
-            if self.health.until_ms() > 0 {
+            if self.health.until_ms() > now_ms {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,5 +1,5 @@
 //! What one member, or one wrong clock, can do to the hub and so to all others: nothing that lasts.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 #[path = "defences/clock.rs"]
 mod clock;

@@ -280,29 +280,19 @@ impl<'a> State<'a> {
         if let Some(from) = &self.goes_on_from {
             report.note(format!("goes on from {from}; ask for that ledger too"));
         }
-        if self.unannounced > 0 {
-            report.note(format!(
-                "{} answers of members that never announced a mapping of the operation",
-                self.unannounced
-            ));
-        }
-        if self.replaced > 0 {
-            report.note(format!(
-                "{} answers under a mapping that was replaced before their entry",
-                self.replaced
-            ));
-        }
-        if self.unenrolled_looks > 0 {
-            report.note(format!(
-                "{} looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
-                self.unenrolled_looks
-            ));
-        }
-        if self.clocks_accepted > 0 {
-            report.note(format!(
-                "{} times the operator accepted a clock that was behind the entry before",
-                self.clocks_accepted
-            ));
+        for (count, what) in [
+            (self.unannounced, "answers of members that never announced a mapping of the operation"),
+            (self.replaced, "answers under a mapping that was replaced before their entry"),
+            (
+                self.unenrolled_looks,
+                "looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
+            ),
+            (self.clocks_accepted, "times the operator accepted a clock that was behind the entry before"),
+            (self.in_flight_at_close, "exchanges were under way when their case was closed"),
+        ] {
+            if count > 0 {
+                report.note(format!("{count} {what}"));
+            }
         }
         if self.goes_back {
             report.note("the time of an entry is before that of an earlier one: only the whole ledger tells whether a clock was accepted between them");
@@ -311,12 +301,6 @@ impl<'a> State<'a> {
             report.note(
                 "the denied request's signature was not verified: the bundle holds no delegation for it",
             );
-        }
-        if self.in_flight_at_close > 0 {
-            report.note(format!(
-                "{} exchanges were under way when their case was closed",
-                self.in_flight_at_close
-            ));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Standings and revocations in a ledger: decisions are made again in view of them, and a hub that looks away
 //! is found at its entry.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use tempfile::TempDir;
 use yiwang_audit::fixture::{World, app};

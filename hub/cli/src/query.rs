@@ -161,34 +161,49 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     Ok(())
 }
 
+/// Where a record's exchanges are kept and whose ticket they use.
+struct Extras<'a> {
+    evidence: Option<&'a Path>,
+    keep: Option<&'a Path>,
+    ticket: Option<&'a str>,
+}
+
+async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outcome {
+    let by = match extras.ticket {
+        None => OfficerBy::Asserted,
+        Some(text) => OfficerBy::Ticket(
+            from_hex(text).ok_or_else(|| Failure::usage("a ticket is 64 hexadecimal digits"))?,
+        ),
+    };
+    let mut client = setup::met_client(app).await?;
+    if let Some(dir) = extras.keep {
+        client = client.keeping(dir).map_err(Failure::environment)?;
+    }
+    let record = client.query_record_by(query, by).await.map_err(Failure::refused)?;
+    let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
+    println!("{json}");
+    let receipts = record.sources.iter().filter_map(|source| source.receipt);
+    if let Some(dir) = extras.evidence {
+        std::fs::create_dir_all(dir).map_err(file(dir))?;
+        for index in receipts {
+            let bundle = client.evidence(index).await.map_err(Failure::refused)?;
+            let path = dir.join(format!("evidence-{index}.json"));
+            std::fs::write(&path, bundle).map_err(file(&path))?;
+        }
+    }
+    Ok(())
+}
+
 pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
             Command::Record { app, common, purpose, fields, evidence, keep, ticket } => {
-                let by = match ticket {
-                    None => OfficerBy::Asserted,
-                    Some(text) => OfficerBy::Ticket(
-                        from_hex(text).ok_or_else(|| Failure::usage("a ticket is 64 hexadecimal digits"))?,
-                    ),
+                let extras = Extras {
+                    evidence: evidence.as_deref(),
+                    keep: keep.as_deref(),
+                    ticket: ticket.as_deref(),
                 };
-                let mut client = setup::met_client(app).await?;
-                if let Some(dir) = keep {
-                    client = client.keeping(dir).map_err(Failure::environment)?;
-                }
-                let query = query(common, purpose, fields)?;
-                let record = client.query_record_by(&query, by).await.map_err(Failure::refused)?;
-                let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
-                println!("{json}");
-                let receipts = record.sources.iter().filter_map(|source| source.receipt);
-                if let Some(dir) = evidence {
-                    std::fs::create_dir_all(dir).map_err(file(dir))?;
-                    for index in receipts {
-                        let bundle = client.evidence(index).await.map_err(Failure::refused)?;
-                        let path = dir.join(format!("evidence-{index}.json"));
-                        std::fs::write(&path, bundle).map_err(file(&path))?;
-                    }
-                }
-                Ok(())
+                record(app, &query(common, purpose, fields)?, extras).await
             }
             Command::Prepare { app, common, purpose, fields, delegation, out } => {
                 prepare(app, &query(common, purpose, fields)?, delegation, out).await

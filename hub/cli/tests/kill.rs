@@ -1,7 +1,7 @@
 //! kill -9 of the hub under load: what was acknowledged is in the ledger, at its index, to the byte; and the
 //! ledger verifies offline afterwards.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

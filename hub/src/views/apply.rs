@@ -9,6 +9,7 @@ use super::{
 use crate::limits::PUBLISHED_COUNTS_MS;
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use yiwang_proto::Digest;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::contract::Contract;
@@ -145,14 +146,7 @@ impl Views {
                 row(Table::Members, key)
             }
             Kind::Delegation(doc) => {
-                let document = parse(&doc.document, DOCUMENT_MAX)?;
-                let delegation = Delegation::open(&document).map_err(|error| fault(&error))?;
-                let digest = delegation.digest;
-                let counts_until_ms = delegation.valid_until_ms.max(time_ms + PUBLISHED_COUNTS_MS);
-                let held = registry.held.entry(delegation.member.clone()).or_default();
-                held.delegations.insert((counts_until_ms, digest));
-                let view = DelegationView { delegation, document: doc.document.clone(), index };
-                registry.delegations.insert(digest, Arc::new(view));
+                let digest = apply_delegation(registry, index, time_ms, &doc.document)?;
                 row(Table::Delegations, digest.to_vec())
             }
             Kind::Contract(doc) => self.apply_contract(registry, index, time_ms, &doc.document),
@@ -323,6 +317,23 @@ impl Views {
     pub fn case_is_unknown(&self, id: &yiwang_proto::ids::CaseId) -> bool {
         matches!(self.case(id), CaseStatus::Unknown)
     }
+}
+
+fn apply_delegation(
+    registry: &mut Registry,
+    index: u64,
+    time_ms: i64,
+    bytes: &Bytes,
+) -> Result<Digest, ApplyError> {
+    let document = parse(bytes, DOCUMENT_MAX)?;
+    let delegation = Delegation::open(&document).map_err(|error| fault(&error))?;
+    let digest = delegation.digest;
+    let counts_until_ms = delegation.valid_until_ms.max(time_ms + PUBLISHED_COUNTS_MS);
+    let held = registry.held.entry(delegation.member.clone()).or_default();
+    held.delegations.insert((counts_until_ms, digest));
+    let view = DelegationView { delegation, document: bytes.clone(), index };
+    registry.delegations.insert(digest, Arc::new(view));
+    Ok(digest)
 }
 
 /// Keeps a ticket, and forgets those that are over for every clock.

@@ -34,7 +34,7 @@ pub(super) enum Table {
 
 impl Table {
     /// Those whose rows point at one entry each, in the order in which they are read back.
-    pub(super) const POINTS: [Table; 9] = [
+    pub(super) const POINTS: [Table; 10] = [
         Table::Origin,
         Table::Members,
         Table::Delegations,
@@ -42,6 +42,7 @@ impl Table {
         Table::Policy,
         Table::Auditors,
         Table::Mappings,
+        Table::Dismissals,
         Table::Revocations,
         Table::Standings,
     ];

@@ -26,9 +26,9 @@ async fn close(scene: &Scene, case: &CaseId) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_keeps_open_what_its_quota_allows_and_no_more() {
     let limits =
-        QuotaLimits { open_cases: 2, case_tags: 4, delegations: 2, contracts: 1, ..QuotaLimits::default() };
+        QuotaLimits { open_cases: 2, case_tags: 4, delegations: 3, contracts: 1, ..QuotaLimits::default() };
     let world = World::configured(62, |config| config.quotas = limits).await;
-    // One case with one tag, one delegation of each member, one contract.
+    // One case with one tag, one contract, and of each member its adapter's or app's and its standings' key.
     let mut scene = Scene::build(world, |draft| draft).await;
     let full = Some("quota_exceeded".to_owned());
     let second = open(&scene, &["980101199001010017", "980101199001010025"]).await.unwrap();

@@ -180,10 +180,8 @@ struct Found {
 fn newest(reader: &Reader) -> Result<Option<Found>, JournalError> {
     // By id: the parts so far. A snapshot whose writing was cut off stays incomplete.
     let mut begun: HashMap<u64, Vec<SnapshotPart>> = HashMap::new();
-    let mut looked = 0;
-    for item in reader.scan_back(reader.len()) {
+    for (looked, item) in (1..).zip(reader.scan_back(reader.len())) {
         let (index, data, _) = item?;
-        looked += 1;
         let record = Record::decode(data).map_err(|source| JournalError::Record { index, source })?;
         let Some(Kind::Snapshot(part)) = record.kind else { continue };
         let (id, all) = (part.id, part.all);

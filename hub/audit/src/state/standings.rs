@@ -174,9 +174,13 @@ impl State<'_> {
             .collect();
         let silent = raw.standing_digests.is_empty() && raw.standing_indexes.is_empty();
         let same = raw.standing_indexes.len() == raw.standing_digests.len() && named == right;
-        // An entry that was not decided rests on nobody's word, and a late answer on those of its first entry.
-        let may_be_silent = !passed || raw.late_of != 0;
-        if !same && !(silent && may_be_silent) {
+        // An entry that was not decided rests on nobody's word, a late answer on those of its first entry, and what
+        // is withheld for another reason than a word lets nothing out.
+        let by_word = matches!(ending.code, Some(Code::Revoked | Code::StandingStale));
+        let withheld = ending.outcome == Outcome::Withheld && !by_word;
+        let may_be_silent = !passed || raw.late_of != 0 || withheld;
+        let holds = same || (silent && may_be_silent);
+        if !holds {
             let what = "names other standings than the newest ones of its parties";
             return self.finding(at, Rule::Standing, what);
         }
