@@ -165,12 +165,14 @@ impl Worker {
         for tile in &self.unwritten {
             unsynced.write(&self.tiles, tile)?;
         }
-        unsynced.sync()?;
-        self.unwritten.clear();
+        // The partial ones too: a copy that is taken after a power cut, and before the next start, must hold.
         let mut written = Vec::new();
         for tile in &partials {
-            written.push(write_tile(&self.tiles, tile, "new")?);
+            written.extend(self.tiles.path(tile.level, tile.index, tile.width));
+            unsynced.write(&self.tiles, tile)?;
         }
+        unsynced.sync()?;
+        self.unwritten.clear();
         write_durably(&self.checkpoint, &head.note)?;
         // Partial tiles of the head before serve nobody once the new head is out.
         let needed = self.heads.needed();

@@ -8,8 +8,9 @@ use crate::source::{Entries as _, Source};
 use bytes::Bytes;
 use std::collections::HashMap;
 use yiwang_proto::Digest;
-use yiwang_proto::answer::Answer;
+use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::case::CaseStatement;
+use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::MemberId;
@@ -85,6 +86,10 @@ impl Recorded {
             }
             digest
         };
+        // An adapter whose journal fails says so, and cannot write that down.
+        let unwritten =
+            |answer: &Answer| matches!(answer.verdict, Verdict::Failed(Code::Internal | Code::LedgerFull));
+        let answer = answer.filter(|answer| !unwritten(answer));
         let answer = answer.map(|answer| (yiwang_proto::sha256(&raw.answer), answer.provider));
         let exchange = Exchange { index, answer, released, late: raw.late_of != 0 };
         self.by_request.entry(digest).or_default().push(exchange);

@@ -174,11 +174,15 @@ impl State<'_> {
             .collect();
         let silent = raw.standing_digests.is_empty() && raw.standing_indexes.is_empty();
         let same = raw.standing_indexes.len() == raw.standing_digests.len() && named == right;
-        // An entry that was not decided rests on nobody's word, a late answer on those of its first entry, and what
-        // is withheld for another reason than a word lets nothing out.
+        // A late answer rests on the words of its first entry, which were checked there.
+        if raw.late_of != 0 {
+            return;
+        }
+        // An entry that was not decided rests on nobody's word, and what is withheld for another reason than a word
+        // lets nothing out.
         let by_word = matches!(ending.code, Some(Code::Revoked | Code::StandingStale));
         let withheld = ending.outcome == Outcome::Withheld && !by_word;
-        let may_be_silent = !passed || raw.late_of != 0 || withheld;
+        let may_be_silent = !passed || withheld;
         let holds = same || (silent && may_be_silent);
         if !holds {
             let what = "names other standings than the newest ones of its parties";

@@ -5,8 +5,8 @@ use crate::load::Load;
 use crate::town::{Places, Town};
 use std::process::{Command, Stdio};
 
-/// Outcomes that are looked at while the clock is wrong.
-const LOOKED_AT: u64 = 50;
+/// Outcomes that are looked at while the clock is wrong: some rounds of all that may be under way.
+const LOOKED_AT: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f15_an_adapter_with_a_wrong_clock_serves_nothing() {
