@@ -1,12 +1,12 @@
 //! F15: a real adapter process whose clock is wrong. Clocks moved by hand, at every party, are in `tests/tests/faults`.
 
 use crate::judge::judge;
-use crate::load::Load;
+use crate::load::{IN_FLIGHT, Load};
 use crate::town::{Places, Town};
 use std::process::{Command, Stdio};
 
 /// Outcomes that are looked at while the clock is wrong.
-const LOOKED_AT: u64 = 50;
+const LOOKED_AT: u64 = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f15_an_adapter_with_a_wrong_clock_serves_nothing() {
@@ -22,13 +22,9 @@ async fn f15_an_adapter_with_a_wrong_clock_serves_nothing() {
         let (answered, acknowledged) = (load.answered(), load.acknowledged());
         town.start_adapter(&["faketime", "-f", shift].map(str::to_owned));
         load.until_acknowledged(acknowledged + LOOKED_AT).await;
-        // What was answered before the old process ended may have been counted after.
+        // What was answered before the old process ended may have been counted after: one by each worker.
         let late = load.answered() - answered;
-        assert!(late <= 64, "{late} answers by a clock that is {shift}");
-        let served = load.answered();
-        let acknowledged = load.acknowledged();
-        load.until_acknowledged(acknowledged + LOOKED_AT).await;
-        assert_eq!(load.answered(), served, "answered by a clock that is {shift}");
+        assert!(late <= IN_FLIGHT as u64, "{late} answers by a clock that is {shift}");
     }
     town.kill_adapter();
     let seen = load.end().await;
