@@ -141,6 +141,10 @@ impl Draft for LateDraft {
         let mut entry = self.entry;
         entry.previous_of_consumer = at.views.previous_of(&self.consumer);
         entry.previous_of_provider = at.views.previous_of(&self.provider);
+        // As every entry of an exchange, it names what both parties had last said when it got its index.
+        let words = [&self.consumer, &self.provider].map(|member| at.views.standing(member));
+        entry.standing_digests = words.iter().flatten().map(|view| view.held.digest.clone()).collect();
+        entry.standing_indexes = words.iter().flatten().map(|view| view.index).collect();
         Ok(Kind::Exchange(entry))
     }
 

@@ -241,12 +241,13 @@ impl Unsynced {
     }
 }
 
-/// Removes partial tiles that an earlier run left between two sizes: a power cut may have emptied them.
-pub fn clear_partials(folder: &TileFolder, from: u64, to: u64) {
+/// Removes partial tiles that an earlier run left below some size. A power cut may have emptied them, and may have
+/// brought back, empty, those of older heads that had been removed: a removal is no more synced than a tile.
+pub fn clear_partials(folder: &TileFolder, to: u64) {
     for level in 0..8_u8 {
         let at = |size: u64| size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
         // The head is written five times a second, so the folders of more tiles than this are of no recent run.
-        for index in (at(from)..=at(to)).rev().take(4096) {
+        for index in (0..=at(to)).rev().take(4096) {
             if let Some(partials) = folder.path(level, index, 1).as_deref().and_then(Path::parent) {
                 let _ = std::fs::remove_dir_all(partials);
             }

@@ -113,7 +113,7 @@ pub fn open(
     let reader = store.reader();
     let tiles = Tiles::new(&config.dir, Arc::clone(&reader));
     let tree = restore_tree(stored.as_ref(), reader.as_ref(), &tiles)?;
-    clear_partials(tiles.folder(), floor, tree.size());
+    clear_partials(tiles.folder(), tree.size());
     catch_up(&views, reader.as_ref())?;
     let (active, last_time) = active_members(reader.as_ref())?;
     let publishing_behind = Arc::new(AtomicBool::new(false));

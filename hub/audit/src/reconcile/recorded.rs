@@ -25,6 +25,8 @@ pub(super) struct Exchange {
     pub answer: Option<(Digest, MemberId)>,
     pub released: bool,
     pub late: bool,
+    /// What an adapter says whose journal cannot be written stands in no journal: it releases nothing.
+    unkept: bool,
 }
 
 /// All of them.
@@ -86,12 +88,11 @@ impl Recorded {
             }
             digest
         };
-        // An adapter whose journal fails says so, and cannot write that down.
-        let unwritten =
-            |answer: &Answer| matches!(answer.verdict, Verdict::Failed(Code::Internal | Code::LedgerFull));
-        let answer = answer.filter(|answer| !unwritten(answer));
+        let unkept = answer.as_ref().is_some_and(|answer| {
+            matches!(answer.verdict, Verdict::Failed(Code::Internal | Code::LedgerFull))
+        });
         let answer = answer.map(|answer| (yiwang_proto::sha256(&raw.answer), answer.provider));
-        let exchange = Exchange { index, answer, released, late: raw.late_of != 0 };
+        let exchange = Exchange { index, answer, released, late: raw.late_of != 0, unkept };
         self.by_request.entry(digest).or_default().push(exchange);
     }
 
@@ -100,12 +101,14 @@ impl Recorded {
         self.by_request.get(request).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Every recorded answer stands in its adapter's journal, where that journal is at hand.
+    /// Every recorded answer stands in its adapter's journal, where that journal is at hand; but for the word of
+    /// an adapter that its journal failed.
     pub fn against(&self, journals: &Journals, done: &mut Reconciled) {
         let mut unknown: Vec<(u64, &MemberId)> = self
             .by_request
             .values()
             .flatten()
+            .filter(|exchange| !exchange.unkept)
             .filter_map(|exchange| {
                 let (digest, provider) = exchange.answer.as_ref()?;
                 (journals.covers(provider) && !journals.holds(digest)).then_some((exchange.index, provider))

@@ -14,7 +14,8 @@ use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, FieldName, Operation};
 use yiwang_proto::pb;
 
-const IN_FLIGHT: usize = 64;
+/// Exchanges at once, each by a worker of its own.
+pub const IN_FLIGHT: usize = 64;
 const SUBJECTS: u64 = 100;
 /// An app that is refused does not hammer: what it would burn is wanted for coming back.
 const AGAIN: Duration = Duration::from_millis(100);
