@@ -4,18 +4,21 @@
 //! INVARIANT: any error in Cedar's diagnostics is a denial. Cedar skips a rule that errs, and an erring
 //! `forbid` would forbid nothing.
 
+use crate::asked::{granted, key};
 use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::decision::{Denial, Permit};
-use crate::facts::{Facts, method_text};
+use crate::facts::{Facts, Resource, method_text};
 use crate::fields::{Fault, check_contract};
 use crate::input::Context;
 use crate::lint::{Lint, LintError};
+use crate::memory::Memory;
 use crate::officer;
 use crate::rows::{RowFault, check_arguments};
 use crate::rules::{ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
-use cedar_policy::{Authorizer, Decision, Entities, EntityUid, Response, Schema, ValidationMode, Validator};
+use crate::terms::asked_terms;
+use cedar_policy::{Authorizer, Decision, PolicySet, Response, Schema, ValidationMode, Validator};
 use std::sync::Arc;
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
@@ -58,12 +61,13 @@ pub struct Decider {
     digest: Digest,
 }
 
-/// A contract ready for decisions: checked against the catalogue, its Cedar entity built.
+/// A contract ready for decisions: checked against the catalogue, its Cedar entities built.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     contract: Arc<Contract>,
-    entities: Entities,
-    resource: EntityUid,
+    resource: Resource,
+    limits: Resource,
+    memory: Memory,
 }
 
 impl Prepared {
@@ -94,7 +98,7 @@ impl Decider {
         }
         let rules = RuleSet::load(rules)?;
         let validator = Validator::new(parsed.clone());
-        for set in [&rules.each, &rules.joined] {
+        for set in [&rules.each, &rules.grant, &rules.now] {
             let result = validator.validate(set, ValidationMode::Strict);
             if !result.validation_passed_without_warnings() {
                 return Err(PolicyError::Validation(result.to_string()));
@@ -143,8 +147,9 @@ impl Decider {
     }
 
     pub(crate) fn prepare_unchecked(&self, contract: Arc<Contract>) -> Result<Prepared, String> {
-        let (resource, entities) = self.facts.contract(&contract, &self.catalogue)?;
-        Ok(Prepared { contract, entities, resource })
+        let resource = self.facts.contract(&contract, &self.catalogue)?;
+        let limits = self.facts.limits(&contract)?;
+        Ok(Prepared { contract, resource, limits, memory: Memory::default() })
     }
 
     /// Judges one request under one contract. Errors: a denial that names every rule that denies, the
@@ -163,14 +168,15 @@ impl Decider {
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
         let officer = officer::judge(request, &contract.contract, context);
-        let judged = self.facts.grant(request, &contract.resource, context, None).map_err(unjudged)?;
-        let granted = self.authorizer.is_authorized(&judged, &self.rules.joined, &contract.entities);
-        let holds = granted.decision() == Decision::Allow && !erred(&granted);
-        if holds && row_fault.is_none() && officer.is_none() {
+        if row_fault.is_none()
+            && officer.is_none()
+            && self.holds(request, contract, context).map_err(unjudged)?
+        {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, context));
         }
-        let judged = self.facts.exchange(request, &contract.resource, context, None).map_err(unjudged)?;
-        let response = self.authorizer.is_authorized(&judged, &self.rules.each, &contract.entities);
+        let resource = &contract.resource;
+        let judged = self.facts.exchange(request, &resource.uid, context, None).map_err(unjudged)?;
+        let response = self.authorizer.is_authorized(&judged, &self.rules.each, &resource.entities);
         if erred(&response) {
             return Err(Denial::policy_error("rule evaluation: a rule could not be evaluated"));
         }
@@ -195,6 +201,32 @@ impl Decider {
         }
         // Nothing forbids and nothing permits: the rule that permits did not hold.
         Err(Denial::of(rules).unwrap_or_else(|| Denial::policy_error("rule granted: nothing permits")))
+    }
+
+    /// Whether the joined rules permit: those of the moment anew, the others once for each kind of request.
+    fn holds(&self, request: &Request, contract: &Prepared, context: &Context<'_>) -> Result<bool, String> {
+        let Prepared { resource, limits, memory, .. } = contract;
+        let now = self.facts.now(request, &limits.uid, context, None)?;
+        if !self.permits(&now, &self.rules.now, limits) {
+            return Ok(false);
+        }
+        let terms = asked_terms(request, context);
+        let facts = granted(request, context, &terms);
+        let key = key(&facts);
+        if memory.has(&key) {
+            return Ok(true);
+        }
+        let grant = self.facts.grant(request, &resource.uid, &facts, None)?;
+        let holds = self.permits(&grant, &self.rules.grant, resource);
+        if holds {
+            memory.keep(key);
+        }
+        Ok(holds)
+    }
+
+    fn permits(&self, judged: &cedar_policy::Request, rules: &PolicySet, resource: &Resource) -> bool {
+        let response = self.authorizer.is_authorized(judged, rules, &resource.entities);
+        response.decision() == Decision::Allow && !erred(&response)
     }
 }
 

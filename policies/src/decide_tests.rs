@@ -32,7 +32,7 @@ fn at(site: Site, world: &World) -> World {
 }
 
 fn judged(world: &World) -> cedar_policy::Request {
-    DECIDER.facts.exchange(&world.request, &world.prepared().resource, &world.context(), None).unwrap()
+    DECIDER.facts.exchange(&world.request, &world.prepared().resource.uid, &world.context(), None).unwrap()
 }
 
 #[test]
@@ -100,8 +100,11 @@ fn every_rule_denies_in_some_situation() {
     for situation in ALL {
         let world = World::new().with(situation.change);
         let judged = judged(&world);
-        let response =
-            DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &world.prepared().entities);
+        let response = DECIDER.authorizer.is_authorized(
+            &judged,
+            &DECIDER.rules.each,
+            &world.prepared().resource.entities,
+        );
         for id in response.diagnostics().reason() {
             silent.retain(|rule| *rule != AsRef::<str>::as_ref(id));
         }
@@ -116,7 +119,8 @@ fn a_rule_that_errs_is_a_denial() {
     assert_eq!((denial.code, denial.also.len()), (Code::PolicyError, 0));
     // An adding rule that overflows errs, is skipped by Cedar, and would forbid nothing.
     let judged = judged(&world);
-    let response = DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &world.prepared().entities);
+    let response =
+        DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &world.prepared().resource.entities);
     assert_eq!(response.diagnostics().errors().count(), 1);
 }
 
@@ -203,6 +207,10 @@ fn rules_that_do_not_fit_are_refused_at_load() {
     );
     assert!(replaced("@id(\"fields\")", "@id(\"fields\")\n@terms").contains("marked @terms"));
     assert!(replaced("@id(\"purpose\")\n@terms", "@id(\"purpose\")").contains("marked @terms"));
+    assert!(replaced("@id(\"expired\")\n@moment", "@id(\"expired\")").contains("marked @moment"));
+    // A rule that reads the clock cannot be remembered: the schema gives it none.
+    assert!(replaced("{ context.case_open }", "{ context.case_open && context.now > 0 }").contains("schema"));
+    assert!(replaced("context.now >= resource.valid_until }", "!context.sealed }").contains("schema"));
     let without = load(&|path, text| if path.contains("purpose") { String::new() } else { text.to_owned() });
     assert!(matches!(without, Err(PolicyError::Rule(id)) if id == "purpose"));
     assert!(load(&|_, text| text.replace("forbid", "forbit")).is_err());
@@ -265,9 +273,13 @@ proptest! {
         let context = world.context();
         if sample == 0 {
             let schema = Some(DECIDER.schema());
-            let fits = DECIDER.facts.exchange(&world.request, &prepared.resource, &context, schema);
+            let resource = &prepared.resource.uid;
+            let fits = DECIDER.facts.exchange(&world.request, resource, &context, schema);
             prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
-            let fits = DECIDER.facts.grant(&world.request, &prepared.resource, &context, schema);
+            let terms = asked_terms(&world.request, &context);
+            let fits = DECIDER.facts.grant(&world.request, resource, &granted(&world.request, &context, &terms), schema);
+            prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
+            let fits = DECIDER.facts.now(&world.request, &prepared.limits.uid, &context, schema);
             prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
         }
         let by_cedar = match DECIDER.decide(&world.request, &prepared, &context) {
@@ -282,4 +294,25 @@ proptest! {
             prop_assert_eq!(by_cedar, vec![Code::PolicyError]);
         }
     }
+}
+
+#[test]
+fn what_is_remembered_grants_nothing_else() {
+    let example = World::new();
+    let prepared = example.prepared();
+    let mut shared = 0;
+    for situation in ALL {
+        for (_, site) in SITES {
+            let world = at(site, &example);
+            DECIDER.decide(&world.request, &prepared, &world.context()).unwrap();
+            let changed = at(site, &World::new().with(situation.change));
+            if changed.contract.digest != prepared.contract().digest {
+                continue;
+            }
+            shared += 1;
+            let code = DECIDER.decide(&changed.request, &prepared, &changed.context()).err().map(|d| d.code);
+            assert_eq!(code, changed.decide().err().map(|denial| denial.code), "{}", situation.name);
+        }
+    }
+    assert!(shared > 60, "{shared}");
 }

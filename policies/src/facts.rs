@@ -1,21 +1,20 @@
 //! Puts contract, request and context into Cedar's words. Everything is built from Rust values; nothing
 //! goes through JSON.
 
+use crate::asked::{Fact, claimed, lasting, moment};
 use crate::bundle;
 use crate::catalogue::{Catalogue, SubjectKind};
 use crate::decide::PolicyError;
-use crate::input::{Context, Counts};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use crate::input::Context;
+use crate::terms::granted_terms;
 use cedar_policy::{
     Entities, Entity, EntityId, EntityTypeName, EntityUid, Request as Judged, RestrictedExpression as Expr,
     Schema,
 };
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr as _;
-use yiwang_proto::Digest;
 use yiwang_proto::contract::{Contract, Method};
-use yiwang_proto::delegation::Role;
+use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::request::Request;
 
@@ -24,60 +23,30 @@ use yiwang_proto::request::Request;
 pub(crate) struct Facts {
     app: EntityTypeName,
     contract: EntityTypeName,
+    limits: EntityTypeName,
     exchange: EntityUid,
     grant: EntityUid,
+    now: EntityUid,
+    /// Whoever asks: no rule of the moment reads the principal.
+    anyone: EntityUid,
 }
 
-/// What the rules marked `@terms` compare. INVARIANT: two of these make the same text exactly when all
-/// their parts are equal; no part can hold the separator, by the grammars of ids and of base64.
-struct Terms<'a> {
-    contract: &'a str,
-    digest: &'a Digest,
-    provider: &'a str,
-    consumer: &'a str,
-    app: &'a str,
-    purpose: &'a str,
-    record: &'a str,
-    method: &'a str,
-    break_glass: bool,
-    signer_root: &'a [u8; 32],
-    signer_role: &'a str,
-    signer_member: &'a str,
-    signer_name: &'a str,
-    signer_named: bool,
-    case_member: &'a str,
+/// A resource and the store that holds it alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource {
+    pub uid: EntityUid,
+    pub entities: Entities,
 }
 
-impl Terms<'_> {
-    fn text(&self) -> String {
-        let mut text = String::with_capacity(384);
-        for part in [
-            self.contract,
-            self.provider,
-            self.consumer,
-            self.app,
-            self.purpose,
-            self.record,
-            self.method,
-            if self.break_glass { "break-glass" } else { "" },
-            self.signer_role,
-            self.signer_member,
-            self.signer_name,
-            if self.signer_named { "named" } else { "" },
-            self.case_member,
-        ] {
-            text.push_str(part);
-            text.push('|');
-        }
-        STANDARD_NO_PAD.encode_string(self.digest, &mut text);
-        text.push('|');
-        STANDARD_NO_PAD.encode_string(self.signer_root, &mut text);
-        text
+impl Resource {
+    fn new(uid: EntityUid, attributes: HashMap<String, Expr>) -> Result<Self, String> {
+        let entity = Entity::new(uid.clone(), attributes, HashSet::new()).map_err(|e| e.to_string())?;
+        Ok(Self { uid, entities: Entities::from_entities([entity], None).map_err(|e| e.to_string())? })
     }
 }
 
 fn text(value: &str) -> Expr {
-    Expr::new_string(value.to_owned())
+    Fact::Text(value).expression()
 }
 
 fn texts<'a, T: AsRef<str> + 'a>(values: impl IntoIterator<Item = &'a T>) -> Expr {
@@ -85,15 +54,11 @@ fn texts<'a, T: AsRef<str> + 'a>(values: impl IntoIterator<Item = &'a T>) -> Exp
 }
 
 fn bytes(value: &[u8; 32]) -> Expr {
-    Expr::new_string(STANDARD_NO_PAD.encode(value))
+    Fact::Bytes(value).expression()
 }
 
 fn long(value: impl Into<i64>) -> Expr {
     Expr::new_long(value.into())
-}
-
-fn truth(value: bool) -> Expr {
-    Expr::new_bool(value)
 }
 
 fn pair(key: &str, value: Expr) -> (String, Expr) {
@@ -110,9 +75,9 @@ pub(crate) fn method_text(method: Method) -> &'static str {
 }
 
 /// The one method that is served.
-const SERVED: &str = "query";
+pub(crate) const SERVED: &str = "query";
 
-fn role_text(role: Role) -> &'static str {
+pub(crate) fn role_text(role: Role) -> &'static str {
     match role {
         Role::App => "app",
         Role::Adapter => "adapter",
@@ -128,11 +93,16 @@ impl Facts {
             file: bundle::SCHEMA.0.to_owned(),
             fault: error.to_string(),
         };
+        let name = |text: &str| EntityTypeName::from_str(text).map_err(fault);
+        let entity = |text: &str| EntityUid::from_str(text).map_err(fault);
         Ok(Self {
-            app: EntityTypeName::from_str("App").map_err(fault)?,
-            contract: EntityTypeName::from_str("Contract").map_err(fault)?,
-            exchange: EntityUid::from_str(r#"Action::"exchange""#).map_err(fault)?,
-            grant: EntityUid::from_str(r#"Action::"grant""#).map_err(fault)?,
+            app: name("App")?,
+            contract: name("Contract")?,
+            limits: name("Limits")?,
+            exchange: entity(r#"Action::"exchange""#)?,
+            grant: entity(r#"Action::"grant""#)?,
+            now: entity(r#"Action::"now""#)?,
+            anyone: entity(r#"App::"any""#)?,
         })
     }
 
@@ -141,12 +111,8 @@ impl Facts {
         EntityUid::from_type_name_and_id(self.app.clone(), id)
     }
 
-    /// The contract's entity and the store that holds it alone.
-    pub fn contract(
-        &self,
-        contract: &Contract,
-        catalogue: &Catalogue,
-    ) -> Result<(EntityUid, Entities), String> {
+    /// The contract as a resource.
+    pub fn contract(&self, contract: &Contract, catalogue: &Catalogue) -> Result<Resource, String> {
         let said = &contract.text;
         let of_class = |least: u8| {
             let is = |name: &&_| {
@@ -158,15 +124,13 @@ impl Facts {
         let apps = said.apps.iter().map(|app| Expr::new_entity_uid(self.app(&said.consumer.member, app)));
         let about_person =
             catalogue.record(&said.record).is_none_or(|record| record.subject == SubjectKind::Person);
-        let attributes = HashMap::from([
+        let mut attributes = HashMap::from([
             pair("id", text(said.id.as_str())),
             pair("digest", bytes(&contract.digest)),
             pair("provider", text(said.provider.member.as_str())),
             pair("consumer", text(said.consumer.member.as_str())),
             pair("consumer_root", bytes(said.consumer.root.as_bytes())),
             pair("apps", Expr::new_set(apps)),
-            pair("valid_from", long(contract.valid_from_ms)),
-            pair("valid_until", long(contract.valid_until_ms)),
             pair("purpose", text(said.purpose.as_str())),
             pair("matters", texts(&said.matters)),
             pair("method", text(method_text(said.method))),
@@ -177,16 +141,19 @@ impl Facts {
             pair("sensitive_fields", of_class(3)),
             pair("approved_fields", of_class(4)),
             pair("sealed_fields", of_class(if said.sealed { 0 } else { 3 })),
-            pair("about_person", truth(about_person)),
-            pair("break_glass", truth(said.break_glass)),
-            pair("per_app_per_minute", long(said.limits.per_app_per_minute)),
-            pair("per_officer_per_day", long(said.limits.per_officer_per_day)),
+            pair("about_person", Expr::new_bool(about_person)),
+            pair("break_glass", Expr::new_bool(said.break_glass)),
             pair("terms", Expr::new_set(said.apps.iter().map(|app| text(&granted_terms(contract, app))))),
         ]);
-        let uid = EntityUid::from_type_name_and_id(self.contract.clone(), EntityId::new(said.id.as_str()));
-        let entity = Entity::new(uid.clone(), attributes, HashSet::new()).map_err(|e| e.to_string())?;
-        let entities = Entities::from_entities([entity], None).map_err(|e| e.to_string())?;
-        Ok((uid, entities))
+        attributes.extend(limits(contract));
+        let id = EntityId::new(said.id.as_str());
+        Resource::new(EntityUid::from_type_name_and_id(self.contract.clone(), id), attributes)
+    }
+
+    /// What the contract says about time and counts, as a resource.
+    pub fn limits(&self, contract: &Contract) -> Result<Resource, String> {
+        let id = EntityId::new(contract.text.id.as_str());
+        Resource::new(EntityUid::from_type_name_and_id(self.limits.clone(), id), limits(contract).into())
     }
 
     /// The request for the action `grant`. With a schema it is checked against it, which serving does
@@ -195,12 +162,23 @@ impl Facts {
         &self,
         request: &Request,
         resource: &EntityUid,
+        facts: &[(&'static str, Fact<'_>)],
+        schema: Option<&Schema>,
+    ) -> Result<Judged, String> {
+        let principal = self.app(&request.consumer, &request.app);
+        judged(principal, &self.grant, resource, expressions(facts), schema)
+    }
+
+    /// The request for the action `now`.
+    pub fn now(
+        &self,
+        request: &Request,
+        resource: &EntityUid,
         context: &Context<'_>,
         schema: Option<&Schema>,
     ) -> Result<Judged, String> {
-        let facts =
-            moment(request, context).into_iter().chain([pair("terms", text(&asked_terms(request, context)))]);
-        self.judged(&self.grant, request, resource, facts, schema)
+        let facts = moment(request, context);
+        judged(self.anyone.clone(), &self.now, resource, expressions(&facts), schema)
     }
 
     /// The request for the action `exchange`.
@@ -211,110 +189,42 @@ impl Facts {
         context: &Context<'_>,
         schema: Option<&Schema>,
     ) -> Result<Judged, String> {
-        let signer = context.delegation;
-        let facts = moment(request, context).into_iter().chain([
-            pair("contract", text(request.contract.as_str())),
-            pair("contract_digest", bytes(&request.contract_digest)),
-            pair("consumer", text(request.consumer.as_str())),
-            pair("provider", text(request.provider.as_str())),
-            pair("purpose", text(request.purpose.as_str())),
-            pair("record", text(request.record.as_str())),
-            pair("signer", Expr::new_entity_uid(self.app(&signer.member, &signer.name))),
-            pair("signer_root", bytes(signer.root.as_bytes())),
-            pair("signer_role", text(role_text(signer.role))),
-            pair("signer_named", truth(signer.digest == request.delegation_digest)),
-            pair("case_member", text(context.case.map_or("", |case| case.member.as_str()))),
-        ]);
-        self.judged(&self.exchange, request, resource, facts, schema)
+        let lasting = lasting(request, context);
+        let moment = moment(request, context);
+        let claimed = claimed(request, context);
+        let facts = expressions(&lasting)
+            .chain(expressions(&moment))
+            .chain(expressions(&claimed))
+            .chain([pair("signer", Expr::new_entity_uid(self.signer(context.delegation)))]);
+        judged(self.app(&request.consumer, &request.app), &self.exchange, resource, facts, schema)
     }
 
-    fn judged(
-        &self,
-        action: &EntityUid,
-        request: &Request,
-        resource: &EntityUid,
-        facts: impl Iterator<Item = (String, Expr)>,
-        schema: Option<&Schema>,
-    ) -> Result<Judged, String> {
-        let facts = cedar_policy::Context::from_pairs(facts).map_err(|error| error.to_string())?;
-        let principal = self.app(&request.consumer, &request.app);
-        Judged::new(principal, action.clone(), resource.clone(), facts, schema).map_err(|e| e.to_string())
+    fn signer(&self, delegation: &Delegation) -> EntityUid {
+        self.app(&delegation.member, &delegation.name)
     }
 }
 
-/// What both actions know.
-fn moment(request: &Request, context: &Context<'_>) -> [(String, Expr); 17] {
-    let subject = match context.body {
-        None => "unseen",
-        Some(body) if body.subject.is_empty() => "none",
-        Some(_) => "named",
-    };
-    let case = context.case;
-    // Only the verifier has none, and it judges no rates.
-    let counts = context.counts.unwrap_or(Counts { app_this_minute: 0, officer_today: 0 });
+fn limits(contract: &Contract) -> [(String, Expr); 4] {
+    let most = &contract.text.limits;
     [
-        pair("live", truth(context.site.is_live())),
-        pair("now", long(context.now_ms)),
-        pair("operation", text(request.operation.as_str())),
-        pair("fields", texts(&request.fields)),
-        pair("tags", long(u32::try_from(request.subject_tags.len()).unwrap_or(u32::MAX))),
-        pair("subject", text(subject)),
-        pair("issued_at", long(request.issued_at_ms)),
-        pair("expires_at", long(request.expires_at_ms)),
-        pair("sealed", truth(context.sealed)),
-        pair("officer", text(context.officer.proof().as_str())),
-        pair("signer_from", long(context.delegation.valid_from_ms)),
-        pair("signer_until", long(context.delegation.valid_until_ms)),
-        pair("case_matter", text(case.map_or("", |case| case.matter.as_str()))),
-        pair("case_open", truth(case.is_some_and(|case| case.open))),
-        pair("case_lists_all_tags", truth(case.is_some_and(|case| case.lists_all_tags))),
-        pair("app_this_minute", long(counts.app_this_minute)),
-        pair("officer_today", long(counts.officer_today)),
+        pair("valid_from", long(contract.valid_from_ms)),
+        pair("valid_until", long(contract.valid_until_ms)),
+        pair("per_app_per_minute", long(most.per_app_per_minute)),
+        pair("per_officer_per_day", long(most.per_officer_per_day)),
     ]
 }
 
-/// The terms that the contract grants to one of its apps.
-fn granted_terms(contract: &Contract, app: &AppId) -> String {
-    let said = &contract.text;
-    Terms {
-        contract: said.id.as_str(),
-        digest: &contract.digest,
-        provider: said.provider.member.as_str(),
-        consumer: said.consumer.member.as_str(),
-        app: app.as_str(),
-        purpose: said.purpose.as_str(),
-        record: said.record.as_str(),
-        method: method_text(said.method),
-        break_glass: said.break_glass,
-        signer_root: said.consumer.root.as_bytes(),
-        signer_role: role_text(Role::App),
-        signer_member: said.consumer.member.as_str(),
-        signer_name: app.as_str(),
-        signer_named: true,
-        case_member: said.consumer.member.as_str(),
-    }
-    .text()
+fn expressions<'a>(facts: &'a [(&'static str, Fact<'a>)]) -> impl Iterator<Item = (String, Expr)> + 'a {
+    facts.iter().map(|(name, fact)| pair(name, fact.expression()))
 }
 
-/// The terms that the request claims, by a method that is served.
-fn asked_terms(request: &Request, context: &Context<'_>) -> String {
-    let signer = context.delegation;
-    Terms {
-        contract: request.contract.as_str(),
-        digest: &request.contract_digest,
-        provider: request.provider.as_str(),
-        consumer: request.consumer.as_str(),
-        app: request.app.as_str(),
-        purpose: request.purpose.as_str(),
-        record: request.record.as_str(),
-        method: SERVED,
-        break_glass: false,
-        signer_root: signer.root.as_bytes(),
-        signer_role: role_text(signer.role),
-        signer_member: signer.member.as_str(),
-        signer_name: signer.name.as_str(),
-        signer_named: signer.digest == request.delegation_digest,
-        case_member: context.case.map_or("", |case| case.member.as_str()),
-    }
-    .text()
+fn judged(
+    principal: EntityUid,
+    action: &EntityUid,
+    resource: &EntityUid,
+    facts: impl IntoIterator<Item = (String, Expr)>,
+    schema: Option<&Schema>,
+) -> Result<Judged, String> {
+    let facts = cedar_policy::Context::from_pairs(facts).map_err(|error| error.to_string())?;
+    Judged::new(principal, action.clone(), resource.clone(), facts, schema).map_err(|e| e.to_string())
 }

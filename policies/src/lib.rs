@@ -8,10 +8,15 @@
 //! carry. [`naive`] is the same decision written a second time
 //! without Cedar; tests hold the two together.
 //!
+//! Most requests under a contract are of a few kinds. What Cedar grants to a kind without looking at time or
+//! counts is remembered with the prepared contract (`memory.rs`), under a digest of every fact that it was
+//! judged by; time and counts are judged by Cedar each time. Denials are always judged in full.
+//!
 //! Every data file is part of the program and of [`Decider::digest`], the policy bundle's digest that
 //! ledger entries name.
 #![deny(missing_docs)]
 
+mod asked;
 pub mod bundle;
 pub mod catalogue;
 pub mod decide;
@@ -20,12 +25,14 @@ mod facts;
 pub mod fields;
 pub mod input;
 pub mod lint;
+mod memory;
 pub mod naive;
 mod officer;
 pub mod rates;
 pub mod rows;
 mod rules;
 mod ruleset;
+mod terms;
 pub mod tickets;
 
 pub use catalogue::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};

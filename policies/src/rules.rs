@@ -21,8 +21,21 @@ const fn rule(id: &'static str, code: Code, clause: &'static str) -> Rule {
 
 /// The id of the rule that permits.
 pub(crate) const GRANTED: &str = "granted";
-/// The id of the rule that permits at once, when all others are joined to it.
+/// The id of the rule that permits at once, when all that are not about the moment are joined to it.
 pub(crate) const AT_ONCE: &str = "granted-at-once";
+/// The id of the rule that permits now, when all that are about the moment are joined to it.
+pub(crate) const NOW: &str = "granted-now";
+
+/// The rules about time and counts: those marked `@moment`.
+pub(crate) const MOMENT: [&str; 7] = [
+    "not-yet-valid",
+    "expired",
+    "delegation-validity",
+    "statement-expired",
+    "statement-ahead",
+    "rate-app",
+    "rate-officer",
+];
 
 /// The rules that the terms stand for (`facts::Terms` holds what they compare): those marked `@terms`.
 pub(crate) const TERMS: [&str; 10] = [

@@ -1,13 +1,15 @@
-//! Loads the rules twice: as they stand, each with its id, and joined into one.
+//! Loads the rules twice: as they stand, each with its id, and joined into two.
 //!
-//! Cedar pays for each policy and each node of it. So one joined rule answers "is it granted" at once, and
-//! the rules themselves are asked only when it is not, for the reasons. The joined rule is made from the
-//! same files: the permit `granted-at-once` with the negation of every `forbid`, except of those marked
-//! `@terms`, which its own condition stands for. It fails closed: where a condition errs, it does not
-//! permit. The differential test holds both forms against a third one without Cedar.
+//! Cedar pays for each policy and each node of it. So two joined rules answer "is it granted" at once, and
+//! the rules themselves are asked only when it is not, for the reasons. The joined rules are made from the
+//! same files: the permit `granted-now` with the negation of every `forbid` marked `@moment`, and the permit
+//! `granted-at-once` with that of every other, except of those marked `@terms`, which its own condition
+//! stands for. They fail closed: where a condition errs, they do not permit. The schema gives the two
+//! nothing in common to read, so a rule under the wrong mark does not pass the validator. The differential
+//! test holds both forms against a third one without Cedar.
 
 use crate::decide::PolicyError;
-use crate::rules::{AT_ONCE, GRANTED, IN_RUST, TABLE, TERMS};
+use crate::rules::{AT_ONCE, GRANTED, IN_RUST, MOMENT, NOW, TABLE, TERMS};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
@@ -17,17 +19,26 @@ use std::str::FromStr as _;
 pub(crate) struct RuleSet {
     /// One policy per rule, under its id.
     pub each: PolicySet,
-    /// The one joined permit.
-    pub joined: PolicySet,
+    /// The joined permit of what does not hang on the moment.
+    pub grant: PolicySet,
+    /// The joined permit of time and counts.
+    pub now: PolicySet,
+}
+
+/// A permit, and what is joined to it.
+#[derive(Default)]
+struct Joining {
+    permit: serde_json::Value,
+    forbids: Vec<serde_json::Value>,
 }
 
 impl RuleSet {
     /// Parses the files, each `(path, text)`, and holds their ids against the table.
     pub fn load(files: &[(&str, &str)]) -> Result<Self, PolicyError> {
         let mut each = PolicySet::new();
-        let (mut permit, mut forbids) = (None, Vec::new());
+        let (mut grant, mut now) = (Joining::default(), Joining::default());
         let mut missing: BTreeSet<&str> = TABLE.iter().map(|rule| rule.id).collect();
-        missing.extend([GRANTED, AT_ONCE]);
+        missing.extend([GRANTED, AT_ONCE, NOW]);
         for rust in IN_RUST {
             missing.remove(rust);
         }
@@ -40,33 +51,39 @@ impl RuleSet {
                     return Err(PolicyError::Rule(id.to_owned()));
                 }
                 let part = match id {
-                    GRANTED | AT_ONCE => Effect::Permit,
+                    GRANTED | AT_ONCE | NOW => Effect::Permit,
                     _ => Effect::Forbid,
                 };
                 if policy.effect() != part {
                     return Err(fault(format!("`{id}` has the wrong effect")));
                 }
                 let json = || policy.to_json().map_err(|error| fault(error.to_string()));
-                if id == AT_ONCE {
-                    permit = Some(json()?);
+                if [AT_ONCE, NOW].contains(&id) {
+                    let joining = if id == NOW { &mut now } else { &mut grant };
+                    joining.permit = json()?;
                     continue;
                 }
-                let marked = policy.annotation("terms").is_some();
-                if marked != TERMS.contains(&id) {
-                    return Err(fault(format!(
-                        "`{id}` is marked @terms and not compared by them, or the reverse"
-                    )));
+                for (mark, ids) in [("terms", &TERMS[..]), ("moment", &MOMENT[..])] {
+                    if policy.annotation(mark).is_some() != ids.contains(&id) {
+                        return Err(fault(format!(
+                            "`{id}` is marked @{mark} and not in the table of these, or the reverse"
+                        )));
+                    }
                 }
-                if part == Effect::Forbid && !marked {
-                    forbids.push(json()?);
+                if MOMENT.contains(&id) {
+                    now.forbids.push(json()?);
+                } else if part == Effect::Forbid && !TERMS.contains(&id) {
+                    grant.forbids.push(json()?);
                 }
                 each.add(policy.new_id(PolicyId::new(id))).map_err(|error| fault(error.to_string()))?;
             }
         }
         match missing.into_iter().next() {
-            None => {
-                Ok(Self { each, joined: join(permit.unwrap_or_default(), forbids).map_err(joined_fault)? })
-            }
+            None => Ok(Self {
+                each,
+                grant: join(grant).map_err(joined_fault)?,
+                now: join(now).map_err(joined_fault)?,
+            }),
             Some(id) => Err(PolicyError::Rule(id.to_owned())),
         }
     }
@@ -78,7 +95,7 @@ fn joined_fault(fault: String) -> PolicyError {
 
 /// Joins Cedar's JSON forms. All rules are about every principal and resource, and have one condition
 /// each: the negation of several would not be the negation of each.
-fn join(mut permit: serde_json::Value, forbids: Vec<serde_json::Value>) -> Result<PolicySet, String> {
+fn join(Joining { mut permit, forbids }: Joining) -> Result<PolicySet, String> {
     let mut conditions = conditions(&permit)?;
     for forbid in forbids {
         for part in ["principal", "resource"] {
