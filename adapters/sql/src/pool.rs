@@ -27,11 +27,39 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Jobs that one transaction may serve: it ends within some milliseconds, so that whoever writes to the
+/// source waits no longer for it than for single ones.
+const TOGETHER_MAX: usize = 16;
+
+/// A connection whose jobs can share one view of the source: most of a short look-up is taking and giving
+/// back its locks.
+pub(crate) trait Shares: Send + 'static {
+    /// Jobs from here on see the source as it is at the first of them.
+    fn begin(&mut self);
+    /// Gives the view back.
+    fn end(&mut self);
+}
+
 type Work<C> = Box<dyn FnOnce(&mut C) + Send>;
 
 struct Queue<C> {
     jobs: VecDeque<(Cancel, Work<C>)>,
+    /// Jobs ever taken out: with the queue's length, the number of the last job that came in.
+    taken: u64,
     closed: bool,
+}
+
+impl<C> Queue<C> {
+    fn take(&mut self) -> Option<(Cancel, Work<C>)> {
+        let job = self.jobs.pop_front()?;
+        self.taken = self.taken.wrapping_add(1);
+        Some(job)
+    }
+
+    /// Number of the last job that came in.
+    fn last(&self) -> u64 {
+        self.taken.wrapping_add(self.jobs.len() as u64)
+    }
 }
 
 struct Shared<C> {
@@ -52,10 +80,10 @@ pub(crate) struct Pool<C> {
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl<C: Send + 'static> Pool<C> {
+impl<C: Shares> Pool<C> {
     /// One thread per connection.
     pub(crate) fn start(name: &str, connections: Vec<C>) -> std::io::Result<Self> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(WAITING_MAX), closed: false });
+        let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(WAITING_MAX), taken: 0, closed: false });
         let shared = Arc::new(Shared { queue, changed: Condvar::new() });
         let mut workers = Vec::with_capacity(connections.len());
         for connection in connections {
@@ -79,11 +107,11 @@ impl<C: Send + 'static> Pool<C> {
     }
 }
 
-fn work<C>(shared: &Shared<C>, mut connection: C) {
+fn work<C: Shares>(shared: &Shared<C>, mut connection: C) {
     loop {
         let mut queue = shared.lock();
-        let (cancel, job) = loop {
-            if let Some(job) = queue.jobs.pop_front() {
+        let first = loop {
+            if let Some(job) = queue.take() {
                 break job;
             }
             if queue.closed {
@@ -91,11 +119,38 @@ fn work<C>(shared: &Shared<C>, mut connection: C) {
             }
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
+        let (alone, last) = (queue.jobs.is_empty(), queue.last());
         drop(queue);
-        if !cancel.is_set() {
-            job(&mut connection);
+        if alone {
+            run(first, &mut connection);
+        } else {
+            together(shared, first, last, &mut connection);
         }
     }
+}
+
+fn run<C>((cancel, job): (Cancel, Work<C>), connection: &mut C) {
+    if !cancel.is_set() {
+        job(connection);
+    }
+}
+
+/// Runs jobs in one view, as long as they came in before it was taken: nobody is shown what was there
+/// before it asked. They stay in the queue until their turn, so that another thread can take them from
+/// behind a slow one.
+fn together<C: Shares>(shared: &Shared<C>, first: (Cancel, Work<C>), last: u64, connection: &mut C) {
+    connection.begin();
+    let mut next = Some(first);
+    let mut served = 0;
+    while let Some(job) = next {
+        run(job, connection);
+        served += 1;
+        let mut queue = shared.lock();
+        // Both numbers only grow, and `last` was at most a queue's length ahead.
+        let older = last.wrapping_sub(queue.taken) as i64 > 0;
+        next = if older && served < TOGETHER_MAX { queue.take() } else { None };
+    }
+    connection.end();
 }
 
 impl<C> Drop for Pool<C> {
@@ -114,3 +169,7 @@ impl<C> Drop for Pool<C> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

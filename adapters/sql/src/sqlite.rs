@@ -4,9 +4,9 @@
 
 use crate::dialect::{Dialect, Sqlite, Wrapped};
 use crate::live;
-use crate::pool::{Cancel, CancelOnDrop, Pool, WAITING_MAX};
+use crate::pool::{Cancel, CancelOnDrop, Pool, Shares, WAITING_MAX};
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,25 @@ impl Source for SqliteSource {
     }
 }
 
+impl Shares for Worker {
+    fn begin(&mut self) {
+        // Where it fails, each statement takes its own view, and tells its own error.
+        drop(self.transaction("begin"));
+    }
+
+    fn end(&mut self) {
+        // A read has nothing to commit. Where even this fails the connection is of no use: it is opened anew.
+        if !self.connection.is_autocommit() && self.transaction("rollback").is_err() {
+            self.generation = 0;
+        }
+    }
+}
+
 impl Worker {
+    fn transaction(&self, word: &str) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(word)?.raw_execute()
+    }
+
     /// Lets the flag interrupt what runs next, and reopens a file that was replaced.
     fn watch(&mut self, cancel: Cancel) -> Result<(), SourceError> {
         let newest = self.newest.load(Ordering::Acquire);
@@ -175,6 +193,10 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, SourceError> {
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+        // Ours: a mapping's statement stands inside a `select`.
+        AuthAction::Transaction {
+            operation: TransactionOperation::Begin | TransactionOperation::Rollback,
+        } => Authorization::Allow,
         // Tables of SQLite itself tell of the file and the schema, which are nobody's record.
         AuthAction::Read { table_name, .. }
             if !table_name.starts_with("pragma_") && !table_name.starts_with("sqlite_") =>

@@ -2,10 +2,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use super::{NoteSignature, is_key_name};
+use crate::keys::PublicKey;
 
 /// The longest name of a key that is configured or made here, in bytes.
 const MAX_NAME_BYTES: usize = 255;
@@ -78,7 +79,7 @@ pub struct VerifierKey {
     kind: KeyKind,
     public: Vec<u8>,
     // INVARIANT: present exactly when the kind is supported.
-    verifying: Option<VerifyingKey>,
+    verifying: Option<PublicKey>,
 }
 
 impl VerifierKey {
@@ -123,12 +124,7 @@ impl VerifierKey {
     fn new(name: &str, kind: KeyKind, public: Vec<u8>, id: Option<u32>) -> Result<Self, KeyError> {
         check_name(name)?;
         let verifying = if kind.is_supported() {
-            let bytes = public.as_slice().try_into().map_err(|_| KeyError::PublicKey)?;
-            let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::PublicKey)?;
-            if key.is_weak() {
-                return Err(KeyError::PublicKey);
-            }
-            Some(key)
+            Some(PublicKey::from_bytes(&public).map_err(|_| KeyError::PublicKey)?)
         } else {
             None
         };
@@ -175,20 +171,13 @@ impl VerifierKey {
     pub(super) fn verify_note(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {
         let key = self.verifying.as_ref()?;
         match self.kind {
-            KeyKind::Ed25519 => {
-                let signature = Signature::from_slice(signature).ok()?;
-                key.verify_strict(text.as_bytes(), &signature).ok()?;
-                Some(None)
-            }
+            KeyKind::Ed25519 => key.verify(text.as_bytes(), signature).then_some(None),
             KeyKind::Cosigner => {
                 let (time, signature) = signature.split_first_chunk::<8>()?;
                 let time = u64::from_be_bytes(*time);
-                let signature = Signature::from_slice(signature).ok()?;
-                if time > MAX_TIMESTAMP {
-                    return None;
-                }
-                key.verify_strict(cosigned_message(text, time).as_bytes(), &signature).ok()?;
-                Some(Some(time))
+                let good =
+                    time <= MAX_TIMESTAMP && key.verify(cosigned_message(text, time).as_bytes(), signature);
+                good.then_some(Some(time))
             }
             KeyKind::Other(_) => None,
         }

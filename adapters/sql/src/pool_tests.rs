@@ -1,0 +1,91 @@
+use super::*;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// What a connection is asked to do, in its order.
+struct Told(mpsc::Sender<&'static str>);
+
+impl Shares for Told {
+    fn begin(&mut self) {
+        self.0.send("begin").unwrap();
+    }
+
+    fn end(&mut self) {
+        self.0.send("end").unwrap();
+    }
+}
+
+fn pool() -> (Pool<Told>, mpsc::Receiver<&'static str>) {
+    let (told, heard) = mpsc::channel();
+    (Pool::start("test", vec![Told(told)]).unwrap(), heard)
+}
+
+/// A job that waits for its word to go on.
+fn held(pool: &Pool<Told>) -> mpsc::Sender<()> {
+    let (go, wait) = mpsc::channel::<()>();
+    let (running, runs) = mpsc::channel();
+    let job = move |told: &mut Told| {
+        running.send(()).unwrap();
+        wait.recv().unwrap();
+        told.0.send("held").unwrap();
+    };
+    assert!(pool.submit(Cancel::default(), Box::new(job)));
+    // Only a job that nobody stands before runs at once.
+    let _ = runs.recv_timeout(Duration::from_millis(200));
+    go
+}
+
+fn plain(pool: &Pool<Told>, name: &'static str) -> bool {
+    pool.submit(Cancel::default(), Box::new(move |told: &mut Told| told.0.send(name).unwrap()))
+}
+
+fn heard(from: &mpsc::Receiver<&'static str>, count: usize) -> Vec<&'static str> {
+    (0..count).map(|_| from.recv_timeout(Duration::from_secs(5)).unwrap()).collect()
+}
+
+#[test]
+fn jobs_that_wait_share_a_view_and_later_ones_get_a_newer_one() {
+    let (pool, told) = pool();
+    let first = held(&pool);
+    assert!(plain(&pool, "a"));
+    let second = held(&pool);
+    assert!(plain(&pool, "b"));
+    first.send(()).unwrap();
+    // `first` ran alone; `a`, the second held one and `b` had all come in when the view was taken.
+    assert_eq!(heard(&told, 3), ["held", "begin", "a"]);
+    // This one comes in when the view is taken already.
+    assert!(plain(&pool, "c"));
+    assert!(plain(&pool, "d"));
+    second.send(()).unwrap();
+    assert_eq!(heard(&told, 7), ["held", "b", "end", "begin", "c", "d", "end"]);
+}
+
+#[test]
+fn a_view_serves_so_many_and_no_more() {
+    let (pool, told) = pool();
+    let first = held(&pool);
+    for _ in 0..TOGETHER_MAX + 1 {
+        assert!(plain(&pool, "x"));
+    }
+    first.send(()).unwrap();
+    let all = heard(&told, 1 + 2 + TOGETHER_MAX + 1);
+    assert_eq!(all[..2], ["held", "begin"]);
+    assert_eq!(all[2 + TOGETHER_MAX], "end");
+    assert_eq!(all.last(), Some(&"x"), "the last one is alone");
+}
+
+#[test]
+fn a_cancelled_job_is_skipped_and_a_full_queue_refuses() {
+    let (pool, told) = pool();
+    let first = held(&pool);
+    let cancel = Cancel::default();
+    assert!(pool.submit(cancel.clone(), Box::new(|told: &mut Told| told.0.send("gone").unwrap())));
+    drop(CancelOnDrop(cancel));
+    for _ in 0..WAITING_MAX - 1 {
+        assert!(plain(&pool, "x"));
+    }
+    assert!(!plain(&pool, "too many"));
+    first.send(()).unwrap();
+    let all = heard(&told, 1 + WAITING_MAX - 1);
+    assert!(!all.contains(&"gone") && !all.contains(&"too many"));
+}
