@@ -46,6 +46,8 @@ struct Queue<C> {
     jobs: VecDeque<(Cancel, Work<C>)>,
     /// Jobs ever taken out: with the queue's length, the number of the last job that came in.
     taken: u64,
+    /// Threads that wait for a job. Waking costs a call of the system even where nobody sleeps.
+    idle: usize,
     closed: bool,
 }
 
@@ -83,7 +85,12 @@ pub(crate) struct Pool<C> {
 impl<C: Shares> Pool<C> {
     /// One thread per connection.
     pub(crate) fn start(name: &str, connections: Vec<C>) -> std::io::Result<Self> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(WAITING_MAX), taken: 0, closed: false });
+        let queue = Mutex::new(Queue {
+            jobs: VecDeque::with_capacity(WAITING_MAX),
+            taken: 0,
+            idle: 0,
+            closed: false,
+        });
         let shared = Arc::new(Shared { queue, changed: Condvar::new() });
         let mut workers = Vec::with_capacity(connections.len());
         for connection in connections {
@@ -101,8 +108,11 @@ impl<C: Shares> Pool<C> {
             return false;
         }
         queue.jobs.push_back((cancel, work));
+        let idle = queue.idle > 0;
         drop(queue);
-        self.shared.changed.notify_one();
+        if idle {
+            self.shared.changed.notify_one();
+        }
         true
     }
 }
@@ -117,7 +127,9 @@ fn work<C: Shares>(shared: &Shared<C>, mut connection: C) {
             if queue.closed {
                 return;
             }
+            queue.idle += 1;
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle = queue.idle.saturating_sub(1);
         };
         let (alone, last) = (queue.jobs.is_empty(), queue.last());
         drop(queue);
