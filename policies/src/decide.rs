@@ -61,11 +61,12 @@ pub struct Decider {
     digest: Digest,
 }
 
-/// A contract ready for decisions: checked against the catalogue, its Cedar entities built.
+/// A contract ready for decisions: checked against the catalogue. Of its Cedar entities the small one is
+/// kept, which every decision needs. The large one is built where a kind of request is met for the first
+/// time, or denied: kept, it would be most of what ten thousand contracts hold in memory.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     contract: Arc<Contract>,
-    resource: Resource,
     limits: Resource,
     memory: Memory,
 }
@@ -147,9 +148,10 @@ impl Decider {
     }
 
     pub(crate) fn prepare_unchecked(&self, contract: Arc<Contract>) -> Result<Prepared, String> {
-        let resource = self.facts.contract(&contract, &self.catalogue)?;
+        // What cannot be built is known before the contract is used.
+        self.facts.contract(&contract, &self.catalogue)?;
         let limits = self.facts.limits(&contract)?;
-        Ok(Prepared { contract, resource, limits, memory: Memory::default() })
+        Ok(Prepared { contract, limits, memory: Memory::default() })
     }
 
     /// Judges one request under one contract. Errors: a denial that names every rule that denies, the
@@ -174,7 +176,7 @@ impl Decider {
         {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, context));
         }
-        let resource = &contract.resource;
+        let resource = self.facts.contract(&contract.contract, &self.catalogue).map_err(unjudged)?;
         let judged = self.facts.exchange(request, &resource.uid, context, None).map_err(unjudged)?;
         let response = self.authorizer.is_authorized(&judged, &self.rules.each, &resource.entities);
         if erred(&response) {
@@ -205,7 +207,7 @@ impl Decider {
 
     /// Whether the joined rules permit: those of the moment anew, the others once for each kind of request.
     fn holds(&self, request: &Request, contract: &Prepared, context: &Context<'_>) -> Result<bool, String> {
-        let Prepared { resource, limits, memory, .. } = contract;
+        let Prepared { contract, limits, memory } = contract;
         let now = self.facts.now(request, &limits.uid, context, None)?;
         if !self.permits(&now, &self.rules.now, limits) {
             return Ok(false);
@@ -216,8 +218,9 @@ impl Decider {
         if memory.has(&key) {
             return Ok(true);
         }
+        let resource = self.facts.contract(contract, &self.catalogue)?;
         let grant = self.facts.grant(request, &resource.uid, &facts, None)?;
-        let holds = self.permits(&grant, &self.rules.grant, resource);
+        let holds = self.permits(&grant, &self.rules.grant, &resource);
         if holds {
             memory.keep(key);
         }

@@ -31,8 +31,12 @@ fn at(site: Site, world: &World) -> World {
     world
 }
 
+fn resource(world: &World) -> Resource {
+    DECIDER.facts.contract(&world.contract, DECIDER.catalogue()).unwrap()
+}
+
 fn judged(world: &World) -> cedar_policy::Request {
-    DECIDER.facts.exchange(&world.request, &world.prepared().resource.uid, &world.context(), None).unwrap()
+    DECIDER.facts.exchange(&world.request, &resource(world).uid, &world.context(), None).unwrap()
 }
 
 #[test]
@@ -100,11 +104,8 @@ fn every_rule_denies_in_some_situation() {
     for situation in ALL {
         let world = World::new().with(situation.change);
         let judged = judged(&world);
-        let response = DECIDER.authorizer.is_authorized(
-            &judged,
-            &DECIDER.rules.each,
-            &world.prepared().resource.entities,
-        );
+        let response =
+            DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &resource(&world).entities);
         for id in response.diagnostics().reason() {
             silent.retain(|rule| *rule != AsRef::<str>::as_ref(id));
         }
@@ -119,8 +120,7 @@ fn a_rule_that_errs_is_a_denial() {
     assert_eq!((denial.code, denial.also.len()), (Code::PolicyError, 0));
     // An adding rule that overflows errs, is skipped by Cedar, and would forbid nothing.
     let judged = judged(&world);
-    let response =
-        DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &world.prepared().resource.entities);
+    let response = DECIDER.authorizer.is_authorized(&judged, &DECIDER.rules.each, &resource(&world).entities);
     assert_eq!(response.diagnostics().errors().count(), 1);
 }
 
@@ -273,7 +273,7 @@ proptest! {
         let context = world.context();
         if sample == 0 {
             let schema = Some(DECIDER.schema());
-            let resource = &prepared.resource.uid;
+            let resource = &resource(&world).uid;
             let fits = DECIDER.facts.exchange(&world.request, resource, &context, schema);
             prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
             let terms = asked_terms(&world.request, &context);

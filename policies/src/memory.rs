@@ -17,31 +17,39 @@ const MOST: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Ring>>);
 
+/// In one piece, its counters beside the first key: with thousands of contracts each is met cold.
 #[derive(Debug, Default)]
 struct Ring {
-    granted: Vec<Digest>,
-    next: usize,
+    kept: u8,
+    next: u8,
+    granted: [Digest; MOST],
+}
+
+impl Ring {
+    fn has(&self, key: &Digest) -> bool {
+        self.granted.iter().take(self.kept.into()).any(|granted| granted == key)
+    }
 }
 
 impl Memory {
     /// Whether this was granted before.
     pub fn has(&self, key: &Digest) -> bool {
         // A ring is whole at every step, so that a panic elsewhere cannot have spoilt it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).granted.contains(key)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).has(key)
     }
 
     /// Remembers a grant, in place of the oldest where there are many.
     pub fn keep(&self, key: Digest) {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.granted.contains(&key) {
+        if ring.has(&key) {
             return;
         }
         let at = ring.next;
-        match ring.granted.get_mut(at) {
-            Some(old) => *old = key,
-            None => ring.granted.push(key),
+        if let Some(place) = ring.granted.get_mut(usize::from(at)) {
+            *place = key;
         }
-        ring.next = (at + 1) % MOST;
+        ring.kept = ring.kept.max(at + 1);
+        ring.next = (at + 1) % MOST as u8;
     }
 }
 
@@ -59,7 +67,7 @@ mod tests {
             memory.keep(key(n));
             assert!(memory.has(&key(n)));
         }
-        assert_eq!(memory.0.lock().unwrap().granted.len(), MOST);
+        assert_eq!(memory.0.lock().unwrap().kept, MOST as u8);
         assert!(!memory.has(&key(2)) && memory.has(&key(3)));
     }
 }
