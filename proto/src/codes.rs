@@ -132,6 +132,65 @@ codes! {
     Internal = "internal", "tell the operator";
 }
 
+impl Code {
+    /// Whether it says that somebody may not, rather than that something did not work. Without a receipt such a code
+    /// means a denial of which there were many in one minute.
+    pub fn is_denial(self) -> bool {
+        match self {
+            Self::WrongMember
+            | Self::SignatureInvalid
+            | Self::KeyUnknown
+            | Self::DelegationInvalid
+            | Self::StatementExpired
+            | Self::Replayed
+            | Self::Revoked
+            | Self::StandingStale
+            | Self::NoContract
+            | Self::ContractExpired
+            | Self::ContractNotYetValid
+            | Self::ContractInvalid
+            | Self::PurposeMismatch
+            | Self::ConsumerMismatch
+            | Self::NoCase
+            | Self::CaseClosed
+            | Self::MatterMismatch
+            | Self::SubjectNotInCase
+            | Self::TagMismatch
+            | Self::FieldNotGranted
+            | Self::OperationNotGranted
+            | Self::RowOutsideFilter
+            | Self::ArgumentInvalid
+            | Self::RateExceeded
+            | Self::SealingRequired
+            | Self::ApprovalsRequired
+            | Self::OfficerSignatureRequired
+            | Self::OfficerInvalid
+            | Self::TicketInvalid
+            | Self::TicketUsedUp
+            | Self::HeadContradicts
+            | Self::PolicyError => true,
+            Self::Malformed
+            | Self::TooLarge
+            | Self::QuotaExceeded
+            | Self::SealingKeyUnknown
+            | Self::ProviderUnavailable
+            | Self::ProviderBusy
+            | Self::DeadlineExceeded
+            | Self::SourceError
+            | Self::AnswerInvalid
+            | Self::LedgerFull
+            | Self::LedgerNotAppending
+            | Self::NotWitnessed
+            | Self::ReceiptsOwed
+            | Self::Overloaded
+            | Self::Throttled
+            | Self::NotFound
+            | Self::ClockSkew
+            | Self::Internal => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

@@ -19,6 +19,7 @@ pub mod document;
 pub mod entry;
 pub mod envelope;
 pub mod evidence;
+pub mod folded;
 pub mod ids;
 pub mod keys;
 pub mod limits;
