@@ -197,7 +197,7 @@ pub(crate) struct Found {
     pub tags: Vec<Tag>,
 }
 
-/// The exchange in an entry's bytes; none where the entry is of another kind.
+/// The exchange in an entry's bytes, or the denials that it folds as one row; none where the entry is of another kind.
 pub(crate) fn find(index: u64, bytes: &Bytes) -> Result<Option<Found>, AuditError> {
     let Some(mut found) = glance(index, bytes)? else { return Ok(None) };
     found.access.time = format_rfc3339(found.time_ms);
@@ -209,8 +209,32 @@ pub(crate) fn glance(index: u64, bytes: &Bytes) -> Result<Option<Found>, AuditEr
     let entry = decode(bytes).map_err(|error| AuditError::BadEntry { index, fault: error.to_string() })?;
     Ok(match &entry.kind {
         Some(Kind::Exchange(raw)) => Some(found(index, entry.time_ms, raw)),
+        Some(Kind::Folded(raw)) => Some(folded(index, entry.time_ms, raw)),
         _ => None,
     })
+}
+
+/// Many denials of one minute as one row: who, why and how many; what they asked for stands in the hub's journal.
+fn folded(index: u64, time_ms: i64, raw: &pb::FoldedEntry) -> Found {
+    let denials = raw.count.saturating_add(raw.unkept);
+    let row = Access {
+        index,
+        peer: raw.consumer.clone(),
+        consumer: raw.consumer.clone(),
+        app: raw.app.clone(),
+        outcome: Ended::Denied.as_str().to_owned(),
+        code: raw.code.clone(),
+        clause: format!("{denials} more in the minute of {}, folded", format_rfc3339(raw.minute_ms)),
+        ..Access::default()
+    };
+    Found { access: row, time_ms, tags: Vec::new() }
+}
+
+/// The exchange in an entry.
+pub(crate) fn exchange(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
+    let mut found = found(index, time_ms, raw);
+    found.access.time = format_rfc3339(time_ms);
+    found
 }
 
 /// Hands each exchange of a ledger folder that passes the filter to `take`, in order. Signatures and proofs

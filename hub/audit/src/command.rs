@@ -8,7 +8,7 @@ use crate::error::AuditError;
 use crate::files::read_at_most;
 use crate::options::Options;
 use crate::report::Report;
-use crate::show::{show, show_text};
+use crate::show::{show, show_folded, show_text};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,9 @@ pub struct Show {
     ledger: PathBuf,
     /// Index of the entry, from 0
     index: u64,
+    /// For an entry that folds denials: which of their statements, from 0, with its proof
+    #[arg(long, value_name = "N")]
+    statement: Option<u64>,
     /// How the entry is written
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -213,12 +216,16 @@ fn root(text: &str) -> Result<(MemberId, PublicKey), AuditError> {
 }
 
 fn show_entry(args: &Show, out: &mut dyn Write) -> Result<i32, AuditError> {
-    let value = show(&args.ledger, args.index)?;
+    let value = match args.statement {
+        None => show(&args.ledger, args.index)?,
+        Some(place) => show_folded(&args.ledger, args.index, place)?,
+    };
+    let fails = value.get("holds").is_some_and(|holds| holds == false);
     match args.output {
         Output::Text => write!(out, "{}", show_text(&value))?,
         Output::Json => writeln!(out, "{value}")?,
     }
-    Ok(CLEAN)
+    Ok(if fails { FINDINGS } else { CLEAN })
 }
 
 /// Milliseconds of a time on the command line.

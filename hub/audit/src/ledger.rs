@@ -73,6 +73,7 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
         running: Running::default(),
         size: 0,
         report,
+        folder: folder.to_owned(),
     };
     pass.mark();
     let whole = pass.read(&mut reader.scan(0));
@@ -182,6 +183,7 @@ struct Pass<'a> {
     running: Running,
     size: u64,
     report: Report,
+    folder: PathBuf,
 }
 
 /// A chunk whose signatures and decisions are still to be done, while the next chunk is read.
@@ -364,6 +366,9 @@ impl Pass<'_> {
         if self.hashes_only {
             report.note("checksums, tree, tiles and heads only: no signature, entry or decision was judged");
             return report;
+        }
+        if whole {
+            crate::folded::check(&self.folder, &self.state, self.threads, &mut report);
         }
         self.state.finish(&mut report);
         report.note(

@@ -9,6 +9,7 @@
 //! | [`verify_proof`] | is this entry in the ledger that this checkpoint speaks of? |
 //! | [`fsck`] | are the files of this folder whole? |
 //! | [`show`] | what does this entry say? |
+//! | [`show_folded`] | what does this folded denial say, and is it under its entry's root? |
 //! | [`accesses`] | who asked what of whom, under which contract and case? |
 //! | [`reconcile::reconcile`] | do apps, ledger and adapters tell the same story? |
 //! | [`SearchIndex`] | which exchanges are of this member, officer, case, subject tag, ... ? |
@@ -25,6 +26,7 @@ mod error;
 mod files;
 #[cfg(feature = "fixture")]
 pub mod fixture;
+mod folded;
 mod fsck;
 mod index;
 mod ledger;
@@ -54,5 +56,5 @@ pub use proof::verify_proof;
 pub use report::{Decisions, Finding, MAX_FINDINGS, Report};
 pub use rows::{Rows, write_accesses};
 pub use rules::Rule;
-pub use show::{show, show_text};
+pub use show::{show, show_folded, show_text};
 pub use source::{Entries, folder_entries};

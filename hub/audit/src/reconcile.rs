@@ -14,6 +14,7 @@
 //! Take the copies in this order: apps' folders and adapters' journals first, the ledger last. Otherwise what
 //! happened in between looks lost.
 
+mod folded;
 mod heads;
 mod journals;
 mod received;
@@ -109,8 +110,12 @@ pub struct Reconciled {
     pub answered: u64,
     /// Exchanges that apps kept.
     pub received: u64,
-    /// Of these, without a response: sent, and nothing came back.
+    /// Of these, without a response: sent, and nothing came back but perhaps a code.
     pub unanswered: u64,
+    /// Of these, denials that a folded entry counts, or will: their statements are in the hub's journal.
+    pub folded: u64,
+    /// All denials in the hub's journal of folded ones.
+    pub folded_denials: u64,
     /// Answers in adapters' journals.
     pub journalled: u64,
     /// Of these, without an entry: made, and never released by the hub.
@@ -156,8 +161,8 @@ impl Reconciled {
         writeln!(out, "ledger: {} entries, {} answers released", self.entries, self.answered)?;
         writeln!(
             out,
-            "apps: {} exchanges kept, {} of them without a response",
-            self.received, self.unanswered
+            "apps: {} exchanges kept, {} of them without a response, of which {} are folded denials",
+            self.received, self.unanswered, self.folded
         )?;
         writeln!(
             out,
@@ -213,6 +218,7 @@ pub fn reconcile(sources: &Sources, options: &Options) -> Result<Reconciled, Aud
     }
     received.against(&source, &recorded, &mut done)?;
     journals.against(&recorded, &mut done);
+    folded::account(&sources.ledger, &received, &mut heads, &mut done)?;
     recorded.against(&journals, &mut done);
     heads.against(&source, &mut done)?;
     done.mismatches.sort();

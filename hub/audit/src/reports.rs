@@ -6,7 +6,7 @@ mod denials;
 mod idle;
 mod insider;
 
-use crate::accesses::{Found, find};
+use crate::accesses::{Found, exchange};
 use crate::error::AuditError;
 use crate::parallel;
 use crate::rows::Sheet;
@@ -66,11 +66,9 @@ enum Event {
 }
 
 fn event(index: u64, bytes: &Bytes) -> Result<Event, AuditError> {
-    if let Some(found) = find(index, bytes)? {
-        return Ok(Event::Exchange(Box::new(found)));
-    }
     let entry = decode(bytes).map_err(|error| AuditError::BadEntry { index, fault: error.to_string() })?;
     Ok(match entry.kind {
+        Some(Kind::Exchange(raw)) => Event::Exchange(Box::new(exchange(index, entry.time_ms, &raw))),
         Some(Kind::CaseStatement(raw)) => {
             let statement = SignedStatement::parse(raw.statement)
                 .ok()

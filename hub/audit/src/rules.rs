@@ -72,6 +72,8 @@ rules! {
     Decision = "decision", "compare the entry with its contract and case: data was released, or refused, against the rules";
     /// Other values of an exchange entry.
     Exchange = "exchange", "look at the entry with `show`";
+    /// Folded denials: their count, root and statements.
+    Folded = "folded", "ask the operator for the hub's journal of folded denials (`folded/`) as it is; consumers know what they were refused";
     /// Form of an evidence bundle.
     Evidence = "evidence", "ask for the bundle again; compare it with the party's receipt";
     /// An inclusion proof.

@@ -1,6 +1,7 @@
 //! One entry for people: everything that it says, digests in hexadecimal, statements taken apart.
 
 use crate::error::AuditError;
+use crate::folded::Proved;
 use crate::ledger::{open, segments};
 use crate::report::visible;
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use prost::Message as _;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use yiwang_journal::ReadError;
-use yiwang_proto::document::SignedDocument;
+use yiwang_proto::document::{SignedDocument, base64_of};
 use yiwang_proto::entry::{Kind, decode, kind_name};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::limits::ENTRY_MAX;
@@ -36,6 +37,36 @@ pub fn show(folder: &Path, index: u64) -> Result<Value, AuditError> {
         "time_ms": entry.time_ms,
         "bytes": bytes.len(),
         "leaf_hash": hex(&merkle::leaf_hash(&bytes)),
+        "content": content(&kind),
+    }))
+}
+
+/// Reads and takes apart one statement that a folded entry counts, with its proof under the entry's root. `holds` says
+/// whether the proof leads to that root.
+///
+/// # Errors
+/// [`AuditError`] when the entry folds no denials, or the hub's journal of them is not at hand.
+pub fn show_folded(folder: &Path, index: u64, place: u64) -> Result<Value, AuditError> {
+    let folded = show(folder, index)?;
+    let Proved { denied, proof, root } = crate::folded::prove(folder, index, place)?;
+    let bad = |fault: String| AuditError::BadEntry { index, fault };
+    let entry = decode(&denied.entry).map_err(|error| bad(error.to_string()))?;
+    let kind = entry.kind.ok_or_else(|| bad("no kind".to_owned()))?;
+    let [count, said] = ["count", "root"].map(|name| folded.get("content").and_then(|all| all.get(name)));
+    let of = count.and_then(Value::as_u64).unwrap_or_default();
+    let included = merkle::verify_inclusion(place, of, &denied.leaf(), &proof, &root).is_ok();
+    let holds = included && said.and_then(Value::as_str) == Some(hex(&root).as_str());
+    Ok(json!({
+        "folded_into": folded,
+        "statement": place,
+        "of": of,
+        "time": time(entry.time_ms),
+        "time_ms": entry.time_ms,
+        "leaf_hash": hex(&denied.leaf()),
+        "proof": proof.iter().map(|hash| hex(hash)).collect::<Vec<_>>(),
+        "root": hex(&root),
+        "holds": holds,
+        "entry": base64_of(&denied.entry),
         "content": content(&kind),
     }))
 }
@@ -73,7 +104,7 @@ fn content(kind: &Kind) -> Value {
         }
         Kind::Folded(raw) => json!({
             "consumer": raw.consumer, "app": raw.app, "code": raw.code, "minute": time(raw.minute_ms),
-            "count": raw.count, "root": hex(&raw.root),
+            "count": raw.count, "root": hex(&raw.root), "unkept": raw.unkept,
         }),
         Kind::Clock(raw) => json!({ "old": time(raw.old_ms), "new": time(raw.new_ms) }),
         Kind::Dismissal(raw) => json!({ "who": raw.who, "reason": raw.reason }),

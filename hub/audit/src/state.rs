@@ -13,6 +13,7 @@ mod references;
 mod replays;
 mod standings;
 
+use crate::folded::Fold;
 use crate::parse::{Body, Parsed};
 use crate::redecide::{Done, Job};
 use crate::report::{Decisions, Finding, Report};
@@ -113,6 +114,7 @@ pub(crate) struct State<'a> {
     words: Words,
     in_flight_at_close: u64,
     unverified_requests: u64,
+    folds: Vec<Fold>,
     findings: Vec<Finding>,
     jobs: Vec<Job>,
     kinds: BTreeMap<&'static str, u64>,
@@ -150,6 +152,7 @@ impl<'a> State<'a> {
             words: Words::default(),
             in_flight_at_close: 0,
             unverified_requests: 0,
+            folds: Vec::new(),
             findings: Vec::new(),
             jobs: Vec::new(),
             kinds: BTreeMap::new(),
@@ -228,6 +231,16 @@ impl<'a> State<'a> {
             self.finding(at, Rule::Time, what);
         }
         self.time_ms = self.time_ms.max(at.time_ms);
+    }
+
+    /// The folded entries that are well-formed, in order.
+    pub fn folds(&self) -> &[Fold] {
+        &self.folds
+    }
+
+    /// A delegation of the ledger.
+    pub fn delegation_of(&self, digest: &Digest) -> Option<&Delegation> {
+        self.delegations.get(digest).map(|held| held.delegation.as_ref())
     }
 
     /// Hands over what has come together: findings, and work for threads.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use yiwang_proto::tag::Tag;
 
 /// Changes with every change of tables or of what a row means.
-pub(super) const FORMAT: &str = "yiwang-search/1";
+pub(super) const FORMAT: &str = "yiwang-search/2";
 
 /// Tables; on a rebuild the SQL indexes follow when all rows are in.
 pub(super) const TABLES: &str = "

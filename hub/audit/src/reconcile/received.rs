@@ -32,6 +32,8 @@ struct Kept {
     request: Digest,
     /// Somebody got something: an answer or a body.
     released: bool,
+    /// Whether anything came back.
+    answered: bool,
     /// SHA-256 of the answer's envelope.
     answer: Option<Digest>,
     /// Index and bytes of the entry, where the receipt is good.
@@ -70,6 +72,11 @@ impl Received {
         }
         done.received = received.len() as u64;
         Ok(Self(received))
+    }
+
+    /// Requests to which nothing came back.
+    pub fn unanswered(&self) -> impl Iterator<Item = Digest> {
+        self.0.iter().filter(|kept| !kept.answered).map(|kept| kept.request)
     }
 
     pub fn against(
@@ -126,7 +133,9 @@ fn read(
     let signed = SignedStatement::parse(request.request)
         .map_err(|error| unreadable(format!("its request: {error}")))?;
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut kept = Kept { file, request: signed.digest(), released: false, answer: None, receipt: None };
+    let answered = raw.response.is_some();
+    let request = signed.digest();
+    let mut kept = Kept { file, request, released: false, answered, answer: None, receipt: None };
     match raw.response {
         Some(response) => take(&mut kept, response, verifier, heads, done),
         None => done.unanswered += 1,

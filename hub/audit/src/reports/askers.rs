@@ -24,7 +24,19 @@ struct Count {
 pub(super) fn askers(entries: &dyn Entries) -> Result<Sheet, AuditError> {
     let mut counts: HashMap<Asker, Count> = HashMap::new();
     pass(entries, &mut |event| {
-        let Event::Exchange(found) = event else { return };
+        let found = match event {
+            Event::Exchange(found) => found,
+            Event::Folded(index, _, raw) => {
+                let asker = Asker { consumer: raw.consumer, app: raw.app, officer: String::new() };
+                let count = counts.entry(asker).or_insert_with(|| Count { first: index, ..Count::default() });
+                let denied = raw.count.saturating_add(raw.unkept);
+                count.asked = count.asked.saturating_add(denied);
+                count.denied = count.denied.saturating_add(denied);
+                count.last = index;
+                return;
+            }
+            Event::Case(..) | Event::Other(_) => return,
+        };
         let row = &found.access;
         let count =
             counts.entry(Asker::of(&found)).or_insert_with(|| Count { first: row.index, ..Count::default() });

@@ -108,7 +108,7 @@ fn refused(event: Event) -> Option<Refused> {
             time_ms,
             code: raw.code,
             case: String::new(),
-            count: raw.count,
+            count: raw.count.saturating_add(raw.unkept),
         }),
         _ => None,
     }

@@ -1,14 +1,17 @@
 //! Members, delegations, contracts, policies, and entries that stand alone.
 
 use super::{At, Document, Held, Known, Member, Scope, State};
+use crate::folded::Fold;
 use crate::rules::Rule;
 use std::sync::Arc;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
+use yiwang_proto::folded::{key_of, minute_of};
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::member::MemberCard;
+use yiwang_proto::merkle::Hash;
 use yiwang_proto::note::SignedNote;
 use yiwang_proto::pb;
 
@@ -185,10 +188,26 @@ impl State<'_> {
         }
     }
 
+    /// Counts and roots of denials; their statements are looked at in [`crate::folded`].
     pub(super) fn folded(&mut self, at: At, raw: &pb::FoldedEntry) {
-        if raw.count == 0 || raw.root.len() != 32 || MemberId::parse(&raw.consumer).is_err() {
-            self.finding(at, Rule::Entry, "folded denials without count, root or consumer");
+        let denials = raw.count.saturating_add(raw.unkept);
+        *self.outcomes.entry("denied folded".to_owned()).or_default() += denials.min(u64::from(u32::MAX));
+        let Some((key, minute_ms)) = key_of(raw) else {
+            return self.finding(at, Rule::Folded, "names no consumer, app or service code");
+        };
+        if denials == 0 {
+            self.finding(at, Rule::Folded, "folds no denial");
         }
-        *self.outcomes.entry("denied folded".to_owned()).or_default() += raw.count.min(u64::from(u32::MAX));
+        let root: Option<Hash> = raw.root.as_ref().try_into().ok();
+        let has_root = if raw.count == 0 { raw.root.is_empty() } else { root.is_some() };
+        if !has_root {
+            self.finding(at, Rule::Folded, "has no root, or one over nothing");
+        }
+        // A minute can be ahead of its entry only where a clock that was ahead was accepted as it is.
+        let ahead = minute_ms > at.time_ms && self.clocks_accepted == 0 && self.scope == Scope::Whole;
+        if minute_of(minute_ms) != minute_ms || minute_ms <= 0 || ahead {
+            self.finding(at, Rule::Folded, format!("{minute_ms} is no minute that was over or ran then"));
+        }
+        self.folds.push(Fold { index: at.index, key, minute_ms, count: raw.count, root, unkept: raw.unkept });
     }
 }

@@ -1,0 +1,346 @@
+//! Folded denials: the ledger holds their counts and roots, the hub's journal (`folded/` beside the segments) their
+//! statements. Where that journal is at hand, counts and roots are computed again, and each statement is looked at.
+
+use crate::error::AuditError;
+use crate::ledger::{open, segments};
+use crate::parallel;
+use crate::report::{Finding, Report};
+use crate::rules::Rule;
+use crate::state::State;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use yiwang_journal::{Options, Reader};
+use yiwang_proto::Digest;
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::entry::{Kind, decode};
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::folded::{Denied, FOLDER, Key, RECORD_MAX, Record, Said, Statement, key_of};
+use yiwang_proto::merkle::{Frontier, Hash};
+
+/// Records taken at once: enough to keep every thread busy for a while.
+const CHUNK: usize = 4096;
+
+/// A folded entry that is well-formed.
+#[derive(Debug, Clone)]
+pub(crate) struct Fold {
+    pub index: u64,
+    pub key: Key,
+    pub minute_ms: i64,
+    pub count: u64,
+    /// None where the entry has none.
+    pub root: Option<Hash>,
+    pub unkept: u64,
+}
+
+/// The hub's journal of folded denials, if it is at hand.
+pub(crate) fn journal(folder: &Path) -> Result<Option<Reader>, AuditError> {
+    let path = folder.join(FOLDER);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let options = Options { max_record: RECORD_MAX, ..Options::default() };
+    match Reader::open_readonly(&path, &options) {
+        Ok((reader, _)) => Ok(Some(reader)),
+        Err(error) => Err(AuditError::Unreadable { path, fault: error.to_string() }),
+    }
+}
+
+/// What came of the folded denials of a ledger.
+pub(crate) fn check(folder: &Path, state: &State<'_>, threads: usize, report: &mut Report) {
+    let folds = state.folds();
+    let denials: u64 = folds.iter().map(|fold| fold.count).sum();
+    let unkept: u64 = folds.iter().map(|fold| fold.unkept).sum();
+    if unkept > 0 {
+        report.note(format!("{unkept} denials are counted only: the hub could not keep their statements"));
+    }
+    let reader = match journal(folder) {
+        Ok(Some(reader)) => reader,
+        Ok(None) if denials == 0 => return,
+        Ok(None) => {
+            return report.note(format!(
+                "{denials} denials are folded into {} entries, and the hub's journal of their statements (`{FOLDER}/`) is \
+                 not at hand: counts and roots were not computed again",
+                folds.len()
+            ));
+        }
+        Err(error) => return report.finding(None, Rule::Folded, error.to_string()),
+    };
+    let mut pass = Pass { waiting: HashMap::new(), folds, state, matched: 0, unfolded: 0, signatures: 0 };
+    for (at, fold) in folds.iter().enumerate().filter(|(_, fold)| fold.count > 0) {
+        pass.waiting.entry((fold.minute_ms, fold.key.clone())).or_default().folds.push_back(at);
+    }
+    let mut findings = pass.read(&reader, threads);
+    findings.extend(pass.missing());
+    report.signatures += pass.signatures;
+    report.note(format!(
+        "folded denials: {} statements of {} entries recomputed from the hub's journal",
+        pass.matched,
+        folds.iter().filter(|fold| fold.count > 0).count()
+    ));
+    if pass.unfolded > 0 {
+        report.note(format!(
+            "{} denials wait in the hub's journal for the entry that will count them",
+            pass.unfolded
+        ));
+    }
+    report.add(findings);
+}
+
+/// Entries of one kind and minute that still take statements, and the tree of the first of them.
+#[derive(Default)]
+struct Waiting {
+    folds: VecDeque<usize>,
+    tree: Frontier,
+}
+
+struct Pass<'a> {
+    waiting: HashMap<(i64, Key), Waiting>,
+    folds: &'a [Fold],
+    state: &'a State<'a>,
+    matched: u64,
+    unfolded: u64,
+    signatures: u64,
+}
+
+/// A record taken apart on a thread of its own.
+type Looked = Result<Option<(Hash, Statement, Option<String>)>, String>;
+
+impl Pass<'_> {
+    fn read(&mut self, reader: &Reader, threads: usize) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut scan = reader.scan(reader.first());
+        loop {
+            let mut run = Vec::with_capacity(CHUNK);
+            let mut damage = None;
+            while run.len() < CHUNK {
+                match scan.next() {
+                    Some(Ok((at, bytes, _))) => run.push((at, bytes)),
+                    Some(Err(error)) => {
+                        damage = Some(error.to_string());
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let ended = run.is_empty();
+            let state = self.state;
+            for (at, looked) in parallel::map(run, threads, |(at, bytes)| (at, look(state, &bytes))) {
+                findings.extend(self.take(at, looked));
+            }
+            if let Some(damage) = damage {
+                findings.push(Finding::new(None, Rule::Folded, format!("the hub's journal: {damage}")));
+                return findings;
+            }
+            if ended {
+                return findings;
+            }
+        }
+    }
+
+    fn take(&mut self, at: u64, looked: Looked) -> Vec<Finding> {
+        let finding =
+            |index, what: String| Finding::new(index, Rule::Folded, format!("folded record {at}: {what}"));
+        let (leaf, statement, fault) = match looked {
+            Ok(Some(looked)) => looked,
+            Ok(None) => return Vec::new(),
+            Err(what) => return vec![finding(None, what)],
+        };
+        self.signatures += u64::from(statement.request.is_some());
+        let mut findings = Vec::new();
+        let place = (statement.minute_ms, statement.key);
+        let waiting = self.waiting.get_mut(&place);
+        let next = waiting.and_then(|waiting| {
+            waiting.folds.front().and_then(|at| self.folds.get(*at)).map(|fold| (waiting, fold))
+        });
+        let Some((waiting, fold)) = next else {
+            self.unfolded += 1;
+            return fault.map(|what| finding(None, what)).into_iter().collect();
+        };
+        if let Some(what) = fault {
+            findings.push(finding(Some(fold.index), what));
+        }
+        self.matched += 1;
+        waiting.tree.push(leaf);
+        if waiting.tree.size() == fold.count {
+            if Some(waiting.tree.root()) != fold.root {
+                let what = "the statements in the hub's journal give another root than the entry";
+                findings.push(Finding::new(Some(fold.index), Rule::Folded, what));
+            }
+            waiting.tree = Frontier::new();
+            waiting.folds.pop_front();
+        }
+        findings
+    }
+
+    /// Entries that count statements that are not there.
+    fn missing(&self) -> Vec<Finding> {
+        let missing = self.waiting.values().flat_map(|waiting| {
+            waiting.folds.iter().enumerate().filter_map(|(nth, at)| {
+                let fold = self.folds.get(*at)?;
+                let held = if nth == 0 { waiting.tree.size() } else { 0 };
+                let what =
+                    format!("counts {} denials, and the hub's journal holds {held} of them", fold.count);
+                Some(Finding::new(Some(fold.index), Rule::Folded, what))
+            })
+        });
+        missing.collect()
+    }
+}
+
+fn look(state: &State<'_>, bytes: &Bytes) -> Looked {
+    let Said::Denied(denied) = Record::read(bytes).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    let statement = denied.open().map_err(|error| error.to_string())?;
+    let fault = objection(&statement, |digest| state.delegation_of(digest));
+    Ok(Some((denied.leaf(), statement, fault)))
+}
+
+/// What is wrong with a statement's signature. Where no signature was good there is only a digest.
+fn objection<'a>(
+    statement: &Statement,
+    delegation: impl Fn(&Digest) -> Option<&'a Delegation>,
+) -> Option<String> {
+    let (signed, request) = statement.request.as_ref()?;
+    let Some(app) = delegation(&request.delegation_digest) else {
+        return Some("names a delegation that no entry carries".to_owned());
+    };
+    if app.role != Role::App || app.member != request.consumer || app.name != request.app {
+        return Some("names a delegation of somebody else".to_owned());
+    }
+    let whose = format!("app `{}` of `{}`", request.app, request.consumer);
+    signed.verify(payload_type::REQUEST, &app.key).err().map(|error| format!("signature of {whose}: {error}"))
+}
+
+/// Shows every denial in the hub's journal, with the digest of its request; how many there are.
+pub(crate) fn each(
+    folder: &Path,
+    take: &mut dyn FnMut(u64, Option<Digest>, &Statement),
+) -> Result<u64, AuditError> {
+    let Some(reader) = journal(folder)? else { return Ok(0) };
+    let mut count = 0;
+    for item in reader.scan(reader.first()) {
+        // Damage is a finding of the verification already.
+        let Ok((at, bytes, _)) = item else { break };
+        let Ok(Said::Denied(denied)) = Record::read(&bytes) else { continue };
+        let Ok(statement) = denied.open() else { continue };
+        let digest = match &statement.request {
+            Some((signed, _)) => Some(signed.digest()),
+            None => statement.exchange.request_digest.as_ref().try_into().ok(),
+        };
+        count += 1;
+        take(at, digest, &statement);
+    }
+    Ok(count)
+}
+
+/// One folded statement with its proof.
+#[derive(Debug, Clone)]
+pub(crate) struct Proved {
+    /// The entry that it would have been.
+    pub denied: Denied,
+    /// Inclusion proof from the leaf to the root.
+    pub proof: Vec<Hash>,
+    /// The root that all statements of the entry give.
+    pub root: Hash,
+}
+
+/// Finds the statement at a place in a folded entry.
+pub(crate) fn prove(folder: &Path, index: u64, place: u64) -> Result<Proved, AuditError> {
+    let bad = |fault: String| AuditError::BadEntry { index, fault };
+    let (reader, _) = open(&segments(folder)?).map_err(|error| bad(error.to_string()))?;
+    let bytes = reader.read(index).map_err(|error| bad(error.to_string()))?;
+    let raw = match decode(&bytes).map_err(|error| bad(error.to_string()))?.kind {
+        Some(Kind::Folded(raw)) => raw,
+        _ => return Err(AuditError::Usage(format!("entry {index} folds no denials"))),
+    };
+    let (key, minute_ms) = key_of(&raw).ok_or_else(|| bad("malformed".to_owned()))?;
+    if place >= raw.count {
+        let what = format!("entry {index} folds {} statements, counted from 0", raw.count);
+        return Err(AuditError::Usage(what));
+    }
+    // Entries of the same kind and minute take their statements first. None is older than its minute.
+    let mut before = 0;
+    for item in reader.scan_back(index) {
+        let (at, bytes, _) = item.map_err(|error| bad(error.to_string()))?;
+        let entry =
+            decode(&bytes).map_err(|error| AuditError::BadEntry { index: at, fault: error.to_string() })?;
+        if let Some(Kind::Folded(other)) = &entry.kind
+            && key_of(other) == Some((key.clone(), minute_ms))
+        {
+            before += other.count;
+        }
+        if entry.time_ms < minute_ms {
+            break;
+        }
+    }
+    let missing = || AuditError::Unreadable {
+        path: folder.join(FOLDER),
+        fault: "the hub's journal of folded denials is not there, or does not hold this statement".to_owned(),
+    };
+    let journal = journal(folder)?.ok_or_else(missing)?;
+    let (mut leaves, mut found) = (Vec::new(), None);
+    for item in journal.scan(journal.first()) {
+        let (_, bytes, _) = item.map_err(|error| bad(error.to_string()))?;
+        let Ok(Said::Denied(denied)) = Record::read(&bytes) else { continue };
+        let Ok(statement) = denied.open() else { continue };
+        if statement.key != key || statement.minute_ms != minute_ms {
+            continue;
+        }
+        if before > 0 {
+            before -= 1;
+            continue;
+        }
+        leaves.push(denied.leaf());
+        if leaves.len() as u64 == place + 1 {
+            found = Some(denied);
+        }
+        if leaves.len() as u64 == raw.count {
+            break;
+        }
+    }
+    let denied = found.ok_or_else(missing)?;
+    let place = usize::try_from(place).map_err(|_| missing())?;
+    Ok(Proved { denied, proof: path(&leaves, place), root: root(&leaves) })
+}
+
+fn root(leaves: &[Hash]) -> Hash {
+    let mut tree = Frontier::new();
+    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    tree.root()
+}
+
+/// RFC 6962 section 2.1.1: the path of one leaf, from the leaf upwards.
+fn path(mut leaves: &[Hash], mut place: usize) -> Vec<Hash> {
+    let mut path = Vec::new();
+    while leaves.len() > 1 {
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let sibling = if place < left.len() { right } else { left };
+        path.push(root(sibling));
+        (leaves, place) = if place < left.len() { (left, place) } else { (right, place - left.len()) };
+    }
+    path.reverse();
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_proto::merkle::{leaf_hash, node_hash, verify_inclusion};
+
+    #[test]
+    fn every_leaf_is_proved_and_no_other_at_its_place() {
+        for size in 1..40_u64 {
+            let leaves: Vec<Hash> = (0..size).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+            let root = root(&leaves);
+            for place in 0..size {
+                let path = path(&leaves, usize::try_from(place).unwrap());
+                let leaf = leaves[usize::try_from(place).unwrap()];
+                assert!(verify_inclusion(place, size, &leaf, &path, &root).is_ok(), "{place} of {size}");
+                let other = node_hash(&leaf, &leaf);
+                assert!(verify_inclusion(place, size, &other, &path, &root).is_err());
+            }
+        }
+    }
+}
