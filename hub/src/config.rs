@@ -1,5 +1,6 @@
 //! `hub.toml`: raw → checked. Unknown keys are refused; every default has its reason.
 
+use crate::denials::DenialLimits;
 use crate::quotas::QuotaLimits;
 use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,9 @@ pub struct RawConfig {
     /// What one member may keep open; see [`QuotaLimits`].
     #[serde(default)]
     pub quotas: QuotaLimits,
+    /// What is kept of denials that are no entries of their own; see [`DenialLimits`].
+    #[serde(default)]
+    pub denials: DenialLimits,
 }
 
 /// Shares of members, so that a flood of one harms nobody else.
@@ -167,6 +171,9 @@ impl Config {
             let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
             return Err(fault(at("[quotas]"), message));
         }
+        if let Some(message) = raw.denials.fault() {
+            return Err(fault(at("[denials]"), message));
+        }
         if raw.names.is_empty() {
             return Err(fault(at("names"), "`names` lists at least one name or address".to_owned()));
         }
@@ -206,6 +213,16 @@ mod tests {
              names = [\"localhost\"]\n{overload}"
         );
         Config::parse(Path::new("hub"), Path::new("hub/hub.toml"), &text)
+    }
+
+    #[test]
+    fn what_is_kept_of_denials_has_a_limit() {
+        assert_eq!(parse("").unwrap().raw.denials, DenialLimits::default());
+        assert_eq!(parse("[denials]\nkept_mib = 7\n").unwrap().raw.denials.kept_mib, 7);
+        for bad in ["kept_mib = 0", "kept_mib = 5000000", "kept = 5"] {
+            let refused = parse(&format!("[denials]\n{bad}\n")).unwrap_err();
+            assert!(matches!(refused, ConfigError::Text { line: 8 | 9, .. }), "{bad}: {refused}");
+        }
     }
 
     #[test]

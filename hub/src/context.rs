@@ -7,6 +7,7 @@ pub use alarms::Alarms;
 pub use replays::Replays;
 
 use crate::auditors::Auditors;
+use crate::denials::{Denials, Keeping};
 use crate::exchange::officer::fits;
 use crate::ledger::Ledger;
 use crate::ledger::store::StoreError;
@@ -33,7 +34,8 @@ use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::Officer;
+use yiwang_proto::folded::{Key, minute_of};
+use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_LIFETIME_MS};
 use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::{Digest, pb};
@@ -112,6 +114,8 @@ pub struct Hub {
     pub switches: TestSwitches,
     /// Auditors' sessions and searches.
     pub auditors: Auditors,
+    /// Denials that are folded.
+    pub denials: Denials,
     rates: Mutex<Rates>,
     ticket_uses: Mutex<TicketUses>,
 }
@@ -132,6 +136,8 @@ pub struct Parts {
     pub orders: Orders,
     /// What a member may keep open.
     pub quotas: QuotaLimits,
+    /// The journal of folded denials.
+    pub denials: Keeping,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -183,6 +189,7 @@ impl Hub {
             offers: tokio::sync::Mutex::default(),
             switches: parts.switches,
             auditors: Auditors::new(parts.search_index),
+            denials: Denials::new(parts.denials),
             rates: Mutex::new(Rates::new()),
             ticket_uses: Mutex::new(TicketUses::new()),
         };
@@ -206,6 +213,9 @@ impl Hub {
             if let Some(Kind::Ticket(ticket)) = &entry.kind {
                 self.ledger.views().restore_ticket(index, &ticket.document);
             }
+            if let Some(Kind::Exchange(exchange)) = &entry.kind {
+                self.recount_denial(exchange, entry.time_ms, now);
+            }
             let request = match &entry.kind {
                 Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => {
                     read_request(exchange).map(|request| (request, &exchange.code))
@@ -223,7 +233,9 @@ impl Hub {
             }
             entry.time_ms >= today.min(ids_from).min(tickets_from) && seen < LOOK_BACK_MAX
         })?;
-        // Oldest first; a ticket's own entry stands before its uses.
+        self.look_back_at_folded(now, today.min(ids_from).min(tickets_from), &mut counted)?;
+        // Oldest first; tickets were restored on the way.
+        counted.sort_by_key(|(_, _, time_ms)| std::cmp::Reverse(*time_ms));
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         for (request, proved, time_ms) in counted.iter().rev() {
             if *time_ms >= today {
@@ -233,6 +245,46 @@ impl Hub {
             self.recount_ticket(request, *time_ms);
         }
         Ok(())
+    }
+
+    /// Goes on with the counts of the running minute.
+    fn recount_denial(&self, exchange: &pb::ExchangeEntry, time_ms: i64, now_ms: i64) {
+        let denied = exchange.outcome() == pb::Outcome::Denied && exchange.answer.is_empty();
+        if !denied || minute_of(time_ms) != minute_of(now_ms) {
+            return;
+        }
+        let Some(code) = Code::parse(&exchange.code) else { return };
+        let key = match read_request(exchange) {
+            Some((request, _)) => Some(Key { consumer: request.consumer, app: Some(request.app), code }),
+            None => MemberId::parse(&exchange.peer).ok().map(|consumer| Key { consumer, app: None, code }),
+        };
+        if let Some(key) = key {
+            self.denials.restore(key, time_ms);
+        }
+    }
+
+    /// Ids and counts of denials that are no entries of their own.
+    fn look_back_at_folded(
+        &self,
+        now_ms: i64,
+        from_ms: i64,
+        counted: &mut Vec<(Request, bool, i64)>,
+    ) -> Result<(), StoreError> {
+        let mut seen = 0_u64;
+        let read = self.denials.look_back(&mut |statement| {
+            seen += 1;
+            if let Some((_, request)) = statement.request
+                && statement.exchange.replay_of == 0
+            {
+                // Claimed already where it came twice.
+                let _ = self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now_ms);
+                if self.was_counted(&request, &statement.exchange.code) {
+                    counted.push((request, false, statement.time_ms));
+                }
+            }
+            statement.time_ms >= from_ms && seen < LOOK_BACK_MAX
+        });
+        read.map_err(|fault| StoreError::Fatal(format!("the journal of folded denials: {fault}")))
     }
 
     /// Whether a recorded request was counted when it came: only its own consumer's requests use up a contract,

@@ -12,6 +12,7 @@ pub mod reply;
 pub mod sealed;
 
 use crate::context::Hub;
+use crate::denials;
 use crate::stages::Stage;
 use crate::standings;
 use accept::Accepted;
@@ -50,17 +51,37 @@ pub async fn joined(
     let span = tracing::info_span!("exchange", consumer = peer.as_str());
     yiwang_telemetry::continue_trace(&span, traceparent);
     let ended = run(hub, peer, request, traceparent).instrument(span).await;
-    ended.inspect_err(|code| hub.meters.unrecorded(*code))
+    ended.map_err(|left| match left {
+        Left::Unrecorded(code) => {
+            hub.meters.unrecorded(code);
+            code
+        }
+        Left::Folded(code) => code,
+    })
 }
 
-/// Runs one exchange. An `Err` is a failure that left no entry: bytes that are no statement, a full or
-/// waiting ledger, overload.
+/// An exchange that left no entry of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Bytes that are no statement, a full or waiting ledger, overload.
+    Unrecorded(Code),
+    /// A denial of which many came in this minute; already counted.
+    Folded(Code),
+}
+
+impl From<Code> for Left {
+    fn from(code: Code) -> Self {
+        Self::Unrecorded(code)
+    }
+}
+
+/// Runs one exchange.
 pub async fn run(
     hub: &Hub,
     peer: MemberId,
     request: pb::ExchangeRequest,
     traceparent: &str,
-) -> Result<Reply, Code> {
+) -> Result<Reply, Left> {
     let _under_way = hub.ledger.begin();
     let _slot = hub.exchanges.try_acquire().map_err(|_| Code::Overloaded)?;
     let mut watch = Watch { hub, since: hub.clock.monotonic_us() };
@@ -97,7 +118,10 @@ pub async fn run(
     Ok(response)
 }
 
-async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<Reply, Code> {
+async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<Reply, Left> {
+    if denials::folds(hub, &accepted, &refusal).instrument(debug_span!("record")).await {
+        return Err(Left::Folded(refusal.code));
+    }
     let denied = Outcome::denied(refusal);
     let recorded = record::record(hub, accepted, None, denied).instrument(debug_span!("record")).await?;
     Ok(reply::reply(recorded))

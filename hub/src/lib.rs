@@ -6,6 +6,7 @@ pub mod auditors;
 pub mod cases;
 pub mod config;
 pub mod context;
+pub mod denials;
 pub mod directory;
 pub mod evidence;
 pub mod exchange;

@@ -9,6 +9,7 @@ pub use accept_head::accept_head;
 
 use crate::config::{Config, ConfigError, RawConfig};
 use crate::context::{Hub, Parts, TestSwitches};
+use crate::denials::{self, Keeping, OpenDenialsError};
 use crate::directory::OriginDraft;
 use crate::ledger::store::StoreError;
 use crate::ledger::{self, LedgerConfig, OpenLedgerError};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// Ledger.
     #[error(transparent)]
     Ledger(#[from] OpenLedgerError),
+    /// Folded denials.
+    #[error(transparent)]
+    Denials(#[from] OpenDenialsError),
     /// Reading the ledger.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -256,6 +260,7 @@ pub async fn start(
     hub.tasks.spawn(serve(door(enrol, Some(tls(false)?), limits.strangers()), rpc::enrolment_routes(&hub)));
     hub.tasks.spawn(serve(door(plain, None, limits.strangers()), health::routes(Arc::clone(&hub))));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
+    hub.tasks.spawn(denials::run(Arc::clone(&hub)));
     if let Some(policy) = &config.witnesses {
         let limit = Duration::from_secs(config.raw.stop_intake_after_s.into());
         hub.tasks.spawn(witness::collect(Arc::clone(&hub), Arc::clone(policy), limit));
@@ -304,6 +309,7 @@ fn open(
         opened => opened?,
     };
     let persister = Persister::start(views).map_err(io("views"))?;
+    let denials = open_denials(config, &ledger, ambient, stop, failure)?;
     let parts = Parts {
         ledger,
         checkpoints: CheckpointVerifier::new(verifier, &config.raw.origin, 64),
@@ -312,6 +318,7 @@ fn open(
         gate: Gate::new(config.raw.overload.clone()),
         orders: Orders::open(&layout.orders)?,
         quotas: config.raw.quotas,
+        denials,
         clock: Arc::clone(&ambient.clock),
         entropy: Arc::clone(&ambient.entropy),
         stop: stop.clone(),
@@ -344,6 +351,25 @@ fn open_ledger(
         ended.cancel();
     })?;
     Ok((ledger, views))
+}
+
+fn open_denials(
+    config: &Config,
+    ledger: &ledger::Ledger,
+    ambient: &Ambient,
+    stop: &CancellationToken,
+    failure: &Arc<std::sync::Mutex<Option<String>>>,
+) -> Result<Keeping, OpenDenialsError> {
+    let dir = Layout::of(&config.dir).ledger.join(yiwang_proto::folded::FOLDER);
+    let salt = u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref()));
+    let sizes = (config.raw.denials, config.raw.segment_bytes, salt);
+    let (ended, why) = (stop.clone(), Arc::clone(failure));
+    Keeping::open(&dir, sizes, ledger.reader().as_ref(), move |error| {
+        tracing::error!(error, "the journal of folded denials failed: the hub stops");
+        let what = format!("the journal of folded denials failed: {error}");
+        *why.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(what);
+        ended.cancel();
+    })
 }
 
 /// How often, and after which pause, a lock is tried again: a second in all, so that a second hub still hears
@@ -423,6 +449,8 @@ impl Running {
             self.drop_all.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(2), self.hub.tasks.wait()).await;
         }
+        denials::enter_all(&self.hub).await;
+        self.hub.denials.close().await;
         self.hub.ledger.close().await;
         self.persister.finish();
         let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

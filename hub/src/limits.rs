@@ -65,5 +65,29 @@ pub const PUBLISHED_COUNTS_MS: i64 = 30 * 24 * 3600 * 1000;
 pub const ADDED_PER_SECOND: u32 = 5;
 /// The same at once: what an office enters in the first hour of a day, or a migration in one go.
 pub const ADDED_BURST: u32 = 5_000;
+/// Denials of one app, code and minute that are entries of their own: one a second shows an auditor every pattern, and
+/// 60 entries a minute are less than one second of a busy hub.
+pub const DENIALS_VERBATIM: u32 = 60;
+/// Apps and codes that are counted one by one in a minute, about 150 bytes each: a thousand apps of which each is
+/// denied for sixteen reasons. Further apps are counted with their member.
+pub const DENIAL_KEYS_MAX: usize = 16_384;
+/// Denials that wait for the journal: each exchange has at most one, so this is never full before they are.
+pub const DENIALS_QUEUE: usize = EXCHANGES_MAX;
+/// Denials in one batch of their journal, and its bytes: as for the ledger's batches.
+pub const DENIALS_BATCH: usize = BATCH_MAX;
+/// See [`DENIALS_BATCH`].
+pub const DENIALS_BATCH_BYTES: u64 = 1 << 20;
+/// Largest segment of that journal: made within a fraction of a second when a flood begins, full after a quarter of a minute of
+/// the worst one.
+pub const FOLDED_SEGMENT_BYTES: u64 = 16 << 20;
+/// Mebibytes of folded statements that are kept: at a kilobyte each four million, which is an hour of a member that floods
+/// at its full share, and years of usual denials.
+pub const FOLDED_KEPT_MIB: u64 = 4096;
+/// Highest limit that may be set: four terabytes, the largest disk that one machine of a city has.
+pub const FOLDED_KEPT_MIB_MAX: u64 = 4 << 20;
+/// How often minutes that are over are looked for: an entry comes at most this much later.
+pub const FOLDS_EVERY: Duration = Duration::from_secs(1);
+/// Entries of a minute's end that are handed in at once: an eighth of a batch, so that exchanges keep their place.
+pub const FOLDS_AT_ONCE: usize = BATCH_MAX / 8;
 /// Life of a member's certificate; renewed at two thirds.
 pub const CERTIFICATE_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;

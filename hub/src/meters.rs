@@ -18,6 +18,7 @@ pub struct Meters {
     outcomes: [AtomicU64; OUTCOMES.len()],
     recorded: Vec<AtomicU64>,
     unrecorded: Vec<AtomicU64>,
+    folded: Vec<AtomicU64>,
 }
 
 impl Default for Meters {
@@ -27,6 +28,7 @@ impl Default for Meters {
             outcomes: [const { AtomicU64::new(0) }; OUTCOMES.len()],
             recorded: zeros(),
             unrecorded: zeros(),
+            folded: zeros(),
         }
     }
 }
@@ -53,6 +55,11 @@ impl Meters {
         }
     }
 
+    /// A denial was kept beside the ledger, and is counted in an entry.
+    pub fn folded(&self, code: Code) {
+        add(&self.folded, code as usize);
+    }
+
     /// A request was refused before anything was recorded.
     pub fn unrecorded(&self, code: Code) {
         add(&self.unrecorded, code as usize);
@@ -66,6 +73,11 @@ impl Meters {
     /// Refusals and failures that are entries, by code.
     pub fn recorded_codes(&self) -> impl Iterator<Item = (Code, u64)> {
         by_code(&self.recorded)
+    }
+
+    /// Denials that are counted in entries, by code.
+    pub fn folded_codes(&self) -> impl Iterator<Item = (Code, u64)> {
+        by_code(&self.folded)
     }
 
     /// Refusals that left no entry, by code.

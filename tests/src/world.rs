@@ -11,6 +11,7 @@ use yiwang_client::folder::{AuditorFolder, Folder};
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
+use yiwang_hub::denials::DenialLimits;
 use yiwang_hub::lifecycle::{self, Ambient, Running};
 use yiwang_hub::quotas::QuotaLimits;
 use yiwang_hub::tls::accept::AcceptLimits;
@@ -260,6 +261,7 @@ fn raw_config() -> RawConfig {
         // Tests ask as fast as they can; those of overload set their own.
         overload: Overload { per_second: 100_000, burst: 100_000, ..Overload::default() },
         quotas: QuotaLimits::default(),
+        denials: DenialLimits::default(),
     }
 }
 

@@ -2,6 +2,8 @@
 //! its fault or threat.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "overload/denials.rs"]
+mod denials;
 #[path = "overload/raw.rs"]
 mod raw;
 #[path = "overload/strangers.rs"]

@@ -212,5 +212,14 @@ fn row(index: u64, entry: &pb::Entry) -> serde_json::Value {
             row.extend(more);
         }
     }
+    if let Some(Kind::Folded(raw)) = &entry.kind {
+        let more = json!({
+            "consumer": raw.consumer, "app": raw.app, "outcome": pb::Outcome::Denied.as_str_name(), "code": raw.code,
+            "minute": format_rfc3339(raw.minute_ms), "count": raw.count, "unkept": raw.unkept,
+        });
+        if let (Some(row), serde_json::Value::Object(more)) = (row.as_object_mut(), more) {
+            row.extend(more);
+        }
+    }
     row
 }

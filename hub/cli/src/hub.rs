@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use yiwang_hub::config::{Config, Overload, RawConfig};
 use yiwang_hub::context::TestSwitches;
+use yiwang_hub::denials::DenialLimits;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::orders::Order;
 use yiwang_hub::quotas::QuotaLimits;
@@ -124,6 +125,7 @@ pub fn run(command: &Command) -> Outcome {
                 otlp: None,
                 overload: Overload::default(),
                 quotas: QuotaLimits::default(),
+                denials: DenialLimits::default(),
             };
             lifecycle::init(dir, &raw, &ambient()).map_err(Failure::usage)?;
             Config::read(dir).map_err(Failure::usage)?;

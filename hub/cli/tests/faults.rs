@@ -34,6 +34,8 @@ mod mounted;
 mod relay;
 #[path = "faults/t05_tls.rs"]
 mod t05_tls;
+#[path = "faults/t24_denials.rs"]
+mod t24_denials;
 #[path = "faults/town.rs"]
 mod town;
 

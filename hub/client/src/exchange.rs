@@ -11,7 +11,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, RequestId};
+use yiwang_proto::ids::{CaseId, FieldName, MemberId, Officer, Operation, RequestId};
 use yiwang_proto::limits::STATEMENT_LIFETIME_MS;
 use yiwang_proto::pb;
 use yiwang_proto::receipt::VerifiedReceipt;
@@ -140,7 +140,12 @@ impl Client {
         let mut service =
             ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
         self.keep_request(signed)?;
-        let response = service.exchange(call(signed.message.clone())).await?.into_inner();
+        let answered = service.exchange(call(signed.message.clone())).await.map_err(ClientError::from);
+        let response = answered
+            .inspect_err(|error| {
+                error.code().into_iter().for_each(|code| self.heed(code, &signed.request.provider));
+            })?
+            .into_inner();
         self.keep_response(signed, &response)?;
         self.verify(contract, signed, response).await
     }
@@ -162,9 +167,7 @@ impl Client {
             return Err(ClientError::unverified("the entry records another request"));
         }
         let (code, clause) = (entry.code.clone(), entry.clause.clone());
-        if code == Code::SealingKeyUnknown.as_str() {
-            self.forget_provider_key(&signed.request.provider);
-        }
+        Code::parse(&code).into_iter().for_each(|code| self.heed(code, &signed.request.provider));
         let ending = match entry.outcome() {
             pb::Outcome::Answered => self.open_answer(contract, signed, &entry, &response.body).await?,
             pb::Outcome::Denied | pb::Outcome::Withheld => Ending::Denied { code, clause },
@@ -172,6 +175,13 @@ impl Client {
             pb::Outcome::Unspecified => return Err(ClientError::unverified("the entry has no outcome")),
         };
         Ok(Exchanged { receipt, ending })
+    }
+
+    /// What a refusal means for the next request, with a receipt or without.
+    pub(crate) fn heed(&self, code: Code, provider: &MemberId) {
+        if code == Code::SealingKeyUnknown {
+            self.forget_provider_key(provider);
+        }
     }
 
     async fn open_answer(

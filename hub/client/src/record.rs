@@ -268,7 +268,9 @@ impl Client {
                     Ok(self.verify(&plan.contract, signed, response).await?)
                 }
                 Some(pb::query_response::Result::Failed(failure)) => {
-                    Err(Code::parse(&failure.code).unwrap_or(Code::Internal))
+                    let code = Code::parse(&failure.code).unwrap_or(Code::Internal);
+                    self.heed(code, &signed.request.provider);
+                    Err(code)
                 }
                 None => return Err(ClientError::unverified("an answer of the hub is empty")),
             };
@@ -308,6 +310,11 @@ impl Client {
             }
             Ok(Exchanged { ending: Ending::Failed { code }, .. }) => {
                 (PartOutcome::Failed { code: code.clone(), since }, code, String::new())
+            }
+            // One of many denials in a minute has no receipt, and is one all the same.
+            Err(code) if code.is_denial() => {
+                let (code, clause) = (code.as_str().to_owned(), String::new());
+                (PartOutcome::Refused { code: code.clone(), clause: clause.clone() }, code, clause)
             }
             Err(code) => {
                 let code = code.as_str().to_owned();

@@ -126,6 +126,30 @@ impl Known {
     }
 }
 
+/// What the entry of a denial by the hub says, for one that gets none of its own; the chains of its parties pass it by.
+pub fn denied_entry(hub: &Hub, accepted: &Accepted, refusal: &Refusal) -> pb::ExchangeEntry {
+    let verbatim = accepted.verbatim.load(Ordering::Relaxed);
+    let known = Known::of(hub, accepted, None, verbatim);
+    let mut entry = pb::ExchangeEntry {
+        peer: accepted.peer.as_str().to_owned(),
+        request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
+        request_digest: if verbatim { NO_BODY } else { Bytes::copy_from_slice(&accepted.digest) },
+        code: refusal.code.as_str().to_owned(),
+        clause: refusal.clause.clone(),
+        policy_index: hub.ledger.views().policy().map_or(0, |(index, _)| index),
+        contract_index: known.contract,
+        app_delegation_index: known.delegation,
+        case_index: known.case,
+        sealed: verbatim && accepted.request.sealing.is_some(),
+        trace_id: trace_id(&accepted.traceparent),
+        replay_of: refusal.replay_of,
+        ..pb::ExchangeEntry::default()
+    };
+    entry.set_outcome(pb::Outcome::Denied);
+    entry.set_officer_proof(pb::OfficerProof::Asserted);
+    entry
+}
+
 /// Records the outcome. `Err` leaves no entry and releases nothing.
 pub async fn record(
     hub: &Hub,

@@ -40,14 +40,20 @@ fn exchanges(hub: &Hub, page: &mut Page) {
     page.metric(
         name,
         Kind::Counter,
-        "Refused or failed, by code; `recorded` says whether there is an entry.",
+        "Refused or failed, by code; `recorded` says whether there is an entry, or one that counts it.",
     );
     for (code, number) in hub.meters.recorded_codes() {
         page.sample(name, &[("code", code.as_str()), ("recorded", "yes")], number);
     }
+    for (code, number) in hub.meters.folded_codes() {
+        page.sample(name, &[("code", code.as_str()), ("recorded", "folded")], number);
+    }
     for (code, number) in hub.meters.unrecorded_codes() {
         page.sample(name, &[("code", code.as_str()), ("recorded", "no")], number);
     }
+    let (_, unkept) = hub.denials.kept();
+    let help = "Folded denials whose statements could not be kept.";
+    page.one("yiwang_denials_unkept_total", Kind::Counter, help, unkept);
     let running = EXCHANGES_MAX.saturating_sub(hub.exchanges.available_permits());
     page.one("yiwang_exchanges_running", Kind::Gauge, "Exchanges under way.", count(running));
     let help = "Token buckets of members and purposes.";

@@ -12,6 +12,7 @@ use yiwang_city::{City, CityPlan, RealData};
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::config::{Config, Overload, RawConfig};
+use yiwang_hub::denials::DenialLimits;
 use yiwang_hub::lifecycle::{self, Ambient};
 use yiwang_hub::quotas::QuotaLimits;
 use yiwang_hub::tls::identity::Identity;
@@ -152,6 +153,7 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
         // One app stands for a whole city here, and the benchmark asks with one key.
         overload: Overload { per_second: 1_000_000, burst: 1_000_000, ..Overload::default() },
         quotas: QuotaLimits::default(),
+        denials: DenialLimits::default(),
     };
     let ambient = Ambient { clock: setup::clock(), entropy: setup::entropy() };
     lifecycle::init(&hub_dir, &raw, &ambient).map_err(Failure::environment)?;
