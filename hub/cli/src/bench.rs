@@ -3,11 +3,14 @@
 
 mod decide;
 mod exchange;
+mod fault;
 mod ledger;
+mod load;
 mod measure;
 mod network;
 mod relay;
 mod search;
+mod soak;
 mod synthetic;
 
 use crate::fail::{Failure, Outcome};
@@ -61,6 +64,20 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Hours of real processes under faults; fails where memory grows, files stay open, or the oracle objects.
+    Soak {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: soak::Arguments,
+    },
+    /// How long recoveries take: restarts after kill -9, revocations, a member that is cut off.
+    Fault {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: fault::Arguments,
+    },
     /// The bare relay's hub: the same path without signatures, decision and ledger.
     #[command(hide = true)]
     RelayHub(relay::HubArguments),
@@ -80,13 +97,25 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Search { common, entries } => (common, search::measure(*entries)?),
         Command::Decide { common } => (common, decide::measure()?),
+        Command::Soak { common, arguments } => {
+            let done = setup::runtime()?.block_on(soak::measure(arguments))?;
+            print(common, &done.figures)?;
+            return done.verdict();
+        }
+        Command::Fault { common, arguments } => {
+            (common, setup::runtime()?.block_on(fault::measure(arguments))?)
+        }
         Command::RelayHub(arguments) => return setup::runtime()?.block_on(relay::hub(arguments)),
         Command::RelayAdapter(arguments) => return setup::runtime()?.block_on(relay::adapter(arguments)),
     };
+    print(common, &result)
+}
+
+fn print(common: &Common, result: &serde_json::Value) -> Outcome {
     if common.json {
         println!("{result}");
     } else {
-        let text = serde_json::to_string_pretty(&result).map_err(Failure::environment)?;
+        let text = serde_json::to_string_pretty(result).map_err(Failure::environment)?;
         println!("{text}");
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The measurements run, over ledgers in which everything is good; how fast is for `yiwang bench` itself.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::process::Command;
 
@@ -21,4 +21,45 @@ fn search_and_offline_verification_are_measured_over_signed_exchanges() {
     for key in ["append_per_s", "verify_hashes_per_s", "verify_signatures_per_s", "verify_entries_per_s"] {
         assert!(verified[key].as_u64().is_some_and(|figure| figure > 0), "{key}: {verified}");
     }
+}
+
+#[test]
+fn a_short_soak_ends_with_the_oracles_word() {
+    // Twenty seconds settle no memory, so only the figures and the oracle are looked at here.
+    let output = Command::new(env!("CARGO_BIN_EXE_yiwang"))
+        .args(["bench", "soak", "--json", "--seconds", "20", "--rate", "40"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let done: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(done["oracle"]["clean"], true, "{done}");
+    assert_eq!(output.status.success(), done["passed"].as_bool().unwrap(), "{done}: {said}");
+    for key in
+        ["/answered", "/rounds/denials", "/rounds/revocations", "/rounds/renewals", "/rounds/unread_queries"]
+    {
+        assert!(done.pointer(key).unwrap().as_u64().unwrap() > 0, "{key}: {done}");
+    }
+    for part in ["hub", "adapter"] {
+        assert!(done[part]["rss_at_end_mib"].as_f64().unwrap() > 1.0, "{done}");
+        assert!(done[part]["files_min"].as_u64().unwrap() > 3, "{done}");
+    }
+    assert_eq!(
+        (&done["unverified"], &done["rounds"]["released_after_revocation"]),
+        (&0.into(), &0.into()),
+        "{done}"
+    );
+    assert_eq!(done["oracle"]["mismatches"], serde_json::json!([]), "{done}");
+}
+
+#[test]
+fn recoveries_are_timed_and_nothing_is_released_after_a_revocation() {
+    let done = bench(&["fault", "--json", "--kills", "1", "--revocations", "3", "--without-cut-off"]);
+    for key in ["hub_restart_ms", "adapter_restart_ms"] {
+        let times = done[key].as_array().unwrap();
+        assert!(times.len() == 1 && times[0].as_u64().unwrap() > 0, "{key}: {done}");
+    }
+    let revocation = &done["revocation"];
+    assert_eq!((&revocation["count"], &revocation["released_after"]), (&3.into(), &0.into()), "{done}");
+    assert!(revocation["p99_ms"].as_u64().is_some() && done["exchanges"].as_u64().unwrap() > 0, "{done}");
+    assert_eq!((&done["oracle_clean"], &done["unverified"]), (&true.into(), &0.into()), "{done}");
 }

@@ -59,9 +59,7 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize) -> Result<Value
     let result =
         report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
     relay.stop().await;
-    network.provider.host.stop().await;
-    network.consumer.host.stop().await;
-    network.hub.stop().await;
+    network.stop().await;
     Ok(result)
 }
 

@@ -22,6 +22,19 @@ pub fn rss_mb(process: u32) -> f64 {
     kilobytes / 1024.0
 }
 
+/// Resident memory of a process in kibibytes; none once it is gone.
+pub fn rss_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Open file descriptors of a process; none once it is gone.
+pub fn open_files(process: u32) -> Option<u64> {
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    u64::try_from(files.count()).ok()
+}
+
 /// Median microseconds of one `fdatasync` of 4 KiB on the disk of this folder.
 pub fn fdatasync_p50_us(dir: &Path, clock: &dyn Clock) -> Result<u64, Failure> {
     let path = dir.join("sync.probe");

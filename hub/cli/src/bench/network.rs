@@ -6,13 +6,16 @@ use crate::fail::{Failure, file};
 use crate::setup::{self, AppArgs};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_city::Bench;
 use yiwang_client::client::Client;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{AppId, CaseId, Matter};
 
+/// An app of the contract that has no key until somebody delegates one.
+pub const SPARE: &str = "spare-app";
 /// Rows of the source.
 const ROWS: u64 = 10_000;
 /// Subjects that the case lists and the app asks for in turn.
@@ -21,6 +24,8 @@ const SUBJECTS: u64 = 200;
 /// The running network.
 pub struct Network {
     pub hub: Process,
+    /// Where members connect.
+    pub address: SocketAddr,
     pub provider: Site,
     /// The consumer's own host: it issues the consumer's standings.
     pub consumer: Site,
@@ -49,7 +54,7 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
     provider.host.until_ready().await?;
     consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
-    let args = AppArgs { folder: dir.join("members/consumer"), app };
+    let args = AppArgs { folder: consumer_folder(dir), app };
     let mut clients = Vec::new();
     for _ in 0..connections.max(1) {
         clients.push(Arc::new(setup::met_client(&args).await?));
@@ -58,7 +63,22 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
     let first = clients.first().ok_or_else(|| Failure::environment("no client"))?;
     let matter = Matter::parse("bench").map_err(Failure::environment)?;
     let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
-    Ok(Network { hub, provider, consumer, clients, contract, case, subjects })
+    let address = config.raw.listen;
+    Ok(Network { hub, address, provider, consumer, clients, contract, case, subjects })
+}
+
+/// The consumer's folder.
+pub fn consumer_folder(dir: &Path) -> PathBuf {
+    dir.join("members/consumer")
+}
+
+impl Network {
+    /// Stops everything, the hub last.
+    pub async fn stop(&mut self) {
+        self.provider.host.stop().await;
+        self.consumer.host.stop().await;
+        self.hub.stop().await;
+    }
 }
 
 fn provider(dir: &Path, source: &Bench) -> Result<Site, Failure> {
@@ -77,7 +97,7 @@ fn draft() -> Value {
         "consumer": {"member": "consumer", "root": "", "approver": "o-bbbbbbbbbbbbbbbb"},
         "legal_basis": "none: made-up records", "scenario": "measuring throughput with made-up records",
         "purpose": "bench.throughput", "matters": ["bench"], "method": "query",
-        "record": "Person", "operations": ["person.by_id"], "fields": FIELDS, "rows": [], "apps": ["bench-app"],
+        "record": "Person", "operations": ["person.by_id"], "fields": FIELDS, "rows": [], "apps": ["bench-app", SPARE],
         "valid_from": "", "valid_until": "",
         "limits": {"rows": 1, "per_app_per_minute": 100_000_000, "per_officer_per_day": 1_000_000_000, "deadline_ms": 5000},
         "retention_days": 1, "disposal_days": 1, "onward_sharing": "none", "class": 2, "notice": "immediate"

@@ -1,10 +1,10 @@
 //! Child processes of the demo: started from this very program, watched, and gone when the demo ends.
 
 use super::http;
-use crate::fail::Failure;
-use std::fs::File;
+use crate::fail::{Failure, file};
+use std::fs::OpenOptions;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -14,8 +14,35 @@ use tokio::process::{Child, Command};
 pub struct Process {
     name: String,
     child: Child,
+    line: Line,
     /// Where its `/ready` is.
     pub health: SocketAddr,
+}
+
+/// How it is started.
+struct Line {
+    arguments: Vec<String>,
+    settings: Vec<(String, String)>,
+    log: PathBuf,
+}
+
+impl Line {
+    fn spawn(&self) -> Result<Child, Failure> {
+        let program = std::env::current_exe().map_err(Failure::environment)?;
+        // What it said before it was started again stays.
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(file(&self.log))?;
+        Command::new(program)
+            .args(&self.arguments)
+            .envs(self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(Failure::environment)?)
+            .stderr(log)
+            // Ctrl-C goes to the whole group; the children are stopped by the demo, in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(Failure::environment)
+    }
 }
 
 /// A port that is free now, below those that the system gives to outgoing connections: a client that dials
@@ -42,20 +69,24 @@ impl Process {
         log: &Path,
         health: SocketAddr,
     ) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(Failure::environment)?;
-        let log = File::create(log).map_err(Failure::environment)?;
-        let child = Command::new(program)
-            .args(arguments)
-            .envs(settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(Failure::environment)?)
-            .stderr(log)
-            // Ctrl-C goes to the whole group; the children are stopped by the demo, in order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(Failure::environment)?;
-        Ok(Self { name: name.to_owned(), child, health })
+        let line = Line {
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            settings: settings.to_vec(),
+            log: log.to_owned(),
+        };
+        Ok(Self { name: name.to_owned(), child: line.spawn()?, line, health })
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub async fn kill(&mut self) {
+        // Only who is gone already cannot be killed.
+        let _ = self.child.kill().await;
+    }
+
+    /// Starts it again as it was started first.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.child = self.line.spawn()?;
+        Ok(())
     }
 
     /// Waits until `/ready` says so.
