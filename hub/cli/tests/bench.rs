@@ -1,6 +1,6 @@
 //! The measurements run, over ledgers in which everything is good; how fast is for `yiwang bench` itself.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::process::Command;
 
