@@ -2,6 +2,7 @@
 
 use crate::denials::DenialLimits;
 use crate::quotas::QuotaLimits;
+use crate::tls::accept::AcceptLimits;
 use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -92,12 +93,16 @@ pub struct Overload {
     pub burst: u32,
     /// Purposes that pass while others are turned away; saving life by default.
     pub emergency: Vec<Purpose>,
+    /// Connections of one address; 256 by default. A district whose members all come through one translated
+    /// address needs as many as their adapters, gateways and tools hold together.
+    pub connections_per_address: usize,
 }
 
 impl Default for Overload {
     fn default() -> Self {
         let emergency = Purpose::parse("emergency.life-safety").into_iter().collect();
-        Self { per_second: 1_000, burst: 2_000, emergency }
+        let connections_per_address = AcceptLimits::default().per_address;
+        Self { per_second: 1_000, burst: 2_000, emergency, connections_per_address }
     }
 }
 
@@ -165,6 +170,10 @@ impl Config {
         let rates = 1..=RATE_MAX;
         if !rates.contains(&raw.overload.per_second) || !rates.contains(&raw.overload.burst) {
             let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
+            return Err(fault(at("[overload]"), message));
+        }
+        if raw.overload.connections_per_address == 0 {
+            let message = "`connections_per_address` is at least 1: nobody could connect".to_owned();
             return Err(fault(at("[overload]"), message));
         }
         if !rates.contains(&raw.quotas.per_second) || !rates.contains(&raw.quotas.burst) {

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let rates = Overload { per_second: 10, burst: 3, emergency: Vec::new() };
+        let rates = Overload { per_second: 10, burst: 3, emergency: Vec::new(), ..Overload::default() };
         let mut buckets = Buckets::default();
         let mut taken = |now_ms: u64| {
             let one = key("police", Some("mediation.case"));
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn members_and_purposes_have_buckets_of_their_own() {
-        let rates = Overload { per_second: 1, burst: 1, emergency: Vec::new() };
+        let rates = Overload { per_second: 1, burst: 1, emergency: Vec::new(), ..Overload::default() };
         let mut buckets = Buckets::default();
         let keys = [
             key("police", Some("mediation.case")),
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_table_of_buckets_is_bounded_by_those_in_use() {
-        let rates = Overload { per_second: 1, burst: 1, emergency: Vec::new() };
+        let rates = Overload { per_second: 1, burst: 1, emergency: Vec::new(), ..Overload::default() };
         let mut buckets = Buckets::default();
         for number in 0..BUCKETS_MAX + 10 {
             let now_ns = u64::try_from(number).unwrap() * 2_000_000_000;

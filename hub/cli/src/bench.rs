@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod network;
 mod relay;
+mod scale;
 mod search;
 mod soak;
 mod synthetic;
@@ -39,6 +40,16 @@ pub enum Command {
         /// Requests in flight.
         #[arg(long, default_value_t = 64)]
         in_flight: usize,
+        /// Requests a second where times at a steady rate are taken.
+        #[arg(long, default_value_t = 2_000)]
+        rate: u64,
+    },
+    /// Full exchanges in a small network, with many contracts, and with many adapters connected.
+    Scale {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: scale::Arguments,
     },
     /// Durable entries of 900 bytes, and their offline verification.
     Ledger {
@@ -88,9 +99,12 @@ pub enum Command {
 
 pub fn run(command: &Command) -> Outcome {
     let (common, result) = match command {
-        Command::Exchange { common, seconds, turns, in_flight } => {
-            let measured = setup::runtime()?.block_on(exchange::measure(*seconds, *turns, *in_flight))?;
-            (common, measured)
+        Command::Exchange { common, seconds, turns, in_flight, rate } => {
+            let measuring = exchange::measure(*seconds, *turns, *in_flight, *rate);
+            (common, setup::runtime()?.block_on(measuring)?)
+        }
+        Command::Scale { common, arguments } => {
+            (common, setup::runtime()?.block_on(scale::measure(arguments))?)
         }
         Command::Ledger { common, entries, signed_entries } => {
             (common, ledger::measure(*entries, *signed_entries)?)

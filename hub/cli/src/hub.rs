@@ -199,7 +199,9 @@ fn order(dir: &std::path::Path, order: &Order) -> Outcome {
 fn serve(config: &Config) -> Outcome {
     setup::runtime()?.block_on(async {
         let telemetry = telemetry::start("yiwang-hub", config.raw.otlp.as_deref())?;
-        let running = lifecycle::start(config, &ambient(), TestSwitches::default(), AcceptLimits::default())
+        let per_address = config.raw.overload.connections_per_address;
+        let limits = AcceptLimits { per_address, ..AcceptLimits::default() };
+        let running = lifecycle::start(config, &ambient(), TestSwitches::default(), limits)
             .await
             .map_err(Failure::environment)?;
         println!(

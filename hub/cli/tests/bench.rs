@@ -63,3 +63,24 @@ fn recoveries_are_timed_and_nothing_is_released_after_a_revocation() {
     assert!(revocation["p99_ms"].as_u64().is_some() && done["exchanges"].as_u64().unwrap() > 0, "{done}");
     assert_eq!((&done["oracle_clean"], &done["unverified"]), (&true.into(), &0.into()), "{done}");
 }
+
+#[test]
+fn a_network_grows_and_the_exchange_stays() {
+    let done = bench(&[
+        "scale",
+        "--json",
+        "--contracts",
+        "30",
+        "--adapters",
+        "5",
+        "--seconds",
+        "1",
+        "--in-flight",
+        "4",
+    ]);
+    assert_eq!(done["adapters_connected"], 5, "{done}");
+    for step in ["small", "many_contracts", "many_contracts_and_adapters", "many_contracts_again"] {
+        assert!(done[step]["full_per_s"].as_u64().unwrap() > 0, "{step}: {done}");
+        assert!(done[step]["cpu_us_total"].as_f64().unwrap() > 0.0, "{step}: {done}");
+    }
+}

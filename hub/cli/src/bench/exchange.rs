@@ -1,5 +1,7 @@
 //! Full exchanges and the bare relay in alternation, so that noise hits both.
 
+mod calm;
+
 use super::measure::{cpu_us, fdatasync_p50_us, percentile, ratio, rss_mb};
 use super::network::{self, Network};
 use super::relay;
@@ -7,6 +9,8 @@ use crate::demo::process::{Process, free_port};
 use crate::fail::Failure;
 use crate::setup;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,21 +27,22 @@ const CONNECTIONS: usize = 2;
 
 /// Figures of one kind over all its turns.
 #[derive(Default)]
-struct Figures {
-    done: u64,
-    us: u64,
-    latencies: Vec<u64>,
-    hub: u64,
-    adapter: u64,
-    app: u64,
+pub struct Figures {
+    pub done: u64,
+    pub us: u64,
+    pub latencies: Vec<u64>,
+    pub hub: u64,
+    pub adapter: u64,
+    pub app: u64,
 }
 
-pub async fn measure(seconds: u64, turns: u32, in_flight: usize) -> Result<Value, Failure> {
+pub async fn measure(seconds: u64, turns: u32, in_flight: usize, rate: u64) -> Result<Value, Failure> {
     let dir = tempfile::tempdir().map_err(Failure::environment)?;
     let mut network = network::start(dir.path(), CONNECTIONS).await?;
     let mut relay = Relay::start(dir.path()).await?;
     let sync = fdatasync_p50_us(dir.path(), setup::clock().as_ref())?;
     let (mut full, mut bare) = (Figures::default(), Figures::default());
+    let idle = rss_mb(network.hub.id().unwrap_or_default()).round();
     // A first, short turn of each fills caches and is not counted.
     full_turn(&network, 1, in_flight, &mut Figures::default()).await?;
     bare_turn(&relay, 1, in_flight, &mut Figures::default()).await?;
@@ -51,13 +56,18 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize) -> Result<Value
         pairs.push(json!({"full_per_s": full_rate, "bare_per_s": bare_rate}));
     }
     let rss = json!({
+        "hub_idle": idle,
         "hub": rss_mb(network.hub.id().unwrap_or_default()).round(),
         "adapter": rss_mb(network.provider.host.id().unwrap_or_default()).round(),
         "app": rss_mb(std::process::id()).round(),
     });
     let stages = crate::demo::http::send(network.hub.health, "GET", "/stages", "", None).await;
-    let result =
+    let calm = calm::measure(&network, rate, sync).await?;
+    let mut result =
         report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
+    if let Some(result) = result.as_object_mut() {
+        result.insert("calm".to_owned(), calm);
+    }
     relay.stop().await;
     network.stop().await;
     Ok(result)
@@ -140,17 +150,25 @@ where
     Ok(())
 }
 
-async fn full_turn(
+/// Full exchanges, as fast as they come.
+pub async fn full_turn(
     network: &Network,
     seconds: u64,
     in_flight: usize,
     figures: &mut Figures,
 ) -> Result<(), Failure> {
+    let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
+    turn(seconds, in_flight, processes, figures, asking(network)?).await
+}
+
+/// One exchange, by number: clients and subjects take turns.
+fn asking(
+    network: &Network,
+) -> Result<impl Fn(u64) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync + use<>, Failure> {
     let (clients, contract) = (network.clients.clone(), Arc::clone(&network.contract));
     let (case, subjects) = (network.case.clone(), network.subjects.clone());
     let operation = Operation::parse("person.by_id").map_err(Failure::environment)?;
-    let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
-    let one = move |number: u64| {
+    Ok(move |number: u64| {
         let pick = |most: usize| usize::try_from(number).unwrap_or_default() % most.max(1);
         let client = clients.get(pick(clients.len())).cloned();
         let ask = Ask {
@@ -174,8 +192,8 @@ async fn full_turn(
                 }
             }
         }
-    };
-    turn(seconds, in_flight, processes, figures, one).await
+        .boxed()
+    })
 }
 
 struct Relay {

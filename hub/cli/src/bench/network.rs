@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_city::Bench;
 use yiwang_client::client::Client;
-use yiwang_proto::contract::Contract;
+use yiwang_hub::quotas::QuotaLimits;
+use yiwang_proto::contract::{Contract, ContractText};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, Matter};
+use yiwang_proto::keys::SecretKey;
 
 /// An app of the contract that has no key until somebody delegates one.
 pub const SPARE: &str = "spare-app";
@@ -38,10 +42,25 @@ pub struct Network {
 const FIELDS: &[&str] =
     &["address", "given_name", "id_number", "name", "postcode", "sex", "state", "suburb", "surname"];
 
+/// Ceilings for a bench in which one member stands for many.
+pub fn without_quotas() -> QuotaLimits {
+    QuotaLimits { contracts: 1_000_000, per_second: 1_000_000, burst: 1_000_000, ..QuotaLimits::default() }
+}
+
+/// A contract under both members' keys.
+pub fn signed(text: &ContractText, keys: &[&SecretKey]) -> SignedDocument {
+    SignedDocument::sign(payload_type::CONTRACT, &text.to_json(), keys)
+}
+
 /// Builds and starts it.
 pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
+    start_with(dir, connections, QuotaLimits::default()).await
+}
+
+/// As [`start`], with other ceilings for what one member may add.
+pub async fn start_with(dir: &Path, connections: usize, quotas: QuotaLimits) -> Result<Network, Failure> {
     let source = yiwang_city::build_bench(dir, ROWS).map_err(Failure::environment)?;
-    let (config, mut hub) = build::start_hub(dir)?;
+    let (config, mut hub) = build::start_hub_with(dir, quotas)?;
     hub.until_ready().await?;
     let mut folders = BTreeMap::new();
     folders.insert("provider", build::enrol(dir, &config, "provider", "Provider", &[]).await?);

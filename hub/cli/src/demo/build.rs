@@ -135,6 +135,11 @@ fn attach(data: &Path, systems: &Path) -> Result<RealData, Failure> {
 }
 
 pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
+    start_hub_with(dir, QuotaLimits::default())
+}
+
+/// As [`start_hub`], with other ceilings for what one member may add.
+pub fn start_hub_with(dir: &Path, quotas: QuotaLimits) -> Result<(Config, Process), Failure> {
     let hub_dir = dir.join("hub");
     let health = free_port()?;
     let raw = RawConfig {
@@ -151,8 +156,13 @@ pub fn start_hub(dir: &Path) -> Result<(Config, Process), Failure> {
         stop_intake_after_s: 300,
         otlp: None,
         // One app stands for a whole city here, and the benchmark asks with one key.
-        overload: Overload { per_second: 1_000_000, burst: 1_000_000, ..Overload::default() },
-        quotas: QuotaLimits::default(),
+        overload: Overload {
+            per_second: 1_000_000,
+            burst: 1_000_000,
+            connections_per_address: 4096,
+            ..Overload::default()
+        },
+        quotas,
         denials: DenialLimits::default(),
     };
     let ambient = Ambient { clock: setup::clock(), entropy: setup::entropy() };
