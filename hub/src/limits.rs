@@ -18,6 +18,11 @@ pub const BUCKETS_MAX: usize = 32_768;
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Exchanges running at once towards one adapter. One slow department must not hold the hub's memory.
 pub const LINK_IN_FLIGHT_MAX: usize = 1024;
+/// How long requests wait for an adapter that changes its link: a handshake takes milliseconds. Shorter than
+/// the usual deadline of contracts (2 s), so that who is away is called away.
+pub const LINK_HOLD: Duration = Duration::from_millis(1500);
+/// Requests that wait so, over all adapters: as many as one link carries.
+pub const LINK_HELD_MAX: usize = LINK_IN_FLIGHT_MAX;
 /// Frames waiting for one adapter's connection.
 pub const LINK_QUEUE: usize = 2048;
 /// Bytes of answer bodies that one link may hold in memory while they are put together.

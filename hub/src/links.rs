@@ -3,6 +3,7 @@
 
 mod assemble;
 mod entries;
+mod leaving;
 mod mappings;
 mod send;
 mod serve;
@@ -17,7 +18,7 @@ use crate::views::DelegationView;
 use assemble::Pending;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub struct Link {
     in_flight: Semaphore,
     body_bytes: AtomicUsize,
     closed: CancellationToken,
+    /// Its adapter said that it changes it for another.
+    leaving: AtomicBool,
     side: side::Side,
 }
 
@@ -87,6 +90,7 @@ impl Link {
             in_flight: Semaphore::new(LINK_IN_FLIGHT_MAX),
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
             side,
         };
         (Arc::new(link), queue)
@@ -135,6 +139,7 @@ pub struct Links {
     alarms: AtomicI64,
     // How far each member's adapter held its own entries when its link ended.
     held: Mutex<HashMap<MemberId, u64>>,
+    returning: leaving::Returning,
 }
 
 impl Links {
@@ -170,7 +175,8 @@ impl Links {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(link.member.clone(), Arc::clone(link));
-        if let Some(old) = old {
+        self.returning.back(&link.member);
+        if let Some(old) = old.filter(|old| !old.leaving.load(Ordering::Acquire)) {
             // Two adapters with one identity: an upgrade, or a stolen key. The newest serves; it is counted.
             self.alarms.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(member = %link.member, "a second link of the same member replaces the first");

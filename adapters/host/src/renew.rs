@@ -13,15 +13,24 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The hub writes a ledger entry before it answers; half a minute is far more than that takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Renews whenever it is due, until stopped.
-pub(crate) async fn keep_certificate(enrolled: Enrolled, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Renews whenever it is due, until stopped; tells of each new certificate, so that it is used before the
+/// old one ends.
+pub(crate) async fn keep_certificate(
+    enrolled: Enrolled,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    renewed: impl Fn(),
+) {
     while !stop.is_cancelled() {
         let pause = match due_in(&enrolled, clock.as_ref()) {
             Ok(left) if left > Duration::ZERO => left.min(LOOK),
             Ok(_) => {
-                let Some(renewed) = stop.run_until_cancelled(renew(&enrolled, &clock)).await else { return };
-                match renewed {
-                    Ok(()) => continue,
+                let Some(tried) = stop.run_until_cancelled(renew(&enrolled, &clock)).await else { return };
+                match tried {
+                    Ok(()) => {
+                        renewed();
+                        continue;
+                    }
                     Err(why) => {
                         tracing::warn!(%why, "the member's certificate was not renewed; it is tried again");
                         AGAIN

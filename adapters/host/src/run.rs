@@ -221,7 +221,13 @@ fn spawn(
     }
     let issuing = standings(&opened.health, opened.folder, finish.clone());
     tasks.spawn(async move { ("issuing of standings", issuing.await).map_ok() });
-    let renewal = keep_certificate(opened.enrolled, Arc::clone(clock), finish.clone());
+    let adapter = opened.health.adapter.clone();
+    let renewed = move || {
+        if let Some(adapter) = &adapter {
+            adapter.change_link();
+        }
+    };
+    let renewal = keep_certificate(opened.enrolled, Arc::clone(clock), finish.clone(), renewed);
     tasks.spawn(async move { ("renewal of the certificate", renewal.await).map_ok() });
     tasks
 }

@@ -69,6 +69,7 @@ pub struct Adapter {
     pub(crate) journal: AnswerJournal,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) watch: Watch,
+    pub(crate) changes: tokio::sync::watch::Sender<()>,
 }
 
 /// A request whose form is checked and whose signature is not yet.

@@ -53,6 +53,14 @@ where
     }
 }
 
+impl Adapter {
+    /// Changes the link for a new one, as after a renewal of the certificate: what runs on the old one is
+    /// answered on it, and the hub holds what comes meanwhile.
+    pub fn change_link(&self) {
+        self.changes.send_replace(());
+    }
+}
+
 /// How often it is asked whether a snapshot of the journal is due.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(60);
 
@@ -84,8 +92,10 @@ where
             counters.link(LinkState::Connecting);
         }
         let began_us = adapter.clock().monotonic_us();
+        // From before the dialling: a certificate that comes during it is for the next link.
+        let change = adapter.changes.subscribe();
         let end = match dial(adapter, &connect, stop).await {
-            Ok(channel) => session::serve(adapter, channel, stop).await,
+            Ok(channel) => session::serve(adapter, channel, change, stop).await,
             Err(end) => end,
         };
         if adapter.clock().monotonic_us().saturating_sub(began_us) >= STABLE_US {
@@ -93,6 +103,10 @@ where
         }
         match end {
             End::Stopped => break,
+            End::Changed => {
+                tracing::info!("the link to the hub is changed for a new one");
+                continue;
+            }
             End::Dead => {
                 counters.link(LinkState::Down);
                 return Err(LinkError::JournalDead);

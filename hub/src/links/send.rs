@@ -17,16 +17,16 @@ impl Links {
     /// Sends a request to a member's adapter and waits for its answer. Refuses at once where the adapter is
     /// not connected or its queue is full; never waits longer than told.
     pub async fn ask(&self, member: &MemberId, out: Outgoing) -> Result<RawAnswer, Code> {
-        let link = self.of(member).ok_or(Code::ProviderUnavailable)?;
-        if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
-            return Err(Code::ProviderBusy);
-        }
-        let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
         let wait = Duration::from_millis(out.wait_ms);
-        match tokio::time::timeout(wait, Arc::clone(&link).exchange(out)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Code::DeadlineExceeded),
-        }
+        let asking = async {
+            let link = self.serving(member).await.ok_or(Code::ProviderUnavailable)?;
+            if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
+                return Err(Code::ProviderBusy);
+            }
+            let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
+            Arc::clone(&link).exchange(out).await
+        };
+        tokio::time::timeout(wait, asking).await.unwrap_or(Err(Code::DeadlineExceeded))
     }
 }
 

@@ -282,7 +282,7 @@ impl Hub {
     }
 
     fn take_frame(
-        &self,
+        self: &Arc<Self>,
         link: &Arc<Link>,
         frame: pb::AdapterFrame,
         looks: &mpsc::Sender<pb::MaterialWanted>,
@@ -298,6 +298,7 @@ impl Hub {
                     link.closed.cancel();
                 }
             }
+            Some(FromAdapter::Leaving(_)) => self.let_go(link),
             Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
             kind => {
                 if kind.is_some_and(|other| link.take_side(self, other)) {

@@ -4,7 +4,10 @@ use crate::rounds;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use yiwang_adapter_sdk::connect::run_link;
 use yiwang_client::client::Client;
+use yiwang_client::folder::Folder;
 use yiwang_hub::context::TestSwitches;
 use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::pb;
@@ -44,6 +47,20 @@ impl Load {
     }
 }
 
+/// Lets the provider's adapter change its link, and waits until the hub has the new one.
+async fn change_link(scene: &Scene) {
+    let link = || scene.world.hub().hub.links.of(scene.police.id());
+    let old = link().unwrap();
+    scene.adapter.as_ref().unwrap().adapter.change_link();
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while link().is_none_or(|now| Arc::ptr_eq(&now, &old)) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .expect("the adapter did not change its link");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f13_certificates_rotate_under_load_without_a_failed_request() {
     let rotations = rounds(5, 100);
@@ -66,6 +83,8 @@ async fn f13_certificates_rotate_under_load_without_a_failed_request() {
             let leaf = enrolled.renew(channel, scene.world.clock.as_ref()).await.unwrap();
             assert!(before && leaf.ends_ms > scene.world.clock.now_ms());
         }
+        // The provider's link too: the next one shows the new certificate.
+        change_link(&scene).await;
         // A new connection, with the new certificate; the old one ends when its last request does.
         let fresh = Arc::new(scene.street.app(&scene.world, "assistance-desk").await);
         *load.client.lock().unwrap() = fresh;
@@ -78,11 +97,50 @@ async fn f13_certificates_rotate_under_load_without_a_failed_request() {
     let failed = load.failed.lock().unwrap().clone();
     let answered = load.answered.load(Ordering::SeqCst);
     assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(scene.world.hub().hub.links.replaced(), 0, "a change of link is no second adapter");
     println!("{rotations} rotations of both sides, {answered} requests, 0 failed");
     drop(load);
     let scene = Arc::try_unwrap(scene).unwrap_or_else(|_| panic!("somebody still asks"));
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f13_an_adapter_that_does_not_come_back_is_away() {
+    let mut scene = Scene::new(132).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    scene.adapter.take().unwrap().stop().await;
+    // One that reaches the hub once, says that it comes back, and does not.
+    let adapter = Arc::new(scene.police.adapter(&scene.world));
+    let (dialled, folder) = (AtomicBool::default(), scene.police.folder.path().to_owned());
+    let clock = Arc::clone(&scene.world.clock);
+    let connect = move || {
+        let again = dialled.swap(true, Ordering::SeqCst);
+        let (folder, clock) = (folder.clone(), Arc::clone(&clock));
+        async move {
+            let enrolled = Folder::open(&folder).unwrap().enrolled().unwrap().clone();
+            let channel = enrolled.channel(clock).await.map_err(|error| error.to_string())?;
+            if again { Err("the network is gone".to_owned()) } else { Ok(channel) }
+        }
+    };
+    let stop = CancellationToken::new();
+    let link = tokio::spawn(run_link(Arc::clone(&adapter), connect, stop.clone()));
+    scene.world.until_linked(scene.police.id()).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    adapter.change_link();
+    while scene.world.hub().hub.links.of(scene.police.id()).is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let asked = std::time::Instant::now();
+    assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
+    let held = asked.elapsed();
+    assert!((Duration::from_millis(500)..Duration::from_millis(1900)).contains(&held), "held for {held:?}");
+    // It was waited for once, and is now away like anybody else.
+    let asked = std::time::Instant::now();
+    assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
+    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    stop.cancel();
+    link.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

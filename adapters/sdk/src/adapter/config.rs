@@ -235,6 +235,7 @@ impl Adapter {
             journal,
             clock,
             watch,
+            changes: tokio::sync::watch::Sender::new(()),
         })
     }
 }

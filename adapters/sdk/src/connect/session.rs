@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -46,12 +46,16 @@ const MESSAGE_MAX: usize = 32 << 20;
 
 /// How long the hub has to end its side after the adapter ended its own.
 const LEAVE: Duration = Duration::from_secs(1);
+/// How long the hub has to end a link that is changed; it holds requests for a second and a half.
+const CHANGE: Duration = Duration::from_secs(2);
 
 /// How a link ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The adapter was stopped.
     Stopped,
+    /// The link is changed for another.
+    Changed,
     /// The connection broke, or the hub does not follow the rules.
     Lost(String),
     /// The hub's ledger contradicts the kept head.
@@ -76,6 +80,7 @@ struct Session {
     window: usize,
     most: usize,
     side: Side,
+    change: watch::Receiver<()>,
 }
 
 fn frame(kind: ToHub) -> pb::AdapterFrame {
@@ -83,11 +88,16 @@ fn frame(kind: ToHub) -> pb::AdapterFrame {
 }
 
 /// Serves one link until it ends.
-pub(super) async fn serve(adapter: &Arc<Adapter>, channel: Channel, stop: &CancellationToken) -> End {
+pub(super) async fn serve(
+    adapter: &Arc<Adapter>,
+    channel: Channel,
+    change: watch::Receiver<()>,
+    stop: &CancellationToken,
+) -> End {
     let opened = tokio::select! {
         biased;
         () = stop.cancelled() => return End::Stopped,
-        opened = open(adapter, channel) => opened,
+        opened = open(adapter, channel, change) => opened,
     };
     let (mut session, first, inbound) = match opened {
         Ok(opened) => opened,
@@ -108,7 +118,7 @@ pub(super) async fn serve(adapter: &Arc<Adapter>, channel: Channel, stop: &Cance
 type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>);
 
 /// Hello, welcome, and the check of the hub's head before anything is served.
-async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
+async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<()>) -> Result<Opened, End> {
     let lost = |error: tonic::Status| End::Lost(format!("{:?}: {}", error.code(), error.message()));
     let patience = Duration::from_millis(adapter.limits().handshake_ms);
     let (answers, answer_queue) = mpsc::channel(ANSWER_QUEUE);
@@ -161,6 +171,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel) -> Result<Opened, End> {
         // A hub that allows nothing ahead could never be answered.
         window: usize::try_from(welcome.window.clamp(1, WINDOW)).unwrap_or(CHUNK_MAX),
         most: usize::try_from(most).unwrap_or(usize::MAX),
+        change,
     };
     Ok((session, frames.collect(), inbound))
 }
@@ -186,6 +197,7 @@ async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), 
 impl Session {
     async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
         let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        let mut leaving: Option<Pin<Box<tokio::time::Sleep>>> = None;
         loop {
             if self.adapter.is_dead() {
                 return End::Dead;
@@ -204,13 +216,18 @@ impl Session {
                     let patience = Duration::from_millis(self.adapter.limits().drain_ms);
                     draining = Some(Box::pin(tokio::time::sleep(patience)));
                 }
+                Ok(()) = self.change.changed(), if leaving.is_none() && draining.is_none() => {
+                    if let Err(end) = self.send_control(ToHub::Leaving(pb::LinkLeaving {})) {
+                        return end;
+                    }
+                    leaving = Some(Box::pin(tokio::time::sleep(CHANGE)));
+                }
+                () = over(&mut leaving), if leaving.is_some() => return End::Changed,
                 ended = self.side.next(), if draining.is_none() => match ended {
                     Some(end) => return end,
                     None => self.offer(),
                 },
-                () = async { if let Some(over) = &mut draining { over.as_mut().await } }, if draining.is_some() => {
-                    return End::Stopped;
-                }
+                () = over(&mut draining), if draining.is_some() => return End::Stopped,
                 message = inbound.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {
@@ -223,6 +240,7 @@ impl Session {
                             }
                         }
                     }
+                    Ok(None) | Err(_) if leaving.is_some() => return End::Changed,
                     Ok(None) => return End::Lost("the hub ended the link".to_owned()),
                     Err(error) => {
                         return End::Lost(format!("{:?}: {}", error.code(), error.message()));
@@ -377,6 +395,13 @@ impl Session {
             Some(Exchange::Running { task, .. }) => task.abort(),
             None => {}
         }
+    }
+}
+
+/// Ends with a pause that was begun.
+async fn over(pause: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
+    if let Some(pause) = pause {
+        pause.as_mut().await;
     }
 }
 
