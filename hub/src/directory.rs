@@ -114,6 +114,9 @@ fn check_ticket(peer: &MemberId, ticket: &Ticket, officer: &Delegation, at: &Lin
     if root != Some(officer.root) || !officer.valid_at(at.time_ms) {
         return Err(Code::OfficerInvalid);
     }
+    if at.views.revoked(officer) {
+        return Err(Code::Revoked);
+    }
     // A ticket of times to come would be kept longer than its uses are.
     let early = ticket.issued_at_ms > at.time_ms.saturating_add(CLOCK_SKEW_MS);
     if early || ticket.expires_at_ms <= at.time_ms {

@@ -87,14 +87,16 @@ impl Adapter {
             monotonic_us: self.clock.monotonic_us(),
         };
         let case = self.cases.view(look).await?;
+        let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
         let claims = Claims {
             contract: &held.contract,
             app: &delegation,
             officer: request.officer.as_ref(),
-            own: &self.delegation,
+            officer_key: evidence.key(),
+            sealing: sealed_to.as_deref(),
+            own: [Some(&self.delegation), self.sealing_key().filter(|_| sealed_to.is_some())],
         };
         self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
-        let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
         let opened = self.open_body(incoming, body)?;
         let context = Context {
             site: Site::Adapter,
@@ -112,7 +114,10 @@ impl Adapter {
             officer: evidence.of(uses),
         };
         match self.decider.decide(request, &held.prepared, &context) {
-            Ok(permit) => Ok(Judged { permit, body: opened, sealed_to }),
+            Ok(permit) => {
+                let sealed_to = sealed_to.as_deref().map(Recipient::from);
+                Ok(Judged { permit, body: opened, sealed_to })
+            }
             Err(denial) => Err(Refusal::denied(denial.code, &denial.clause)),
         }
     }

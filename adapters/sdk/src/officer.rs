@@ -36,13 +36,18 @@ impl Evidence {
         }
     }
 
+    /// The officer's key, where there is one.
+    pub(crate) fn key(&self) -> Option<&Delegation> {
+        match self {
+            Self::Asserted => None,
+            Self::Ticket(held) => Some(&held.delegation),
+            Self::Signed(delegation) => Some(delegation),
+        }
+    }
+
     /// Who is counted by himself.
     pub(crate) fn officer<'a>(&self, request: &'a Request) -> Option<&'a Officer> {
-        let delegation = match self {
-            Self::Asserted => return None,
-            Self::Ticket(held) => &held.delegation,
-            Self::Signed(delegation) => delegation,
-        };
+        let delegation = self.key()?;
         let officer = request.officer.as_ref()?;
         officer_fault(delegation, &request.consumer, officer, &delegation.root).is_none().then_some(officer)
     }

@@ -4,10 +4,11 @@
 use super::Refusal;
 use super::accept::Accepted;
 use crate::context::Hub;
-use crate::views::{DelegationView, TicketView};
+use crate::views::{DelegationView, TicketView, Views};
 use std::sync::Arc;
 use yiwang_policies::{OfficerEvidence, OfficerProof};
 use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::Officer;
 use yiwang_proto::pb;
@@ -26,7 +27,7 @@ pub enum Evidence {
         ticket: Arc<TicketView>,
         /// The officer's delegation.
         delegation: Arc<DelegationView>,
-        /// Uses, this one included.
+        /// Uses, this one included; 0 until it is counted.
         uses: u32,
     },
     /// A good second signature.
@@ -50,11 +51,28 @@ impl Evidence {
         }
     }
 
+    /// The officer's key, where there is one.
+    pub fn key(&self) -> Option<&Delegation> {
+        match self {
+            Self::Asserted => None,
+            Self::Ticket { delegation, .. } | Self::Signed { delegation } => Some(&delegation.delegation),
+        }
+    }
+
+    /// Counts a use of the ticket, this one included. Only once nothing else speaks against the request: what
+    /// may succeed a moment later must not use a ticket up, nor does a stranger to it.
+    pub fn count(&mut self, hub: &Hub, request: &Request, now_ms: i64) {
+        if let Self::Ticket { ticket, uses, .. } = self
+            && fits(&ticket.ticket, request)
+        {
+            *uses = hub.use_ticket(&ticket.ticket.digest, now_ms);
+        }
+    }
+
     /// Who is counted by himself.
     pub fn officer<'a>(&self, request: &'a Request) -> Option<&'a Officer> {
-        let (Self::Ticket { delegation, .. } | Self::Signed { delegation }) = self else { return None };
         let officer = request.officer.as_ref()?;
-        let delegation = &delegation.delegation;
+        let delegation = self.key()?;
         let theirs = officer_fault(delegation, &request.consumer, officer, &delegation.root).is_none();
         theirs.then_some(officer)
     }
@@ -81,8 +99,7 @@ impl Evidence {
 }
 
 /// Verifies what the statement says that it rests on. Asserted officers cost nothing here.
-pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Refusal> {
-    let views = hub.ledger.views();
+pub fn prove(views: &Views, accepted: &Accepted) -> Result<Evidence, Refusal> {
     let request = &accepted.request;
     match request.officer_by {
         OfficerBy::Asserted => Ok(Evidence::Asserted),
@@ -105,9 +122,7 @@ pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Re
             let delegation = views
                 .delegation(&ticket.ticket.delegation_digest)
                 .ok_or_else(|| refusal("no delegation of the ticket's officer"))?;
-            // A stranger to the ticket does not use it up.
-            let uses = if fits(&ticket.ticket, request) { hub.use_ticket(&digest, now_ms) } else { 0 };
-            Ok(Evidence::Ticket { ticket, delegation, uses })
+            Ok(Evidence::Ticket { ticket, delegation, uses: 0 })
         }
     }
 }

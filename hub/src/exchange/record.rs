@@ -4,6 +4,7 @@
 use super::accept::Accepted;
 use super::decide::Decided;
 use super::officer::proof_in_entry;
+use super::sealed::Keys;
 use super::{NO_BODY, Refusal};
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
@@ -166,7 +167,7 @@ pub async fn record(
         sealing_delegation_index: decided
             .as_ref()
             .and_then(|decided| decided.sealing.as_ref())
-            .map_or(0, |sealing| sealing.index),
+            .map_or(0, |keys| keys.consumer.index),
         trace_id: trace_id(&accepted.traceparent),
         replay_of,
         ..pb::ExchangeEntry::default()
@@ -235,6 +236,8 @@ impl Draft for ExchangeDraft {
                 contract: &decided.contract.contract,
                 app: &decided.delegation.delegation,
                 officer: self.officer.as_ref(),
+                officer_key: decided.officer.key(),
+                sealing: Keys::of(decided.sealing.as_ref()),
                 adapter: self.adapter.as_ref().map(|view| &view.delegation),
             };
             let (pair, objection) = at.views.standing_of(&claims, at.time_ms);

@@ -25,6 +25,13 @@ pub(super) struct Tickets {
     held: HashMap<Digest, Held>,
 }
 
+impl Tickets {
+    /// The officer's delegation that a ticket names.
+    pub(super) fn delegation_of(&self, ticket: &Digest) -> Option<Digest> {
+        self.held.get(ticket).map(|held| held.ticket.delegation_digest)
+    }
+}
+
 impl State<'_> {
     /// A ticket counts if the officer's key signed it, and the member's root delegated that key.
     pub(super) fn ticket(&mut self, at: At, document: &SignedDocument, ticket: &Ticket) {
@@ -38,6 +45,9 @@ impl State<'_> {
             }
             Some(officer) if !officer.valid_at(at.time_ms) => {
                 Some("its officer's delegation was not valid then".to_owned())
+            }
+            Some(officer) if self.words.key_revoked(officer) => {
+                Some("its officer's key was revoked before".to_owned())
             }
             Some(officer) => Ticket::verify(document, officer).err().map(|error| error.to_string()),
         };
@@ -102,7 +112,7 @@ impl State<'_> {
             OfficerBy::Asserted => (OfficerProof::Asserted, None, None),
             OfficerBy::Signature(digest) => (OfficerProof::Signed, None, Some(digest)),
             OfficerBy::Ticket(digest) => {
-                let officer = self.tickets.held.get(&digest).map(|held| held.ticket.delegation_digest);
+                let officer = self.tickets.delegation_of(&digest);
                 (OfficerProof::Ticket, Some(digest), officer)
             }
         };
