@@ -42,6 +42,11 @@ impl PublishDraft {
     /// signatures, catalogue) is checked here, in the caller's task: the sequencer serves everybody.
     pub fn open(peer: MemberId, document: Bytes, views: &Views) -> Result<Self, Code> {
         let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
+        // What nobody verifies must not enter the ledger beside what somebody does.
+        let wanted = if signed.payload_type() == payload_type::CONTRACT { 2 } else { 1 };
+        if signed.signature_count() > wanted {
+            return Err(Code::SignatureInvalid);
+        }
         let published = match signed.payload_type() {
             payload_type::DELEGATION if document.len() <= DOCUMENT_MAX => {
                 let delegation = Delegation::open(&signed).map_err(|_| Code::DelegationInvalid)?;

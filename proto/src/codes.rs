@@ -37,7 +37,7 @@ codes! {
     /// The connection's certificate belongs to somebody else.
     WrongMember = "wrong_member", "connect with the certificate of the member that signs";
     /// The signature is not good.
-    SignatureInvalid = "signature_invalid", "sign the exact bytes with the delegated key";
+    SignatureInvalid = "signature_invalid", "sign the exact bytes with the delegated key, and add no signature that nobody verifies";
     /// No delegation for the key.
     KeyUnknown = "key_unknown", "publish a delegation of the key, signed by the member's root";
     /// A delegation that is expired, of another root or for another role.

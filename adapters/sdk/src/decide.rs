@@ -18,7 +18,7 @@ use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
-use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::request::{APP_SIGNS, OfficerBy, Request};
 use yiwang_proto::sealing::Recipient;
 use yiwang_proto::{Digest, pb};
 
@@ -215,7 +215,7 @@ fn authenticate(incoming: &Incoming, contract: &Contract, delegation: &Delegatio
         let clause = "the delegation makes no app of the consumer under consumer.root";
         return Err(Refusal::denied(Code::DelegationInvalid, clause));
     }
-    if incoming.signed.verify(payload_type::REQUEST, &delegation.key).is_err() {
+    if incoming.signed.verify_at(APP_SIGNS, payload_type::REQUEST, &delegation.key).is_err() {
         return Err(Refusal::denied(Code::SignatureInvalid, "the signature is not good under the app's key"));
     }
     Ok(())

@@ -12,7 +12,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::Officer;
-use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::request::{OFFICER_SIGNS, OfficerBy, Request};
 use yiwang_proto::ticket::officer_fault;
 
 /// What a request brings for its officer.
@@ -77,7 +77,8 @@ impl Adapter {
             OfficerBy::Signature(digest) => {
                 let none = |_| Refusal::denied(Code::OfficerInvalid, "officer: no delegation of that digest");
                 let delegation = self.documents.delegation(&digest, delivered).map_err(none)?;
-                incoming.signed.verify(payload_type::REQUEST, &delegation.key).map_err(|_| {
+                let signed = &incoming.signed;
+                signed.verify_at(OFFICER_SIGNS, payload_type::REQUEST, &delegation.key).map_err(|_| {
                     Refusal::denied(Code::OfficerInvalid, "officer: no good signature of the officer's key")
                 })?;
                 Ok(Evidence::Signed(delegation))

@@ -47,7 +47,7 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         .filter(|view| view.contract.text.consumer.member == request.consumer)
         .ok_or(Code::NoContract)?;
     let body = sealed::body(views, accepted, &contract.contract, now_ms)?;
-    let mut officer = officer::prove(views, accepted)?;
+    let mut officer = officer::prove(views, request, &authentic)?;
     let claims = Claims {
         contract: &contract.contract,
         app: &authentic.delegation.delegation,

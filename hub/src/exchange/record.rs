@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::clause::clause_of;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::{MemberId, Officer};
@@ -137,7 +138,7 @@ pub async fn record(
     let verbatim = accepted.verbatim.load(Ordering::Relaxed);
     let (ended, refused) = (outcome.outcome, outcome.refusal.as_ref().map(|refusal| refusal.code));
     let (code, clause, replay_of) = match outcome.refusal {
-        Some(refusal) => (refusal.code.as_str().to_owned(), refusal.clause, refusal.replay_of),
+        Some(refusal) => (refusal.code.as_str().to_owned(), in_entry(&refusal, verbatim), refusal.replay_of),
         None => (String::new(), String::new(), 0),
     };
     let (answer, body, receipt_to) = match outcome.raw {
@@ -205,6 +206,12 @@ pub async fn record(
     Ok(Recorded { appended, body, mark: mark.filter(|_| released) })
 }
 
+/// The clause as it stands in the entry. Where the statement is not kept, neither are names that it brought.
+fn in_entry(refusal: &Refusal, verbatim: bool) -> String {
+    let words = if verbatim { Some(refusal.clause.as_str()) } else { refusal.clause.split(':').next() };
+    clause_of(words.unwrap_or_default())
+}
+
 /// What no hub may do. Only tests switch it on, to see that the search for carried values can find them.
 fn hoard(dir: &Path, index: u64, body: &Bytes) {
     let file = dir.join(index.to_string());
@@ -252,7 +259,7 @@ impl Draft for ExchangeDraft {
                 self.withheld.store(true, Ordering::Release);
                 entry.set_outcome(pb::Outcome::Withheld);
                 code.as_str().clone_into(&mut entry.code);
-                clause.clone_into(&mut entry.clause);
+                entry.clause = clause_of(clause);
             }
         }
         Ok(Kind::Exchange(entry))
