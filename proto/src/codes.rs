@@ -122,6 +122,8 @@ codes! {
     ReceiptsOwed = "receipts_owed", "the hub owes the provider proofs of what was answered; it goes on when they come";
     /// Too many requests at once.
     Overloaded = "overloaded", "try again later, slower";
+    /// Too much waits for readers that do not take it: this member's, or all.
+    AnswersWaiting = "answers_waiting", "take the answers that were asked for, then try again; ask for less at once";
     /// More than this member's share for this purpose.
     Throttled = "throttled", "ask slower: other members have their share too";
     /// Not there, or no right to know.

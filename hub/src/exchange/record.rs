@@ -146,7 +146,7 @@ pub async fn record(
         None => (NO_BODY, NO_BODY, None),
     };
     let known = Known::of(hub, &accepted, decided.as_ref(), verbatim);
-    let entry = pb::ExchangeEntry {
+    let mut entry = pb::ExchangeEntry {
         peer: accepted.peer.as_str().to_owned(),
         request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
         request_digest: if verbatim { NO_BODY } else { Bytes::copy_from_slice(&accepted.digest) },
@@ -173,9 +173,18 @@ pub async fn record(
         replay_of,
         ..pb::ExchangeEntry::default()
     };
-    let answered = entry.outcome() == pb::Outcome::Answered;
     let (consumer, provider, id) =
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
+    // Before the index is assigned: a revocation waits for every mark that was set before it.
+    let answered = entry.outcome() == pb::Outcome::Answered;
+    let mark = match answered.then(|| hub.replies.begin(&consumer, body.len())) {
+        Some(Err(code)) => {
+            entry.set_outcome(pb::Outcome::Withheld);
+            code.as_str().clone_into(&mut entry.code);
+            None
+        }
+        marked => marked.and_then(Result::ok),
+    };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
     let draft = ExchangeDraft {
@@ -188,8 +197,6 @@ pub async fn record(
         officer: accepted.request.officer,
         adapter: receipt_to.as_ref().map(|(link, _)| Arc::clone(&link.delegation)),
     };
-    // Before the index is assigned: a revocation waits for every mark that was set before it.
-    let mark = answered.then(|| hub.replies.begin());
     let appended = hub.ledger.append(Box::new(draft)).await?;
     if replay_of == 0 && verbatim {
         hub.replays.recorded(&consumer, &id, appended.index);
@@ -197,7 +204,7 @@ pub async fn record(
     if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
         link.send_receipt(exchange, &appended);
     }
-    let released = answered && !withheld.load(Ordering::Acquire);
+    let released = mark.is_some() && !withheld.load(Ordering::Acquire);
     hub.meters.recorded(if answered && !released { pb::Outcome::Withheld } else { ended }, refused);
     let body = if released { body } else { NO_BODY };
     if let Some(dir) = &hub.switches.store_bodies {

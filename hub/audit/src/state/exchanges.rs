@@ -25,6 +25,7 @@ const BEFORE_USE: &[Code] = &[
     Code::StatementExpired,
     Code::ClockSkew,
     Code::Overloaded,
+    Code::AnswersWaiting,
     Code::LedgerFull,
     Code::LedgerNotAppending,
     Code::Internal,
