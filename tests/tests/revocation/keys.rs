@@ -54,8 +54,8 @@ async fn f14_an_officers_key_is_dead_with_the_acknowledgement_signature_and_tick
     assert_eq!(outcome(&clinic.app, &clinic.summary, &first).await, "answered");
     let under_way = signed(&clinic).await;
     clinic.street.revoke(&clinic.world, &officers_key(&clinic)).await;
-    refused_by_the_hub(&clinic, &under_way, "the officer's key").await;
-    refused_by_the_hub(&clinic, &signed(&clinic).await, "the officer's key").await;
+    refused_by_the_hub(&clinic, &under_way, "the-officers-key").await;
+    refused_by_the_hub(&clinic, &signed(&clinic).await, "the-officers-key").await;
     assert_eq!(clinic.by_ticket(&ticket).await, "revoked", "a ticket of before");
     let draft = yiwang_proto::ticket::Draft {
         member: clinic.street.id().clone(),
@@ -83,7 +83,7 @@ async fn f14_nothing_is_sealed_to_a_consumers_key_that_was_taken_back() {
     let first = signed(&clinic).await;
     assert_eq!(outcome(&clinic.app, &clinic.summary, &first).await, "answered");
     clinic.street.revoke(&clinic.world, &sealing_of(&clinic.street, "assistance-desk")).await;
-    refused_by_the_hub(&clinic, &signed(&clinic).await, "the consumer's key for sealing").await;
+    refused_by_the_hub(&clinic, &signed(&clinic).await, "the-consumers-key-for-sealing").await;
     clinic.end().await;
 }
 
@@ -94,7 +94,7 @@ async fn f14_a_providers_key_for_sealing_is_dead_for_app_and_hub() {
     assert_eq!(outcome(&clinic.app, &clinic.summary, &signed(&clinic).await).await, "answered");
     let before = signed(&clinic).await;
     clinic.health.revoke(&clinic.world, &sealing_of(&clinic.health, "main")).await;
-    refused_by_the_hub(&clinic, &before, "the provider's key for sealing").await;
+    refused_by_the_hub(&clinic, &before, "the-providers-key-for-sealing").await;
     // The app asks for the provider's word once in its life, and seals nothing to that key from then on.
     clock.advance_ms(60_000);
     let ask = clinic.blood_group();
@@ -147,12 +147,12 @@ type Case = (fn(&Clinic) -> (&Member, Revoked), &'static str);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f14_an_answer_that_comes_after_the_revocation_of_a_key_is_withheld() {
     let cases: [Case; 3] = [
-        (|clinic| (&clinic.street, officers_key(clinic)), "the officer's key"),
+        (|clinic| (&clinic.street, officers_key(clinic)), "the-officers-key"),
         (
             |clinic| (&clinic.street, sealing_of(&clinic.street, "assistance-desk")),
-            "the consumer's key for sealing",
+            "the-consumers-key-for-sealing",
         ),
-        (|clinic| (&clinic.health, sealing_of(&clinic.health, "main")), "the provider's key for sealing"),
+        (|clinic| (&clinic.health, sealing_of(&clinic.health, "main")), "the-providers-key-for-sealing"),
     ];
     for (number, (taken, clause)) in (144..).zip(cases) {
         let mut clinic = Clinic::new(number).await;
