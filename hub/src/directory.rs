@@ -42,6 +42,11 @@ impl PublishDraft {
     /// signatures, catalogue) is checked here, in the caller's task: the sequencer serves everybody.
     pub fn open(peer: MemberId, document: Bytes, views: &Views) -> Result<Self, Code> {
         let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
+        // What nobody verifies must not enter the ledger beside what somebody does.
+        let wanted = if signed.payload_type() == payload_type::CONTRACT { 2 } else { 1 };
+        if signed.signature_count() > wanted {
+            return Err(Code::SignatureInvalid);
+        }
         let published = match signed.payload_type() {
             payload_type::DELEGATION if document.len() <= DOCUMENT_MAX => {
                 let delegation = Delegation::open(&signed).map_err(|_| Code::DelegationInvalid)?;
@@ -113,6 +118,9 @@ fn check_ticket(peer: &MemberId, ticket: &Ticket, officer: &Delegation, at: &Lin
     let root = at.views.member(peer).map(|view| view.card.root);
     if root != Some(officer.root) || !officer.valid_at(at.time_ms) {
         return Err(Code::OfficerInvalid);
+    }
+    if at.views.revoked(officer) {
+        return Err(Code::Revoked);
     }
     // A ticket of times to come would be kept longer than its uses are.
     let early = ticket.issued_at_ms > at.time_ms.saturating_add(CLOCK_SKEW_MS);

@@ -27,6 +27,14 @@ pub const LINK_HELD_MAX: usize = LINK_IN_FLIGHT_MAX;
 pub const LINK_QUEUE: usize = 2048;
 /// Bytes of answer bodies that one link may hold in memory while they are put together.
 pub const LINK_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of answers, over all members, that wait for their readers: sixty of the largest bodies at once, or a
+/// hundred thousand ordinary ones. An honest reader takes its answer within a round trip.
+pub const REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Of these, how many one member's readers may keep waiting: a member that does not read must not take the room
+/// of the others.
+pub const REPLY_BYTES_OF_MEMBER: usize = REPLY_BYTES_MAX / 4;
+/// Of these, how many are left to emergency purposes.
+pub const REPLY_BYTES_EMERGENCY: usize = REPLY_BYTES_MAX / 8;
 /// Looks of one adapter that wait for their material: each of its exchanges has at most one under way.
 pub const MATERIAL_QUEUE: usize = LINK_IN_FLIGHT_MAX;
 /// Digests, and cases, in one look: an exchange needs a contract, a case and its signers' delegations.

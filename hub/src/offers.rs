@@ -17,7 +17,7 @@ use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_MAX};
 use yiwang_proto::pb;
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
 
 /// Own entries of the provider that are looked through for the exchange: hours of a busy one.
 const WALK_MAX: usize = 500_000;
@@ -82,15 +82,23 @@ fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offe
         return Err(Code::TooLarge);
     }
     let asked = SignedStatement::parse(offer.request.clone()).map_err(|_| Code::Malformed)?;
-    let request = Request::parse(asked.unverified_payload()).map_err(|_| Code::Malformed)?;
+    let request = Request::of(&asked).map_err(|_| Code::Malformed)?;
     let said = SignedStatement::parse(offer.answer.clone()).map_err(|_| Code::Malformed)?;
-    let claimed = Answer::parse(said.unverified_payload()).map_err(|_| Code::Malformed)?;
+    let claimed = Answer::parse(said.unverified_payload()).map_err(|_| Code::AnswerInvalid)?;
     if request.provider != *provider {
         return Err(Code::WrongMember);
     }
     let views = hub.ledger.views();
     let app = views.delegation(&request.delegation_digest).ok_or(Code::KeyUnknown)?;
-    asked.verify(payload_type::REQUEST, &app.delegation.key).map_err(|_| Code::SignatureInvalid)?;
+    asked
+        .verify_at(APP_SIGNS, payload_type::REQUEST, &app.delegation.key)
+        .map_err(|_| Code::SignatureInvalid)?;
+    if let (OfficerBy::Signature(digest), 2) = (request.officer_by, asked.signature_count()) {
+        let officer = views.delegation(&digest).ok_or(Code::KeyUnknown)?;
+        asked
+            .verify_at(OFFICER_SIGNS, payload_type::REQUEST, &officer.delegation.key)
+            .map_err(|_| Code::SignatureInvalid)?;
+    }
     let adapter = views.delegation(&claimed.delegation_digest).ok_or(Code::KeyUnknown)?;
     let is_adapter = adapter.delegation.role == Role::Adapter && adapter.delegation.member == *provider;
     if !is_adapter || adapter.delegation.name != claimed.adapter {
@@ -159,7 +167,7 @@ fn late(offered: &Offered, index: u64, first: pb::ExchangeEntry) -> LateDraft {
         answer: offered.answer_bytes.clone(),
         outcome: pb::Outcome::Withheld.into(),
         code: Code::DeadlineExceeded.as_str().to_owned(),
-        clause: "answered after the exchange had ended".to_owned(),
+        clause: "answered-after-the-exchange-had-ended".to_owned(),
         adapter_delegation_index: offered.adapter.index,
         late_of: index + 1,
         ..first
@@ -189,7 +197,7 @@ fn lost(hub: &Hub, offered: &Offered) -> Result<LateDraft, Code> {
         answer: offered.answer_bytes.clone(),
         outcome: pb::Outcome::Withheld.into(),
         code: Code::DeadlineExceeded.as_str().to_owned(),
-        clause: "answered, and not recorded in time".to_owned(),
+        clause: "answered-and-not-recorded-in-time".to_owned(),
         policy_index: views.policy().map_or(0, |(index, _)| index),
         contract_index: contract.index,
         app_delegation_index: app.index,

@@ -69,6 +69,7 @@ impl Gate {
         if hub.exchanges.available_permits() < EMERGENCY_EXCHANGES && !self.is_urgent(hub, accepted) {
             return Err(Code::Overloaded);
         }
+        hub.replies.room_for(&accepted.peer, || self.is_urgent(hub, accepted))?;
         let known = hub.ledger.views().decider().catalogue().has_purpose(&request.purpose);
         let key = (accepted.peer.clone(), known.then(|| request.purpose.clone()));
         let now_ns = hub.clock.monotonic_us().saturating_mul(1000);

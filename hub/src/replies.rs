@@ -5,13 +5,19 @@
 //! the last byte of its body, or is gone. So after a revocation's entry is durable, every reply with a lower
 //! index has a mark that was set before, and every later mark belongs to a higher index, which the
 //! sequencer has judged with the revocation in view.
+//!
+//! The bodies of these replies are what readers that do not read would fill the hub's memory with, so each mark
+//! counts against a budget of the whole hub and a part of it for its reader's member.
 
+use crate::limits::{REPLY_BYTES_EMERGENCY, REPLY_BYTES_MAX, REPLY_BYTES_OF_MEMBER};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
 
 /// How long readers have before their connections are dropped: an honest one takes a reply within the time
 /// of a round trip, and a revocation is to be acknowledged within a second.
@@ -19,20 +25,53 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long dropped connections have to end; a reply without connection ends with its task.
 const DROPPED: Duration = Duration::from_secs(2);
 
+/// What is under way. INVARIANT: the bytes are those of the marks.
+#[derive(Default)]
+struct Open {
+    marks: HashMap<u64, Arc<OnceLock<CancellationToken>>>,
+    bytes: usize,
+    // Of members that have any.
+    of: HashMap<MemberId, usize>,
+}
+
+impl Open {
+    fn of(&self, reader: &MemberId) -> usize {
+        self.of.get(reader).copied().unwrap_or_default()
+    }
+
+    fn take(&mut self, reader: &MemberId, bytes: usize) -> Result<(), Code> {
+        let (all, own) = (self.bytes.saturating_add(bytes), self.of(reader).saturating_add(bytes));
+        if all > REPLY_BYTES_MAX || own > REPLY_BYTES_OF_MEMBER {
+            return Err(Code::AnswersWaiting);
+        }
+        self.bytes = all;
+        self.of.insert(reader.clone(), own);
+        Ok(())
+    }
+
+    fn give_back(&mut self, reader: &MemberId, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        match self.of(reader).saturating_sub(bytes) {
+            0 => drop(self.of.remove(reader)),
+            left => drop(self.of.insert(reader.clone(), left)),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Arc<OnceLock<CancellationToken>>>>,
+    open: Mutex<Open>,
     fallen: Notify,
 }
 
 impl Shared {
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OnceLock<CancellationToken>>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn before(&self, ticket: u64) -> Vec<Arc<OnceLock<CancellationToken>>> {
-        self.open().iter().filter(|(own, _)| **own < ticket).map(|(_, cut)| Arc::clone(cut)).collect()
+        self.open().marks.iter().filter(|(own, _)| **own < ticket).map(|(_, cut)| Arc::clone(cut)).collect()
     }
 
     async fn fall(&self, ticket: u64) {
@@ -60,30 +99,60 @@ pub struct Mark {
     shared: Arc<Shared>,
     ticket: u64,
     cut: Arc<OnceLock<CancellationToken>>,
+    reader: MemberId,
+    bytes: usize,
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        self.shared.open().remove(&self.ticket);
+        let mut open = self.shared.open();
+        open.marks.remove(&self.ticket);
+        open.give_back(&self.reader, self.bytes);
+        drop(open);
         self.shared.fallen.notify_waiters();
     }
 }
 
 impl Replies {
-    /// Marks a reply as under way.
-    pub fn begin(&self) -> Mark {
+    /// Marks a reply to a member as under way, with the bytes of its body.
+    ///
+    /// # Errors
+    /// [`Code::AnswersWaiting`] where too much waits for readers already.
+    pub fn begin(&self, reader: &MemberId, bytes: usize) -> Result<Mark, Code> {
         let cut = Arc::new(OnceLock::new());
         let mut open = self.shared.open();
+        open.take(reader, bytes)?;
         // Drawn under the lock: who counts the marks below a number must find all of them.
         let ticket = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        open.insert(ticket, Arc::clone(&cut));
+        open.marks.insert(ticket, Arc::clone(&cut));
         drop(open);
-        Mark { shared: Arc::clone(&self.shared), ticket, cut }
+        Ok(Mark { shared: Arc::clone(&self.shared), ticket, cut, reader: reader.clone(), bytes })
+    }
+
+    /// Whether a member's next exchange may begin: nothing is fetched that could not be handed over. Emergencies
+    /// have the room that is kept for them.
+    ///
+    /// # Errors
+    /// [`Code::AnswersWaiting`].
+    pub fn room_for(&self, reader: &MemberId, urgent: impl FnOnce() -> bool) -> Result<(), Code> {
+        let (all, own) = {
+            let open = self.shared.open();
+            (open.bytes, open.of(reader))
+        };
+        let full = own >= REPLY_BYTES_OF_MEMBER
+            || all >= REPLY_BYTES_MAX
+            || (all >= REPLY_BYTES_MAX - REPLY_BYTES_EMERGENCY && !urgent());
+        if full { Err(Code::AnswersWaiting) } else { Ok(()) }
     }
 
     /// How many are under way.
     pub fn under_way(&self) -> usize {
-        self.shared.open().len()
+        self.shared.open().marks.len()
+    }
+
+    /// Bytes of their bodies.
+    pub fn waiting(&self) -> usize {
+        self.shared.open().bytes
     }
 
     /// Waits until every reply that is under way now was handed over, drops the connections of readers that
@@ -152,16 +221,61 @@ impl Handing {
 mod tests {
     use super::*;
 
+    fn reader(name: &str) -> MemberId {
+        MemberId::parse(name).unwrap()
+    }
+
+    fn begin(replies: &Replies) -> Mark {
+        replies.begin(&reader("street-office"), 10).unwrap()
+    }
+
+    #[test]
+    fn a_member_that_does_not_read_fills_its_own_part_and_nobody_elses() {
+        let replies = Replies::default();
+        let (one, two) = (reader("street-office"), reader("health"));
+        let ordinary = || false;
+        let part = REPLY_BYTES_OF_MEMBER;
+        let held = replies.begin(&one, part - 1).unwrap();
+        assert!(replies.room_for(&one, ordinary).is_ok());
+        assert_eq!(replies.begin(&one, 2).err(), Some(Code::AnswersWaiting));
+        let last = replies.begin(&one, 1).unwrap();
+        assert_eq!(replies.room_for(&one, ordinary), Err(Code::AnswersWaiting));
+        assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting), "urgent or not");
+        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part).is_ok());
+        drop((held, last));
+        assert!(replies.room_for(&one, ordinary).is_ok());
+        assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
+        assert!(replies.shared.open().of.is_empty(), "who has nothing waiting is forgotten");
+    }
+
+    #[test]
+    fn the_whole_hub_has_a_budget_whose_last_part_is_for_emergencies() {
+        let replies = Replies::default();
+        let members: Vec<_> = ["a-one", "a-two", "a-three", "a-four"].into_iter().map(reader).collect();
+        let (last, others) = members.split_last().unwrap();
+        let mut held: Vec<_> =
+            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER).unwrap()).collect();
+        let to_the_reserve = REPLY_BYTES_OF_MEMBER - REPLY_BYTES_EMERGENCY;
+        held.push(replies.begin(last, to_the_reserve).unwrap());
+        assert_eq!(replies.room_for(&reader("other"), || false), Err(Code::AnswersWaiting));
+        assert!(replies.room_for(&reader("other"), || true).is_ok());
+        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY).unwrap());
+        assert_eq!(replies.room_for(&reader("third"), || true), Err(Code::AnswersWaiting));
+        assert!(replies.begin(&reader("third"), 1).is_err(), "no byte above it");
+        drop(held);
+        assert!(replies.begin(&reader("third"), 1).is_ok());
+    }
+
     #[tokio::test]
     async fn a_settling_waits_for_what_is_under_way_and_for_nothing_later() {
         let replies = Arc::new(Replies::default());
-        let first = replies.begin();
+        let first = begin(&replies);
         let settling = tokio::spawn({
             let replies = Arc::clone(&replies);
             async move { replies.settle().await }
         });
         tokio::task::yield_now().await;
-        let _later = replies.begin();
+        let _later = begin(&replies);
         assert!(!settling.is_finished());
         drop(first);
         assert_eq!(settling.await.unwrap(), 0);
@@ -172,10 +286,10 @@ mod tests {
     async fn who_does_not_read_is_dropped() {
         let replies = Replies::default();
         let handing = Handing::default();
-        handing.add(replies.begin());
+        handing.add(begin(&replies));
         let cut = CancellationToken::new();
         handing.over(&cut);
-        handing.add(replies.begin());
+        handing.add(begin(&replies));
         let connection = tokio::spawn({
             let (cut, handing) = (cut.clone(), handing.clone());
             async move {

@@ -32,6 +32,7 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::QuotaExceeded
         | Code::ProviderBusy
         | Code::Overloaded
+        | Code::AnswersWaiting
         | Code::Throttled => Grpc::ResourceExhausted,
         Code::AnswerInvalid => Grpc::DataLoss,
         Code::PolicyError | Code::Internal => Grpc::Internal,
@@ -76,7 +77,7 @@ pub fn of(code: Code) -> Status {
 
 /// Whether the same request may succeed a moment later: only what turns away without having looked.
 fn may_try_again(code: Code) -> bool {
-    matches!(code, Code::Overloaded | Code::Throttled | Code::ProviderBusy)
+    matches!(code, Code::Overloaded | Code::AnswersWaiting | Code::Throttled | Code::ProviderBusy)
 }
 
 fn words(code: Code) -> String {

@@ -1,5 +1,6 @@
 //! The answer statement: what a provider's adapter signs.
 
+use crate::clause::is_clause;
 use crate::codes::Code;
 use crate::envelope::{SignedStatement, payload_type};
 use crate::ids::{AppId, FieldName, MemberId, RequestId};
@@ -34,11 +35,11 @@ pub struct Answer {
     pub adapter: AppId,
     /// What it says.
     pub verdict: Verdict,
-    /// The clause that decided, at most 120 characters of printable ASCII.
+    /// The clause that decided, in the grammar of [`crate::clause`]; empty where it answers.
     pub clause: String,
     /// Fields in the body, in ascending order.
     pub fields: Vec<FieldName>,
-    /// Fields asked for and left out, with the clause.
+    /// Fields asked for and left out, in ascending order, with the clause.
     pub withheld: Vec<(FieldName, String)>,
     /// Records in the body.
     pub rows: u32,
@@ -65,10 +66,10 @@ pub struct Answer {
 }
 
 fn clause(text: &str) -> Result<String, StatementError> {
-    if text.len() <= 120 && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+    if is_clause(text) {
         Ok(text.to_owned())
     } else {
-        Err(StatementError::Value("a clause is at most 120 printable ASCII characters"))
+        Err(StatementError::Value("a clause breaks its grammar"))
     }
 }
 
@@ -107,6 +108,12 @@ impl Answer {
         }
         if withheld.len() > crate::limits::FIELDS_MAX {
             return Err(StatementError::Value("more than 64 withheld fields"));
+        }
+        if !withheld.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(StatementError::Value("withheld fields are not in ascending order without repeats"));
+        }
+        if verdict == Verdict::Answered && !raw.clause.is_empty() {
+            return Err(StatementError::Value("only a refusal or failure has a clause"));
         }
         Ok(Self {
             request_id: RequestId::parse(&raw.request_id)?,
@@ -191,6 +198,9 @@ impl Answer {
         }
         if self.fields.iter().any(|field| request.fields.binary_search(field).is_err()) {
             return Some("holds a field that was not asked for");
+        }
+        if self.withheld.iter().any(|(field, _)| request.fields.binary_search(field).is_err()) {
+            return Some("withholds a field that was not asked for");
         }
         if self.body_digest.is_some() && self.sealed_to != request.sealing {
             return Some("is not sealed as the request asks");

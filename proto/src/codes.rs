@@ -37,7 +37,7 @@ codes! {
     /// The connection's certificate belongs to somebody else.
     WrongMember = "wrong_member", "connect with the certificate of the member that signs";
     /// The signature is not good.
-    SignatureInvalid = "signature_invalid", "sign the exact bytes with the delegated key";
+    SignatureInvalid = "signature_invalid", "sign the exact bytes with the delegated key, and add no signature that nobody verifies";
     /// No delegation for the key.
     KeyUnknown = "key_unknown", "publish a delegation of the key, signed by the member's root";
     /// A delegation that is expired, of another root or for another role.
@@ -122,6 +122,8 @@ codes! {
     ReceiptsOwed = "receipts_owed", "the hub owes the provider proofs of what was answered; it goes on when they come";
     /// Too many requests at once.
     Overloaded = "overloaded", "try again later, slower";
+    /// Too much waits for readers that do not take it: this member's, or all.
+    AnswersWaiting = "answers_waiting", "take the answers that were asked for, then try again; ask for less at once";
     /// More than this member's share for this purpose.
     Throttled = "throttled", "ask slower: other members have their share too";
     /// Not there, or no right to know.
@@ -183,6 +185,7 @@ impl Code {
             | Self::NotWitnessed
             | Self::ReceiptsOwed
             | Self::Overloaded
+            | Self::AnswersWaiting
             | Self::Throttled
             | Self::NotFound
             | Self::ClockSkew

@@ -342,15 +342,16 @@ impl Contract {
         if !faults.is_empty() {
             return Err(ContractError::Faults(faults));
         }
-        for (side, party) in [("provider", &text.provider), ("consumer", &text.consumer)] {
-            match document.verify(payload_type::CONTRACT, &party.root) {
-                Ok(_) => {}
-                Err(EnvelopeError::BadSignature { .. }) => {
-                    return Err(ContractError::NotSigned { side, member: party.member.clone() });
-                }
-                Err(other) => return Err(other.into()),
-            }
-        }
+        let sides = [("provider", &text.provider), ("consumer", &text.consumer)];
+        let signed = document.verify_all(payload_type::CONTRACT, &sides.map(|(_, party)| &party.root));
+        signed.map_err(|error| match &error {
+            EnvelopeError::BadSignature { key_id } => sides
+                .into_iter()
+                .find(|(_, party)| party.root.key_id() == *key_id)
+                .map(|(side, party)| ContractError::NotSigned { side, member: party.member.clone() })
+                .unwrap_or_else(|| error.into()),
+            _ => error.into(),
+        })?;
         Ok(Self {
             valid_from_ms: parse_rfc3339(&text.valid_from)?,
             valid_until_ms: parse_rfc3339(&text.valid_until)?,

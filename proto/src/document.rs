@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct RawSignature {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keyid: Option<String>,
@@ -16,6 +17,7 @@ struct RawSignature {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct RawEnvelope {
     payload: String,
     #[serde(rename = "payloadType")]
@@ -50,7 +52,8 @@ pub fn from_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 impl SignedDocument {
-    /// Takes exact bytes, at most `limit` of them; other fields of the envelope are ignored, as DSSE says.
+    /// Takes exact bytes, at most `limit` of them. DSSE has readers ignore members that they do not know; here
+    /// they are refused: nobody signs them, and the document enters the ledger with them, for ever.
     pub fn parse(bytes: Bytes, limit: usize) -> Result<Self, EnvelopeError> {
         if bytes.len() > limit {
             return Err(EnvelopeError::TooLarge { size: bytes.len(), limit });
@@ -135,16 +138,35 @@ impl SignedDocument {
         self.signatures.len()
     }
 
-    /// Verifies that the key signed this payload as this type, and yields the payload.
+    /// Verifies that the key, and nobody else, signed this payload as this type, and yields the payload.
     pub fn verify(&self, expected: &'static str, key: &PublicKey) -> Result<&Bytes, EnvelopeError> {
+        self.verify_all(expected, &[key])
+    }
+
+    /// Verifies that exactly these keys signed this payload as this type, each once and in any order, and yields
+    /// the payload. The keys must differ.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::BadSignature`] for the first key without a good signature;
+    /// [`EnvelopeError::Unverified`] where there are signatures besides.
+    pub fn verify_all(&self, expected: &'static str, keys: &[&PublicKey]) -> Result<&Bytes, EnvelopeError> {
         if self.payload_type != expected {
             return Err(EnvelopeError::WrongType { expected });
         }
         let message = pre_authentication_encoding(expected, &self.payload);
-        if self.signatures.iter().any(|(_, sig)| key.verify(&message, sig)) {
-            Ok(&self.payload)
-        } else {
-            Err(EnvelopeError::BadSignature { key_id: key.key_id() })
+        for key in keys {
+            let key_id = key.key_id();
+            // The hint is no part of what is signed, so it must not say anything else.
+            let of_it =
+                |hint: &Option<String>| hint.as_deref().is_none_or(|hint| hint.is_empty() || hint == key_id);
+            if !self.signatures.iter().any(|(hint, sig)| of_it(hint) && key.verify(&message, sig)) {
+                return Err(EnvelopeError::BadSignature { key_id });
+            }
+        }
+        // Each key has one of its own, so as many signatures as keys leave none over.
+        match (self.signatures.len(), keys.len()) {
+            (found, wanted) if found == wanted => Ok(&self.payload),
+            (found, wanted) => Err(EnvelopeError::Unverified { found, wanted }),
         }
     }
 }
@@ -172,10 +194,46 @@ mod tests {
         assert!(first.verify(payload_type::CONTRACT, &b.public()).is_err());
         let both = first.add_signature(&b);
         let again = SignedDocument::parse(both.bytes().clone(), 4096).unwrap();
-        for key in [&a, &b] {
-            assert_eq!(again.verify(payload_type::CONTRACT, &key.public()).unwrap().as_ref(), b"{}");
-            assert!(again.verify(payload_type::DELEGATION, &key.public()).is_err());
-        }
+        let keys = [&a.public(), &b.public()];
+        assert_eq!(again.verify_all(payload_type::CONTRACT, &keys).unwrap().as_ref(), b"{}");
+        assert!(again.verify_all(payload_type::DELEGATION, &keys).is_err());
+        let other = SecretKey::from_seed(&[3; 32]).public();
+        assert!(again.verify_all(payload_type::CONTRACT, &[keys[0], &other]).is_err());
         assert_eq!(both.add_signature(&b).signature_count(), 2, "signing twice counts once");
+    }
+
+    #[test]
+    fn a_document_carries_the_signatures_that_are_verified_and_no_others() {
+        let (a, b) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let both = SignedDocument::sign(payload_type::DELEGATION, b"{}", &[&a, &b]);
+        let refused = both.verify(payload_type::DELEGATION, &a.public()).map(drop);
+        assert_eq!(refused, Err(EnvelopeError::Unverified { found: 2, wanted: 1 }));
+        let three = both.add_signature(&SecretKey::from_seed(&[3; 32]));
+        assert!(three.verify_all(payload_type::DELEGATION, &[&a.public(), &b.public()]).is_err());
+        let one = SignedDocument::sign(payload_type::DELEGATION, b"{}", &[&a]);
+        let bent = |from: &str, to: &str| {
+            let text = String::from_utf8(one.bytes().to_vec()).unwrap();
+            assert!(text.contains(from));
+            SignedDocument::parse(text.replace(from, to).into(), 4096)
+        };
+        // A hint that is no key's could say anything; without a hint the signature says who signed.
+        let hint = bent(&a.key_id(), "Zhang San, Changan road 4").unwrap();
+        assert!(hint.verify(payload_type::DELEGATION, &a.public()).is_err());
+        let none = bent(&format!("\"keyid\":\"{}\",", a.key_id()), "").unwrap();
+        assert!(none.verify(payload_type::DELEGATION, &a.public()).is_ok());
+    }
+
+    #[test]
+    fn members_of_an_envelope_that_nobody_signs_are_refused() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let good = SignedDocument::sign(payload_type::DELEGATION, b"{}", &[&key]);
+        let mut json: serde_json::Value = serde_json::from_slice(good.bytes()).unwrap();
+        let parse = |json: &serde_json::Value| SignedDocument::parse(json.to_string().into(), 4096);
+        assert!(parse(&json).is_ok());
+        json["note"] = "Zhang San, Changan road 4".into();
+        assert!(matches!(parse(&json), Err(EnvelopeError::Malformed(_))));
+        let mut json: serde_json::Value = serde_json::from_slice(good.bytes()).unwrap();
+        json["signatures"][0]["cert"] = "Zhang San".into();
+        assert!(matches!(parse(&json), Err(EnvelopeError::Malformed(_))));
     }
 }

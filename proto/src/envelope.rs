@@ -49,11 +49,19 @@ pub enum EnvelopeError {
         /// The type that was wanted.
         expected: &'static str,
     },
-    /// None of the signatures is good under the key.
+    /// The signature is not good under the key, or says that it is of another one.
     #[error("no good signature of key {key_id}")]
     BadSignature {
         /// The hint of the key that was tried.
         key_id: String,
+    },
+    /// Signatures that nobody verifies: 64 bytes and a hint each that could say anything.
+    #[error("it carries {found} signatures where {wanted} is verified; take the others off")]
+    Unverified {
+        /// Signatures found.
+        found: usize,
+        /// Signatures that somebody verifies.
+        wanted: usize,
     },
 }
 
@@ -91,7 +99,7 @@ impl SignedStatement {
             return Err(EnvelopeError::Malformed("encoding is not canonical or has unknown fields"));
         }
         if envelope.signatures.is_empty() || envelope.signatures.len() > SIGNATURES_MAX {
-            return Err(EnvelopeError::Malformed("1 to 4 signatures are needed"));
+            return Err(EnvelopeError::Malformed("1 or 2 signatures are needed"));
         }
         for signature in &envelope.signatures {
             let hint = signature.keyid.as_bytes();
@@ -151,20 +159,37 @@ impl SignedStatement {
         }
     }
 
-    /// Verifies that the key signed this payload as this type, and yields the payload.
+    /// How many signatures it carries.
+    pub fn signature_count(&self) -> usize {
+        self.envelope.signatures.len()
+    }
+
+    /// Verifies that the key, and nobody else, signed this payload as this type, and yields the payload.
     pub fn verify(&self, expected: &'static str, key: &PublicKey) -> Result<&Bytes, EnvelopeError> {
+        match self.signature_count() {
+            1 => self.verify_at(0, expected, key),
+            found => Err(EnvelopeError::Unverified { found, wanted: 1 }),
+        }
+    }
+
+    /// Verifies that the signature at a place is the key's, over this payload as this type. For statements that
+    /// more than one signs: whoever verifies must account for every place, since what is in none is for the
+    /// ledger.
+    pub fn verify_at(
+        &self,
+        place: usize,
+        expected: &'static str,
+        key: &PublicKey,
+    ) -> Result<&Bytes, EnvelopeError> {
         self.expect_type(expected)?;
         let message = pre_authentication_encoding(expected, &self.envelope.payload);
         let key_id = key.key_id();
-        let hinted = |signature: &&pb::Signature| signature.keyid == key_id;
-        let others = self.envelope.signatures.iter().filter(|signature| !hinted(signature));
-        // The hint only orders the attempts: a wrong one costs time, never the verdict.
-        let mut attempts = self.envelope.signatures.iter().filter(hinted).chain(others);
-        if attempts.any(|signature| key.verify(&message, &signature.sig)) {
-            Ok(&self.envelope.payload)
-        } else {
-            Err(EnvelopeError::BadSignature { key_id })
-        }
+        let good = self.envelope.signatures.get(place).is_some_and(|signature| {
+            // No part of what is signed, so it must not say anything else.
+            let hint = signature.keyid.is_empty() || signature.keyid == key_id;
+            hint && key.verify(&message, &signature.sig)
+        });
+        if good { Ok(&self.envelope.payload) } else { Err(EnvelopeError::BadSignature { key_id }) }
     }
 }
 
@@ -200,11 +225,30 @@ mod tests {
             bytes[at] ^= 1;
             let accepted = SignedStatement::parse(Bytes::from(bytes))
                 .is_ok_and(|s| s.verify(payload_type::REQUEST, &good).is_ok());
-            // The keyid is a hint and not signed: a change there does not make a signature bad.
-            let in_keyid = signed.bytes().windows(16).position(|w| w == good.key_id().as_bytes());
-            let hint = in_keyid.is_some_and(|from| (from..from + 16).contains(&at));
-            assert!(!accepted || hint, "byte {at}");
+            assert!(!accepted, "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_signature_that_nobody_verifies_is_refused_also_beside_a_good_one() {
+        let signed = SignedStatement::sign(payload_type::CASE, b"payload".to_vec(), &key(1));
+        let with = |change: fn(&mut Vec<pb::Signature>)| {
+            let mut envelope = signed.envelope().clone();
+            change(&mut envelope.signatures);
+            SignedStatement::parse(Bytes::from(envelope.encode_to_vec()))
+        };
+        let two = with(|all| all.push(pb::Signature { sig: vec![7; 64].into(), keyid: String::new() }));
+        let refused = two.unwrap().verify(payload_type::CASE, &key(1).public()).map(drop);
+        assert_eq!(refused, Err(EnvelopeError::Unverified { found: 2, wanted: 1 }));
+        // The same signature twice says nothing new, and is one too many.
+        let twice = with(|all| all.extend(all.clone())).unwrap();
+        assert!(twice.verify(payload_type::CASE, &key(1).public()).is_err());
+        assert!(with(|all| all.extend([all[0].clone(), all[0].clone()])).is_err(), "three are no envelope");
+        // A hint that is no key's, where digits of a telephone would fit.
+        let hint = with(|all| all[0].keyid = "13800138000".to_owned()).unwrap();
+        assert!(hint.verify(payload_type::CASE, &key(1).public()).is_err());
+        let none = with(|all| all[0].keyid.clear()).unwrap();
+        assert!(none.verify(payload_type::CASE, &key(1).public()).is_ok());
     }
 
     #[test]

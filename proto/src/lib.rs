@@ -12,6 +12,7 @@ pub mod audit_scope;
 pub mod body;
 pub mod case;
 pub mod checkpoint;
+pub mod clause;
 pub mod codes;
 pub mod contract;
 pub mod delegation;

@@ -24,8 +24,8 @@ pub const CASE_TAGS_MAX: usize = 256;
 pub const STATEMENT_LIFETIME_MS: i64 = 60_000;
 /// Largest difference between two parties' clocks that is tolerated.
 pub const CLOCK_SKEW_MS: i64 = 30_000;
-/// Signatures in one statement envelope: app and officer, and two approvals for class 4.
-pub const SIGNATURES_MAX: usize = 4;
+/// Signatures in one statement envelope: app and officer. More than are verified are refused, whatever this says.
+pub const SIGNATURES_MAX: usize = 2;
 /// Arguments in one request body.
 pub const ARGUMENTS_MAX: usize = 16;
 /// Bytes of one argument: look-up keys, codes and dates are far shorter.

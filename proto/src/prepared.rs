@@ -136,8 +136,7 @@ impl Item {
         let fault = |error: EnvelopeError| PreparedError::Statement(at, error.into());
         let signed = statement_of(&self.request).map_err(fault)?;
         signed.expect_type(payload_type::REQUEST).map_err(fault)?;
-        let request = Request::parse(signed.unverified_payload())
-            .map_err(|error| PreparedError::Statement(at, error))?;
+        let request = Request::of(&signed).map_err(|error| PreparedError::Statement(at, error))?;
         let body = from_base64(&self.body).map(Bytes::from).ok_or(PreparedError::Body(at))?;
         let opened = RequestBody::open(&body, &request.body_digest).map_err(|_| PreparedError::Body(at))?;
         Ok(Checked { signed, request, body, opened })
@@ -204,8 +203,9 @@ mod tests {
         let (app, officer) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
         let one = SignedStatement::sign(payload_type::REQUEST, b"payload".to_vec(), &app);
         let two = add_signature(&one, payload_type::REQUEST, &officer).unwrap();
-        for key in [&app, &officer] {
-            assert!(two.verify(payload_type::REQUEST, &key.public()).is_ok());
+        for (place, key) in [&app, &officer].into_iter().enumerate() {
+            assert!(two.verify_at(place, payload_type::REQUEST, &key.public()).is_ok());
+            assert!(two.verify_at(1 - place, payload_type::REQUEST, &key.public()).is_err());
         }
         assert_eq!(one.digest(), two.digest());
         assert!(add_signature(&one, payload_type::CASE, &officer).is_err());

@@ -28,6 +28,11 @@ pub enum StatementError {
     Value(&'static str),
 }
 
+/// Place of the app's signature in a request's envelope.
+pub const APP_SIGNS: usize = 0;
+/// Place of the officer's signature, where the statement rests on one.
+pub const OFFICER_SIGNS: usize = 1;
+
 /// Size and root of the ledger that a signer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
@@ -193,6 +198,20 @@ impl Request {
         })
     }
 
+    /// Checks the statement of an envelope, and that it carries no signature which nobody will verify: the app's,
+    /// and after it the officer's where the statement says that it rests on one.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub fn of(signed: &SignedStatement) -> Result<Self, StatementError> {
+        let request = Self::parse(signed.unverified_payload())?;
+        let wanted = if matches!(request.officer_by, OfficerBy::Signature(_)) { 2 } else { 1 };
+        match signed.signature_count() {
+            found if found > wanted => Err(EnvelopeError::Unverified { found, wanted }.into()),
+            _ => Ok(request),
+        }
+    }
+
     /// Signs the statement with the app's key, and with the officer's as second signature.
     pub fn sign_with_officer(&self, key: &SecretKey, officer: &SecretKey) -> SignedStatement {
         let signed = self.sign(key);
@@ -239,8 +258,9 @@ impl Request {
         SignedStatement::sign(payload_type::REQUEST, raw.encode_to_vec(), key)
     }
 
-    /// Verifies the signature of a request envelope and checks its statement.
+    /// Verifies the app's signature of a request envelope and checks its statement.
     pub fn open(signed: &SignedStatement, key: &PublicKey) -> Result<Self, StatementError> {
-        Self::parse(signed.verify(payload_type::REQUEST, key)?)
+        signed.verify_at(APP_SIGNS, payload_type::REQUEST, key)?;
+        Self::of(signed)
     }
 }

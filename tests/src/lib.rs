@@ -7,6 +7,7 @@
     reason = "a test world fails by panicking"
 )]
 
+pub mod clinic;
 pub mod contracts;
 pub mod member;
 pub mod scene;

@@ -150,13 +150,16 @@ async fn a_replay_is_refused_also_in_another_envelope_and_after_a_restart() {
     let signed = scene.signed();
     assert_eq!(scene.outcome(&signed).await, "answered");
     assert_eq!(scene.outcome(&signed).await, "replayed");
-    // The same payload with a second signature is another envelope with the same id.
+    // The same payload without the key's hint is another envelope with the same id.
     let mut envelope = pb::Envelope::decode(signed.message.request.clone()).unwrap();
-    let again = envelope.signatures[0].clone();
-    envelope.signatures.push(pb::Signature { keyid: String::new(), ..again });
+    envelope.signatures[0].keyid.clear();
     let mut other = signed.clone();
     other.message.request = Bytes::from(envelope.encode_to_vec());
     assert_eq!(scene.outcome(&other).await, "replayed");
+    // With the same signature twice it is none: nobody verifies the second.
+    envelope.signatures.push(envelope.signatures[0].clone());
+    other.message.request = Bytes::from(envelope.encode_to_vec());
+    assert_eq!(scene.outcome(&other).await, "unrecorded: signature_invalid");
     scene.world.stop_hub().await;
     scene.world.start_hub().await;
     let police = scene.police.id().clone();

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[path = "revocation/keys.rs"]
+mod keys;
+
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
@@ -274,9 +277,11 @@ async fn f14_a_slow_reader_is_dropped_before_the_acknowledgement() {
     let one = officer(1);
     let mut client = slow(&scene).await;
     let mut stream = stuck(&scene, &mut client, &one).await;
+    assert!(scene.world.hub().hub.replies.waiting() > 0, "what waits for it is counted");
     let gone = Revoked { officers: [one].into(), ..Revoked::default() };
     let done = scene.street.revoke(&scene.world, &gone).await;
-    assert_eq!(scene.world.hub().hub.replies.under_way(), 0);
+    let replies = &scene.world.hub().hub.replies;
+    assert_eq!((replies.under_way(), replies.waiting()), (0, 0));
     let rest = stream.message().await;
     assert!(!matches!(rest, Ok(Some(_))), "the rest of the answer came, {} dropped", done.dropped);
     assert_eq!(done.dropped, 1);

@@ -4,157 +4,27 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use bytes::Bytes;
-use serde_json::json;
 use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
-use yiwang_client::client::Client;
-use yiwang_client::exchange::{Ask, Ending, SignedRequest};
+use yiwang_client::exchange::{Ending, SignedRequest};
 use yiwang_client::record::RecordQuery;
 use yiwang_client::sealed::Manner;
 use yiwang_hub::context::TestSwitches;
-use yiwang_proto::ambient::{Clock, Entropy, ManualClock, SystemClock};
-use yiwang_proto::answer::{Answer, Verdict};
-use yiwang_proto::body::{AnswerBody, Arguments};
-use yiwang_proto::contract::Contract;
+use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
+use yiwang_proto::answer::Answer;
+use yiwang_proto::body::Arguments;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::{AppId, CaseId, Matter, Operation, RequestId};
+use yiwang_proto::ids::{AppId, CaseId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_proto::request::{OfficerBy, Request};
-use yiwang_proto::sealing::{Direction, Recipient, seal};
+use yiwang_proto::sealing::{Direction, seal};
 use yiwang_proto::ticket::Draft as Ticket;
-use yiwang_rpc::link_service_client::LinkServiceClient;
-use yiwang_tests::contracts::draft;
-use yiwang_tests::member::{Member, RunningAdapter, TestOfficer};
-use yiwang_tests::scene::{fields, outcome, reconcile, verify_ledger};
-use yiwang_tests::world::{World, folder_holds};
-
-/// A health department, a street office with an officer, and two contracts: one of class 3, one of class 4.
-struct Clinic {
-    world: World,
-    health: Member,
-    street: Member,
-    adapter: Option<RunningAdapter>,
-    app: Client,
-    officer: TestOfficer,
-    summary: Contract,
-    coverage: Contract,
-    record: Contract,
-    case: CaseId,
-    wife: String,
-}
-
-impl Clinic {
-    async fn new(seed: u64) -> Self {
-        Self::with(seed, Arc::new(SystemClock::default()), TestSwitches::default()).await
-    }
-
-    async fn with(seed: u64, clock: Arc<dyn Clock>, switches: TestSwitches) -> Self {
-        let world = World::with(seed, clock, switches).await;
-        let city = world.city();
-        let mappings = ["health-coverage", "health-summary", "mental-health-record"];
-        let health = world.department(&city, "health", &mappings).await;
-        health.delegate_sealing(&world, "main");
-        let street = world.member("street-office").await;
-        let sealing = street.delegate_sealing(&world, "assistance-desk");
-        let adapter = health.run_adapter(&world).await;
-        let app = street.app(&world, "assistance-desk").await;
-        app.publish(&sealing).await.unwrap();
-        let officer = street.officer(&world, &app).await;
-        let now = world.clock.now_ms();
-        let contract = |id, record, operation, names: &'static [&'static str], class| {
-            draft(&health, &street, id, now).record(record, operation, names, class)
-        };
-        let summary = contract(
-            "health-street-summary",
-            "HealthSummary",
-            "summary.by_person",
-            &["blood_group", "problems"],
-            3,
-        );
-        let coverage =
-            contract("health-street-coverage", "HealthCoverage", "coverage.by_person", &["insured"], 2);
-        let names = &["diagnosis", "support_need"];
-        let record =
-            contract("health-street-support", "MentalHealthRecord", "mental_health.by_person", names, 4);
-        let mut agreed = Vec::new();
-        for text in [&summary, &coverage, &record] {
-            agreed.push(Contract::open(&world.agree(text, &health, &street).await).unwrap());
-        }
-        let [summary, coverage, record] = <[Contract; 3]>::try_from(agreed).unwrap();
-        let wife = city.household().wife.id;
-        let matter = Matter::parse("social-assistance").unwrap();
-        let (case, _) = app.open_case(&matter, std::slice::from_ref(&wife)).await.unwrap();
-        let adapter = Some(adapter);
-        Self { world, health, street, adapter, app, officer, summary, coverage, record, case, wife }
-    }
-
-    fn ask(&self, operation: &str, names: &[&str]) -> Ask {
-        Ask {
-            operation: Operation::parse(operation).unwrap(),
-            fields: fields(names),
-            case: self.case.clone(),
-            officer: Some(self.officer.name.clone()),
-            subject: self.wife.clone(),
-            arguments: Arguments::new(),
-            retry_of: None,
-        }
-    }
-
-    fn blood_group(&self) -> Ask {
-        self.ask("summary.by_person", &["blood_group"])
-    }
-
-    fn by_signature(&self) -> Manner {
-        Manner { officer_by: OfficerBy::Signature(self.officer.delegation.digest), sealed: true }
-    }
-
-    /// Signed by app and officer, sealed.
-    async fn signed(&self, contract: &Contract, ask: &Ask, officer: &SecretKey) -> SignedRequest {
-        let one = self.app.prepare(contract, ask, self.by_signature());
-        let both = one.request.sign_with_officer(&self.app.identity().key, officer);
-        let message = pb::ExchangeRequest { request: both.bytes().clone(), body: one.message.body.clone() };
-        self.app.seal_body(contract, SignedRequest { message, ..one }).await.unwrap()
-    }
-
-    async fn ticket(&self, change: impl FnOnce(&mut Ticket)) -> SignedDocument {
-        let now = self.world.clock.now_ms();
-        let mut ticket = Ticket {
-            member: self.street.id().clone(),
-            officer: self.officer.name.clone(),
-            app: self.app.identity().app.clone(),
-            case: self.case.clone(),
-            uses: 2,
-            issued_at_ms: now - 1000,
-            expires_at_ms: now + 600_000,
-            delegation_digest: self.officer.delegation.digest,
-        };
-        change(&mut ticket);
-        let document = ticket.sign(RequestId::new(now, self.world.entropy.as_ref()), &self.officer.key);
-        self.app.publish(&document).await.unwrap();
-        document
-    }
-
-    async fn by_ticket(&self, ticket: &SignedDocument) -> String {
-        let manner = Manner { officer_by: OfficerBy::Ticket(ticket.digest()), sealed: false };
-        let ask = self.ask("coverage.by_person", &["insured"]);
-        let signed = self.app.prepare(&self.coverage, &ask, manner);
-        outcome(&self.app, &self.coverage, &signed).await
-    }
-
-    async fn end(mut self) -> World {
-        if let Some(adapter) = self.adapter.take() {
-            adapter.stop().await;
-        }
-        self.world.stop_hub().await;
-        let (code, report) = verify_ledger(&self.world);
-        assert_eq!(code, 0, "{report}");
-        self.world
-    }
-}
+use yiwang_tests::clinic::{Clinic, Hands, Turns};
+use yiwang_tests::scene::{outcome, reconcile};
+use yiwang_tests::world::folder_holds;
 
 fn entry_of(receipt: &yiwang_proto::receipt::VerifiedReceipt) -> pb::ExchangeEntry {
     match receipt.entry.kind.clone() {
@@ -364,105 +234,30 @@ enum Bend {
     Honest,
 }
 
-/// Statement and body of an answer; `recipients` are the adapter's own key and the consumer's.
+/// Statement and body of an answer.
 fn bent_answer(
     bend: Bend,
-    (signed, request): (&SignedStatement, Request),
-    [delegation_digest, mapping_digest]: [yiwang_proto::Digest; 2],
-    key: &SecretKey,
-    [own, consumer]: [Recipient; 2],
-    entropy: &dyn Entropy,
+    hands: &Hands,
+    signed: &SignedStatement,
+    request: Request,
 ) -> (SignedStatement, Bytes) {
-    let records = json!([{"fields": {"blood_group": "A"}}]).to_string();
-    let (plain, digest) = AnswerBody::encode(records.into(), entropy);
-    let answer = Answer {
-        request_id: request.id,
-        request_digest: signed.digest(),
-        provider: request.provider,
-        adapter: AppId::parse("main").unwrap(),
-        verdict: Verdict::Answered,
-        clause: String::new(),
-        fields: fields(&["blood_group"]),
-        withheld: Vec::new(),
-        rows: 1,
-        subject_tags: Vec::new(),
-        subject_tags_root: None,
-        answered_at_ms: request.issued_at_ms,
-        as_of_ms: 0,
-        body_digest: Some(digest),
-        mapping_digest,
-        head: request.head,
-        delegation_digest,
-        truncated: false,
-        sealed_to: match bend {
-            Bend::Open => None,
-            Bend::OtherKeyInStatement => Some(own.delegation),
-            _ => Some(consumer.delegation),
-        },
+    let (plain, digest) = hands.plain();
+    let sealed_to = match bend {
+        Bend::Open => None,
+        Bend::OtherKeyInStatement => Some(hands.own.delegation),
+        _ => Some(hands.consumer.delegation),
     };
-    let statement = answer.sign(key);
+    let statement = Answer { sealed_to, ..hands.answer(signed, request, digest) }.sign(&hands.key);
     let beside = match bend {
         Bend::OtherStatement => [7; 32],
         _ => statement.digest(),
     };
-    let to = if matches!(bend, Bend::OtherKeyInBody) { own } else { consumer };
+    let to = if matches!(bend, Bend::OtherKeyInBody) { hands.own } else { hands.consumer };
     let body = match bend {
         Bend::Open => plain,
-        _ => seal(Direction::Answer, &to, &beside, &plain, entropy).unwrap(),
+        _ => seal(Direction::Answer, &to, &beside, &plain, hands.entropy.as_ref()).unwrap(),
     };
     (statement, body)
-}
-
-/// An adapter with good keys that answers sealed requests as it likes.
-async fn evil_adapter(clinic: &Clinic, bend: Bend) {
-    let folder = &clinic.health.folder;
-    let name = AppId::parse("main").unwrap();
-    let key = folder.load_key(Role::Adapter, &name).unwrap();
-    let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
-    let (_, sealing) = folder.load_sealing(&name).unwrap().unwrap();
-    let desk = AppId::parse("assistance-desk").unwrap();
-    let (_, consumer) = clinic.street.folder.load_sealing(&desk).unwrap().unwrap();
-    let consumer = Recipient::from(&Delegation::open(&consumer).unwrap());
-    let own = Recipient::from(&Delegation::open(&sealing).unwrap());
-    // The mapping that the honest adapter announced.
-    let sources = clinic.health.sources();
-    let mapping = sources.iter().find(|source| *source.mapping().record() == clinic.summary.text.record);
-    let mapping = mapping.unwrap().mapping().digest();
-    let channel = folder.enrolled().unwrap().channel(Arc::clone(&clinic.world.clock)).await.unwrap();
-    let (frames, queue) = tokio::sync::mpsc::channel(16);
-    let hello = pb::LinkHello {
-        adapter: "main".to_owned(),
-        version: 1,
-        delegation: delegation.bytes().clone(),
-        sealing: sealing.bytes().clone(),
-        ..pb::LinkHello::default()
-    };
-    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
-    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
-    let mut incoming =
-        LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
-    let entropy = Arc::clone(&clinic.world.entropy);
-    tokio::spawn(async move {
-        while let Ok(Some(message)) = incoming.message().await {
-            for frame in message.frames {
-                let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
-                let signed = SignedStatement::parse(chunk.request).unwrap();
-                let request = Request::parse(signed.unverified_payload()).unwrap();
-                let (statement, body) = bent_answer(
-                    bend,
-                    (&signed, request),
-                    [delegation.digest(), mapping],
-                    &key,
-                    [own, consumer],
-                    entropy.as_ref(),
-                );
-                let answer = statement.bytes().clone();
-                let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
-                let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
-            }
-        }
-    });
-    clinic.world.until_linked(clinic.health.id()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -477,7 +272,10 @@ async fn t12_an_adapter_that_answers_a_sealed_request_otherwise_is_not_believed(
         (Bend::OtherStatement, "error: the answer does not verify: sealed body does not open"),
         (Bend::Honest, "answered"),
     ] {
-        evil_adapter(&clinic, bend).await;
+        let respond = move |hands: &Hands, signed: &SignedStatement, request: Request| {
+            bent_answer(bend, hands, signed, request)
+        };
+        clinic.puppet(Turns::always(), respond).await;
         let signed = clinic.signed(&clinic.summary, &clinic.blood_group(), &clinic.officer.key).await;
         assert_eq!(outcome(&clinic.app, &clinic.summary, &signed).await, wanted);
     }

@@ -10,3 +10,5 @@ mod judges;
 mod scan;
 #[path = "whole/tidy.rs"]
 mod tidy;
+#[path = "whole/unsigned.rs"]
+mod unsigned;

@@ -94,7 +94,7 @@ impl Incoming {
     fn parse(bytes: Bytes) -> Option<Self> {
         let signed = SignedStatement::parse(bytes).ok()?;
         signed.expect_type(payload_type::REQUEST).ok()?;
-        let request = Request::parse(signed.unverified_payload()).ok()?;
+        let request = Request::of(&signed).ok()?;
         let digest = signed.digest();
         Some(Self { signed, request, digest })
     }

@@ -18,7 +18,7 @@ use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
-use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::request::{APP_SIGNS, OfficerBy, Request};
 use yiwang_proto::sealing::Recipient;
 use yiwang_proto::{Digest, pb};
 
@@ -87,14 +87,16 @@ impl Adapter {
             monotonic_us: self.clock.monotonic_us(),
         };
         let case = self.cases.view(look).await?;
+        let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
         let claims = Claims {
             contract: &held.contract,
             app: &delegation,
             officer: request.officer.as_ref(),
-            own: &self.delegation,
+            officer_key: evidence.key(),
+            sealing: sealed_to.as_deref(),
+            own: [Some(&self.delegation), self.sealing_key().filter(|_| sealed_to.is_some())],
         };
         self.standings.check(claims, now_ms, Duration::from_millis(self.limits().material_ms)).await?;
-        let sealed_to = self.recipient(request, &held.contract, &gathered.documents, now_ms)?;
         let opened = self.open_body(incoming, body)?;
         let context = Context {
             site: Site::Adapter,
@@ -112,7 +114,10 @@ impl Adapter {
             officer: evidence.of(uses),
         };
         match self.decider.decide(request, &held.prepared, &context) {
-            Ok(permit) => Ok(Judged { permit, body: opened, sealed_to }),
+            Ok(permit) => {
+                let sealed_to = sealed_to.as_deref().map(Recipient::from);
+                Ok(Judged { permit, body: opened, sealed_to })
+            }
             Err(denial) => Err(Refusal::denied(denial.code, &denial.clause)),
         }
     }
@@ -210,7 +215,7 @@ fn authenticate(incoming: &Incoming, contract: &Contract, delegation: &Delegatio
         let clause = "the delegation makes no app of the consumer under consumer.root";
         return Err(Refusal::denied(Code::DelegationInvalid, clause));
     }
-    if incoming.signed.verify(payload_type::REQUEST, &delegation.key).is_err() {
+    if incoming.signed.verify_at(APP_SIGNS, payload_type::REQUEST, &delegation.key).is_err() {
         return Err(Refusal::denied(Code::SignatureInvalid, "the signature is not good under the app's key"));
     }
     Ok(())

@@ -12,7 +12,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::Officer;
-use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::request::{OFFICER_SIGNS, OfficerBy, Request};
 use yiwang_proto::ticket::officer_fault;
 
 /// What a request brings for its officer.
@@ -36,13 +36,18 @@ impl Evidence {
         }
     }
 
+    /// The officer's key, where there is one.
+    pub(crate) fn key(&self) -> Option<&Delegation> {
+        match self {
+            Self::Asserted => None,
+            Self::Ticket(held) => Some(&held.delegation),
+            Self::Signed(delegation) => Some(delegation),
+        }
+    }
+
     /// Who is counted by himself.
     pub(crate) fn officer<'a>(&self, request: &'a Request) -> Option<&'a Officer> {
-        let delegation = match self {
-            Self::Asserted => return None,
-            Self::Ticket(held) => &held.delegation,
-            Self::Signed(delegation) => delegation,
-        };
+        let delegation = self.key()?;
         let officer = request.officer.as_ref()?;
         officer_fault(delegation, &request.consumer, officer, &delegation.root).is_none().then_some(officer)
     }
@@ -72,7 +77,8 @@ impl Adapter {
             OfficerBy::Signature(digest) => {
                 let none = |_| Refusal::denied(Code::OfficerInvalid, "officer: no delegation of that digest");
                 let delegation = self.documents.delegation(&digest, delivered).map_err(none)?;
-                incoming.signed.verify(payload_type::REQUEST, &delegation.key).map_err(|_| {
+                let signed = &incoming.signed;
+                signed.verify_at(OFFICER_SIGNS, payload_type::REQUEST, &delegation.key).map_err(|_| {
                     Refusal::denied(Code::OfficerInvalid, "officer: no good signature of the officer's key")
                 })?;
                 Ok(Evidence::Signed(delegation))

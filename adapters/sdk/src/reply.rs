@@ -6,6 +6,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::ambient::Entropy;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::AnswerBody;
+use yiwang_proto::clause::clause_of;
 use yiwang_proto::codes::Code;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{AppId, FieldName, MemberId};
@@ -13,9 +14,6 @@ use yiwang_proto::keys::SecretKey;
 use yiwang_proto::request::{Head, Request};
 use yiwang_proto::sealing::{Direction, Recipient, seal};
 use yiwang_proto::tag::Tag;
-
-/// Longest clause of an answer statement.
-const CLAUSE_MAX: usize = 120;
 
 /// What goes back for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +89,7 @@ impl Signer {
         let mut answer = self.blank(request, request_digest, Verdict::Answered, head, now_ms);
         answer.fields = released.fields;
         answer.withheld =
-            released.withheld.into_iter().map(|(field, clause)| (field, printable(&clause))).collect();
+            released.withheld.into_iter().map(|(field, words)| (field, clause_of(&words))).collect();
         answer.rows = released.rows;
         answer.subject_tags = released.subject_tags;
         answer.as_of_ms = released.as_of_ms;
@@ -117,7 +115,7 @@ impl Signer {
         now_ms: i64,
     ) -> SignedStatement {
         let mut answer = self.blank(request, request_digest, refusal.verdict.clone(), head, now_ms);
-        answer.clause = printable(&refusal.clause);
+        answer.clause = clause_of(&refusal.clause);
         answer.sign(&self.key)
     }
 
@@ -153,17 +151,46 @@ impl Signer {
     }
 }
 
-fn printable(clause: &str) -> String {
-    clause.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(CLAUSE_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yiwang_proto::request::OfficerBy;
 
     #[test]
     fn a_clause_always_fits_a_statement() {
-        assert_eq!(printable("fields: `name`\u{4e2d}\n"), "fields: `name`??");
-        assert_eq!(printable(&"x".repeat(500)).len(), CLAUSE_MAX);
+        let signer = Signer {
+            member: "police".parse().unwrap(),
+            adapter: "main".parse().unwrap(),
+            key: SecretKey::from_seed(&[1; 32]),
+            delegation_digest: [2; 32],
+        };
+        let request = Request {
+            id: "0190a5c3-0000-7000-8000-000000000001".parse().unwrap(),
+            consumer: "street-office".parse().unwrap(),
+            app: "desk".parse().unwrap(),
+            provider: "police".parse().unwrap(),
+            contract: "police-street".parse().unwrap(),
+            contract_digest: [3; 32],
+            purpose: "social-assistance.eligibility".parse().unwrap(),
+            case: "0190a5c3-0000-7000-8000-000000000002".parse().unwrap(),
+            record: "Person".parse().unwrap(),
+            operation: "person.by_id".parse().unwrap(),
+            fields: vec!["name".parse().unwrap()],
+            subject_tags: Vec::new(),
+            issued_at_ms: 0,
+            expires_at_ms: 1000,
+            body_digest: [4; 32],
+            head: Head::default(),
+            retry_of: None,
+            officer: None,
+            delegation_digest: [5; 32],
+            officer_by: OfficerBy::Asserted,
+            sealing: None,
+        };
+        for words in ["fields: `name`\u{4e2d}\n", &"x".repeat(500), "", "980101199001010017"] {
+            let refusal = Refusal::denied(Code::Malformed, words);
+            let signed = signer.refuse(&request, [6; 32], &refusal, Head::default(), 1);
+            assert!(Answer::open(&signed, &signer.key.public()).is_ok(), "{words}");
+        }
     }
 }

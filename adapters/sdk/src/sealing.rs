@@ -5,6 +5,7 @@
 use crate::adapter::{Adapter, AdapterError, Incoming};
 use crate::reply::Refusal;
 use bytes::Bytes;
+use std::sync::Arc;
 use yiwang_proto::body::{BodyError, RequestBody};
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -12,7 +13,7 @@ use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::request::Request;
-use yiwang_proto::sealing::{Direction, Opener, Recipient, SealError, check_recipient};
+use yiwang_proto::sealing::{Direction, Opener, SealError, check_recipient};
 
 /// The adapter's key for sealed bodies.
 #[derive(Debug)]
@@ -41,8 +42,15 @@ impl Adapter {
 
     /// The delegation for sealing that the link shows; empty where there is none in force.
     pub(crate) fn sealing_document(&self) -> Bytes {
-        let key = self.sealing.as_ref().filter(|key| key.delegation.valid_at(self.now_ms()));
+        let key = self.sealing.as_ref().filter(|key| {
+            key.delegation.valid_at(self.now_ms()) && !self.standings.revokes_own(&key.delegation)
+        });
         key.map(|key| key.document.bytes().clone()).unwrap_or_default()
+    }
+
+    /// The delegation of the key that opens bodies, if there is one.
+    pub(crate) fn sealing_key(&self) -> Option<&Delegation> {
+        self.sealing.as_ref().map(|key| &key.delegation)
     }
 
     /// The request's body: opened if the statement says that it is sealed, and in either case the one whose
@@ -79,13 +87,13 @@ impl Adapter {
         contract: &Contract,
         delivered: &[Bytes],
         now_ms: i64,
-    ) -> Result<Option<Recipient>, Refusal> {
+    ) -> Result<Option<Arc<Delegation>>, Refusal> {
         let Some(digest) = &request.sealing else { return Ok(None) };
         let delegation = self.documents.delegation(digest, delivered)?;
         let consumer = &contract.text.consumer;
         let app = Some(request.app.as_str());
         check_recipient(&delegation, &consumer.member, app, &consumer.root, now_ms)
             .map_err(|error| Refusal::denied(Code::SealingKeyUnknown, &error.to_string()))?;
-        Ok(Some(Recipient::from(delegation.as_ref())))
+        Ok(Some(delegation))
     }
 }

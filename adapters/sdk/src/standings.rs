@@ -71,8 +71,12 @@ pub(crate) struct Claims<'a> {
     pub(crate) contract: &'a Contract,
     pub(crate) app: &'a Delegation,
     pub(crate) officer: Option<&'a Officer>,
-    /// This adapter's own key.
-    pub(crate) own: &'a Delegation,
+    /// The officer's key, where a ticket or the statement is signed with one.
+    pub(crate) officer_key: Option<&'a Delegation>,
+    /// The app's key for sealing, where bodies travel sealed.
+    pub(crate) sealing: Option<&'a Delegation>,
+    /// This adapter's own keys: the one that signs, and the one that opens sealed bodies where they do.
+    pub(crate) own: [Option<&'a Delegation>; 2],
 }
 
 impl Known {
@@ -96,7 +100,8 @@ impl Known {
         let text = &claims.contract.text;
         let (id, version) = (&text.id, text.version);
         // The own member's word first: it needs no hub.
-        if self.own.ends(id, version) || self.own.delegations.contains(&claims.own.digest) {
+        let mut own = claims.own.into_iter().flatten();
+        if self.own.ends(id, version) || own.any(|key| self.own.delegations.contains(&key.digest)) {
             return Some((Code::Revoked, "provider: this member's own list"));
         }
         let rooted = [&text.provider.root, &text.consumer.root].map(|root| self.roots.get(root));
@@ -105,7 +110,13 @@ impl Known {
                 return Some((Code::Revoked, "a revocation under the root"));
             }
         }
-        if self.by_root(claims.app) || self.by_root(claims.own) {
+        let theirs = [
+            (Some(claims.app), "consumer: the app's key"),
+            (claims.officer_key, "consumer: the officer's key"),
+            (claims.sealing, "consumer: the app's key for sealing"),
+        ];
+        let keys = theirs.iter().map(|(key, _)| *key).chain(claims.own);
+        if keys.flatten().any(|key| self.by_root(key)) {
             return Some((Code::Revoked, "a revocation under the root"));
         }
         let consumer = &text.consumer;
@@ -115,8 +126,10 @@ impl Known {
                 && now_ms < held.key.valid_until_ms
         });
         let Some(held) = held else { return Some((Code::StandingStale, "consumer: no standing is known")) };
-        if held.standing.revokes(claims.app) {
-            Some((Code::Revoked, "consumer: the app's key"))
+        let taken_back =
+            theirs.into_iter().find(|(key, _)| key.is_some_and(|key| held.standing.revokes(key)));
+        if let Some((_, clause)) = taken_back {
+            Some((Code::Revoked, clause))
         } else if held.standing.revoked.ends(id, version) {
             Some((Code::Revoked, "consumer: the contract"))
         } else if held.standing.revoked.officer(claims.officer) {
@@ -189,6 +202,12 @@ impl Standings {
             }
             settled.await;
         }
+    }
+
+    /// Whether the own member's list or its root took back one of this adapter's own keys.
+    pub(crate) fn revokes_own(&self, key: &Delegation) -> bool {
+        let known = self.read();
+        known.own.delegations.contains(&key.digest) || known.by_root(key)
     }
 
     /// How old the oldest of the newest standings is, and how many there are.

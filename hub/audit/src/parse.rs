@@ -117,7 +117,7 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
 
 fn exchange(raw: pb::ExchangeEntry) -> Exchange {
     let request =
-        (!raw.request.is_empty()).then(|| stated(&raw.request, payload_type::REQUEST, Request::parse));
+        (!raw.request.is_empty()).then(|| envelope(&raw.request, payload_type::REQUEST, Request::of));
     let answer = (!raw.answer.is_empty()).then(|| stated(&raw.answer, payload_type::ANSWER, Answer::parse));
     Exchange { raw, request, answer }
 }
@@ -127,9 +127,17 @@ fn stated<T, E: std::fmt::Display>(
     kind: &'static str,
     open: impl FnOnce(&Bytes) -> Result<T, E>,
 ) -> Result<Stated<T>, String> {
+    envelope(bytes, kind, |signed| open(signed.unverified_payload()))
+}
+
+fn envelope<T, E: std::fmt::Display>(
+    bytes: &Bytes,
+    kind: &'static str,
+    open: impl FnOnce(&SignedStatement) -> Result<T, E>,
+) -> Result<Stated<T>, String> {
     let signed = text(SignedStatement::parse(bytes.clone()))?;
     text(signed.expect_type(kind))?;
-    let statement = Arc::new(text(open(signed.unverified_payload()))?);
+    let statement = Arc::new(text(open(&signed))?);
     let digest = signed.digest();
     Ok(Stated { signed, statement, digest })
 }

@@ -18,6 +18,8 @@ pub(crate) struct Signature {
     pub signed: SignedStatement,
     pub kind: &'static str,
     pub key: PublicKey,
+    /// Which of the envelope's signatures; none where it must be the only one.
+    pub place: Option<usize>,
     pub rule: Rule,
     /// Whose signature it should be, for people.
     pub whose: String,
@@ -98,7 +100,11 @@ pub(crate) fn run(job: &Job, decider: &Decider) -> Done {
     let mut done = Done::default();
     for signature in &job.signatures {
         done.signatures += 1;
-        if let Err(error) = signature.signed.verify(signature.kind, &signature.key) {
+        let verified = match signature.place {
+            Some(place) => signature.signed.verify_at(place, signature.kind, &signature.key),
+            None => signature.signed.verify(signature.kind, &signature.key),
+        };
+        if let Err(error) = verified {
             let what = format!("signature of {}: {error}", signature.whose);
             done.findings.push(Finding::new(Some(job.index), signature.rule, what));
         }

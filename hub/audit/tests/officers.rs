@@ -12,6 +12,7 @@ use yiwang_proto::ids::{AppId, Officer};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_proto::request::OfficerBy;
+use yiwang_proto::revocation::Revoked;
 use yiwang_proto::ticket::Draft;
 
 const NAME: &str = "o-aaaabbbbccccdddd";
@@ -219,4 +220,78 @@ fn t12_class_3_that_passed_open_or_unsigned_is_found() {
     exchange.entry.officer_delegation_index = 0;
     let index = world.record(exchange);
     found(&world, index, Rule::Decision);
+}
+
+/// Which key is taken back, by its member's standing or under its root.
+fn take_back(world: &mut World, digest: Digest, by_root: bool) {
+    let consumer = world.consumer.clone();
+    let list = Revoked { delegations: [digest].into(), ..Revoked::default() };
+    if by_root {
+        world.revoke(&consumer, &consumer.root, &list, false);
+    } else {
+        let standing = world.standing(&consumer, 2, &list);
+        world.record_standing(&consumer, &standing);
+    }
+}
+
+#[test]
+fn f14_an_answer_under_an_officers_key_or_a_key_for_sealing_that_was_taken_back_is_found() {
+    for by_root in [false, true] {
+        // A second signature and a sealed body.
+        for of_officer in [true, false] {
+            let (mut world, officer, sealing) = health_world();
+            world.both_say(1);
+            let before = class_3(&mut world, officer, sealing);
+            world.record(before);
+            clean(&world);
+            take_back(&mut world, if of_officer { officer.0 } else { sealing.0 }, by_root);
+            clean(&world);
+            let denied = class_3(&mut world, officer, sealing).deny(Code::Revoked);
+            let mut denied = Exchange { officer_key: Some(officers_key()), ..denied };
+            denied.entry.set_officer_proof(pb::OfficerProof::Asserted);
+            (denied.entry.officer_delegation_index, denied.entry.sealing_delegation_index) = (0, 0);
+            world.record(denied);
+            clean(&world);
+            let after = class_3(&mut world, officer, sealing);
+            let index = world.record(after);
+            found(&world, index, Rule::Decision);
+        }
+        // A ticket, used and signed anew.
+        let (mut world, officer) = with_officer();
+        world.both_say(1);
+        let held = ticket(&mut world, officer.0, 2, &officers_key());
+        let before = by_ticket(&mut world, held, officer.1);
+        world.record(before);
+        take_back(&mut world, officer.0, by_root);
+        clean(&world);
+        let after = by_ticket(&mut world, held, officer.1);
+        let index = world.record(after);
+        found(&world, index, Rule::Decision);
+        let (mut world, officer) = with_officer();
+        take_back(&mut world, officer.0, by_root);
+        let (_, index) = ticket(&mut world, officer.0, 2, &officers_key());
+        found(&world, index, Rule::Officer);
+    }
+}
+
+#[test]
+fn a_refusal_for_a_key_that_only_the_body_names_needs_a_revoked_one_of_the_provider() {
+    for revoked in [true, false] {
+        let (mut world, officer, sealing) = health_world();
+        world.both_say(1);
+        let provider = world.provider.clone();
+        let key = SecretKey::from_seed(&[90; 32]);
+        let main = AppId::parse("main").unwrap();
+        let opens = world.publish_delegation(&provider, Role::Sealing, &main, &key, 4);
+        if revoked {
+            let list = Revoked { delegations: [opens.0].into(), ..Revoked::default() };
+            let standing = world.standing(&provider, 2, &list);
+            world.record_standing(&provider, &standing);
+        }
+        let mut exchange = class_3(&mut world, officer, sealing);
+        exchange.entry.set_outcome(pb::Outcome::Withheld);
+        Code::Revoked.as_str().clone_into(&mut exchange.entry.code);
+        let index = world.record(exchange);
+        if revoked { clean(&world) } else { found(&world, index, Rule::Decision) }
+    }
 }

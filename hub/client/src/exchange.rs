@@ -7,6 +7,7 @@ use bytes::Bytes;
 use yiwang_proto::Digest;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::{AnswerBody, Arguments, RequestBody};
+use yiwang_proto::clause::is_clause;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::Kind;
@@ -167,6 +168,11 @@ impl Client {
             return Err(ClientError::unverified("the entry records another request"));
         }
         let (code, clause) = (entry.code.clone(), entry.clause.clone());
+        if !is_clause(&clause) {
+            return Err(ClientError::unverified(
+                "the entry's clause is none: it breaks the grammar of clauses",
+            ));
+        }
         Code::parse(&code).into_iter().for_each(|code| self.heed(code, &signed.request.provider));
         let ending = match entry.outcome() {
             pb::Outcome::Answered => self.open_answer(contract, signed, &entry, &response.body).await?,

@@ -10,7 +10,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::pb;
 use yiwang_proto::prepared::{Checked, Prepared};
-use yiwang_proto::request::OfficerBy;
+use yiwang_proto::request::{APP_SIGNS, OfficerBy};
 
 impl Client {
     /// Prepares all requests of a query for the signature of the officer whose delegation has this digest.
@@ -74,7 +74,7 @@ impl Client {
         let identity = &self.identity;
         let own = one.request.consumer == identity.member
             && one.request.app == identity.app
-            && one.signed.verify(payload_type::REQUEST, &identity.key.public()).is_ok();
+            && one.signed.verify_at(APP_SIGNS, payload_type::REQUEST, &identity.key.public()).is_ok();
         if own { Ok(()) } else { Err(ClientError::Ask("a request was not prepared by this app".to_owned())) }
     }
 }

@@ -177,7 +177,9 @@ impl Client {
                 Err(error @ ClientError::Unverified(_)) => {
                     let provider = &plan.contract.text.provider.member;
                     tracing::error!(%error, %provider, "a key for sealing does not hold");
-                    let (part, state) = self.part(plan, &unsealed, Err(Code::SealingKeyUnknown));
+                    let code =
+                        if plan.connected { Code::SealingKeyUnknown } else { Code::ProviderUnavailable };
+                    let (part, state) = self.part(plan, &unsealed, Err(code));
                     parts.push(part);
                     sources.push(state);
                 }

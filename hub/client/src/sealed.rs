@@ -105,12 +105,24 @@ impl Client {
         mut signed: SignedRequest,
     ) -> Result<SignedRequest, ClientError> {
         if signed.request.sealing.is_some() {
-            let provider = self.provider_key(contract).await?;
+            let provider = self.standing_key(contract).await?;
             let (to, body) = (Recipient::from(provider.as_ref()), &signed.message.body);
             signed.message.body = seal(Direction::Request, &to, &signed.digest, body, self.entropy.as_ref())
                 .map_err(|error| ClientError::Ask(error.to_string()))?;
         }
         Ok(signed)
+    }
+
+    /// The provider's key for sealing, by which it still stands: whoever holds a key that was taken back reads
+    /// what is sealed to it, whatever the hub refuses later. One that was kept may have a successor.
+    async fn standing_key(&self, contract: &Contract) -> Result<Arc<Delegation>, ClientError> {
+        let known = self.provider_key(contract).await?;
+        if self.stands_by(contract, &known).await.is_ok() {
+            return Ok(known);
+        }
+        self.forget_provider_key(&contract.text.provider.member);
+        let newest = self.provider_key(contract).await?;
+        self.stands_by(contract, &newest).await.map(|()| newest)
     }
 
     /// The provider's delegation for sealing, verified under its root in the contract.

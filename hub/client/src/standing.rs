@@ -183,7 +183,7 @@ impl Client {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
     }
 
-    /// Whether the provider still stands by an adapter's key and the contract. A look-up, and once within the
+    /// Whether the provider still stands by a key of its adapter's and the contract. A look-up, and once within the
     /// age that the contract allows a question to the hub, which is believed in nothing.
     pub(crate) async fn stands_by(&self, contract: &Contract, key: &Delegation) -> Result<(), ClientError> {
         let provider = &contract.text.provider;
@@ -196,7 +196,7 @@ impl Client {
         };
         if !fresh(&word) {
             return Err(ClientError::unverified(
-                "the provider's newest standing is over: nobody can tell whether its adapter's key still counts",
+                "the provider's newest standing is over: nobody can tell whether its adapter's keys still count",
             ));
         }
         let text = &contract.text;
@@ -207,7 +207,9 @@ impl Client {
                 .into_iter()
                 .any(|list| list.ends(&text.id, text.version));
         if revoked {
-            return Err(ClientError::unverified("the provider revoked its adapter's key or the contract"));
+            return Err(ClientError::unverified(
+                "the provider revoked a key of its adapter's or the contract",
+            ));
         }
         Ok(())
     }

@@ -4,18 +4,21 @@
 use super::Refusal;
 use super::accept::Accepted;
 use crate::context::Hub;
-use crate::views::DelegationView;
+use crate::views::{DelegationView, Views};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy};
 
 /// Proof that the statement is the app's.
 pub struct Authentic {
     /// The app's delegation.
     pub delegation: Arc<DelegationView>,
+    /// The officer's, where the statement rests on the officer's signature and carries it.
+    pub officer: Option<Arc<DelegationView>>,
 }
 
 /// While this machine's clock cannot be right, statements are still heard for the time they name, so that
@@ -26,11 +29,19 @@ pub fn hear(hub: &Hub, accepted: &Accepted) {
     let signed = view.filter(|view| {
         accepted.peer == request.consumer
             && view.delegation.member == request.consumer
-            && accepted.signed.verify(payload_type::REQUEST, &view.delegation.key).is_ok()
+            && accepted.signed.verify_at(APP_SIGNS, payload_type::REQUEST, &view.delegation.key).is_ok()
     });
     if signed.is_some() {
         hub.ledger.hear_time(&request.consumer, request.issued_at_ms);
     }
+}
+
+/// Whose second signature it carries, if the statement rests on an officer's and that is good.
+fn officer(views: &Views, accepted: &Accepted) -> Option<Arc<DelegationView>> {
+    let OfficerBy::Signature(digest) = accepted.request.officer_by else { return None };
+    let officer = views.delegation(&digest)?;
+    let signed = accepted.signed.verify_at(OFFICER_SIGNS, payload_type::REQUEST, &officer.delegation.key);
+    signed.is_ok().then_some(officer)
 }
 
 /// Verifies before anything in the statement is used.
@@ -49,14 +60,18 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
     }
     accepted
         .signed
-        .verify(payload_type::REQUEST, &delegation.delegation.key)
+        .verify_at(APP_SIGNS, payload_type::REQUEST, &delegation.delegation.key)
         .map_err(|_| Code::SignatureInvalid)?;
+    let officer = officer(views, accepted);
     hub.ledger.hear_time(&request.consumer, request.issued_at_ms);
     let catalogue = views.decider().catalogue();
     let known = catalogue.record(&request.record).is_some()
         && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
         && catalogue.has_purpose(&request.purpose);
-    accepted.verbatim.store(known, Ordering::Relaxed);
+    // A second signature that nobody could verify may be any 64 bytes.
+    let verified = 1 + usize::from(officer.is_some());
+    let whole = accepted.signed.signature_count() == verified;
+    accepted.verbatim.store(known && whole, Ordering::Relaxed);
     let now = hub.ledger.now_ms();
     if request.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew.into());
@@ -73,7 +88,7 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
     match hub.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now) {
         Ok(()) => {
             super::heads::check_request(hub, request)?;
-            Ok(Authentic { delegation })
+            Ok(Authentic { delegation, officer })
         }
         Err(seen) => {
             // A second envelope or payload under one id is refused, whatever it holds.

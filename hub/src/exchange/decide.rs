@@ -26,8 +26,8 @@ pub struct Decided {
     pub case_id: CaseId,
     /// What the officer's proof rests on.
     pub officer: Evidence,
-    /// The consumer's delegation for sealing, where bodies travel sealed.
-    pub sealing: Option<Arc<DelegationView>>,
+    /// Whose keys open the bodies, where they travel sealed.
+    pub sealing: Option<sealed::Keys>,
 }
 
 impl From<Denial> for Refusal {
@@ -46,16 +46,19 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         .contract(&request.contract)
         .filter(|view| view.contract.text.consumer.member == request.consumer)
         .ok_or(Code::NoContract)?;
+    let body = sealed::body(views, accepted, &contract.contract, now_ms)?;
+    let mut officer = officer::prove(views, request, &authentic)?;
     let claims = Claims {
         contract: &contract.contract,
         app: &authentic.delegation.delegation,
         officer: request.officer.as_ref(),
+        officer_key: officer.key(),
+        sealing: sealed::Keys::of(body.keys()),
         adapter: None,
     };
     if let (_, Some((code, clause))) = views.standing_of(&claims, now_ms) {
         return Err(Refusal { code, clause: clause.to_owned(), replay_of: 0 });
     }
-    let body = sealed::body(views, accepted, &contract.contract, now_ms)?;
     let case = match views.case(&request.case) {
         CaseStatus::Open(case) => Some(case),
         CaseStatus::Closed(_) if is_own(hub, accepted) => return Err(Code::CaseClosed.into()),
@@ -68,7 +71,7 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
         open: true,
         lists_all_tags: case.lists(&request.subject_tags),
     });
-    let officer = officer::prove(hub, accepted, now_ms)?;
+    officer.count(hub, request, now_ms);
     let counts = hub.count(request, officer.officer(request), now_ms);
     let context = Context {
         site: Site::Hub,
@@ -83,7 +86,7 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
     let permit = views.decider().decide(request, &contract.prepared, &context)?;
     let case = case.ok_or(Code::NoCase)?;
     let case_id = request.case.clone();
-    let sealing = body.sealing();
+    let sealing = body.keys().cloned();
     Ok(Decided { permit, contract, delegation: authentic.delegation, case, case_id, officer, sealing })
 }
 

@@ -11,8 +11,9 @@ use crate::links::{Outgoing, RawAnswer};
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
-use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::envelope::{EnvelopeError, SignedStatement};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::request::StatementError;
 
 /// Sends the request down the provider's link.
 pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Result<RawAnswer, Code> {
@@ -70,7 +71,13 @@ fn check(
     if !right {
         return Err(invalid("the adapter's key is not delegated under the contract's root"));
     }
-    let answer = Answer::open(&signed, &delegation.key).map_err(|_| invalid("answer's signature is bad"))?;
+    let answer = Answer::open(&signed, &delegation.key).map_err(|error| {
+        invalid(match error {
+            StatementError::Envelope(EnvelopeError::Unverified { .. }) => "answer carries other signatures",
+            StatementError::Envelope(_) => "answer's signature is bad",
+            _ => "answer's statement does not hold",
+        })
+    })?;
     hub.ledger.hear_time(&delegation.member, answer.answered_at_ms);
     if let Some(what) = answer.mismatch(&accepted.request, &accepted.digest) {
         return Err(invalid(what));

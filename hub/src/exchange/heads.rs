@@ -27,6 +27,6 @@ fn check(hub: &Hub, head: &Head, signer: &MemberId) -> Result<(), Refusal> {
     // stop the ledger as a signed head does.
     hub.alarms.head();
     tracing::error!(member = %signer, size = head.size, "a statement names a head that is not on this ledger");
-    let clause = format!("head: size {} is not on this ledger", head.size);
+    let clause = "head: not on this ledger".to_owned();
     Err(Refusal { code: Code::HeadContradicts, clause, replay_of: 0 })
 }

@@ -1,14 +1,14 @@
-//! Part of stage 3: what is at hand for the acting officer. Signatures are verified here; whether they prove
+//! Part of stage 3: what is at hand for the acting officer. Signatures were verified before; whether they prove
 //! the officer of this request is decided with everything else.
 
 use super::Refusal;
-use super::accept::Accepted;
+use super::authenticate::Authentic;
 use crate::context::Hub;
-use crate::views::{DelegationView, TicketView};
+use crate::views::{DelegationView, TicketView, Views};
 use std::sync::Arc;
 use yiwang_policies::{OfficerEvidence, OfficerProof};
 use yiwang_proto::codes::Code;
-use yiwang_proto::envelope::payload_type;
+use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::Officer;
 use yiwang_proto::pb;
 use yiwang_proto::request::{OfficerBy, Request};
@@ -26,7 +26,7 @@ pub enum Evidence {
         ticket: Arc<TicketView>,
         /// The officer's delegation.
         delegation: Arc<DelegationView>,
-        /// Uses, this one included.
+        /// Uses, this one included; 0 until it is counted.
         uses: u32,
     },
     /// A good second signature.
@@ -50,11 +50,28 @@ impl Evidence {
         }
     }
 
+    /// The officer's key, where there is one.
+    pub fn key(&self) -> Option<&Delegation> {
+        match self {
+            Self::Asserted => None,
+            Self::Ticket { delegation, .. } | Self::Signed { delegation } => Some(&delegation.delegation),
+        }
+    }
+
+    /// Counts a use of the ticket, this one included. Only once nothing else speaks against the request: what
+    /// may succeed a moment later must not use a ticket up, nor does a stranger to it.
+    pub fn count(&mut self, hub: &Hub, request: &Request, now_ms: i64) {
+        if let Self::Ticket { ticket, uses, .. } = self
+            && fits(&ticket.ticket, request)
+        {
+            *uses = hub.use_ticket(&ticket.ticket.digest, now_ms);
+        }
+    }
+
     /// Who is counted by himself.
     pub fn officer<'a>(&self, request: &'a Request) -> Option<&'a Officer> {
-        let (Self::Ticket { delegation, .. } | Self::Signed { delegation }) = self else { return None };
         let officer = request.officer.as_ref()?;
-        let delegation = &delegation.delegation;
+        let delegation = self.key()?;
         let theirs = officer_fault(delegation, &request.consumer, officer, &delegation.root).is_none();
         theirs.then_some(officer)
     }
@@ -80,19 +97,16 @@ impl Evidence {
     }
 }
 
-/// Verifies what the statement says that it rests on. Asserted officers cost nothing here.
-pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Refusal> {
-    let views = hub.ledger.views();
-    let request = &accepted.request;
+/// Finds what the statement says that it rests on. Asserted officers cost nothing here.
+pub fn prove(views: &Views, request: &Request, authentic: &Authentic) -> Result<Evidence, Refusal> {
     match request.officer_by {
         OfficerBy::Asserted => Ok(Evidence::Asserted),
         OfficerBy::Signature(digest) => {
-            let delegation =
-                views.delegation(&digest).ok_or_else(|| refusal("no delegation of that digest"))?;
-            accepted
-                .signed
-                .verify(payload_type::REQUEST, &delegation.delegation.key)
-                .map_err(|_| refusal("no good signature of the officer's key"))?;
+            if views.delegation(&digest).is_none() {
+                return Err(refusal("no delegation of that digest"));
+            }
+            let delegation = authentic.officer.clone();
+            let delegation = delegation.ok_or_else(|| refusal("no good signature of the officer's key"))?;
             Ok(Evidence::Signed { delegation })
         }
         OfficerBy::Ticket(digest) => {
@@ -105,9 +119,7 @@ pub fn prove(hub: &Hub, accepted: &Accepted, now_ms: i64) -> Result<Evidence, Re
             let delegation = views
                 .delegation(&ticket.ticket.delegation_digest)
                 .ok_or_else(|| refusal("no delegation of the ticket's officer"))?;
-            // A stranger to the ticket does not use it up.
-            let uses = if fits(&ticket.ticket, request) { hub.use_ticket(&digest, now_ms) } else { 0 };
-            Ok(Evidence::Ticket { ticket, delegation, uses })
+            Ok(Evidence::Ticket { ticket, delegation, uses: 0 })
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::accept::Accepted;
 use super::decide::Decided;
 use super::officer::proof_in_entry;
+use super::sealed::Keys;
 use super::{NO_BODY, Refusal};
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::clause::clause_of;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::{MemberId, Officer};
@@ -160,7 +162,7 @@ pub async fn record(
     let verbatim = accepted.verbatim.load(Ordering::Relaxed);
     let (ended, refused) = (outcome.outcome, outcome.refusal.as_ref().map(|refusal| refusal.code));
     let (code, clause, replay_of) = match outcome.refusal {
-        Some(refusal) => (refusal.code.as_str().to_owned(), refusal.clause, refusal.replay_of),
+        Some(refusal) => (refusal.code.as_str().to_owned(), in_entry(&refusal, verbatim), refusal.replay_of),
         None => (String::new(), String::new(), 0),
     };
     let (answer, body, receipt_to) = match outcome.raw {
@@ -168,7 +170,7 @@ pub async fn record(
         None => (NO_BODY, NO_BODY, None),
     };
     let known = Known::of(hub, &accepted, decided.as_ref(), verbatim);
-    let entry = pb::ExchangeEntry {
+    let mut entry = pb::ExchangeEntry {
         peer: accepted.peer.as_str().to_owned(),
         request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
         request_digest: if verbatim { NO_BODY } else { Bytes::copy_from_slice(&accepted.digest) },
@@ -190,14 +192,23 @@ pub async fn record(
         sealing_delegation_index: decided
             .as_ref()
             .and_then(|decided| decided.sealing.as_ref())
-            .map_or(0, |sealing| sealing.index),
+            .map_or(0, |keys| keys.consumer.index),
         trace_id: trace_id(&accepted.traceparent),
         replay_of,
         ..pb::ExchangeEntry::default()
     };
-    let answered = entry.outcome() == pb::Outcome::Answered;
     let (consumer, provider, id) =
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
+    // Before the index is assigned: a revocation waits for every mark that was set before it.
+    let answered = entry.outcome() == pb::Outcome::Answered;
+    let mark = match answered.then(|| hub.replies.begin(&consumer, body.len())) {
+        Some(Err(code)) => {
+            entry.set_outcome(pb::Outcome::Withheld);
+            code.as_str().clone_into(&mut entry.code);
+            None
+        }
+        marked => marked.and_then(Result::ok),
+    };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
     let draft = ExchangeDraft {
@@ -210,8 +221,6 @@ pub async fn record(
         officer: accepted.request.officer,
         adapter: receipt_to.as_ref().map(|(link, _)| Arc::clone(&link.delegation)),
     };
-    // Before the index is assigned: a revocation waits for every mark that was set before it.
-    let mark = answered.then(|| hub.replies.begin());
     let appended = hub.ledger.append(Box::new(draft)).await?;
     if replay_of == 0 && verbatim {
         hub.replays.recorded(&consumer, &id, appended.index);
@@ -219,13 +228,19 @@ pub async fn record(
     if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
         link.send_receipt(exchange, &appended);
     }
-    let released = answered && !withheld.load(Ordering::Acquire);
+    let released = mark.is_some() && !withheld.load(Ordering::Acquire);
     hub.meters.recorded(if answered && !released { pb::Outcome::Withheld } else { ended }, refused);
     let body = if released { body } else { NO_BODY };
     if let Some(dir) = &hub.switches.store_bodies {
         hoard(dir, appended.index, &body);
     }
     Ok(Recorded { appended, body, mark: mark.filter(|_| released) })
+}
+
+/// The clause as it stands in the entry. Where the statement is not kept, neither are names that it brought.
+fn in_entry(refusal: &Refusal, verbatim: bool) -> String {
+    let words = if verbatim { Some(refusal.clause.as_str()) } else { refusal.clause.split(':').next() };
+    clause_of(words.unwrap_or_default())
 }
 
 /// What no hub may do. Only tests switch it on, to see that the search for carried values can find them.
@@ -259,6 +274,8 @@ impl Draft for ExchangeDraft {
                 contract: &decided.contract.contract,
                 app: &decided.delegation.delegation,
                 officer: self.officer.as_ref(),
+                officer_key: decided.officer.key(),
+                sealing: Keys::of(decided.sealing.as_ref()),
                 adapter: self.adapter.as_ref().map(|view| &view.delegation),
             };
             let (pair, objection) = at.views.standing_of(&claims, at.time_ms);
@@ -273,7 +290,7 @@ impl Draft for ExchangeDraft {
                 self.withheld.store(true, Ordering::Release);
                 entry.set_outcome(pb::Outcome::Withheld);
                 code.as_str().clone_into(&mut entry.code);
-                clause.clone_into(&mut entry.clause);
+                entry.clause = clause_of(clause);
             }
         }
         Ok(Kind::Exchange(entry))

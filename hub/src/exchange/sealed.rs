@@ -10,14 +10,33 @@ use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
+use yiwang_proto::delegation::Delegation;
 use yiwang_proto::sealing::{Sealed, check_recipient};
+
+/// Whose keys open sealed bodies.
+#[derive(Clone)]
+pub struct Keys {
+    /// The consumer's delegation: to its key the answer will be sealed.
+    pub consumer: Arc<DelegationView>,
+    /// The provider's, to whose key the request is sealed; none where its delegation is not published, which
+    /// the adapter knows better.
+    pub provider: Option<Arc<DelegationView>>,
+}
+
+impl Keys {
+    /// The delegations, for a look at what was revoked.
+    pub fn of(keys: Option<&Self>) -> [Option<&Delegation>; 2] {
+        let views = [keys.map(|keys| &keys.consumer), keys.and_then(|keys| keys.provider.as_ref())];
+        views.map(|view| view.map(|view| &view.delegation))
+    }
+}
 
 /// A request's body, as far as it can be seen here.
 pub enum Body {
     /// Open: everything is checked.
     Open(RequestBody),
-    /// Sealed, with the delegation to whose key the answer will be sealed.
-    Sealed(Arc<DelegationView>),
+    /// Sealed.
+    Sealed(Keys),
 }
 
 impl Body {
@@ -29,11 +48,11 @@ impl Body {
         }
     }
 
-    /// The consumer's key for sealing.
-    pub fn sealing(self) -> Option<Arc<DelegationView>> {
+    /// The keys that it is sealed with.
+    pub fn keys(&self) -> Option<&Keys> {
         match self {
             Self::Open(_) => None,
-            Self::Sealed(delegation) => Some(delegation),
+            Self::Sealed(keys) => Some(keys),
         }
     }
 }
@@ -48,7 +67,7 @@ pub fn body(views: &Views, accepted: &Accepted, contract: &Contract, now_ms: i64
             .map(Body::Open)
             .map_err(|_| malformed("body does not fit its statement"));
     };
-    Sealed::parse(&accepted.body).map_err(|error| malformed(&error.to_string()))?;
+    let sealed = Sealed::parse(&accepted.body).map_err(|error| malformed(&error.to_string()))?;
     let unknown = |clause: &str| refusal(Code::SealingKeyUnknown, clause);
     let delegation = views
         .delegation(digest)
@@ -57,7 +76,7 @@ pub fn body(views: &Views, accepted: &Accepted, contract: &Contract, now_ms: i64
     let app = Some(request.app.as_str());
     check_recipient(&delegation.delegation, &consumer.member, app, &consumer.root, now_ms)
         .map_err(|error| unknown(&error.to_string()))?;
-    Ok(Body::Sealed(delegation))
+    Ok(Body::Sealed(Keys { consumer: delegation, provider: views.delegation(&sealed.sealed_to) }))
 }
 
 /// Whether an answer's body is the one that its statement speaks of: by digest where it is open, by form and

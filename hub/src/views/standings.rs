@@ -58,6 +58,10 @@ pub struct Claims<'a> {
     pub app: &'a Delegation,
     /// Who acts.
     pub officer: Option<&'a Officer>,
+    /// The officer's key, where a ticket or the statement is signed with one.
+    pub officer_key: Option<&'a Delegation>,
+    /// Where bodies travel sealed: the keys that open the answer and the request, as far as they are known.
+    pub sealing: [Option<&'a Delegation>; 2],
     /// The adapter's key, once somebody answered.
     pub adapter: Option<&'a Delegation>,
 }
@@ -152,11 +156,18 @@ impl Words {
         {
             return Some(objection);
         }
-        if self.revoked(claims.app) {
-            return Some((Code::Revoked, "the app's key"));
-        }
-        if claims.adapter.is_some_and(|key| self.revoked(key)) {
-            return Some((Code::Revoked, "the adapter's key"));
+        let [opens_answer, opens_request] = claims.sealing;
+        let keys = [
+            (Some(claims.app), "the app's key"),
+            (claims.officer_key, "the officer's key"),
+            (opens_answer, "the consumer's key for sealing"),
+            (opens_request, "the provider's key for sealing"),
+            (claims.adapter, "the adapter's key"),
+        ];
+        for (key, clause) in keys {
+            if key.is_some_and(|key| self.revoked(key)) {
+                return Some((Code::Revoked, clause));
+            }
         }
         let age_ms = text.standing_age_ms();
         let sides =

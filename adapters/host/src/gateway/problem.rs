@@ -225,6 +225,7 @@ const fn status(code: Code) -> StatusCode {
         | Code::NotWitnessed
         | Code::ReceiptsOwed
         | Code::Overloaded
+        | Code::AnswersWaiting
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         // What the app cannot mend: the gateway's keys, certificate or clock, or the other side's fault.

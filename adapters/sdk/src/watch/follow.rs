@@ -10,7 +10,7 @@ use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::entry;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::merkle::{Hash, leaf_hash, verify_growth};
-use yiwang_proto::request::{Head, Request};
+use yiwang_proto::request::{APP_SIGNS, Head, Request};
 use yiwang_proto::{Digest, pb, receipt};
 
 /// Receipts whose entries have not come yet: some seconds of a full load.
@@ -281,7 +281,7 @@ impl Adapter {
         }
         let Ok(delegation) = self.documents.delegation(&stated.delegation, &delivered) else { return false };
         is_app_of(&delegation, self.member(), &stated.app, self.documents.own_root())
-            && stated.signed.verify(stated.kind, &delegation.key).is_ok()
+            && stated.signed.verify_at(APP_SIGNS, stated.kind, &delegation.key).is_ok()
     }
 }
 

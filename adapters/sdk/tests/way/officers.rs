@@ -34,7 +34,7 @@ pub fn sign_as_officer(request: &mut Request) -> SignedStatement {
     request.sign_with_officer(&key(APP), &key(OFFICER))
 }
 
-fn draft(world: &World) -> Draft {
+pub fn draft(world: &World) -> Draft {
     Draft {
         member: member("street-office"),
         officer: named(NAME).unwrap(),
@@ -47,13 +47,13 @@ fn draft(world: &World) -> Draft {
     }
 }
 
-fn issue(world: &World, draft: &Draft, by: u8) -> SignedDocument {
+pub fn issue(world: &World, draft: &Draft, by: u8) -> SignedDocument {
     let ticket = draft.sign(RequestId::new(NOW, world.entropy.as_ref()), &key(by));
     world.stock.publish(&ticket);
     ticket
 }
 
-async fn look_up(world: &World, adapter: &Adapter, ticket: &SignedDocument) -> Said {
+pub async fn look_up(world: &World, adapter: &Adapter, ticket: &SignedDocument) -> Said {
     let (mut request, body) = world.request(ONE);
     request.officer = named(NAME);
     request.officer_by = OfficerBy::Ticket(ticket.digest());

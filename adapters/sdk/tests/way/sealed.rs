@@ -233,10 +233,10 @@ async fn a_class_that_only_the_mapping_raises_needs_sealing_and_signature_too() 
     let adapter = open(&world);
     let reason = |said: &Said| said.answered().answer.withheld.first().map(|(_, why)| why.clone());
     let said = world.look_up(&adapter, ONE).await;
-    assert_eq!(reason(&said).as_deref(), Some("class 3: sealing_required"));
+    assert_eq!(reason(&said).as_deref(), Some("class-3:sealing_required"));
     let (request, body) = sealed_request(&world, &["scheme", "status"]);
     let said = ask(&world, &adapter, &request.sign(&key(APP)), &body).await;
-    assert_eq!(reason(&said).as_deref(), Some("class 3: officer_signature_required"));
+    assert_eq!(reason(&said).as_deref(), Some("class-3:officer_signature_required"));
     let (mut request, body) = sealed_request(&world, &["scheme", "status"]);
     let signed = sign_as_officer(&mut request);
     let said = ask(&world, &adapter, &signed, &body).await;

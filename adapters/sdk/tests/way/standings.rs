@@ -1,7 +1,11 @@
 //! What is still in force: the consumer's standing, revocations under its root, and the own member's list. The
 //! hub hands all of it over, and hides or forges what it likes.
 
-use crate::world::{CONSUMER_ROOT, HOUR, NOW, ONE, STANDING, STRANGER, World, key, member, standing};
+use crate::officers::{draft, issue, look_up, officer_delegation, sign_as_officer};
+use crate::sealed::{adapter_sealing, app_sealing, ask, open, sealed_request};
+use crate::world::{
+    APP, CONSUMER_ROOT, HOUR, NOW, ONE, PROVIDER_ROOT, STANDING, STRANGER, Said, World, key, member, standing,
+};
 use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Delegation;
@@ -207,4 +211,82 @@ async fn f14_the_own_members_list_wins_over_everything() {
         assert_eq!(world.look_up(&adapter, ONE).await.denied(), Code::Revoked);
         assert_eq!(world.touched(), 1);
     }
+}
+
+fn of(document: &SignedDocument) -> Revoked {
+    Revoked { delegations: [document.digest()].into(), ..Revoked::default() }
+}
+
+/// A sealed request that the officer signed too, so that it rests on all keys that there are.
+async fn signed_and_sealed(world: &World, adapter: &Adapter) -> Said {
+    let (mut request, body) = sealed_request(world, &["amount_band"]);
+    let signed = sign_as_officer(&mut request);
+    ask(world, adapter, &signed, &body).await
+}
+
+#[tokio::test]
+async fn f14_an_officers_key_and_a_key_for_sealing_are_dead_from_the_consumers_next_word_on() {
+    for (key, clause) in
+        [(officer_delegation(), "officer"), (app_sealing(), "sealing"), (adapter_sealing(), "")]
+    {
+        let world = World::new();
+        let adapter = open(&world);
+        signed_and_sealed(&world, &adapter).await.answered();
+        *world.revoked.lock().unwrap() = of(&key);
+        world.clock.advance_ms(20_000);
+        let said = signed_and_sealed(&world, &adapter).await;
+        if clause.is_empty() {
+            // The consumer's word says nothing of the provider's keys.
+            said.answered();
+            continue;
+        }
+        assert_eq!(said.denied(), Code::Revoked);
+        assert!(said.answer.clause.contains(clause), "{}", said.answer.clause);
+        assert_eq!(world.touched(), 1);
+        // What does not rest on that key goes on.
+        world.look_up(&adapter, ONE).await.answered();
+    }
+    let world = World::new();
+    let adapter = open(&world);
+    let ticket = issue(&world, &draft(&world), crate::officers::OFFICER);
+    look_up(&world, &adapter, &ticket).await.answered();
+    *world.revoked.lock().unwrap() = of(&officer_delegation());
+    world.clock.advance_ms(20_000);
+    assert_eq!(look_up(&world, &adapter, &ticket).await.denied(), Code::Revoked);
+    assert_eq!(world.touched(), 1);
+}
+
+#[tokio::test]
+async fn t3_a_root_takes_back_officers_keys_and_keys_for_sealing_for_ever() {
+    for (key, root, name) in [
+        (officer_delegation(), CONSUMER_ROOT, "street-office"),
+        (app_sealing(), CONSUMER_ROOT, "street-office"),
+        (adapter_sealing(), PROVIDER_ROOT, "civil-affairs"),
+    ] {
+        let world = World::new();
+        let adapter = open(&world);
+        signed_and_sealed(&world, &adapter).await.answered();
+        let signer = crate::world::key(root);
+        let document = Revocation::sign(&signer, &signer.public(), &member(name), &of(&key), false, NOW);
+        adapter.take_revocation(document.bytes().clone()).await.unwrap();
+        assert_eq!(signed_and_sealed(&world, &adapter).await.denied(), Code::Revoked);
+        drop(adapter);
+        let adapter = open(&world);
+        assert_eq!(signed_and_sealed(&world, &adapter).await.denied(), Code::Revoked, "after a restart");
+        assert_eq!(world.touched(), 1);
+    }
+}
+
+#[tokio::test]
+async fn f14_the_own_key_for_sealing_ends_by_the_own_members_list() {
+    let world = World::new();
+    let adapter = open(&world);
+    signed_and_sealed(&world, &adapter).await.answered();
+    adapter.obey(&of(&adapter_sealing()));
+    assert_eq!(signed_and_sealed(&world, &adapter).await.denied(), Code::Revoked);
+    let (request, body) = sealed_request(&world, &["scheme"]);
+    assert_eq!(ask(&world, &adapter, &request.sign(&key(APP)), &body).await.denied(), Code::Revoked);
+    assert_eq!(world.touched(), 1);
+    // Open bodies need no key for sealing.
+    world.look_up(&adapter, ONE).await.answered();
 }

@@ -92,6 +92,7 @@ impl State<'_> {
             signed: answer.signed.clone(),
             kind: payload_type::ANSWER,
             key: delegation.key,
+            place: None,
             rule: Rule::Answer,
             whose: format!("adapter `{}` of `{}`", statement.adapter, statement.provider),
         })

@@ -153,6 +153,7 @@ impl State<'_> {
             signed: stated.signed.clone(),
             kind: payload_type::CASE,
             key: delegation.key,
+            place: None,
             rule: Rule::Case,
             whose: format!("app `{}` of `{}`", statement.app, statement.member),
         };

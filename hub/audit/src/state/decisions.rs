@@ -37,6 +37,7 @@ const UNDECIDABLE: &[Code] = &[
     Code::NotWitnessed,
     Code::ReceiptsOwed,
     Code::Overloaded,
+    Code::AnswersWaiting,
     Code::NotFound,
     Code::ClockSkew,
     Code::Internal,

@@ -6,11 +6,12 @@ use crate::parse::{Exchange, Stated};
 use crate::redecide::{Job, Signature};
 use crate::rules::Rule;
 use std::sync::Arc;
+use yiwang_proto::clause::is_clause;
 use yiwang_proto::codes::Code;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::pb::{self, Outcome};
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{APP_SIGNS, Request};
 
 /// Codes of refusals that come before a request id counts as used.
 const BEFORE_USE: &[Code] = &[
@@ -24,6 +25,7 @@ const BEFORE_USE: &[Code] = &[
     Code::StatementExpired,
     Code::ClockSkew,
     Code::Overloaded,
+    Code::AnswersWaiting,
     Code::LedgerFull,
     Code::LedgerNotAppending,
     Code::Internal,
@@ -137,6 +139,7 @@ impl State<'_> {
                 signed: request.signed.clone(),
                 kind: payload_type::REQUEST,
                 key: app.key,
+                place: Some(APP_SIGNS),
                 rule: Rule::Request,
                 whose: format!("app `{}` of `{}`", request.statement.app, request.statement.consumer),
             }),
@@ -168,6 +171,9 @@ impl State<'_> {
             || !matches!(raw.trace_id.len(), 0 | 16)
         {
             self.finding(at, Rule::Exchange, "a digest or the trace id has a wrong length");
+        }
+        if !is_clause(&raw.clause) {
+            self.finding(at, Rule::Exchange, "its clause breaks the grammar of clauses");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Officers: their tickets, their signatures, and what entries say of both; and which bodies travelled sealed.
 
 use super::exchanges::Subject;
-use super::{At, Document, State};
+use super::{At, Document, Scope, State};
 use crate::redecide::{Officer, Signature};
 use crate::rules::Rule;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::pb::OfficerProof;
-use yiwang_proto::request::{OfficerBy, Request};
+use yiwang_proto::request::{OFFICER_SIGNS, OfficerBy, Request};
 use yiwang_proto::ticket::Ticket;
 
 #[derive(Debug)]
@@ -23,6 +23,13 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
     held: HashMap<Digest, Held>,
+}
+
+impl Tickets {
+    /// The officer's delegation that a ticket names.
+    pub(super) fn delegation_of(&self, ticket: &Digest) -> Option<Digest> {
+        self.held.get(ticket).map(|held| held.ticket.delegation_digest)
+    }
 }
 
 impl State<'_> {
@@ -38,6 +45,9 @@ impl State<'_> {
             }
             Some(officer) if !officer.valid_at(at.time_ms) => {
                 Some("its officer's delegation was not valid then".to_owned())
+            }
+            Some(officer) if self.words.key_revoked(officer) => {
+                Some("its officer's key was revoked before".to_owned())
             }
             Some(officer) => Ticket::verify(document, officer).err().map(|error| error.to_string()),
         };
@@ -64,15 +74,27 @@ impl State<'_> {
         found.unwrap_or(Officer::Asserted)
     }
 
-    /// The officer's signature on a request that passed.
-    pub(super) fn officer_signature(&self, subject: Subject<'_>) -> Option<Signature> {
+    /// The officer's signature on a request that passed, and on any that carries one: nothing stands in an entry
+    /// that nobody verified.
+    pub(super) fn officer_signature(&mut self, subject: Subject<'_>) -> Option<Signature> {
         let request = &subject.request.statement;
         let OfficerBy::Signature(digest) = request.officer_by else { return None };
-        let officer = self.delegations.get(&digest).filter(|_| subject.passed)?;
+        let carried = subject.request.signed.signature_count() > OFFICER_SIGNS;
+        let Some(officer) = self.delegations.get(&digest).filter(|_| subject.passed || carried) else {
+            // A denial points at no officer's delegation, so its bundle need not hold one.
+            if carried && self.scope == Scope::Parts && !subject.passed {
+                self.unverified_requests += 1;
+            } else if carried {
+                let what = "carries a second signature under a delegation that no earlier entry carries";
+                self.finding(subject.at, Rule::Officer, what);
+            }
+            return None;
+        };
         Some(Signature {
             signed: subject.request.signed.clone(),
             kind: payload_type::REQUEST,
             key: officer.delegation.key,
+            place: Some(OFFICER_SIGNS),
             rule: Rule::Officer,
             whose: format!("officer `{}` of `{}`", officer.delegation.name, request.consumer),
         })
@@ -102,7 +124,7 @@ impl State<'_> {
             OfficerBy::Asserted => (OfficerProof::Asserted, None, None),
             OfficerBy::Signature(digest) => (OfficerProof::Signed, None, Some(digest)),
             OfficerBy::Ticket(digest) => {
-                let officer = self.tickets.held.get(&digest).map(|held| held.ticket.delegation_digest);
+                let officer = self.tickets.delegation_of(&digest);
                 (OfficerProof::Ticket, Some(digest), officer)
             }
         };

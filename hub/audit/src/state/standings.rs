@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Party;
-use yiwang_proto::delegation::Delegation;
+use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::pb::Outcome;
+use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::revocation::{Revocation, Revoked};
 use yiwang_proto::standing::Standing;
 
@@ -50,6 +51,8 @@ struct Claims<'a> {
     app: Option<&'a Delegation>,
     adapter: Option<&'a Delegation>,
     officer: Option<&'a Officer>,
+    /// The officer's key and the consumer's for sealing. The provider's for sealing is named in the body only.
+    besides: [Option<&'a Delegation>; 2],
 }
 
 impl Words {
@@ -83,8 +86,11 @@ impl Words {
         let text = &claims.contract.contract.text;
         self.ended(&text.consumer, claims, claims.officer)
             || self.ended(&text.provider, claims, None)
-            || claims.app.is_some_and(|key| self.key_revoked(key))
-            || claims.adapter.is_some_and(|key| self.key_revoked(key))
+            || [claims.app, claims.adapter]
+                .into_iter()
+                .chain(claims.besides)
+                .flatten()
+                .any(|key| self.key_revoked(key))
     }
 
     /// The side whose word cannot be relied on at a time.
@@ -152,6 +158,27 @@ impl State<'_> {
         }
     }
 
+    /// The officer's key and the consumer's for sealing, as far as earlier entries carry them.
+    fn keys_besides(&self, request: &Request) -> [Option<&Delegation>; 2] {
+        let officer = match &request.officer_by {
+            OfficerBy::Asserted => None,
+            OfficerBy::Signature(digest) => Some(*digest),
+            OfficerBy::Ticket(digest) => self.tickets.delegation_of(digest),
+        };
+        [officer, request.sealing].map(|digest| self.delegations.get(&digest?).map(|held| &*held.delegation))
+    }
+
+    /// Whether a refusal may rest on the key that the request was sealed to: its delegation is named in the
+    /// body, which no entry holds, so any revoked one of the provider's counts.
+    fn unseen_key_revoked(&self, request: &Request) -> bool {
+        request.sealing.is_some()
+            && self.delegations.values().any(|held| {
+                held.delegation.role == Role::Sealing
+                    && held.delegation.member == request.provider
+                    && self.words.key_revoked(&held.delegation)
+            })
+    }
+
     /// The standings that an entry names are the newest ones, and what was answered or withheld is right in
     /// view of them.
     pub(super) fn freshness(
@@ -191,7 +218,8 @@ impl State<'_> {
         let Some(contract) = contract else { return };
         let adapter = adapter.and_then(|digest| self.delegations.get(&digest));
         let adapter = adapter.map(|held| &*held.delegation);
-        let claims = Claims { contract, app, adapter, officer: request.officer.as_ref() };
+        let besides = self.keys_besides(request);
+        let claims = Claims { contract, app, adapter, officer: request.officer.as_ref(), besides };
         let revoked = self.words.revoked(&claims);
         let stale = self.words.stale(&claims, at.time_ms);
         match (ending.outcome, ending.code) {
@@ -207,7 +235,7 @@ impl State<'_> {
                     self.finding(at, Rule::Decision, what);
                 }
             }
-            (Outcome::Withheld, Some(Code::Revoked)) if !revoked => {
+            (Outcome::Withheld, Some(Code::Revoked)) if !revoked && !self.unseen_key_revoked(request) => {
                 self.finding(at, Rule::Decision, "was withheld as revoked, and no entry revokes it");
             }
             (Outcome::Withheld, Some(Code::StandingStale)) if stale.is_none() => {
@@ -227,10 +255,13 @@ impl State<'_> {
         let Subject { at, request, ending, .. } = subject;
         let officer = request.statement.officer.as_ref();
         let key_revoked = app.is_some_and(|key| self.words.key_revoked(key));
-        let claims = contract.map(|contract| Claims { contract, app, adapter: None, officer });
+        let besides = self.keys_besides(&request.statement);
+        let claims = contract.map(|contract| Claims { contract, app, adapter: None, officer, besides });
         let right = match (ending.code, claims) {
             (Some(Code::Revoked), claims) => {
-                key_revoked || claims.is_some_and(|claims| self.words.revoked(&claims))
+                key_revoked
+                    || claims.is_some_and(|claims| self.words.revoked(&claims))
+                    || self.unseen_key_revoked(&request.statement)
             }
             (_, Some(claims)) => [at.time_ms, at.time_ms.saturating_sub(DECISION_DELAY_MS)]
                 .into_iter()
