@@ -8,6 +8,7 @@
 )]
 
 pub mod contracts;
+pub mod evil;
 pub mod member;
 pub mod scene;
 pub mod world;
