@@ -51,7 +51,7 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
 const SEE_ALL: [&str; 2] = ["yiwang", "yiwang-tests"];
 const LINES_MAX: usize = 500;
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -69,7 +69,7 @@ fn packages() -> Vec<Value> {
 }
 
 /// Text files of the repository by path below its root; what is built is left out.
-fn texts() -> BTreeMap<String, String> {
+pub fn texts() -> BTreeMap<String, String> {
     let (root, mut texts) = (root(), BTreeMap::new());
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -89,7 +89,7 @@ fn texts() -> BTreeMap<String, String> {
     texts
 }
 
-fn is_rust(path: &str) -> bool {
+pub fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
