@@ -76,10 +76,12 @@ pub fn texts() -> BTreeMap<String, String> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // In a second working tree `.git` is a file.
+            if ["target", ".git", "node_modules", "__pycache__"].contains(&name.as_str()) {
+                continue;
+            }
             if path.is_dir() {
-                if !["target", ".git", "node_modules", "__pycache__"].contains(&name.as_str()) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
                 texts.insert(path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), text);
             }
