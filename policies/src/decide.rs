@@ -23,6 +23,7 @@ use std::sync::Arc;
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
+use yiwang_proto::ids::FieldName;
 use yiwang_proto::request::Request;
 
 /// Why the rules or data of a bundle are refused.
@@ -247,21 +248,19 @@ fn explain(
 ) -> String {
     let delegation = context.delegation;
     let detail = match rule.id {
-        "fields" => {
-            let missing = request.fields.iter().filter(|field| !contract.text.fields.contains(field));
-            Some(missing.map(|field| field.as_str()).collect::<Vec<_>>().join(" "))
-        }
+        "fields" => Some(names(contract, catalogue, request, |field| !contract.text.fields.contains(field))),
         "method" => Some(format!("{} is not served", method_text(contract.text.method))),
         "break-glass" => Some("emergency access is not served".to_owned()),
         "sealing" | "approvals" | "officer-signature" => {
-            let class = |name| catalogue.field(&contract.text.record, name).map_or(4, |field| field.class);
+            let class = |name: &FieldName| {
+                catalogue.field(&contract.text.record, name).map_or(4, |field| field.class)
+            };
             let least = match rule.id {
                 "approvals" => 4,
                 "sealing" if contract.text.sealed => 0,
                 _ => 3,
             };
-            let sensitive = request.fields.iter().filter(|name| class(name) >= least);
-            Some(sensitive.map(|field| field.as_str()).collect::<Vec<_>>().join(" "))
+            Some(names(contract, catalogue, request, |field| class(field) >= least))
         }
         "delegation" if delegation.root == contract.text.consumer.root => Some(
             if delegation.digest != request.delegation_digest {
@@ -279,6 +278,26 @@ fn explain(
         Some(detail) => format!("{}: {detail}", rule.clause),
         None => rule.clause.to_owned(),
     }
+}
+
+/// The request's fields that a rule is about. A clause goes into the ledger, so a name that is in no catalogue,
+/// which may be anything that the asking app wrote, is not repeated.
+fn names(
+    contract: &Contract,
+    catalogue: &Catalogue,
+    request: &Request,
+    about: impl Fn(&FieldName) -> bool,
+) -> String {
+    let (known, unknown): (Vec<&FieldName>, Vec<&FieldName>) = request
+        .fields
+        .iter()
+        .filter(|field| about(field))
+        .partition(|field| catalogue.field(&contract.text.record, field).is_some());
+    let mut names: Vec<&str> = known.into_iter().map(FieldName::as_str).collect();
+    if !unknown.is_empty() {
+        names.push("(names of no catalogue)");
+    }
+    names.join(" ")
 }
 
 #[cfg(test)]

@@ -151,10 +151,16 @@ fn clauses_help_without_values() {
         "consumer.root: the delegation is not for an app"
     );
     assert_eq!(clause(|world| world.delegation.root = root(3).public()), "consumer.root");
-    let many: Vec<String> = (0..60).map(|n| format!("a_field_with_a_rather_long_name_{n:02}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let long = World::new().with(|world| world.request.fields = fields(&many)).decide().unwrap_err().clause;
-    assert_eq!(long.len(), CLAUSE_MAX);
+    // What an app wrote and no catalogue knows may be a person's id, and a clause goes into the ledger.
+    let unknown =
+        World::new().with(|world| world.request.fields = fields(&["amount_band", "f980121194603180024"]));
+    let denial = unknown.decide().unwrap_err();
+    let clauses = std::iter::once(&denial.clause).chain(denial.also.iter().map(|(_, clause)| clause));
+    let clauses: Vec<&str> = clauses.map(String::as_str).collect();
+    assert!(clauses.contains(&"class: amount_band (names of no catalogue)"), "{clauses:?}");
+    assert!(!clauses.concat().contains("980121194603180024"), "{clauses:?}");
+    let long = World::new().with(|world| world.request.fields = fields(&["amount_band"; 20]));
+    assert_eq!(long.decide().unwrap_err().clause.len(), CLAUSE_MAX);
 }
 
 #[test]

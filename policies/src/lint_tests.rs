@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_rule_refuses_its_examples_in_every_spelling() {
+fn t15_every_rule_refuses_its_examples_in_every_spelling() {
     for (rule, names) in [
         (
             "N1",

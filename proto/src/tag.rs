@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_equal_within_a_case_and_differ_across_cases_members_and_subjects() {
+    fn t32_tags_are_equal_within_a_case_and_differ_across_cases_members_and_subjects() {
         let (a, b) = (TagKey::new([1; 32]), TagKey::new([2; 32]));
         let one = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap();
         let two = CaseId::parse("0190a5c3-0000-7000-8000-000000000002").unwrap();

@@ -9,6 +9,7 @@
 
 pub mod clinic;
 pub mod contracts;
+pub mod evil;
 pub mod member;
 pub mod scene;
 pub mod world;

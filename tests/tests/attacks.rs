@@ -6,22 +6,18 @@
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
-use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
 use yiwang_client::exchange::{Ask, SignedRequest};
-use yiwang_proto::answer::{Answer, Verdict};
-use yiwang_proto::body::{AnswerBody, Arguments};
+use yiwang_proto::body::Arguments;
 use yiwang_proto::case::Act;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::envelope::{SignedStatement, payload_type};
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
-use yiwang_proto::request::Request;
-use yiwang_rpc::link_service_client::LinkServiceClient;
 use yiwang_tests::contracts::draft;
+use yiwang_tests::evil::{Bend, evil_adapter};
 use yiwang_tests::scene::{Scene, fields, outcome};
 
 /// Changes the statement of an allowed request and signs it again.
@@ -33,7 +29,7 @@ fn bent(scene: &Scene, bend: impl FnOnce(&mut yiwang_proto::request::Request)) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outside_the_contract_is_refused_by_clause_and_recorded() {
+async fn t04_outside_the_contract_is_refused_by_clause_and_recorded() {
     let scene = Scene::new(10).await;
     let cases: Vec<(&str, SignedRequest)> = vec![
         ("no_contract", bent(&scene, |r| r.contract = ContractId::parse("police-street-nothing").unwrap())),
@@ -145,7 +141,7 @@ async fn rows_outside_the_contract_are_refused_before_the_source_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_is_refused_also_in_another_envelope_and_after_a_restart() {
+async fn t11_a_replay_is_refused_also_in_another_envelope_and_after_a_restart() {
     let mut scene = Scene::new(14).await;
     let signed = scene.signed();
     assert_eq!(scene.outcome(&signed).await, "answered");
@@ -240,7 +236,7 @@ async fn keys_count_only_by_delegations_under_the_right_root() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_members_certificate_and_contracts_give_nothing() {
+async fn t04_another_members_certificate_and_contracts_give_nothing() {
     let scene = Scene::new(17).await;
     let hospital = scene.world.member("hospital").await;
     let intruder = hospital.app(&scene.world, "assistance-desk").await;
@@ -262,7 +258,7 @@ async fn another_members_certificate_and_contracts_give_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contracts_need_both_signatures_and_cannot_be_changed() {
+async fn t06_contracts_need_both_signatures_and_cannot_be_changed() {
     let scene = Scene::new(18).await;
     let text = draft(&scene.police, &scene.street, "police-street-more", scene.world.clock.now_ms());
     let json = text.0.to_string();
@@ -300,73 +296,6 @@ async fn contracts_need_both_signatures_and_cannot_be_changed() {
     assert_eq!(outcome(&scene.app, &contract, &signed).await, "sealing_required");
 }
 
-/// How an evil adapter changes its answer before it signs.
-type Bend = fn(&mut Answer);
-
-/// An adapter with a good key that answers every request as `bend` makes it.
-async fn evil_adapter(scene: &Scene, bend: Bend) {
-    let folder = &scene.police.folder;
-    let name = AppId::parse("main").unwrap();
-    let key = folder.load_key(Role::Adapter, &name).unwrap();
-    let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
-    let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
-    let (frames, queue) = tokio::sync::mpsc::channel(16);
-    let hello = pb::LinkHello {
-        adapter: "main".to_owned(),
-        version: 1,
-        delegation: delegation.bytes().clone(),
-        operations: vec![pb::ServedOperation {
-            record: "Person".to_owned(),
-            operation: "person.by_id".to_owned(),
-            // The one that its answers name.
-            mapping_digest: vec![0; 32].into(),
-        }],
-        ..pb::LinkHello::default()
-    };
-    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
-    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
-    let mut link = LinkServiceClient::new(channel);
-    let mut incoming = link.connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
-    let entropy = Arc::clone(&scene.world.entropy);
-    tokio::spawn(async move {
-        while let Ok(Some(message)) = incoming.message().await {
-            for frame in message.frames {
-                let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
-                let signed = SignedStatement::parse(chunk.request).unwrap();
-                let request = Request::parse(signed.unverified_payload()).unwrap();
-                let (body, digest) =
-                    AnswerBody::encode(Bytes::from_static(b"[{\"fields\":{}}]"), entropy.as_ref());
-                let mut answer = Answer {
-                    request_id: request.id,
-                    request_digest: signed.digest(),
-                    provider: request.provider,
-                    adapter: AppId::parse("main").unwrap(),
-                    verdict: Verdict::Answered,
-                    clause: String::new(),
-                    fields: Vec::new(),
-                    withheld: Vec::new(),
-                    rows: 1,
-                    subject_tags: Vec::new(),
-                    subject_tags_root: None,
-                    answered_at_ms: request.issued_at_ms,
-                    as_of_ms: 0,
-                    body_digest: Some(digest),
-                    mapping_digest: [0; 32],
-                    head: request.head,
-                    delegation_digest: delegation.digest(),
-                    truncated: false,
-                    sealed_to: None,
-                };
-                bend(&mut answer);
-                let answer = answer.sign(&key).bytes().clone();
-                let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
-                let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
-            }
-        }
-    });
-    scene.world.until_linked(scene.police.id()).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adapter_that_answers_more_or_other_than_granted_is_not_released() {
     let mut scene = Scene::new(19).await;
@@ -379,11 +308,32 @@ async fn an_adapter_that_answers_more_or_other_than_granted_is_not_released() {
         (|_| {}, "answered"),
     ];
     for (bend, wanted) in bends {
-        evil_adapter(&scene, bend).await;
+        evil_adapter(&scene, bend, None).await;
         let signed = scene.signed();
         let got = scene.outcome(&signed).await;
         assert_eq!(got, wanted);
     }
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// Whether a text stands in any file of the ledger's segments.
+fn in_segments(scene: &Scene, text: &str) -> bool {
+    std::fs::read_dir(scene.world.ledger_dir().join("segments")).unwrap().any(|file| {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t32_a_statement_with_words_of_no_catalogue_leaves_its_digest_only() {
+    let scene = Scene::new(20).await;
+    let smuggled = format!("f{}", scene.mother);
+    let signed = bent(&scene, |request| request.fields = fields(&[&smuggled]));
+    assert_eq!(scene.outcome(&signed).await, "field_not_granted");
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    assert!(in_segments(&scene, "birth_date"), "the search finds what stands there");
+    assert!(!in_segments(&scene, &scene.mother));
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

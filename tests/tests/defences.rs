@@ -7,5 +7,7 @@ mod clock;
 mod enrolment;
 #[path = "defences/material.rs"]
 mod material;
+#[path = "defences/meanwhile.rs"]
+mod meanwhile;
 #[path = "defences/quotas.rs"]
 mod quotas;

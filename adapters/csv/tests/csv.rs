@@ -159,7 +159,7 @@ fn a_folder_in_which_no_file_fits_is_refused() {
 }
 
 #[tokio::test]
-async fn a_link_out_of_the_folder_is_reported_and_never_read() {
+async fn t18_a_link_out_of_the_folder_is_reported_and_never_read() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(folder.path());
     let canary = format!("{HEADER}P800,canary,1,19900101,a,1,ok,2026-11-05 08:00:00\n");

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_no_formulas() {
+    fn t18_cells_are_no_formulas() {
         for bad in ["=1+1", "+1", "-1", "@x", "\t=1", "\u{ff1d}1"] {
             assert_eq!(plain(bad.to_owned()), format!("'{bad}"));
         }

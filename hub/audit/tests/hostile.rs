@@ -31,7 +31,7 @@ fn read_all(folder: &std::path::Path) {
 }
 
 #[test]
-fn truncated_bundles_are_refused() {
+fn t39_truncated_bundles_are_refused() {
     let bundle = &WORLD.1;
     for length in (0..bundle.len()).step_by(97) {
         assert!(!verify_evidence(&bundle[..length], &options()).unwrap().is_clean());
@@ -39,7 +39,7 @@ fn truncated_bundles_are_refused() {
 }
 
 #[test]
-fn huge_and_deep_bundles_are_refused() {
+fn t19_huge_and_deep_bundles_are_refused() {
     let mut cases = vec![
         vec![b' '; 17 * 1024 * 1024],
         vec![b'['; 1024 * 1024],
@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn t39_garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert!(!verify_evidence(&garbage, &options()).unwrap().is_clean());
         prop_assert!(!verify_proof(&garbage, &garbage, &options()).unwrap().is_clean());
         prop_assert!(!verify_proof(WORLD.2.as_bytes(), &garbage, &options()).unwrap().is_clean());
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn folders_with_flipped_bytes_never_panic(
+    fn t39_folders_with_flipped_bytes_never_panic(
         flips in proptest::collection::vec((0usize..4, any::<u32>(), 1u8..=255), 1..5),
     ) {
         let folder = TempDir::new().unwrap();

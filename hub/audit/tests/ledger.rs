@@ -147,7 +147,7 @@ fn a_wrong_byte_in_a_tile_is_found_at_its_entry() {
 }
 
 #[test]
-fn a_flipped_byte_in_a_segment_is_found_at_a_hundred_places() {
+fn t08_a_flipped_byte_in_a_segment_is_found_at_a_hundred_places() {
     let world = busy();
     let folder = written(&world);
     let segment = folder.path().join("segments").join(yiwang_journal::segment::file_name(0));
@@ -293,7 +293,7 @@ fn a_checkpoint_may_be_behind_and_never_ahead_or_other() {
 }
 
 #[test]
-fn cut_and_forked_histories_do_not_continue_the_older_checkpoint() {
+fn t08_cut_and_forked_histories_do_not_continue_the_older_checkpoint() {
     let world = busy();
     let with = |older: String| Options { older: Some(older.into_bytes()), ..options(&world) };
     for size in [0, 1, 9, world.entries.len()] {

@@ -72,7 +72,7 @@ fn with_an_insider() -> (World, TempDir) {
 }
 
 #[test]
-fn an_officer_with_330_look_ups_a_day_is_found_and_the_ordinary_ones_are_not() {
+fn t02_an_officer_with_330_look_ups_a_day_is_found_and_the_ordinary_ones_are_not() {
     let (_, folder) = with_an_insider();
     let rows = report(folder.path(), "insider", &[]);
     assert_eq!(rows.len(), 1, "{rows:#?}");

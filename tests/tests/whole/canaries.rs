@@ -193,7 +193,7 @@ fn departments_folders(world: &World) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_carried_values_are_with_the_departments_and_nowhere_with_the_hub() {
+async fn t32_a_thousand_carried_values_are_with_the_departments_and_nowhere_with_the_hub() {
     let mut registers = Registers::new(80, 0.002).await;
     let police = registers.police.run_adapter(&registers.world).await;
     let mut carried = Carried::default();

@@ -51,7 +51,7 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
 const SEE_ALL: [&str; 2] = ["yiwang", "yiwang-tests"];
 const LINES_MAX: usize = 500;
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -69,17 +69,19 @@ fn packages() -> Vec<Value> {
 }
 
 /// Text files of the repository by path below its root; what is built is left out.
-fn texts() -> BTreeMap<String, String> {
+pub fn texts() -> BTreeMap<String, String> {
     let (root, mut texts) = (root(), BTreeMap::new());
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // In a second working tree `.git` is a file.
+            if ["target", ".git", "node_modules", "__pycache__"].contains(&name.as_str()) {
+                continue;
+            }
             if path.is_dir() {
-                if !["target", ".git", "node_modules", "__pycache__"].contains(&name.as_str()) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
                 texts.insert(path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), text);
             }
@@ -89,7 +91,7 @@ fn texts() -> BTreeMap<String, String> {
     texts
 }
 
-fn is_rust(path: &str) -> bool {
+pub fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 

@@ -57,7 +57,7 @@ async fn a_contract_of_another_provider_member_is_refused() {
 }
 
 #[tokio::test]
-async fn a_contract_that_one_side_signed_is_refused() {
+async fn t06_a_contract_that_one_side_signed_is_refused() {
     assert_eq!(refused_with(sign_contract(&contract_json(), &[CONSUMER_ROOT])).await, Code::ContractInvalid);
     assert_eq!(refused_with(sign_contract(&contract_json(), &[PROVIDER_ROOT])).await, Code::ContractInvalid);
     let twice = sign_contract(&contract_json(), &[CONSUMER_ROOT, CONSUMER_ROOT]);
@@ -65,7 +65,7 @@ async fn a_contract_that_one_side_signed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_contract_that_was_changed_after_signing_is_refused() {
+async fn t06_a_contract_that_was_changed_after_signing_is_refused() {
     let widened = changed(|json| json["limits"]["rows"] = 1000.into());
     let widened = serde_json::to_vec_pretty(&widened).unwrap();
     let signed = sign_contract(&contract_json(), BOTH);

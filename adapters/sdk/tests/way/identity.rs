@@ -21,7 +21,7 @@ async fn refused_with(delegation: SignedDocument, signer: u8) -> Code {
 }
 
 #[tokio::test]
-async fn a_hub_that_enrols_its_own_key_as_the_consumer_gains_nothing() {
+async fn t14_a_hub_that_enrols_its_own_key_as_the_consumer_gains_nothing() {
     // The hub makes a root of its own for the consumer's name, and everything under it.
     let false_app = delegate(STRANGER, "street-office", Role::App, "assistance-desk", STRANGER);
     assert_eq!(refused_with(false_app, STRANGER).await, Code::DelegationInvalid);

@@ -37,7 +37,7 @@ async fn a_request_is_answered_once_whatever_its_envelope_or_payload() {
 }
 
 #[tokio::test]
-async fn of_a_thousand_copies_at_once_one_is_answered() {
+async fn t11_of_a_thousand_copies_at_once_one_is_answered() {
     let world = World::new();
     let adapter = world.open();
     let (request, body) = world.request(ONE);
@@ -64,7 +64,7 @@ async fn a_refused_request_uses_its_id_up() {
 }
 
 #[tokio::test]
-async fn statements_from_outside_their_time_are_refused() {
+async fn t25_statements_from_outside_their_time_are_refused() {
     let world = World::new();
     let adapter = world.open();
     let (mut request, body) = world.request(ONE);
@@ -78,7 +78,7 @@ async fn statements_from_outside_their_time_are_refused() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_serves_nothing_until_it_is_right_also_after_a_restart() {
+async fn t25_a_clock_that_goes_back_serves_nothing_until_it_is_right_also_after_a_restart() {
     let world = World::new();
     let adapter = world.open();
     world.look_up(&adapter, ONE).await.answered();

@@ -1,0 +1,102 @@
+//! An adapter of the police that is not ours: it holds its key, and answers as a test likes.
+
+use crate::scene::Scene;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::body::AnswerBody;
+use yiwang_proto::delegation::Role;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::AppId;
+use yiwang_proto::pb;
+use yiwang_proto::request::Request;
+use yiwang_rpc::link_service_client::LinkServiceClient;
+
+/// How an evil adapter changes its answer before it signs.
+pub type Bend = fn(&mut Answer);
+
+/// Where an adapter waits with its answer.
+#[derive(Debug)]
+pub struct Gate {
+    /// One for each request that came.
+    pub arrived: Semaphore,
+    /// One for each answer that may go.
+    pub open: Semaphore,
+}
+
+impl Gate {
+    /// Closed, and nothing has come.
+    pub fn closed() -> Arc<Self> {
+        Arc::new(Self { arrived: Semaphore::new(0), open: Semaphore::new(0) })
+    }
+}
+
+/// Connects as the police's adapter, with a good key, and answers every request as `bend` makes it.
+pub async fn evil_adapter(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>) {
+    let folder = &scene.police.folder;
+    let name = AppId::parse("main").unwrap();
+    let key = folder.load_key(Role::Adapter, &name).unwrap();
+    let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
+    let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+    let (frames, queue) = tokio::sync::mpsc::channel(16);
+    let hello = pb::LinkHello {
+        adapter: "main".to_owned(),
+        version: 1,
+        delegation: delegation.bytes().clone(),
+        operations: vec![pb::ServedOperation {
+            record: "Person".to_owned(),
+            operation: "person.by_id".to_owned(),
+            // The one that its answers name.
+            mapping_digest: vec![0; 32].into(),
+        }],
+        ..pb::LinkHello::default()
+    };
+    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
+    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
+    let mut link = LinkServiceClient::new(channel);
+    let mut incoming = link.connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    let entropy = Arc::clone(&scene.world.entropy);
+    tokio::spawn(async move {
+        while let Ok(Some(message)) = incoming.message().await {
+            for frame in message.frames {
+                let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
+                let signed = SignedStatement::parse(chunk.request).unwrap();
+                let request = Request::parse(signed.unverified_payload()).unwrap();
+                let (body, digest) =
+                    AnswerBody::encode(Bytes::from_static(b"[{\"fields\":{}}]"), entropy.as_ref());
+                let mut answer = Answer {
+                    request_id: request.id,
+                    request_digest: signed.digest(),
+                    provider: request.provider,
+                    adapter: AppId::parse("main").unwrap(),
+                    verdict: Verdict::Answered,
+                    clause: String::new(),
+                    fields: Vec::new(),
+                    withheld: Vec::new(),
+                    rows: 1,
+                    subject_tags: Vec::new(),
+                    subject_tags_root: None,
+                    answered_at_ms: request.issued_at_ms,
+                    as_of_ms: 0,
+                    body_digest: Some(digest),
+                    mapping_digest: [0; 32],
+                    head: request.head,
+                    delegation_digest: delegation.digest(),
+                    truncated: false,
+                    sealed_to: None,
+                };
+                bend(&mut answer);
+                if let Some(gate) = &gate {
+                    gate.arrived.add_permits(1);
+                    gate.open.acquire().await.unwrap().forget();
+                }
+                let answer = answer.sign(&key).bytes().clone();
+                let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
+                let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
+            }
+        }
+    });
+    scene.world.until_linked(scene.police.id()).await;
+}
