@@ -185,10 +185,9 @@ async fn no_byte_of_statement_or_body_can_change() {
         assert!(got != "answered" || in_hint, "byte {at} of the statement");
         *refused.entry(got).or_default() += 1;
     }
-    assert!(
-        refused.contains_key("signature_invalid") && refused.contains_key("unrecorded: malformed"),
-        "{refused:?}"
-    );
+    // The first of them are entries, the others folded.
+    let by_signature = refused.keys().any(|got| got.ends_with("signature_invalid"));
+    assert!(by_signature && refused.contains_key("unrecorded: malformed"), "{refused:?}");
     let mut altered = scene.signed();
     let mut body = altered.message.body.to_vec();
     body[20] ^= 1;

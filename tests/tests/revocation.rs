@@ -19,6 +19,7 @@ use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending, SignedRequest};
 use yiwang_hub::context::TestSwitches;
 use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
+use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::{AppId, Matter, Officer};
@@ -311,6 +312,11 @@ async fn ask_on(
             Ok(exchanged) => exchanged,
             // On a busy machine this reader may be the slow one: then its connection was dropped.
             Err(ClientError::Transport(_)) => continue,
+            // One of many in this minute: folded.
+            Err(ClientError::Hub { code: Code::Revoked }) => {
+                seen.refused.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
             Err(other) => panic!("{other}"),
         };
         match exchanged.ending {

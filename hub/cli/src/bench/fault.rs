@@ -23,7 +23,8 @@ use yiwang_proto::revocation::Revoked;
 const IN_FLIGHT: u64 = 64;
 /// Connections of the app.
 const CONNECTIONS: usize = 2;
-/// Between two kills: a link that lived so long is dialled again at once, as in a hub that fails once in a while.
+/// Between two kills: links, heads and standings are back. The adapter is killed in turn, so that its pauses between two
+/// dials begin anew, as for a hub that fails once in a while.
 const SETTLED: Duration = Duration::from_secs(3);
 /// A start with its recovery, on a slow machine.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
