@@ -29,6 +29,8 @@ const SUBJECTS_PER_CASE: usize = 50;
 struct Registers {
     world: World,
     police: Member,
+    // Its standings end with it, a minute later.
+    _street: Member,
     app: Client,
     person: Contract,
     residence: Contract,
@@ -60,7 +62,7 @@ impl Registers {
         let app = street.app(&world, "assistance-desk").await;
         let ids = clean_ids(&city);
         plant(&city, &ids);
-        Self { world, police, app, person, residence, ids }
+        Self { world, police, _street: street, app, person, residence, ids }
     }
 
     /// Asks about persons in several cases, and keeps what was carried.
