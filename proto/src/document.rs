@@ -217,7 +217,7 @@ mod tests {
             SignedDocument::parse(text.replace(from, to).into(), 4096)
         };
         // A hint that is no key's could say anything; without a hint the signature says who signed.
-        let hint = bent(&a.key_id(), "Zhang San, Changan road 4").unwrap();
+        let hint = bent(a.key_id(), "Zhang San, Changan road 4").unwrap();
         assert!(hint.verify(payload_type::DELEGATION, &a.public()).is_err());
         let none = bent(&format!("\"keyid\":\"{}\",", a.key_id()), "").unwrap();
         assert!(none.verify(payload_type::DELEGATION, &a.public()).is_ok());

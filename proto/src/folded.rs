@@ -134,7 +134,7 @@ impl Denied {
         } else {
             let signed =
                 SignedStatement::parse(exchange.request.clone()).map_err(|_| FoldedError::NoDenial)?;
-            let request = Request::parse(signed.unverified_payload()).map_err(|_| FoldedError::NoDenial)?;
+            let request = Request::of(&signed).map_err(|_| FoldedError::NoDenial)?;
             Some((signed, request))
         };
         let told = request.is_some() != (exchange.request_digest.len() == merkle::HASH_BYTES);

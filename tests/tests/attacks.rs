@@ -155,7 +155,7 @@ async fn t11_a_replay_is_refused_also_in_another_envelope_and_after_a_restart() 
     // With the same signature twice it is none: nobody verifies the second.
     envelope.signatures.push(envelope.signatures[0].clone());
     other.message.request = Bytes::from(envelope.encode_to_vec());
-    assert_eq!(scene.outcome(&other).await, "unrecorded: signature_invalid");
+    assert_eq!(scene.outcome(&other).await, "unrecorded: malformed");
     scene.world.stop_hub().await;
     scene.world.start_hub().await;
     let police = scene.police.id().clone();

@@ -17,6 +17,7 @@ use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::folded::{Denied, FOLDER, Key, RECORD_MAX, Record, Said, Statement, key_of};
 use yiwang_proto::merkle::{Frontier, Hash};
+use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy};
 
 /// Records taken at once: enough to keep every thread busy for a while.
 const CHUNK: usize = 4096;
@@ -210,7 +211,19 @@ fn objection<'a>(
         return Some("names a delegation of somebody else".to_owned());
     }
     let whose = format!("app `{}` of `{}`", request.app, request.consumer);
-    signed.verify(payload_type::REQUEST, &app.key).err().map(|error| format!("signature of {whose}: {error}"))
+    if let Err(error) = signed.verify_at(APP_SIGNS, payload_type::REQUEST, &app.key) {
+        return Some(format!("signature of {whose}: {error}"));
+    }
+    // An officer's second signature is kept only where it was good.
+    let OfficerBy::Signature(digest) = request.officer_by else { return None };
+    if signed.signature_count() <= OFFICER_SIGNS {
+        return None;
+    }
+    let Some(officer) = delegation(&digest) else {
+        return Some("carries a second signature under a delegation that no entry carries".to_owned());
+    };
+    let good = signed.verify_at(OFFICER_SIGNS, payload_type::REQUEST, &officer.key);
+    good.err().map(|error| format!("signature of officer `{}`: {error}", officer.name))
 }
 
 /// Shows every denial in the hub's journal, with the digest of its request; how many there are.

@@ -7,7 +7,7 @@ use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::BODY_MAX;
 use yiwang_proto::pb;
-use yiwang_proto::request::{Request, StatementError};
+use yiwang_proto::request::Request;
 
 /// A statement whose form is good.
 pub struct Accepted {
@@ -50,10 +50,7 @@ pub fn accept(
         return Err(Code::TooLarge);
     }
     let signed = SignedStatement::parse(raw.request).map_err(|_| Code::Malformed)?;
-    let request = Request::of(&signed).map_err(|error| match error {
-        StatementError::Envelope(_) => Code::SignatureInvalid,
-        _ => Code::Malformed,
-    })?;
+    let request = Request::of(&signed).map_err(|_| Code::Malformed)?;
     let accepted = Accepted {
         peer,
         digest: signed.digest(),

@@ -137,7 +137,7 @@ pub fn denied_entry(hub: &Hub, accepted: &Accepted, refusal: &Refusal) -> pb::Ex
         request: if verbatim { accepted.signed.bytes().clone() } else { NO_BODY },
         request_digest: if verbatim { NO_BODY } else { Bytes::copy_from_slice(&accepted.digest) },
         code: refusal.code.as_str().to_owned(),
-        clause: refusal.clause.clone(),
+        clause: in_entry(refusal, verbatim),
         policy_index: hub.ledger.views().policy().map_or(0, |(index, _)| index),
         contract_index: known.contract,
         app_delegation_index: known.delegation,
@@ -182,33 +182,20 @@ pub async fn record(
         app_delegation_index: known.delegation,
         adapter_delegation_index: outcome.adapter_delegation_index,
         case_index: known.case,
-        officer_proof: decided
-            .as_ref()
-            .map_or(pb::OfficerProof::Asserted, |decided| proof_in_entry(decided.permit.officer_proof()))
-            .into(),
+        officer_proof: pb::OfficerProof::Asserted.into(),
         sealed: verbatim && accepted.request.sealing.is_some(),
-        ticket_index: decided.as_ref().map_or(0, |decided| decided.officer.indexes().0),
-        officer_delegation_index: decided.as_ref().map_or(0, |decided| decided.officer.indexes().1),
-        sealing_delegation_index: decided
-            .as_ref()
-            .and_then(|decided| decided.sealing.as_ref())
-            .map_or(0, |keys| keys.consumer.index),
         trace_id: trace_id(&accepted.traceparent),
         replay_of,
         ..pb::ExchangeEntry::default()
     };
+    if let Some(decided) = &decided {
+        name_keys(&mut entry, decided);
+    }
     let (consumer, provider, id) =
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
     // Before the index is assigned: a revocation waits for every mark that was set before it.
     let answered = entry.outcome() == pb::Outcome::Answered;
-    let mark = match answered.then(|| hub.replies.begin(&consumer, body.len())) {
-        Some(Err(code)) => {
-            entry.set_outcome(pb::Outcome::Withheld);
-            code.as_str().clone_into(&mut entry.code);
-            None
-        }
-        marked => marked.and_then(Result::ok),
-    };
+    let mark = if answered { mark(hub, &mut entry, &consumer, body.len()) } else { None };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
     let draft = ExchangeDraft {
@@ -235,6 +222,23 @@ pub async fn record(
         hoard(dir, appended.index, &body);
     }
     Ok(Recorded { appended, body, mark: mark.filter(|_| released) })
+}
+
+/// What the officer's proof and sealed bodies rest on.
+fn name_keys(entry: &mut pb::ExchangeEntry, decided: &Decided) {
+    entry.set_officer_proof(proof_in_entry(decided.permit.officer_proof()));
+    (entry.ticket_index, entry.officer_delegation_index) = decided.officer.indexes();
+    entry.sealing_delegation_index = decided.sealing.as_ref().map_or(0, |keys| keys.consumer.index);
+}
+
+/// The mark of an answer; one for which no room is left is withheld.
+fn mark(hub: &Hub, entry: &mut pb::ExchangeEntry, reader: &MemberId, bytes: usize) -> Option<Mark> {
+    let marked = hub.replies.begin(reader, bytes);
+    if let Err(code) = &marked {
+        entry.set_outcome(pb::Outcome::Withheld);
+        code.as_str().clone_into(&mut entry.code);
+    }
+    marked.ok()
 }
 
 /// The clause as it stands in the entry. Where the statement is not kept, neither are names that it brought.

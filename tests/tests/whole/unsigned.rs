@@ -65,7 +65,7 @@ async fn a_request_with_a_signature_that_nobody_verifies_is_refused_and_not_kept
     let signed = app.sign(coverage, &ask);
     let statement = SignedStatement::parse(signed.message.request.clone()).unwrap();
     for (request, wanted) in [
-        (with_a_note(&statement), "unrecorded: signature_invalid"),
+        (with_a_note(&statement), "unrecorded: malformed"),
         // Refused and recorded, with the statement's digest in its place.
         (with_a_hint(&statement), "signature_invalid"),
     ] {
