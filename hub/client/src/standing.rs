@@ -215,6 +215,8 @@ impl Client {
     }
 
     async fn ask_word(&self, member: &MemberId, root: &PublicKey) -> Result<Arc<Word>, ClientError> {
+        let held = self.word_of(member).filter(|word| word.root == *root);
+        let held = held.map_or(0, |word| word.standing.sequence);
         let mut directory = DirectoryServiceClient::new(self.channel.clone());
         let request = pb::GetStandingsRequest { members: vec![member.as_str().to_owned()] };
         let answer = directory.get_standings(request).await?.into_inner();
@@ -231,16 +233,28 @@ impl Client {
         }
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = words.get(member).filter(|old| old.root == *root) {
-            if old.standing.sequence > word.standing.sequence {
-                return Err(ClientError::unverified("the hub shows an older standing than before"));
-            }
-            // What a root revoked stays revoked, also when the hub shows it no more.
-            word.revoked.merge(&old.revoked);
-            word.whole_root |= old.whole_root;
+            word = word.after(old, held)?;
         }
         let word = Arc::new(word);
         words.insert(member.clone(), Arc::clone(&word));
         Ok(word)
+    }
+}
+
+impl Word {
+    /// What counts after this one was shown: nothing older than what was held when it was asked for. Questions run at
+    /// once, and their answers come in any order, so a newer word may be held by now; that one stays.
+    fn after(mut self, old: &Self, held: u64) -> Result<Self, ClientError> {
+        if held > self.standing.sequence {
+            return Err(ClientError::unverified("the hub shows an older standing than before"));
+        }
+        if old.standing.sequence > self.standing.sequence {
+            self.standing = old.standing.clone();
+        }
+        // What a root revoked stays revoked, also when the hub shows it no more.
+        self.revoked.merge(&old.revoked);
+        self.whole_root |= old.whole_root;
+        Ok(self)
     }
 }
 
@@ -254,4 +268,40 @@ fn open_word(raw: &pb::SignedStanding, member: &MemberId, root: &PublicKey) -> R
         return Err(ClientError::unverified("the hub shows another member's standing"));
     }
     Ok(Word { standing, root: *root, revoked: Revoked::default(), whole_root: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_proto::keys::SecretKey;
+
+    fn word(sequence: u64, officers: &[&str]) -> Word {
+        let officers = officers.iter().map(|name| name.parse().unwrap()).collect();
+        let standing = Standing {
+            member: MemberId::parse("police").unwrap(),
+            root_digest: [1; 32],
+            sequence,
+            revoked_serials: Vec::new(),
+            revoked: Revoked::default(),
+            issued_at_ms: 0,
+            expires_at_ms: 60_000,
+            delegation_digest: [2; 32],
+        };
+        let revoked = Revoked { officers, ..Revoked::default() };
+        Word { standing, root: SecretKey::from_seed(&[7; 32]).public(), revoked, whole_root: false }
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_accuses_nobody_and_an_older_word_does() {
+        // Two questions were sent while 5 was held; the second one's answer came first.
+        let one = "o-aaaaaaaaaaaaaaaa";
+        let kept = word(6, &[]).after(&word(7, &[one]), 5).unwrap();
+        assert_eq!(kept.standing.sequence, 7, "the newer one stays");
+        assert!(!kept.revoked.officers.is_empty(), "and what was revoked");
+        assert_eq!(word(8, &[]).after(&word(7, &[]), 7).unwrap().standing.sequence, 8);
+        assert!(
+            word(6, &[]).after(&word(7, &[]), 7).is_err(),
+            "older than what was held when it was asked for"
+        );
+    }
 }
