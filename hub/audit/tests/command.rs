@@ -15,11 +15,16 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 }
 
 fn folder() -> (World, TempDir, String) {
+    folder_with("fields:id_number")
+}
+
+/// A ledger with one refusal for this reason.
+fn folder_with(clause: &str) -> (World, TempDir, String) {
     let mut world = World::new();
     world.answered();
     let denied = world.exchange().with_fields(&["id_number", "name"]).deny(Code::FieldNotGranted);
     let mut denied = denied;
-    denied.entry.clause = "=HYPERLINK(x)".to_owned();
+    denied.entry.clause = clause.to_owned();
     world.record(denied);
     world.answered();
     let folder = TempDir::new().unwrap();
@@ -104,7 +109,7 @@ fn show_takes_an_entry_apart() {
 
 #[test]
 fn report_lists_filters_and_is_safe_for_spreadsheets() {
-    let (_, _folder, path) = folder();
+    let (_, _folder, path) = folder_with("=HYPERLINK(x)");
     let (code, out, _) = run(&["report", "--ledger", &path]);
     assert_eq!((code, out.lines().count()), (0, 4), "{out}");
     assert!(out.contains("street-office/assistance-desk -> police | contract police-street-person"), "{out}");

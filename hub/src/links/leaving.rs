@@ -80,7 +80,7 @@ impl Links {
         let _place = self.returning.places.try_acquire().ok()?;
         let back = async { while self.returning.expects(member) && changed.changed().await.is_ok() {} };
         // Who is not back by then is away like anybody else.
-        drop(tokio::time::timeout(LINK_HOLD, back).await);
+        let _ = tokio::time::timeout(LINK_HOLD, back).await;
         self.of(member).filter(|link| !link.leaving.load(Ordering::Acquire))
     }
 }
@@ -106,7 +106,7 @@ impl Hub {
                 }
                 tokio::time::sleep(RECEIPTS).await;
             };
-            drop(link.closed.run_until_cancelled(tokio::time::timeout(LINK_HOLD / 2, quiet)).await);
+            let _ = link.closed.run_until_cancelled(tokio::time::timeout(LINK_HOLD / 2, quiet)).await;
             link.closed.cancel();
             // Stopped or not: nobody waits any longer.
             let _ = hub.stop.run_until_cancelled(tokio::time::sleep(LINK_HOLD)).await;

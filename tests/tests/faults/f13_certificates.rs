@@ -58,7 +58,7 @@ async fn change_link(scene: &Scene) {
         }
     })
     .await
-    .expect("the adapter did not change its link");
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,14 +131,15 @@ async fn f13_an_adapter_that_does_not_come_back_is_away() {
     while scene.world.hub().hub.links.of(scene.police.id()).is_some() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let asked = std::time::Instant::now();
+    let now_ms = || scene.world.clock.monotonic_us() / 1000;
+    let asked = now_ms();
     assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
-    let held = asked.elapsed();
-    assert!((Duration::from_millis(500)..Duration::from_millis(1900)).contains(&held), "held for {held:?}");
+    let held = now_ms() - asked;
+    assert!((500..1900).contains(&held), "held for {held} ms");
     // It was waited for once, and is now away like anybody else.
-    let asked = std::time::Instant::now();
+    let asked = now_ms();
     assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
-    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert!(now_ms() - asked < 500);
     stop.cancel();
     link.await.unwrap().unwrap();
 }
