@@ -1,7 +1,7 @@
 //! Signatures are judged as `verify_strict` judges them, by less work: the two are held together where they
 //! could differ, which is around the points of low order.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use curve25519_dalek::constants::{ED25519_BASEPOINT_TABLE, EIGHT_TORSION};
 use curve25519_dalek::edwards::EdwardsPoint;
