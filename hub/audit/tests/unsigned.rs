@@ -41,6 +41,7 @@ fn note(signatures: &mut Vec<pb::Signature>) {
     signatures.push(pb::Signature { sig: vec![7; 64].into(), keyid: String::new() });
 }
 
+#[expect(clippy::ptr_arg, reason = "of one type with `note`")]
 fn hint(signatures: &mut Vec<pb::Signature>) {
     signatures[0].keyid = "13800138000".to_owned();
 }

@@ -167,8 +167,8 @@ fn documents(clinic: &Clinic) -> Vec<(&'static str, SignedDocument)> {
     vec![("delegation", delegation), ("revocation", revocation), ("ticket", ticket), ("contract", contract)]
 }
 
-/// What is added to a document, how, and whether it stays good.
-type Addition<'a> = (&'a str, &'a dyn Fn(&mut serde_json::Value), bool);
+/// What is added to a document, how, and whether it is an envelope still.
+type Added<'a> = (&'a str, &'a dyn Fn(&mut serde_json::Value), bool);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_carry_what_is_signed_and_verified_and_nothing_else() {
@@ -177,7 +177,7 @@ async fn documents_carry_what_is_signed_and_verified_and_nothing_else() {
     for (kind, good) in documents(&clinic) {
         let json: serde_json::Value = serde_json::from_slice(good.bytes()).unwrap();
         let note = yiwang_proto::document::base64_of(NOTE);
-        let bends: [Addition<'_>; 5] = [
+        let bends: [Added<'_>; 5] = [
             ("a member of the envelope", &|json| json["note"] = NAME.into(), false),
             ("a member of a signature", &|json| json["signatures"][0]["cert"] = NAME.into(), false),
             (
