@@ -23,6 +23,10 @@ pub const LINK_IN_FLIGHT_MAX: usize = 1024;
 pub const LINK_HOLD: Duration = Duration::from_millis(1500);
 /// Requests that wait so, over all adapters: as many as one link carries.
 pub const LINK_HELD_MAX: usize = LINK_IN_FLIGHT_MAX;
+/// Of these, for one adapter: what a busy department is asked in its second of change.
+pub const LINK_HELD_OF_MEMBER: usize = LINK_HELD_MAX / 4;
+/// Of these, the last ones, which only emergency purposes may take.
+pub const LINK_HELD_EMERGENCY: usize = LINK_HELD_MAX / 8;
 /// Frames waiting for one adapter's connection.
 pub const LINK_QUEUE: usize = 2048;
 /// Bytes of answer bodies that one link may hold in memory while they are put together.

@@ -170,16 +170,22 @@ impl Links {
     }
 
     fn add(&self, link: &Arc<Link>) {
+        if link.closed.is_cancelled() {
+            return;
+        }
         let old = self
             .open
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(link.member.clone(), Arc::clone(link));
         self.returning.back(&link.member);
-        if let Some(old) = old.filter(|old| !old.leaving.load(Ordering::Acquire)) {
-            // Two adapters with one identity: an upgrade, or a stolen key. The newest serves; it is counted.
-            self.alarms.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(member = %link.member, "a second link of the same member replaces the first");
+        if let Some(old) = old {
+            // Two adapters with one identity: an upgrade, or a stolen key. The newest serves; it is counted. One
+            // that said that it leaves has an end of its own, which only came a moment later.
+            if !old.leaving.load(Ordering::Acquire) {
+                self.alarms.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(member = %link.member, "a second link of the same member replaces the first");
+            }
             old.close();
         }
     }

@@ -171,13 +171,17 @@ impl Decider {
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
         let officer = officer::judge(request, &contract.contract, context);
+        let mut built = None;
         if row_fault.is_none()
             && officer.is_none()
-            && self.holds(request, contract, context).map_err(unjudged)?
+            && self.holds(request, contract, context, &mut built).map_err(unjudged)?
         {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, context));
         }
-        let resource = self.facts.contract(&contract.contract, &self.catalogue).map_err(unjudged)?;
+        let resource = match built {
+            Some(resource) => resource,
+            None => self.facts.contract(&contract.contract, &self.catalogue).map_err(unjudged)?,
+        };
         let judged = self.facts.exchange(request, &resource.uid, context, None).map_err(unjudged)?;
         let response = self.authorizer.is_authorized(&judged, &self.rules.each, &resource.entities);
         if erred(&response) {
@@ -207,7 +211,14 @@ impl Decider {
     }
 
     /// Whether the joined rules permit: those of the moment anew, the others once for each kind of request.
-    fn holds(&self, request: &Request, contract: &Prepared, context: &Context<'_>) -> Result<bool, String> {
+    /// Where they were asked and deny, hands out the entity that was built for them.
+    fn holds(
+        &self,
+        request: &Request,
+        contract: &Prepared,
+        context: &Context<'_>,
+        built: &mut Option<Resource>,
+    ) -> Result<bool, String> {
         let Prepared { contract, limits, memory } = contract;
         let now = self.facts.now(request, &limits.uid, context, None)?;
         if !self.permits(&now, &self.rules.now, limits) {
@@ -224,6 +235,8 @@ impl Decider {
         let holds = self.permits(&grant, &self.rules.grant, &resource);
         if holds {
             memory.keep(key);
+        } else {
+            *built = Some(resource);
         }
         Ok(holds)
     }

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use yiwang_proto::ambient::Clock;
 
-/// Jobs that may wait: at a tenth of a millisecond each, the last one waits under 10 ms.
-pub(crate) const WAITING_MAX: usize = 64;
+/// Jobs that may wait: at a twentieth of a millisecond each, the last one waits some 10 ms. Twice a hundred is
+/// what comes in while a busy machine holds the threads up for a tenth of a second.
+pub(crate) const WAITING_MAX: usize = 256;
 
 /// Tells a job that nobody waits for it any more.
 #[derive(Debug, Clone, Default)]
@@ -27,9 +29,11 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Jobs that one transaction may serve: it ends within some milliseconds, so that whoever writes to the
-/// source waits no longer for it than for single ones.
+/// Jobs that one view may serve.
 const TOGETHER_MAX: usize = 16;
+/// How long a view may be handed on, so that whoever writes to the source waits for it hardly longer than
+/// for a single job: a dozen short look-ups take half a millisecond.
+const TOGETHER_US: u64 = 2_000;
 
 /// A connection whose jobs can share one view of the source: most of a short look-up is taking and giving
 /// back its locks.
@@ -84,7 +88,7 @@ pub(crate) struct Pool<C> {
 
 impl<C: Shares> Pool<C> {
     /// One thread per connection.
-    pub(crate) fn start(name: &str, connections: Vec<C>) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str, clock: Arc<dyn Clock>, connections: Vec<C>) -> std::io::Result<Self> {
         let queue = Mutex::new(Queue {
             jobs: VecDeque::with_capacity(WAITING_MAX),
             taken: 0,
@@ -94,9 +98,9 @@ impl<C: Shares> Pool<C> {
         let shared = Arc::new(Shared { queue, changed: Condvar::new() });
         let mut workers = Vec::with_capacity(connections.len());
         for connection in connections {
-            let shared = Arc::clone(&shared);
+            let (shared, clock) = (Arc::clone(&shared), Arc::clone(&clock));
             let builder = std::thread::Builder::new().name(name.to_owned());
-            workers.push(builder.spawn(move || work(&shared, connection))?);
+            workers.push(builder.spawn(move || work(&shared, clock.as_ref(), connection))?);
         }
         Ok(Self { shared, workers })
     }
@@ -117,7 +121,7 @@ impl<C: Shares> Pool<C> {
     }
 }
 
-fn work<C: Shares>(shared: &Shared<C>, mut connection: C) {
+fn work<C: Shares>(shared: &Shared<C>, clock: &dyn Clock, mut connection: C) {
     loop {
         let mut queue = shared.lock();
         let first = loop {
@@ -136,7 +140,7 @@ fn work<C: Shares>(shared: &Shared<C>, mut connection: C) {
         if alone {
             run(first, &mut connection);
         } else {
-            together(shared, first, last, &mut connection);
+            together(shared, first, last, clock, &mut connection);
         }
     }
 }
@@ -150,7 +154,14 @@ fn run<C>((cancel, job): (Cancel, Work<C>), connection: &mut C) {
 /// Runs jobs in one view, as long as they came in before it was taken: nobody is shown what was there
 /// before it asked. They stay in the queue until their turn, so that another thread can take them from
 /// behind a slow one.
-fn together<C: Shares>(shared: &Shared<C>, first: (Cancel, Work<C>), last: u64, connection: &mut C) {
+fn together<C: Shares>(
+    shared: &Shared<C>,
+    first: (Cancel, Work<C>),
+    last: u64,
+    clock: &dyn Clock,
+    connection: &mut C,
+) {
+    let begun = clock.monotonic_us();
     connection.begin();
     let mut next = Some(first);
     let mut served = 0;
@@ -160,7 +171,8 @@ fn together<C: Shares>(shared: &Shared<C>, first: (Cancel, Work<C>), last: u64, 
         let mut queue = shared.lock();
         // Both numbers only grow, and `last` was at most a queue's length ahead.
         let older = last.wrapping_sub(queue.taken) as i64 > 0;
-        next = if older && served < TOGETHER_MAX { queue.take() } else { None };
+        let soon = clock.monotonic_us().saturating_sub(begun) < TOGETHER_US;
+        next = if older && soon && served < TOGETHER_MAX { queue.take() } else { None };
     }
     connection.end();
 }

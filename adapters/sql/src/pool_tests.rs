@@ -1,6 +1,7 @@
 use super::*;
 use std::sync::mpsc;
 use std::time::Duration;
+use yiwang_proto::ambient::ManualClock;
 
 /// What a connection is asked to do, in its order.
 struct Told(mpsc::Sender<&'static str>);
@@ -16,8 +17,16 @@ impl Shares for Told {
 }
 
 fn pool() -> (Pool<Told>, mpsc::Receiver<&'static str>) {
+    let (pool, heard, _) = timed();
+    (pool, heard)
+}
+
+/// With a clock that stands still until it is moved.
+fn timed() -> (Pool<Told>, mpsc::Receiver<&'static str>, Arc<ManualClock>) {
     let (told, heard) = mpsc::channel();
-    (Pool::start("test", vec![Told(told)]).unwrap(), heard)
+    let clock = Arc::new(ManualClock::new(0));
+    let now: Arc<dyn Clock> = Arc::clone(&clock) as _;
+    (Pool::start("test", now, vec![Told(told)]).unwrap(), heard, clock)
 }
 
 /// A job that waits for its word to go on.
@@ -88,4 +97,19 @@ fn a_cancelled_job_is_skipped_and_a_full_queue_refuses() {
     first.send(()).unwrap();
     let all = heard(&told, 1 + WAITING_MAX - 1);
     assert!(!all.contains(&"gone") && !all.contains(&"too many"));
+}
+
+#[test]
+fn a_slow_job_ends_the_view_and_the_next_gets_a_newer_one() {
+    let (pool, told, clock) = timed();
+    let first = held(&pool);
+    let slow = move |told: &mut Told| {
+        clock.advance_ms(3);
+        told.0.send("slow").unwrap();
+    };
+    assert!(pool.submit(Cancel::default(), Box::new(slow)));
+    assert!(plain(&pool, "a"));
+    assert!(plain(&pool, "b"));
+    first.send(()).unwrap();
+    assert_eq!(heard(&told, 8), ["held", "begin", "slow", "end", "begin", "a", "b", "end"]);
 }

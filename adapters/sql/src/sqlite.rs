@@ -18,6 +18,7 @@ use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, Mapping, OperationDef, SourceCommon, SourceDef};
 use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows, parse_instant};
+use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::contract::Scalar;
 
 /// Threads, each with a connection: look-ups are short, and two cores are the smallest box.
@@ -63,7 +64,7 @@ impl SqliteSource {
                 newest: Arc::clone(&generation),
             });
         }
-        let pool = Pool::start("sqlite", workers)
+        let pool = Pool::start("sqlite", Arc::new(SystemClock::default()), workers)
             .map_err(|error| SourceError::Unavailable(format!("no thread: {error}")))?;
         Ok(Self { pool, path, common: def.common.clone(), generation })
     }

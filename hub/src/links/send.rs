@@ -19,7 +19,7 @@ impl Links {
     pub async fn ask(&self, member: &MemberId, out: Outgoing) -> Result<RawAnswer, Code> {
         let wait = Duration::from_millis(out.wait_ms);
         let asking = async {
-            let link = self.serving(member).await.ok_or(Code::ProviderUnavailable)?;
+            let link = self.serving(member, out.urgent).await.ok_or(Code::ProviderUnavailable)?;
             if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
                 return Err(Code::ProviderBusy);
             }

@@ -21,6 +21,13 @@ struct Link {
 
 impl Link {
     async fn open(scene: &Scene) -> Self {
+        let mut link = Self::with(scene, Vec::new(), Vec::new()).await;
+        assert!(matches!(link.next().await, Some(pb::hub_frame::Kind::Welcome(_))));
+        link
+    }
+
+    /// Serves these operations, and sends these frames in one message with its hello.
+    async fn with(scene: &Scene, operations: Vec<pb::ServedOperation>, more: Vec<Kind>) -> Self {
         let folder = &scene.police.folder;
         let delegation = folder.load_delegation(Role::Adapter, &AppId::parse("main").unwrap()).unwrap().0;
         let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
@@ -29,13 +36,15 @@ impl Link {
             adapter: "main".to_owned(),
             version: 1,
             delegation: delegation.bytes().clone(),
+            operations,
             ..pb::LinkHello::default()
         };
         frames.send(message(vec![Kind::Hello(hello)])).await.unwrap();
+        if !more.is_empty() {
+            frames.send(message(more)).await.unwrap();
+        }
         let incoming = LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap();
-        let mut link = Self { frames, incoming: incoming.into_inner() };
-        assert!(matches!(link.next().await, Some(pb::hub_frame::Kind::Welcome(_))));
-        link
+        Self { frames, incoming: incoming.into_inner() }
     }
 
     /// The next frame; none if the hub ended the link.
@@ -92,4 +101,29 @@ async fn each_key_is_answered_once_and_too_many_end_the_link() {
     // The honest adapter is served as before.
     scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t3_a_link_that_leaves_before_it_is_admitted_is_no_link() {
+    let mut scene = Scene::new(147).await;
+    scene.adapter.take().unwrap().stop().await;
+    for round in 0u8..20 {
+        // What is new must become an entry before the link serves; meanwhile it says that it leaves.
+        let operations = vec![pb::ServedOperation {
+            record: "Person".to_owned(),
+            operation: "person.by_id".to_owned(),
+            mapping_digest: vec![round + 1; 32].into(),
+        }];
+        let leaving = vec![Kind::Leaving(pb::LinkLeaving {})];
+        let mut link = Link::with(&scene, operations, leaving).await;
+        // It ends, admitted or not: nobody follows the member's entries over a link that no revocation finds.
+        while link.next().await.is_some() {}
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while scene.world.hub().hub.links.of(scene.police.id()).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
 }

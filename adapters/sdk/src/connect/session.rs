@@ -46,8 +46,11 @@ const MESSAGE_MAX: usize = 32 << 20;
 
 /// How long the hub has to end its side after the adapter ended its own.
 const LEAVE: Duration = Duration::from_secs(1);
-/// How long the hub has to end a link that is changed; it holds requests for a second and a half.
+/// How long the hub has to end a link that is changed. Where it does not, something runs for long; then the
+/// link goes on and is changed later.
 const CHANGE: Duration = Duration::from_secs(2);
+/// Until the next try: by far longer than most requests, and nothing to the life of a certificate.
+const CHANGE_AGAIN: Duration = Duration::from_secs(20);
 
 /// How a link ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,6 +201,7 @@ impl Session {
     async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
         let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
         let mut leaving: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        let mut again: Option<Pin<Box<tokio::time::Sleep>>> = None;
         loop {
             if self.adapter.is_dead() {
                 return End::Dead;
@@ -222,7 +226,14 @@ impl Session {
                     }
                     leaving = Some(Box::pin(tokio::time::sleep(CHANGE)));
                 }
-                () = over(&mut leaving), if leaving.is_some() => return End::Changed,
+                () = over(&mut leaving), if leaving.is_some() => {
+                    leaving = None;
+                    again = Some(Box::pin(tokio::time::sleep(CHANGE_AGAIN)));
+                }
+                () = over(&mut again), if again.is_some() && draining.is_none() => {
+                    again = None;
+                    self.change.mark_changed();
+                }
                 ended = self.side.next(), if draining.is_none() => match ended {
                     Some(end) => return end,
                     None => self.offer(),

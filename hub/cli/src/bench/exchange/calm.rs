@@ -20,7 +20,7 @@ const UNDER_WAY_MAX: usize = 4096;
 pub async fn measure(network: &Network, rate: u64, sync_us: u64) -> Result<Value, Failure> {
     let mut alone = Figures::default();
     turn(SECONDS, 1, (0, 0), &mut alone, asking(network)?).await?;
-    let mut paced = steady(network, rate).await?;
+    let (mut paced, refused) = steady(network, rate).await?;
     let ms = |us: u64| ratio(us, 1000);
     Ok(json!({
         "alone_p50_ms": ms(percentile(&mut alone.latencies, 50)),
@@ -29,13 +29,20 @@ pub async fn measure(network: &Network, rate: u64, sync_us: u64) -> Result<Value
         "steady_per_s": rate,
         "steady_p50_ms": ms(percentile(&mut paced, 50)),
         "steady_p99_ms": ms(percentile(&mut paced, 99)),
+        "steady_refused": refused,
     }))
 }
 
-async fn steady(network: &Network, rate: u64) -> Result<Vec<u64>, Failure> {
+/// Times of those that were answered, and how many were turned away: where a machine stands still for a moment,
+/// what it missed comes at once.
+async fn steady(network: &Network, rate: u64) -> Result<(Vec<u64>, u64), Failure> {
     let (clock, one) = (setup::clock(), Arc::new(asking(network)?));
     let mut tasks = JoinSet::new();
-    let mut latencies = Vec::new();
+    let (mut latencies, mut refused) = (Vec::new(), 0);
+    let mut count = |done: Result<u64, Failure>| match done {
+        Ok(latency) => latencies.push(latency),
+        Err(_) => refused += 1,
+    };
     let start = clock.monotonic_us();
     for number in 0..rate * SECONDS {
         let due = start + number * 1_000_000 / rate.max(1);
@@ -49,16 +56,13 @@ async fn steady(network: &Network, rate: u64) -> Result<Vec<u64>, Failure> {
             )));
         }
         let (one, clock) = (Arc::clone(&one), Arc::clone(&clock));
-        tasks.spawn(async move {
-            one(number).await?;
-            Ok::<_, Failure>(clock.monotonic_us().saturating_sub(due))
-        });
+        tasks.spawn(async move { one(number).await.map(|()| clock.monotonic_us().saturating_sub(due)) });
         while let Some(done) = tasks.try_join_next() {
-            latencies.push(done.map_err(Failure::environment)??);
+            count(done.map_err(Failure::environment)?);
         }
     }
     while let Some(done) = tasks.join_next().await {
-        latencies.push(done.map_err(Failure::environment)??);
+        count(done.map_err(Failure::environment)?);
     }
-    Ok(latencies)
+    Ok((latencies, refused))
 }
