@@ -55,6 +55,11 @@ impl Standings {
         }
     }
 
+    /// The newest standing of each member that came since the start.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// A member's newest standing: of those that came since the start, or of the ledger.
     pub fn of(&self, member: &MemberId, views: &Views) -> Option<Arc<Held>> {
         let entered = views.standing(member).map(|view| Arc::clone(&view.held));

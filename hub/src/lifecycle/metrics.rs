@@ -11,7 +11,7 @@ use std::sync::Arc;
 use yiwang_telemetry::{CONTENT_TYPE, Kind, Page, process};
 
 /// Each adds the metrics of one part of the hub. A part with something to tell adds a line here.
-const PARTS: &[fn(&Hub, &mut Page)] = &[exchanges, links, ledger, clock];
+const PARTS: &[fn(&Hub, &mut Page)] = &[exchanges, links, standings, ledger, clock];
 
 pub(super) async fn page(State(hub): State<Arc<Hub>>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&hub)).into_response()
@@ -81,6 +81,23 @@ fn links(hub: &Hub, page: &mut Page) {
         for link in &open {
             page.sample(name, &[("member", link.member().as_str())], count(value(link)));
         }
+    }
+}
+
+/// A member whose newest word is older than its contracts allow is asked nothing and asks nothing.
+fn standings(hub: &Hub, page: &mut Page) {
+    let name = "yiwang_standing_age_seconds";
+    page.metric(
+        name,
+        Kind::Gauge,
+        "Since a member said what is still in force, of those that did since the start.",
+    );
+    let now_ms = hub.clock.now_ms();
+    let mut all = hub.standings.all();
+    all.sort_by(|a, b| a.standing.member.cmp(&b.standing.member));
+    for held in all {
+        let age = u64::try_from(now_ms.saturating_sub(held.standing.issued_at_ms)).unwrap_or_default();
+        page.seconds(name, &[("member", held.standing.member.as_str())], age);
     }
 }
 

@@ -75,6 +75,10 @@ async fn the_pages_say_what_happened_and_nothing_about_persons() {
         }
         assert_eq!(value(&hub, "yiwang_links_up", &json!({})), 2.0);
         assert_eq!(value(&hub, "yiwang_link_running", &json!({ "member": "police" })), 0.0);
+        for member in ["police", "street-office"] {
+            let age = value(&hub, "yiwang_standing_age_seconds", &json!({ "member": member }));
+            assert!((0.0..60.0).contains(&age), "{member}: {age}");
+        }
         let size = town.world.hub().hub.ledger.checkpoint().size;
         #[expect(clippy::cast_precision_loss, reason = "a small ledger")]
         let size = size as f64;
