@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "heads/cosigned.rs"]
+mod cosigned;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::path::Path;
@@ -311,6 +314,19 @@ fn policy() -> String {
     text + "group two 2 w1 w2 w3\nquorum two\n"
 }
 
+/// Go finds the log's signature and the witnesses' good, and those of a witness with another key not.
+fn judge(checkpoint: &Path, log: &str) {
+    let names = [1, 2, 3].map(|number| witness_seed(number).0);
+    let key =
+        |name: &str, seed: &[u8; 32]| CosignerKey::from_seed(name, seed).unwrap().verifier().to_string();
+    let keys = [1, 2, 3].map(|number| key(&witness_seed(number).0, &witness_seed(number).1));
+    let Some(good) = cosigned::judged(checkpoint, log, &keys) else { return };
+    let cosigners = good.iter().filter(|name| names.contains(name)).count();
+    assert!(cosigners >= 2 && good.len() == cosigners + 1, "{good:?}");
+    let others = names.map(|name| key(&name, &[7; 32]));
+    assert_eq!(cosigned::judged(checkpoint, log, &others).unwrap().len(), 1, "the log's own alone");
+}
+
 /// One of three witnesses down: it goes on. Two down: publishing stops, and intake after the stated limit. One
 /// restored from an old copy: it goes on, and somebody is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -338,6 +354,7 @@ async fn f18_publishing_and_intake_follow_the_witnesses() {
     let parsed = WitnessPolicy::parse(policy().as_bytes()).unwrap();
     let open = |note: &[u8]| parsed.open(note, hub.checkpoints.key(), hub.ledger.origin());
     assert!(open(&std::fs::read(&file).unwrap()).is_ok());
+    judge(&file, &hub.checkpoints.key().to_string());
 
     let third = running.pop().unwrap();
     let old = scene.world.dir.path().join("old-witness");
