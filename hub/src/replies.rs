@@ -25,6 +25,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long dropped connections have to end; a reply without connection ends with its task.
 const DROPPED: Duration = Duration::from_secs(2);
 
+/// How much of the budget an answer may use up.
+const fn part_for(urgent: bool) -> usize {
+    if urgent { REPLY_BYTES_MAX } else { REPLY_BYTES_MAX - REPLY_BYTES_EMERGENCY }
+}
+
 /// What is under way. INVARIANT: the bytes are those of the marks.
 #[derive(Default)]
 struct Open {
@@ -39,9 +44,9 @@ impl Open {
         self.of.get(reader).copied().unwrap_or_default()
     }
 
-    fn take(&mut self, reader: &MemberId, bytes: usize) -> Result<(), Code> {
+    fn take(&mut self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<(), Code> {
         let (all, own) = (self.bytes.saturating_add(bytes), self.of(reader).saturating_add(bytes));
-        if all > REPLY_BYTES_MAX || own > REPLY_BYTES_OF_MEMBER {
+        if all > part_for(urgent) || own > REPLY_BYTES_OF_MEMBER {
             return Err(Code::AnswersWaiting);
         }
         self.bytes = all;
@@ -114,14 +119,15 @@ impl Drop for Mark {
 }
 
 impl Replies {
-    /// Marks a reply to a member as under way, with the bytes of its body.
+    /// Marks a reply to a member as under way, with the bytes of its body. Only urgent ones get room of what is
+    /// kept for emergencies: how many were let in before there was anything to count, nobody knows here.
     ///
     /// # Errors
     /// [`Code::AnswersWaiting`] where too much waits for readers already.
-    pub fn begin(&self, reader: &MemberId, bytes: usize) -> Result<Mark, Code> {
+    pub fn begin(&self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<Mark, Code> {
         let cut = Arc::new(OnceLock::new());
         let mut open = self.shared.open();
-        open.take(reader, bytes)?;
+        open.take(reader, bytes, urgent)?;
         // Drawn under the lock: who counts the marks below a number must find all of them.
         let ticket = self.shared.next.fetch_add(1, Ordering::Relaxed);
         open.marks.insert(ticket, Arc::clone(&cut));
@@ -139,9 +145,8 @@ impl Replies {
             let open = self.shared.open();
             (open.bytes, open.of(reader))
         };
-        let full = own >= REPLY_BYTES_OF_MEMBER
-            || all >= REPLY_BYTES_MAX
-            || (all >= REPLY_BYTES_MAX - REPLY_BYTES_EMERGENCY && !urgent());
+        let full =
+            own >= REPLY_BYTES_OF_MEMBER || all >= part_for(true) || (all >= part_for(false) && !urgent());
         if full { Err(Code::AnswersWaiting) } else { Ok(()) }
     }
 
@@ -226,7 +231,7 @@ mod tests {
     }
 
     fn begin(replies: &Replies) -> Mark {
-        replies.begin(&reader("street-office"), 10).unwrap()
+        replies.begin(&reader("street-office"), 10, false).unwrap()
     }
 
     #[test]
@@ -235,13 +240,13 @@ mod tests {
         let (one, two) = (reader("street-office"), reader("health"));
         let ordinary = || false;
         let part = REPLY_BYTES_OF_MEMBER;
-        let held = replies.begin(&one, part - 1).unwrap();
+        let held = replies.begin(&one, part - 1, false).unwrap();
         assert!(replies.room_for(&one, ordinary).is_ok());
-        assert_eq!(replies.begin(&one, 2).err(), Some(Code::AnswersWaiting));
-        let last = replies.begin(&one, 1).unwrap();
+        assert_eq!(replies.begin(&one, 2, true).err(), Some(Code::AnswersWaiting));
+        let last = replies.begin(&one, 1, false).unwrap();
         assert_eq!(replies.room_for(&one, ordinary), Err(Code::AnswersWaiting));
         assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting), "urgent or not");
-        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part).is_ok());
+        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part, false).is_ok());
         drop((held, last));
         assert!(replies.room_for(&one, ordinary).is_ok());
         assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
@@ -254,16 +259,18 @@ mod tests {
         let members: Vec<_> = ["a-one", "a-two", "a-three", "a-four"].into_iter().map(reader).collect();
         let (last, others) = members.split_last().unwrap();
         let mut held: Vec<_> =
-            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER).unwrap()).collect();
+            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER, false).unwrap()).collect();
         let to_the_reserve = REPLY_BYTES_OF_MEMBER - REPLY_BYTES_EMERGENCY;
-        held.push(replies.begin(last, to_the_reserve).unwrap());
+        assert!(replies.begin(last, to_the_reserve + 1, false).is_err(), "not one byte of the reserve");
+        held.push(replies.begin(last, to_the_reserve, false).unwrap());
         assert_eq!(replies.room_for(&reader("other"), || false), Err(Code::AnswersWaiting));
         assert!(replies.room_for(&reader("other"), || true).is_ok());
-        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY).unwrap());
+        assert!(replies.begin(&reader("other"), 1, false).is_err(), "also of one that was let in before");
+        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY, true).unwrap());
         assert_eq!(replies.room_for(&reader("third"), || true), Err(Code::AnswersWaiting));
-        assert!(replies.begin(&reader("third"), 1).is_err(), "no byte above it");
+        assert!(replies.begin(&reader("third"), 1, true).is_err(), "no byte above it");
         drop(held);
-        assert!(replies.begin(&reader("third"), 1).is_ok());
+        assert!(replies.begin(&reader("third"), 1, false).is_ok());
     }
 
     #[tokio::test]
