@@ -179,7 +179,7 @@ impl Hub {
             orders: parts.orders,
             quotas: Quotas::new(parts.quotas),
             standings: Standings::default(),
-            replies: Replies::default(),
+            replies: Replies::new(Arc::clone(&parts.clock)),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,

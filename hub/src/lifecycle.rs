@@ -21,7 +21,7 @@ use crate::tls::identity::TrustDomain;
 use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
 use crate::tls::token::{HubFacts, TokenError, TokenStore};
 use crate::views::{ApplyError, PersistError, Persisted, Persister, SealKey, Views};
-use crate::{rest, rpc, witness};
+use crate::{replies, rest, rpc, witness};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -261,6 +261,7 @@ pub async fn start(
     hub.tasks.spawn(serve(door(plain, None, limits.strangers()), health::routes(Arc::clone(&hub))));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
     hub.tasks.spawn(denials::run(Arc::clone(&hub)));
+    hub.tasks.spawn(replies::watch(Arc::clone(&hub)));
     if let Some(policy) = &config.witnesses {
         let limit = Duration::from_secs(config.raw.stop_intake_after_s.into());
         hub.tasks.spawn(witness::collect(Arc::clone(&hub), Arc::clone(policy), limit));

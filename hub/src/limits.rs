@@ -39,6 +39,20 @@ pub const REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const REPLY_BYTES_OF_MEMBER: usize = REPLY_BYTES_MAX / 4;
 /// Of these, how many are left to emergency purposes.
 pub const REPLY_BYTES_EMERGENCY: usize = REPLY_BYTES_MAX / 8;
+/// How long a reader may take nothing of an answer until its connection ends. Two pings of the connection fit in,
+/// and a pause of the reader's machine; at one piece in this time a line carries 4 kbit/s, slower than any.
+pub const REPLY_STALLED: Duration = Duration::from_secs(30);
+/// How long it may take nothing at all where the budget is nearly full: many round trips, and short enough that
+/// the others, told to come back after a second, get their answers at one of the next tries.
+pub const REPLY_STALLED_PRESSED: Duration = Duration::from_secs(5);
+/// From here the budget is nearly full: three members' whole parts, so a fourth that reads nothing would leave
+/// no room for anybody.
+pub const REPLY_BYTES_PRESSED: usize = REPLY_BYTES_MAX / 4 * 3;
+/// The piece in which answers are given to a connection, so that it shows what of a large one was taken: a frame
+/// of HTTP/2 carries no more unless its reader asks for it.
+pub const REPLY_PIECE: usize = 16 * 1024;
+/// Between two looks for readers that take nothing.
+pub const REPLY_LOOK: Duration = Duration::from_secs(1);
 /// Looks of one adapter that wait for their material: each of its exchanges has at most one under way.
 pub const MATERIAL_QUEUE: usize = LINK_IN_FLIGHT_MAX;
 /// Digests, and cases, in one look: an exchange needs a contract, a case and its signers' delegations.

@@ -7,7 +7,12 @@
 //! sequencer has judged with the revocation in view.
 //!
 //! The bodies of these replies are what readers that do not read would fill the hub's memory with, so each mark
-//! counts against a budget of the whole hub and a part of it for its reader's member.
+//! counts against a budget of the whole hub and a part of it for its reader's member, and readers that take
+//! nothing lose their connections ([`watch`]).
+
+mod stalled;
+
+pub use stalled::watch;
 
 use crate::limits::{REPLY_BYTES_EMERGENCY, REPLY_BYTES_MAX, REPLY_BYTES_OF_MEMBER};
 use std::collections::HashMap;
@@ -16,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use yiwang_proto::ambient::Clock;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
 
@@ -25,10 +31,48 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long dropped connections have to end; a reply without connection ends with its task.
 const DROPPED: Duration = Duration::from_secs(2);
 
+/// A connection, as far as its replies go.
+#[derive(Default)]
+pub(crate) struct Line {
+    /// Cancelled, it drops the connection.
+    pub(crate) cut: CancellationToken,
+    // When its reader took something last.
+    taken_us: AtomicU64,
+}
+
+/// The way of one response to its reader.
+#[derive(Default)]
+struct Way {
+    // Set once: a response belongs to one connection.
+    line: OnceLock<Arc<Line>>,
+    // When its reader took something of it last.
+    taken_us: AtomicU64,
+}
+
+/// A reply under way, as the list knows it.
+struct Waiting {
+    ticket: u64,
+    reader: MemberId,
+    bytes: usize,
+    // Its response, and since when it is part of it.
+    way: OnceLock<(Arc<Way>, u64)>,
+}
+
+impl Waiting {
+    fn line(&self) -> Option<&Arc<Line>> {
+        self.way.get().and_then(|(way, _)| way.line.get())
+    }
+}
+
+/// How much of the budget an answer may use up.
+const fn part_for(urgent: bool) -> usize {
+    if urgent { REPLY_BYTES_MAX } else { REPLY_BYTES_MAX - REPLY_BYTES_EMERGENCY }
+}
+
 /// What is under way. INVARIANT: the bytes are those of the marks.
 #[derive(Default)]
 struct Open {
-    marks: HashMap<u64, Arc<OnceLock<CancellationToken>>>,
+    marks: HashMap<u64, Arc<Waiting>>,
     bytes: usize,
     // Of members that have any.
     of: HashMap<MemberId, usize>,
@@ -39,9 +83,9 @@ impl Open {
         self.of.get(reader).copied().unwrap_or_default()
     }
 
-    fn take(&mut self, reader: &MemberId, bytes: usize) -> Result<(), Code> {
+    fn take(&mut self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<(), Code> {
         let (all, own) = (self.bytes.saturating_add(bytes), self.of(reader).saturating_add(bytes));
-        if all > REPLY_BYTES_MAX || own > REPLY_BYTES_OF_MEMBER {
+        if all > part_for(urgent) || own > REPLY_BYTES_OF_MEMBER {
             return Err(Code::AnswersWaiting);
         }
         self.bytes = all;
@@ -58,8 +102,8 @@ impl Open {
     }
 }
 
-#[derive(Default)]
 struct Shared {
+    clock: Arc<dyn Clock>,
     next: AtomicU64,
     open: Mutex<Open>,
     fallen: Notify,
@@ -70,8 +114,8 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn before(&self, ticket: u64) -> Vec<Arc<OnceLock<CancellationToken>>> {
-        self.open().marks.iter().filter(|(own, _)| **own < ticket).map(|(_, cut)| Arc::clone(cut)).collect()
+    fn before(&self, ticket: u64) -> Vec<Arc<Waiting>> {
+        self.open().marks.values().filter(|waiting| waiting.ticket < ticket).map(Arc::clone).collect()
     }
 
     async fn fall(&self, ticket: u64) {
@@ -89,7 +133,6 @@ impl Shared {
 }
 
 /// The list.
-#[derive(Default)]
 pub struct Replies {
     shared: Arc<Shared>,
 }
@@ -97,36 +140,52 @@ pub struct Replies {
 /// One reply under way.
 pub struct Mark {
     shared: Arc<Shared>,
-    ticket: u64,
-    cut: Arc<OnceLock<CancellationToken>>,
-    reader: MemberId,
-    bytes: usize,
+    waiting: Arc<Waiting>,
+}
+
+impl Mark {
+    /// Its reader took a piece of the response.
+    pub(crate) fn taken(&self) {
+        let Some((way, _)) = self.waiting.way.get() else { return };
+        let now_us = self.shared.clock.monotonic_us();
+        way.taken_us.store(now_us, Ordering::Relaxed);
+        if let Some(line) = way.line.get() {
+            line.taken_us.store(now_us, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
         let mut open = self.shared.open();
-        open.marks.remove(&self.ticket);
-        open.give_back(&self.reader, self.bytes);
+        open.marks.remove(&self.waiting.ticket);
+        open.give_back(&self.waiting.reader, self.waiting.bytes);
         drop(open);
         self.shared.fallen.notify_waiters();
     }
 }
 
 impl Replies {
-    /// Marks a reply to a member as under way, with the bytes of its body.
+    /// An empty list.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let (next, open, fallen) = (AtomicU64::default(), Mutex::default(), Notify::default());
+        Self { shared: Arc::new(Shared { clock, next, open, fallen }) }
+    }
+
+    /// Marks a reply to a member as under way, with the bytes of its body. Only urgent ones get room of what is
+    /// kept for emergencies: how many were let in before there was anything to count, nobody knows here.
     ///
     /// # Errors
     /// [`Code::AnswersWaiting`] where too much waits for readers already.
-    pub fn begin(&self, reader: &MemberId, bytes: usize) -> Result<Mark, Code> {
-        let cut = Arc::new(OnceLock::new());
+    pub fn begin(&self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<Mark, Code> {
         let mut open = self.shared.open();
-        open.take(reader, bytes)?;
+        open.take(reader, bytes, urgent)?;
         // Drawn under the lock: who counts the marks below a number must find all of them.
         let ticket = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        open.marks.insert(ticket, Arc::clone(&cut));
+        let waiting = Arc::new(Waiting { ticket, reader: reader.clone(), bytes, way: OnceLock::new() });
+        open.marks.insert(ticket, Arc::clone(&waiting));
         drop(open);
-        Ok(Mark { shared: Arc::clone(&self.shared), ticket, cut, reader: reader.clone(), bytes })
+        Ok(Mark { shared: Arc::clone(&self.shared), waiting })
     }
 
     /// Whether a member's next exchange may begin: nothing is fetched that could not be handed over. Emergencies
@@ -139,15 +198,19 @@ impl Replies {
             let open = self.shared.open();
             (open.bytes, open.of(reader))
         };
-        let full = own >= REPLY_BYTES_OF_MEMBER
-            || all >= REPLY_BYTES_MAX
-            || (all >= REPLY_BYTES_MAX - REPLY_BYTES_EMERGENCY && !urgent());
+        let full =
+            own >= REPLY_BYTES_OF_MEMBER || all >= part_for(true) || (all >= part_for(false) && !urgent());
         if full { Err(Code::AnswersWaiting) } else { Ok(()) }
     }
 
     /// How many are under way.
     pub fn under_way(&self) -> usize {
         self.shared.open().marks.len()
+    }
+
+    /// How many of them a connection has already, so that their readers could take them.
+    pub fn on_connections(&self) -> usize {
+        self.shared.open().marks.values().filter(|waiting| waiting.line().is_some()).count()
     }
 
     /// Bytes of their bodies.
@@ -166,10 +229,8 @@ impl Replies {
             return 0;
         }
         let late = self.shared.before(ticket);
-        for cut in &late {
-            if let Some(cut) = cut.get() {
-                cut.cancel();
-            }
+        for line in late.iter().filter_map(|waiting| waiting.line()) {
+            line.cut.cancel();
         }
         if tokio::time::timeout(DROPPED, self.shared.fall(ticket)).await.is_err() {
             tracing::error!(
@@ -184,64 +245,64 @@ impl Replies {
 /// The marks of the replies in one response, until the connection has taken them.
 #[derive(Clone, Default)]
 pub struct Handing {
-    marks: Arc<Mutex<(Option<CancellationToken>, Vec<Mark>)>>,
+    way: Arc<Way>,
+    marks: Arc<Mutex<Vec<Mark>>>,
 }
 
 impl Handing {
-    fn marks(&self) -> MutexGuard<'_, (Option<CancellationToken>, Vec<Mark>)> {
+    fn marks(&self) -> MutexGuard<'_, Vec<Mark>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the mark of the next reply of this response.
     pub fn add(&self, mark: Mark) {
-        let mut marks = self.marks();
-        if let Some(cut) = &marks.0 {
-            let _ = mark.cut.set(cut.clone());
-        }
-        marks.1.push(mark);
+        let now_us = mark.shared.clock.monotonic_us();
+        // Set once: a reply is part of one response.
+        let _ = mark.waiting.way.set((Arc::clone(&self.way), now_us));
+        self.marks().push(mark);
     }
 
-    /// Names the connection: cancelling the token drops it.
-    pub(crate) fn over(&self, cut: &CancellationToken) {
-        let mut marks = self.marks();
-        for mark in &marks.1 {
-            // Set once: a response belongs to one connection.
-            let _ = mark.cut.set(cut.clone());
-        }
-        marks.0 = Some(cut.clone());
+    /// Names the connection.
+    pub(crate) fn over(&self, line: &Arc<Line>) {
+        let _ = self.way.line.set(Arc::clone(line));
     }
 
     /// The marks of what was given to the connection just now.
     pub(crate) fn given(&self) -> Vec<Mark> {
-        std::mem::take(&mut self.marks().1)
+        std::mem::take(&mut *self.marks())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yiwang_proto::ambient::ManualClock;
+
+    fn list() -> Replies {
+        Replies::new(Arc::new(ManualClock::new(0)))
+    }
 
     fn reader(name: &str) -> MemberId {
         MemberId::parse(name).unwrap()
     }
 
     fn begin(replies: &Replies) -> Mark {
-        replies.begin(&reader("street-office"), 10).unwrap()
+        replies.begin(&reader("street-office"), 10, false).unwrap()
     }
 
     #[test]
     fn a_member_that_does_not_read_fills_its_own_part_and_nobody_elses() {
-        let replies = Replies::default();
+        let replies = list();
         let (one, two) = (reader("street-office"), reader("health"));
         let ordinary = || false;
         let part = REPLY_BYTES_OF_MEMBER;
-        let held = replies.begin(&one, part - 1).unwrap();
+        let held = replies.begin(&one, part - 1, false).unwrap();
         assert!(replies.room_for(&one, ordinary).is_ok());
-        assert_eq!(replies.begin(&one, 2).err(), Some(Code::AnswersWaiting));
-        let last = replies.begin(&one, 1).unwrap();
+        assert_eq!(replies.begin(&one, 2, true).err(), Some(Code::AnswersWaiting));
+        let last = replies.begin(&one, 1, false).unwrap();
         assert_eq!(replies.room_for(&one, ordinary), Err(Code::AnswersWaiting));
         assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting), "urgent or not");
-        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part).is_ok());
+        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part, false).is_ok());
         drop((held, last));
         assert!(replies.room_for(&one, ordinary).is_ok());
         assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
@@ -250,25 +311,27 @@ mod tests {
 
     #[test]
     fn the_whole_hub_has_a_budget_whose_last_part_is_for_emergencies() {
-        let replies = Replies::default();
+        let replies = list();
         let members: Vec<_> = ["a-one", "a-two", "a-three", "a-four"].into_iter().map(reader).collect();
         let (last, others) = members.split_last().unwrap();
         let mut held: Vec<_> =
-            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER).unwrap()).collect();
+            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER, false).unwrap()).collect();
         let to_the_reserve = REPLY_BYTES_OF_MEMBER - REPLY_BYTES_EMERGENCY;
-        held.push(replies.begin(last, to_the_reserve).unwrap());
+        assert!(replies.begin(last, to_the_reserve + 1, false).is_err(), "not one byte of the reserve");
+        held.push(replies.begin(last, to_the_reserve, false).unwrap());
         assert_eq!(replies.room_for(&reader("other"), || false), Err(Code::AnswersWaiting));
         assert!(replies.room_for(&reader("other"), || true).is_ok());
-        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY).unwrap());
+        assert!(replies.begin(&reader("other"), 1, false).is_err(), "also of one that was let in before");
+        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY, true).unwrap());
         assert_eq!(replies.room_for(&reader("third"), || true), Err(Code::AnswersWaiting));
-        assert!(replies.begin(&reader("third"), 1).is_err(), "no byte above it");
+        assert!(replies.begin(&reader("third"), 1, true).is_err(), "no byte above it");
         drop(held);
-        assert!(replies.begin(&reader("third"), 1).is_ok());
+        assert!(replies.begin(&reader("third"), 1, false).is_ok());
     }
 
     #[tokio::test]
     async fn a_settling_waits_for_what_is_under_way_and_for_nothing_later() {
-        let replies = Arc::new(Replies::default());
+        let replies = Arc::new(list());
         let first = begin(&replies);
         let settling = tokio::spawn({
             let replies = Arc::clone(&replies);
@@ -284,21 +347,21 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_is_dropped() {
-        let replies = Replies::default();
+        let replies = list();
         let handing = Handing::default();
         handing.add(begin(&replies));
-        let cut = CancellationToken::new();
-        handing.over(&cut);
+        let line = Arc::new(Line::default());
+        handing.over(&line);
         handing.add(begin(&replies));
         let connection = tokio::spawn({
-            let (cut, handing) = (cut.clone(), handing.clone());
+            let (line, handing) = (Arc::clone(&line), handing.clone());
             async move {
-                cut.cancelled().await;
+                line.cut.cancelled().await;
                 drop(handing.given());
             }
         });
         assert_eq!(replies.settle().await, 2);
         connection.await.unwrap();
-        assert_eq!((cut.is_cancelled(), replies.under_way()), (true, 0));
+        assert_eq!((line.cut.is_cancelled(), replies.under_way()), (true, 0));
     }
 }

@@ -6,6 +6,8 @@
 mod denials;
 #[path = "overload/raw.rs"]
 mod raw;
+#[path = "overload/readers.rs"]
+mod readers;
 #[path = "overload/strangers.rs"]
 mod strangers;
 
@@ -16,9 +18,7 @@ use std::sync::Arc;
 use yiwang_client::client::Client;
 use yiwang_hub::config::Overload;
 use yiwang_hub::context::TestSwitches;
-use yiwang_hub::limits::{
-    EMERGENCY_EXCHANGES, EXCHANGES_MAX, LINK_EMERGENCY, LINK_IN_FLIGHT_MAX, REPLY_BYTES_OF_MEMBER,
-};
+use yiwang_hub::limits::{EMERGENCY_EXCHANGES, EXCHANGES_MAX, LINK_EMERGENCY, LINK_IN_FLIGHT_MAX};
 use yiwang_proto::ambient::{Clock, ManualClock};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, Matter};
@@ -147,39 +147,6 @@ async fn t23_an_answer_without_end_is_cut_and_recorded() {
     }
     let link = scene.world.hub().hub.links.of(scene.police.id()).unwrap();
     assert_eq!((link.held(), link.running()), (0, 0), "nothing of it is kept");
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t23_answers_that_wait_for_a_reader_have_a_budget_and_harm_no_other_member() {
-    let scene = Scene::new(105).await;
-    let county = scene.world.member("county").await;
-    let text = draft(&scene.police, &county, "police-county-person", scene.world.clock.now_ms());
-    let other = Contract::open(&scene.world.agree(&text, &scene.police, &county).await).unwrap();
-    let app = county.app(&scene.world, "assistance-desk").await;
-    let matter = Matter::parse("social-assistance").unwrap();
-    let (case, _) = app.open_case(&matter, std::slice::from_ref(&scene.mother)).await.unwrap();
-    let hub = Arc::clone(&scene.world.hub().hub);
-    let before = hub.ledger.checkpoint().size;
-    let street = scene.street.id();
-    // What a reader that does not read would have waiting.
-    let held = hub.replies.begin(street, REPLY_BYTES_OF_MEMBER).unwrap();
-    let turned_away = at_once(&scene, &scene.app, &scene.contract, &scene.case, 10).await;
-    assert_eq!(count(&turned_away, "unrecorded: answers_waiting"), 10, "{turned_away:?}");
-    assert_eq!(hub.ledger.checkpoint().size, before, "what is turned away fills no ledger");
-    let others = at_once(&scene, &app, &other, &case, 10).await;
-    assert_eq!(count(&others, "answered"), 10, "{others:?}");
-    drop(held);
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    // An answer that came and has no room is recorded, and not released.
-    let held = hub.replies.begin(street, REPLY_BYTES_OF_MEMBER - 1).unwrap();
-    let exchanged = scene.app.exchange(&scene.contract, &scene.signed()).await.unwrap();
-    let Some(yiwang_proto::entry::Kind::Exchange(entry)) = exchanged.receipt.entry.kind else { panic!() };
-    assert_eq!(entry.outcome(), yiwang_proto::pb::Outcome::Withheld);
-    assert!(entry.code == "answers_waiting" && !entry.answer.is_empty());
-    drop((held, hub));
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

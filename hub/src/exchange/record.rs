@@ -195,7 +195,7 @@ pub async fn record(
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
     // Before the index is assigned: a revocation waits for every mark that was set before it.
     let answered = entry.outcome() == pb::Outcome::Answered;
-    let mark = if answered { mark(hub, &mut entry, &consumer, body.len()) } else { None };
+    let mark = if answered { mark(hub, &mut entry, decided.as_ref(), &consumer, body.len()) } else { None };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
     let draft = ExchangeDraft {
@@ -231,9 +231,18 @@ fn name_keys(entry: &mut pb::ExchangeEntry, decided: &Decided) {
     entry.sealing_delegation_index = decided.sealing.as_ref().map_or(0, |keys| keys.consumer.index);
 }
 
-/// The mark of an answer; one for which no room is left is withheld.
-fn mark(hub: &Hub, entry: &mut pb::ExchangeEntry, reader: &MemberId, bytes: usize) -> Option<Mark> {
-    let marked = hub.replies.begin(reader, bytes);
+/// The mark of an answer; one for which no room is left is withheld. Whether it may use the room that is kept
+/// for emergencies is seen from its contract, like at the gate.
+fn mark(
+    hub: &Hub,
+    entry: &mut pb::ExchangeEntry,
+    decided: Option<&Decided>,
+    reader: &MemberId,
+    bytes: usize,
+) -> Option<Mark> {
+    let purpose = decided.map(|decided| &decided.contract.contract.text.purpose);
+    let urgent = purpose.is_some_and(|purpose| hub.gate.is_emergency(purpose));
+    let marked = hub.replies.begin(reader, bytes, urgent);
     if let Err(code) = &marked {
         entry.set_outcome(pb::Outcome::Withheld);
         code.as_str().clone_into(&mut entry.code);

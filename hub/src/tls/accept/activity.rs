@@ -1,6 +1,7 @@
 //! What a connection is doing: requests open now, and when the last one ended. A request is open until its
 //! answer's body is sent or dropped, so a link that streams for days is never idle.
 
+use crate::limits::REPLY_PIECE;
 use crate::replies::{Handing, Mark};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -78,17 +79,31 @@ pub struct Tracked<B> {
     body: B,
     _open: OpenRequest,
     handing: Option<Handing>,
-    // Marks of the data that was given last, and its last byte. HTTP/2 takes a body's end before it has room
+    // Marks of the data that was given last, and its rest. HTTP/2 takes a body's end before it has room
     // for its data, but more data only when there is room: so the last byte goes alone, and whoever asks for
-    // what follows it has found room for all of it in the reader's window.
+    // what follows it has found room for all of it in the reader's window. It goes in pieces, so that a reader
+    // that is slow is told from one that takes nothing.
     given: Vec<Mark>,
-    last: Option<Bytes>,
+    rest: Bytes,
 }
 
 impl<B> Tracked<B> {
     pub(super) fn new(body: B, open: OpenRequest, handing: Option<Handing>) -> Self {
-        Self { body, _open: open, handing, given: Vec::new(), last: None }
+        Self { body, _open: open, handing, given: Vec::new(), rest: Bytes::new() }
     }
+
+    /// The reader's window had room for what was given before.
+    fn taken(&self) {
+        if let Some(mark) = self.given.first() {
+            mark.taken();
+        }
+    }
+}
+
+/// The next piece of what marks are of.
+fn piece_of(rest: &mut Bytes) -> Option<Bytes> {
+    let before_the_last = rest.len().checked_sub(1)?;
+    Some(rest.split_to(before_the_last.clamp(1, REPLY_PIECE)))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
@@ -101,8 +116,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let Some(handing) = &this.handing else { return Pin::new(&mut this.body).poll_frame(cx) };
-        if let Some(last) = this.last.take() {
-            return Poll::Ready(Some(Ok(Frame::data(last))));
+        this.taken();
+        if let Some(piece) = piece_of(&mut this.rest) {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         this.given.clear();
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
@@ -110,21 +126,39 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
             other => return other,
         };
         this.given = handing.given();
-        let mut data = match frame.into_data() {
+        let data = match frame.into_data() {
             Ok(data) => data,
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
-        if !this.given.is_empty() && data.len() > 1 {
-            this.last = Some(data.split_off(data.len() - 1));
+        if this.given.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        this.rest = data;
+        Poll::Ready(Some(Ok(Frame::data(piece_of(&mut this.rest).unwrap_or_default()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_none() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_goes_in_pieces_and_its_last_byte_alone() {
+        for length in [0, 1, 2, REPLY_PIECE, REPLY_PIECE + 1, REPLY_PIECE + 2, 3 * REPLY_PIECE + 7] {
+            let data: Bytes = (0..=250_u8).cycle().take(length).collect();
+            let mut rest = data.clone();
+            let pieces: Vec<_> = std::iter::from_fn(|| piece_of(&mut rest)).collect();
+            assert_eq!(pieces.concat(), data);
+            assert!(pieces.iter().all(|piece| (1..=REPLY_PIECE).contains(&piece.len())));
+            assert_eq!(pieces.last().map_or(0, Bytes::len), length.min(1));
+        }
     }
 }

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 use yiwang_proto::ambient::Clock;
@@ -28,7 +27,7 @@ use super::caps::{Caps, Slot};
 use super::counters::{Count, Counters, HandshakeFailure};
 use super::limits::AcceptLimits;
 use super::reading::{Budget, Reading};
-use crate::replies::Handing;
+use crate::replies::{Handing, Line};
 use crate::tls::authority::BACKDATE_MS;
 use crate::tls::identity::{ClientAddress, Identity, Peer, TrustDomain};
 use crate::tls::server::Tls;
@@ -209,8 +208,8 @@ where
             return;
         }
         let activity = Activity::new();
-        // Cancelled where a revocation cannot wait for this connection's reader.
-        let cut = CancellationToken::new();
+        // Cut where its reader takes no answers: after a while, or at once where a revocation waits for it.
+        let line = Arc::new(Line::default());
         let service = service_fn(|mut request: Request<Incoming>| {
             let open = activity.begin();
             match &caller {
@@ -218,12 +217,12 @@ where
                 Caller::Stranger(address) => request.extensions_mut().insert(*address).map(drop),
             };
             let answer = self.service.clone().oneshot(self.bound(request));
-            let cut = cut.clone();
+            let line = Arc::clone(&line);
             async move {
                 answer.await.map(|mut answer| {
                     let handing = answer.extensions_mut().remove::<Handing>();
                     if let Some(handing) = &handing {
-                        handing.over(&cut);
+                        handing.over(&line);
                     }
                     answer.map(|body| Tracked::new(body, open, handing))
                 })
@@ -246,7 +245,7 @@ where
                     return;
                 }
                 () = drop_now.cancelled() => return,
-                () = cut.cancelled() => return self.counters.closed_undrained.add(),
+                () = line.cut.cancelled() => return self.counters.closed_undrained.add(),
                 () = finish.cancelled(), if goodbye.is_none() => Verdict::Goodbye(Goodbye::Stopping),
                 () = wake.as_mut(), if goodbye != Some(Goodbye::Stopping) => match goodbye {
                     Some(_) => return self.counters.closed_undrained.add(),
