@@ -59,12 +59,14 @@ impl DenialLimits {
 pub struct Denials {
     counts: Mutex<Counts>,
     keeper: Keeper,
+    /// Held while entries are handed in: the minute's task and a stop would both enter what is due.
+    entering: tokio::sync::Mutex<()>,
 }
 
 impl Denials {
     /// With the journal that was opened.
     pub fn new(keeping: Keeping) -> Self {
-        Self { counts: Mutex::default(), keeper: keeping.keeper }
+        Self { counts: Mutex::default(), keeper: keeping.keeper, entering: tokio::sync::Mutex::default() }
     }
 
     /// Counts a denial that a start finds in the ledger.

@@ -57,6 +57,8 @@ pub(super) struct Fold {
     pub number: u64,
     pub place: Place,
     pub heap: Heap,
+    /// The index that an entry of it got plus one; 0 while none did. All copies share it.
+    pub handed: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -318,7 +320,7 @@ impl Thread {
         self.open = open;
         let due: BTreeMap<Place, Heap> = due;
         for (place, heap) in due {
-            self.due.push(Fold { number: self.next_number, place, heap });
+            self.due.push(Fold { number: self.next_number, place, heap, handed: Arc::default() });
             self.next_number += 1;
         }
         self.due.clone()
