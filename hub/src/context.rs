@@ -200,51 +200,57 @@ impl Hub {
         Ok(Arc::new(hub))
     }
 
+    /// Counts while it reads: no request is kept, whatever a flood left. What this takes is what the hub keeps anyhow, and
+    /// its bounds are the same: `REPLAY_MAX` ids, twice `COUNTERS_MAX` counters, `TICKETS_MAX` tickets.
     fn look_back(&self) -> Result<(), StoreError> {
         let now = self.clock.now_ms();
         let today = now.div_euclid(DAY_MS) * DAY_MS;
         let ids_from = now - STATEMENT_LIFETIME_MS - 2 * CLOCK_SKEW_MS;
-        let tickets_from = TicketUses::since_ms(now);
-        let mut counted = Vec::new();
+        let from = today.min(ids_from).min(TicketUses::since_ms(now));
+        // A ticket stands before its uses, and the newest entry comes first: all tickets first.
+        self.look_back_at(from, &mut |index, entry| {
+            if let Some(Kind::Ticket(ticket)) = &entry.kind {
+                self.ledger.views().restore_ticket(index, &ticket.document);
+            }
+        })?;
+        self.look_back_at(from, &mut |index, entry| {
+            let Some(Kind::Exchange(exchange)) = &entry.kind else { return };
+            self.recount_denial(exchange, entry.time_ms, now);
+            if exchange.replay_of != 0 {
+                return;
+            }
+            let Some((request, proved)) = read_request(exchange) else { return };
+            // A claim that fails means a lower index has it already: the newest comes first here.
+            if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
+                self.replays.recorded(&request.consumer, &request.id, index);
+            }
+            self.recount(&request, proved, &exchange.code, (entry.time_ms, today));
+        })?;
+        self.look_back_at_folded(now, from, today)
+    }
+
+    /// Shows the entries since a moment, the newest first.
+    fn look_back_at(&self, from_ms: i64, visit: &mut dyn FnMut(u64, &pb::Entry)) -> Result<(), StoreError> {
         let mut seen = 0_u64;
         self.ledger.reader().scan_back(&mut |index, bytes| {
             seen += 1;
             let Ok(entry) = entry::decode(&bytes) else { return false };
-            if let Some(Kind::Ticket(ticket)) = &entry.kind {
-                self.ledger.views().restore_ticket(index, &ticket.document);
-            }
-            if let Some(Kind::Exchange(exchange)) = &entry.kind {
-                self.recount_denial(exchange, entry.time_ms, now);
-            }
-            let request = match &entry.kind {
-                Some(Kind::Exchange(exchange)) if exchange.replay_of == 0 => {
-                    read_request(exchange).map(|request| (request, &exchange.code))
-                }
-                _ => None,
-            };
-            if let Some(((request, proved), code)) = request {
-                // A claim that fails means a lower index has it already: the newest comes first here.
-                if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
-                    self.replays.recorded(&request.consumer, &request.id, index);
-                }
-                if self.was_counted(&request, code) {
-                    counted.push((request, proved, entry.time_ms));
-                }
-            }
-            entry.time_ms >= today.min(ids_from).min(tickets_from) && seen < LOOK_BACK_MAX
-        })?;
-        self.look_back_at_folded(now, today.min(ids_from).min(tickets_from), &mut counted)?;
-        // Oldest first; tickets were restored on the way.
-        counted.sort_by_key(|(_, _, time_ms)| std::cmp::Reverse(*time_ms));
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        for (request, proved, time_ms) in counted.iter().rev() {
-            if *time_ms >= today {
-                let officer = request.officer.as_ref().filter(|_| *proved);
-                rates.count(&request.contract, &request.app, officer, *time_ms);
-            }
-            self.recount_ticket(request, *time_ms);
+            visit(index, &entry);
+            entry.time_ms >= from_ms && seen < LOOK_BACK_MAX
+        })
+    }
+
+    /// Counts a request that was read back as it was counted when it came.
+    fn recount(&self, request: &Request, proved: bool, code: &str, (time_ms, today_ms): (i64, i64)) {
+        if !self.was_counted(request, code) {
+            return;
         }
-        Ok(())
+        if time_ms >= today_ms {
+            let officer = request.officer.as_ref().filter(|_| proved);
+            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            rates.recount(&request.contract, &request.app, officer, time_ms);
+        }
+        self.recount_ticket(request, time_ms);
     }
 
     /// Goes on with the counts of the running minute.
@@ -264,12 +270,7 @@ impl Hub {
     }
 
     /// Ids and counts of denials that are no entries of their own.
-    fn look_back_at_folded(
-        &self,
-        now_ms: i64,
-        from_ms: i64,
-        counted: &mut Vec<(Request, bool, i64)>,
-    ) -> Result<(), StoreError> {
+    fn look_back_at_folded(&self, now_ms: i64, from_ms: i64, today_ms: i64) -> Result<(), StoreError> {
         let mut seen = 0_u64;
         let read = self.denials.look_back(&mut |statement| {
             seen += 1;
@@ -278,9 +279,7 @@ impl Hub {
             {
                 // Claimed already where it came twice.
                 let _ = self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now_ms);
-                if self.was_counted(&request, &statement.exchange.code) {
-                    counted.push((request, false, statement.time_ms));
-                }
+                self.recount(&request, false, &statement.exchange.code, (statement.time_ms, today_ms));
             }
             statement.time_ms >= from_ms && seen < LOOK_BACK_MAX
         });

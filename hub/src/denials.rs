@@ -23,7 +23,7 @@ use crate::exchange::accept::Accepted;
 use crate::exchange::record;
 use crate::limits::{FOLDED_KEPT_MIB, FOLDED_KEPT_MIB_MAX};
 use counts::Counts;
-use keeper::Keeper;
+use keeper::{Keeper, Taken};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -59,12 +59,14 @@ impl DenialLimits {
 pub struct Denials {
     counts: Mutex<Counts>,
     keeper: Keeper,
+    /// Held while entries are handed in: the minute's task and a stop would both enter what is due.
+    entering: tokio::sync::Mutex<()>,
 }
 
 impl Denials {
     /// With the journal that was opened.
     pub fn new(keeping: Keeping) -> Self {
-        Self { counts: Mutex::default(), keeper: keeping.keeper }
+        Self { counts: Mutex::default(), keeper: keeping.keeper, entering: tokio::sync::Mutex::default() }
     }
 
     /// Counts a denial that a start finds in the ledger.
@@ -117,7 +119,7 @@ fn key_of(accepted: &Accepted, code: Code) -> Key {
 }
 
 /// Takes a denial out of the ledger's way if enough of its kind are entries in this minute: true when it is kept
-/// beside, or could not be kept and is counted.
+/// beside, or could not be kept and is counted for its minute's entry. Where nobody counts it, it becomes an entry.
 pub async fn folds(hub: &Hub, accepted: &Accepted, refusal: &Refusal) -> bool {
     let key = key_of(accepted, refusal.code);
     let by_app = key.app.is_some();
@@ -133,10 +135,11 @@ pub async fn folds(hub: &Hub, accepted: &Accepted, refusal: &Refusal) -> bool {
     // A statement has its limit, and so has the entry around it.
     let Ok(entry) = entry::encode(&entry) else { return false };
     let denied = Denied { entry, with_member };
-    if hub.denials.keeper.keep(key, minute_of(time_ms), denied).await {
-        hub.meters.folded(refusal.code);
-    } else {
-        hub.meters.unrecorded(refusal.code);
+    match hub.denials.keeper.keep(key, minute_of(time_ms), denied).await {
+        Taken::Kept => hub.meters.folded(refusal.code),
+        Taken::Counted => hub.meters.unrecorded(refusal.code),
+        // Then it is an entry like any other, or refused as the ledger refuses.
+        Taken::Not => return false,
     }
     true
 }

@@ -102,7 +102,8 @@ pub const DENIALS_VERBATIM: u32 = 60;
 /// Apps and codes that are counted one by one in a minute, about 150 bytes each: a thousand apps of which each is
 /// denied for sixteen reasons. Further apps are counted with their member.
 pub const DENIAL_KEYS_MAX: usize = 16_384;
-/// Denials that wait for the journal: each exchange has at most one, so this is never full before they are.
+/// Denials that wait for the journal: each exchange that runs has at most one. It can be full all the same, by those of
+/// exchanges whose callers went away while a disk is slow; a denial that finds no place here becomes an entry.
 pub const DENIALS_QUEUE: usize = EXCHANGES_MAX;
 /// Denials in one batch of their journal, and its bytes: as for the ledger's batches.
 pub const DENIALS_BATCH: usize = BATCH_MAX;

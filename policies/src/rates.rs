@@ -74,6 +74,14 @@ impl<K: std::hash::Hash + Eq> Window<K> {
         }
     }
 
+    /// Counts only in the newest window that is known.
+    fn recount(&mut self, number: i64, key: K, most: usize) {
+        self.turn(number);
+        if number == self.number {
+            self.count(key, most);
+        }
+    }
+
     fn restore(&mut self, number: i64, key: K, count: u32) {
         self.turn(number);
         if number == self.number && self.counters.len() < COUNTERS_MAX {
@@ -127,6 +135,18 @@ impl Rates {
             app_this_minute: self.minutes.count((contract.clone(), app.clone()), most),
             officer_today: self.days.count((contract.clone(), actor), most),
         }
+    }
+
+    /// Counts an exchange that was read back, in whatever order these come: of each kind of window only the newest one's
+    /// count, so that nobody needs to keep and sort them first.
+    pub fn recount(&mut self, contract: &ContractId, app: &AppId, proved: Option<&Officer>, time_ms: i64) {
+        let actor = match proved {
+            Some(officer) => Actor::Proved(officer.clone()),
+            None => Actor::AssertedOf(app.clone()),
+        };
+        let (minute, day) = (time_ms.div_euclid(MINUTE_MS), time_ms.div_euclid(DAY_MS));
+        self.minutes.recount(minute, (contract.clone(), app.clone()), COUNTERS_MAX);
+        self.days.recount(day, (contract.clone(), actor), COUNTERS_MAX);
     }
 
     /// Drops the counters of windows that are over; counting does it too.
@@ -224,6 +244,39 @@ mod tests {
         let back = rates.count(&contract, &desk, None, DAY_MS - 1);
         assert_eq!(back, Counts { app_this_minute: 2, officer_today: 2 });
         assert_eq!(rates.count(&contract, &desk, None, -DAY_MS).app_this_minute, 3);
+    }
+
+    #[test]
+    fn what_is_read_back_newest_first_counts_as_it_did_and_takes_no_more_memory() {
+        let (contract, desk, other, officer) = ids();
+        let start = 20_000 * DAY_MS;
+        let happened: Vec<_> = (0..4_000_i64)
+            .map(|n| {
+                let app = if n % 3 == 0 { &other } else { &desk };
+                (app, (n % 5 == 0).then_some(&officer), start - DAY_MS / 2 + n * 20_000)
+            })
+            .collect();
+        let (mut lived, mut read) = (Rates::new(), Rates::new());
+        for (app, proved, time_ms) in &happened {
+            lived.count(&contract, app, *proved, *time_ms);
+        }
+        for (app, proved, time_ms) in happened.iter().rev() {
+            read.recount(&contract, app, *proved, *time_ms);
+            assert!(read.len() <= 5, "as many as there are counters");
+        }
+        let all = |rates: &Rates| {
+            let mut all: Vec<_> = rates.counters().map(|counter| format!("{counter:?}")).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(all(&lived), all(&read));
+        // Two logs one after the other: the second one's newer minute takes the place of the first one's.
+        read.recount(&contract, &desk, None, start + DAY_MS);
+        assert_eq!(read.len(), 2);
+        assert_eq!(
+            read.count(&contract, &desk, None, start + DAY_MS),
+            Counts { app_this_minute: 2, officer_today: 2 }
+        );
     }
 
     #[test]

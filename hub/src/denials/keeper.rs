@@ -57,6 +57,8 @@ pub(super) struct Fold {
     pub number: u64,
     pub place: Place,
     pub heap: Heap,
+    /// The index that an entry of it got plus one; 0 while none did. All copies share it.
+    pub handed: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -66,6 +68,17 @@ enum Message {
     /// These folds are entries.
     Entered(Vec<u64>),
     Stop(oneshot::Sender<()>),
+}
+
+/// What became of a denial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Durable, to be counted by its minute's entry.
+    Kept,
+    /// To be counted by its minute's entry as not kept.
+    Counted,
+    /// Nobody counts it: the queue is full, or the thread has ended.
+    Not,
 }
 
 /// What others may see.
@@ -137,14 +150,24 @@ impl Keeping {
 }
 
 impl Keeper {
-    /// Keeps one denial durably; false where it could not be kept.
-    pub async fn keep(&self, key: Key, minute_ms: i64, denied: Denied) -> bool {
+    /// Takes one denial, and says what became of it.
+    pub async fn keep(&self, key: Key, minute_ms: i64, denied: Denied) -> Taken {
         let (reply, kept) = oneshot::channel();
-        let sent = self.queue.try_send(Message::Keep((minute_ms, key), denied, reply));
-        let kept = sent.is_ok() && kept.await.unwrap_or(false);
-        let count = if kept { &self.told.kept } else { &self.told.unkept };
-        count.fetch_add(1, Ordering::Relaxed);
-        kept
+        if self.queue.try_send(Message::Keep((minute_ms, key), denied, reply)).is_err() {
+            return Taken::Not;
+        }
+        match kept.await {
+            Ok(true) => {
+                self.told.kept.fetch_add(1, Ordering::Relaxed);
+                Taken::Kept
+            }
+            Ok(false) => {
+                self.told.unkept.fetch_add(1, Ordering::Relaxed);
+                Taken::Counted
+            }
+            // The thread ended by a fault. What it had written may be there twice then; that is less than not at all.
+            Err(_) => Taken::Not,
+        }
     }
 
     /// What is to be entered now; all of it without a minute that still runs.
@@ -297,7 +320,7 @@ impl Thread {
         self.open = open;
         let due: BTreeMap<Place, Heap> = due;
         for (place, heap) in due {
-            self.due.push(Fold { number: self.next_number, place, heap });
+            self.due.push(Fold { number: self.next_number, place, heap, handed: Arc::default() });
             self.next_number += 1;
         }
         self.due.clone()
@@ -326,4 +349,35 @@ impl Thread {
 /// Bytes of a record in the file, about: header, padding and the few bytes around the entry.
 fn size_of(data: usize) -> u64 {
     (data + RECORD_HEADER_BYTES + 16) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_proto::codes::Code;
+    use yiwang_proto::ids::MemberId;
+
+    #[tokio::test]
+    async fn what_the_thread_does_not_take_is_not_said_to_be_counted() {
+        let (queue, mut messages) = mpsc::channel(1);
+        let keeper = Keeper { queue, told: Arc::default() };
+        let key = Key { consumer: MemberId::parse("street-office").unwrap(), app: None, code: Code::NoCase };
+        let denied = Denied { entry: Bytes::from_static(b"x"), with_member: false };
+        let keep = || keeper.keep(key.clone(), 60_000, denied.clone());
+        let first = keep();
+        let second = async {
+            let full = keep().await;
+            let Some(Message::Keep(_, _, reply)) = messages.recv().await else { return None };
+            reply.send(false).ok().map(|()| full)
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!((first, second), (Taken::Counted, Some(Taken::Not)), "the queue was full");
+        let dying = async {
+            drop(messages.recv().await);
+            messages.close();
+        };
+        let (third, ()) = tokio::join!(keep(), dying);
+        assert_eq!((third, keep().await), (Taken::Not, Taken::Not), "the thread ended");
+        assert_eq!(keeper.told.unkept.load(Ordering::Relaxed), 1, "who is not taken is not counted");
+    }
 }

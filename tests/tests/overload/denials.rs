@@ -201,6 +201,24 @@ async fn t24_a_restart_within_the_minute_goes_on_counting_and_knows_folded_ids()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t24_who_enters_at_once_enters_each_fold_once() {
+    let (mut scene, _clock) = standing(147).await;
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        flood(&scene, VERBATIM + 3).await;
+        expected.push(if round == 0 { 3 } else { VERBATIM as u64 + 3 });
+        let hub = Arc::clone(&scene.world.hub().hub);
+        join_all((0..8).map(|_| yiwang_hub::denials::enter_all(&hub))).await;
+    }
+    let (_, folds) = entered(&scene);
+    let counts: Vec<_> = folds.iter().map(|(_, fold)| fold.count).collect();
+    assert_eq!(counts, expected);
+    stop(&mut scene).await;
+    let (code, report) = verify_ledger(&scene.world);
+    assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t24_a_clock_that_steps_back_or_ahead_folds_each_denial_once() {
     let (mut scene, clock) = standing(146).await;
     let begun = clock.now_ms();
