@@ -164,8 +164,8 @@ pub(super) mod tests {
         }
 
         fn scan_back(&self, visit: &mut dyn FnMut(u64, Bytes) -> bool) -> Result<(), StoreError> {
-            for (index, bytes) in (0..).zip(&self.0).rev() {
-                if !visit(index, bytes.clone()) {
+            for (index, bytes) in self.0.iter().enumerate().rev() {
+                if !visit(index as u64, bytes.clone()) {
                     break;
                 }
             }
