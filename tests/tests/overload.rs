@@ -1,6 +1,6 @@
 //! Floods, slow departments and hostile bytes: who behaves is served. Each test's name begins with the number of
 //! its fault or threat.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[path = "overload/denials.rs"]
 mod denials;
