@@ -98,7 +98,7 @@ pub const ADDED_PER_SECOND: u32 = 5;
 pub const ADDED_BURST: u32 = 5_000;
 /// Denials of one app, code and minute that are entries of their own: one a second shows an auditor every pattern, and
 /// 60 entries a minute are less than one second of a busy hub.
-pub const DENIALS_VERBATIM: u32 = 60;
+pub const DENIALS_VERBATIM: u32 = yiwang_proto::folded::VERBATIM;
 /// Apps and codes that are counted one by one in a minute, about 150 bytes each: a thousand apps of which each is
 /// denied for sixteen reasons. Further apps are counted with their member.
 pub const DENIAL_KEYS_MAX: usize = 16_384;

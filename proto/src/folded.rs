@@ -19,6 +19,9 @@ use prost::Message as _;
 pub const FOLDER: &str = "folded";
 /// Bytes of one record: a statement at its largest, and the few fields of its entry beside it.
 pub const RECORD_MAX: usize = STATEMENT_MAX + 2048;
+/// Denials of one app, code and minute that are entries of their own before any is folded. Verifiers hold ledgers
+/// against it, so it only ever grows.
+pub const VERBATIM: u32 = 60;
 /// Milliseconds of the span that is counted at once.
 pub const MINUTE_MS: i64 = 60_000;
 

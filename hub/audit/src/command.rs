@@ -87,6 +87,10 @@ pub struct Verify {
     /// Only checksums, tree, tiles and heads of a ledger: quick, and no signature or decision is judged
     #[arg(long, requires = "ledger")]
     hashes_only: bool,
+    /// The folder comes without the hub's journal of folded denials (`folded/`): then their counts and roots are not
+    /// computed again, which is said
+    #[arg(long, requires = "ledger")]
+    without_folded: bool,
     /// Which witnesses must have cosigned the checkpoint (C2SP tlog-policy)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -186,6 +190,7 @@ fn options(args: &Verify) -> Result<Options, AuditError> {
         older,
         threads: args.threads,
         hashes_only: args.hashes_only,
+        without_folded: args.without_folded,
         roots,
         policy,
     })

@@ -70,6 +70,7 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
         ledger: (origin, key.to_string()),
         threads: options.workers(),
         hashes_only: options.hashes_only,
+        without_folded: options.without_folded,
         running: Running::default(),
         size: 0,
         report,
@@ -180,6 +181,7 @@ struct Pass<'a> {
     ledger: (String, String),
     threads: usize,
     hashes_only: bool,
+    without_folded: bool,
     running: Running,
     size: u64,
     report: Report,
@@ -368,7 +370,8 @@ impl Pass<'_> {
             return report;
         }
         if whole {
-            crate::folded::check(&self.folder, &self.state, self.threads, &mut report);
+            let how = (self.threads, self.without_folded);
+            crate::folded::check(&self.folder, &self.state, how, &mut report);
         }
         self.state.finish(&mut report);
         report.note(

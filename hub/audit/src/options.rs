@@ -20,6 +20,8 @@ pub struct Options {
     pub threads: usize,
     /// Only checksums, tree, tiles and heads: what entries say, who signed it and what was decided is not judged.
     pub hashes_only: bool,
+    /// The folder is known to come without the hub's journal of folded denials: that it is missing is no finding.
+    pub without_folded: bool,
     /// Roots of members that the auditor knows from elsewhere.
     pub roots: Vec<(MemberId, PublicKey)>,
     /// Which witnesses must have cosigned the checkpoint; none demands no cosignature.

@@ -12,6 +12,7 @@ mod officers;
 mod references;
 mod replays;
 mod standings;
+mod verbatim;
 
 use crate::folded::Fold;
 use crate::parse::{Body, Parsed};
@@ -19,12 +20,14 @@ use crate::redecide::{Done, Job};
 use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
+pub(crate) use exchanges::BEFORE_USE;
 use late::Unanswered;
 use officers::Tickets;
 use replays::Seen;
 use standings::Words;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use verbatim::Verbatim;
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
@@ -115,6 +118,7 @@ pub(crate) struct State<'a> {
     in_flight_at_close: u64,
     unverified_requests: u64,
     folds: Vec<Fold>,
+    verbatim: Verbatim,
     findings: Vec<Finding>,
     jobs: Vec<Job>,
     kinds: BTreeMap<&'static str, u64>,
@@ -153,6 +157,7 @@ impl<'a> State<'a> {
             in_flight_at_close: 0,
             unverified_requests: 0,
             folds: Vec::new(),
+            verbatim: Verbatim::default(),
             findings: Vec::new(),
             jobs: Vec::new(),
             kinds: BTreeMap::new(),
@@ -236,6 +241,11 @@ impl<'a> State<'a> {
     /// The folded entries that are well-formed, in order.
     pub fn folds(&self) -> &[Fold] {
         &self.folds
+    }
+
+    /// The time of the newest entry.
+    pub fn time_ms(&self) -> i64 {
+        self.time_ms
     }
 
     /// A delegation of the ledger.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use yiwang_proto::clause::is_clause;
 use yiwang_proto::codes::Code;
 use yiwang_proto::envelope::payload_type;
+use yiwang_proto::folded::Key;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::pb::{self, Outcome};
 use yiwang_proto::request::{APP_SIGNS, Request};
 
 /// Codes of refusals that come before a request id counts as used.
-const BEFORE_USE: &[Code] = &[
+pub(crate) const BEFORE_USE: &[Code] = &[
     Code::Malformed,
     Code::TooLarge,
     Code::WrongMember,
@@ -114,6 +115,13 @@ impl State<'_> {
         let Ok(ending) = ending else { return };
         let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
         self.replay(subject);
+        if ending.outcome == Outcome::Denied
+            && raw.answer.is_empty()
+            && let Some(code) = ending.code
+        {
+            let (consumer, app) = (request.statement.consumer.clone(), request.statement.app.clone());
+            self.verbatim.note(Key { consumer, app: Some(app), code }, at.time_ms);
+        }
         self.unanswered.note(subject);
         let app = self
             .delegations
