@@ -13,6 +13,7 @@ mod counts;
 mod enter;
 mod keeper;
 mod recover;
+mod shares;
 
 pub use enter::{enter_all, run};
 pub use keeper::{Keeping, OpenDenialsError};

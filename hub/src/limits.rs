@@ -115,6 +115,10 @@ pub const FOLDED_SEGMENT_BYTES: u64 = 16 << 20;
 /// Mebibytes of folded statements that are kept: at a kilobyte each four million, which is an hour of a member that floods
 /// at its full share, and years of usual denials.
 pub const FOLDED_KEPT_MIB: u64 = 4096;
+/// A member has one part of so many of that: three that flood at once leave the last quarter to all others.
+pub const FOLDED_MEMBERS_PART: u64 = 4;
+/// Bytes that the disk must have free for the journal to grow: the ledger itself goes on with less.
+pub const FOLDED_DISK_FREE: u64 = 1 << 30;
 /// Highest limit that may be set: four terabytes, the largest disk that one machine of a city has.
 pub const FOLDED_KEPT_MIB_MAX: u64 = 4 << 20;
 /// How often minutes that are over are looked for: an entry comes at most this much later.

@@ -2,6 +2,7 @@
 
 use super::DenialLimits;
 use super::recover::{self, Leftover};
+use super::shares::{Shares, disk_has_room};
 use crate::ledger::store::EntryReader;
 use crate::limits::{DENIALS_BATCH, DENIALS_BATCH_BYTES, DENIALS_QUEUE, FOLDED_SEGMENT_BYTES};
 use bytes::Bytes;
@@ -124,6 +125,8 @@ impl Keeping {
             journal: None,
             limit: limits.kept_mib.saturating_mul(1 << 20),
             used: 0,
+            shares: Shares::of(limits.kept_mib.saturating_mul(1 << 20)),
+            ledger_segment: segment_bytes,
             is_full: false,
             open: BTreeMap::new(),
             due: Vec::new(),
@@ -135,6 +138,9 @@ impl Keeping {
             thread.open_journal().map_err(fault)?;
             let reader = told.reader.get().ok_or_else(|| fault("it was not opened".to_owned()))?;
             let Leftover { heaps, below } = recover::leftover(reader, ledger).map_err(fault)?;
+            let shares = &mut thread.shares;
+            recover::members(reader, &mut |member, bytes| shares.add(member, size_of(bytes)))
+                .map_err(fault)?;
             (thread.open, thread.entered_below) = (heaps, below);
         }
         let (queue, messages) = mpsc::channel(DENIALS_QUEUE);
@@ -200,6 +206,8 @@ struct Thread {
     journal: Option<Journal>,
     limit: u64,
     used: u64,
+    shares: Shares,
+    ledger_segment: u64,
     is_full: bool,
     open: BTreeMap<Place, Heap>,
     due: Vec<Fold>,
@@ -256,7 +264,15 @@ impl Thread {
         Ok(())
     }
 
-    fn keep(&mut self, batch: Vec<Waiting>) -> Result<(), String> {
+    fn keep(&mut self, mut batch: Vec<Waiting>) -> Result<(), String> {
+        let shares = &mut self.shares;
+        let over = batch.extract_if(.., |(place, denied, _)| {
+            !shares.take(&place.1.consumer, size_of(denied.entry.len()))
+        });
+        for (place, _, reply) in over {
+            self.open.entry(place).or_default().unkept += 1;
+            let _ = reply.send(false);
+        }
         if batch.is_empty() {
             return Ok(());
         }
@@ -264,10 +280,14 @@ impl Thread {
             batch.iter().map(|(_, denied, _)| Record::of(Said::Denied(denied.clone()))).collect();
         let first = self.append(&records)?;
         for (offset, (place, denied, reply)) in (0..).zip(batch) {
+            let member = place.1.consumer.clone();
             let heap = self.open.entry(place).or_default();
             match first {
                 Some(first) => heap.add(first + offset, denied.leaf()),
-                None => heap.unkept += 1,
+                None => {
+                    heap.unkept += 1;
+                    self.shares.give_back(&member, size_of(denied.entry.len()));
+                }
             }
             // Who gave up waiting is counted all the same.
             let _ = reply.send(first.is_some());
@@ -280,6 +300,10 @@ impl Thread {
         let bytes: u64 = records.iter().map(|record| size_of(record.len())).sum();
         if self.used.saturating_add(bytes) > self.limit {
             self.set_full(true, "their limit (`kept_mib` of `[denials]`) is reached");
+            return Ok(None);
+        }
+        if !disk_has_room(&self.dir, self.ledger_segment) {
+            self.set_full(true, "the disk has little more than the ledger needs: free some space");
             return Ok(None);
         }
         if self.journal.is_none()

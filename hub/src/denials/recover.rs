@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use yiwang_journal::Reader;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::folded::{Key, Record, Said, key_of};
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::merkle::Hash;
 
 /// Statements that no entry counts.
@@ -55,6 +56,18 @@ struct Counted {
     minute_ms: i64,
     key: Key,
     leaf: Hash,
+}
+
+/// Shows whose statements the journal holds, and their bytes. Only once, at a start: it reads the whole journal.
+pub(super) fn members(reader: &Reader, add: &mut dyn FnMut(&MemberId, usize)) -> Result<(), String> {
+    for item in reader.scan(reader.first()) {
+        let (at, bytes, _) = item.map_err(|error| error.to_string())?;
+        let said = Record::read(&bytes).map_err(|error| format!("record {at}: {error}"))?;
+        let Said::Denied(denied) = said else { continue };
+        let statement = denied.open().map_err(|error| format!("record {at}: {error}"))?;
+        add(&statement.key.consumer, denied.entry.len());
+    }
+    Ok(())
 }
 
 fn each(reader: &Reader, from: u64, visit: &mut dyn FnMut(u64, Counted)) -> Result<(), String> {
@@ -123,7 +136,6 @@ pub(super) mod tests {
     use yiwang_journal::{Journal, Options};
     use yiwang_proto::codes::Code;
     use yiwang_proto::folded::Denied;
-    use yiwang_proto::ids::MemberId;
     use yiwang_proto::{Digest, pb};
 
     const MINUTE: i64 = 60_000_000;

@@ -334,7 +334,7 @@ async fn t24_a_journal_of_folded_denials_that_was_tampered_with_is_caught() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t24_what_cannot_be_kept_is_counted_and_said() {
-    let world = World::configured(144, |config| config.denials = DenialLimits { kept_mib: 1 }).await;
+    let world = World::configured(144, |config| config.denials = DenialLimits { kept_mib: 4 }).await;
     let scene = Scene::build(world, |draft| draft).await;
     let outcomes = flood(&scene, 2_500).await;
     assert_eq!(count(&outcomes, "no_contract") % VERBATIM, 0, "sixty of each minute");

@@ -1,0 +1,78 @@
+//! What may be kept: of the whole, of each member, and of the disk.
+
+use crate::limits::{FOLDED_DISK_FREE, FOLDED_MEMBERS_PART};
+use std::collections::HashMap;
+use std::path::Path;
+use yiwang_proto::ids::MemberId;
+
+/// Bytes that members have in the journal. One member that floods leaves the others three quarters of it.
+#[derive(Debug)]
+pub(super) struct Shares {
+    each: u64,
+    used: HashMap<MemberId, u64>,
+}
+
+impl Shares {
+    pub fn of(limit: u64) -> Self {
+        Self { each: limit / FOLDED_MEMBERS_PART, used: HashMap::new() }
+    }
+
+    /// What the journal holds already.
+    pub fn add(&mut self, member: &MemberId, bytes: u64) {
+        let used = self.used.entry(member.clone()).or_default();
+        *used = used.saturating_add(bytes);
+    }
+
+    /// Takes bytes of a member's share, if it has so many left.
+    pub fn take(&mut self, member: &MemberId, bytes: u64) -> bool {
+        let used = self.used.get(member).copied().unwrap_or_default();
+        let fits = used.saturating_add(bytes) <= self.each;
+        if fits {
+            self.add(member, bytes);
+        }
+        fits
+    }
+
+    /// Gives back what was not written after all.
+    pub fn give_back(&mut self, member: &MemberId, bytes: u64) {
+        if let Some(used) = self.used.get_mut(member) {
+            *used = used.saturating_sub(bytes);
+        }
+    }
+}
+
+/// Whether the disk has more free than the ledger needs to go on: a gibibyte, or two segments and their tiles.
+pub(super) fn disk_has_room(dir: &Path, ledger_segment: u64) -> bool {
+    let at = if dir.exists() { Some(dir) } else { dir.parent() };
+    // What cannot be asked is found out by the append itself.
+    let free = at.and_then(|at| rustix::fs::statvfs(at).ok());
+    free.is_none_or(|free| free.f_bavail.saturating_mul(free.f_frsize) >= least_free(ledger_segment))
+}
+
+fn least_free(ledger_segment: u64) -> u64 {
+    FOLDED_DISK_FREE.max((ledger_segment / 8).saturating_add(ledger_segment.saturating_mul(2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_floods_leaves_the_others_their_shares() {
+        let [a, b] = ["aa", "bb"].map(|name| MemberId::parse(name).unwrap());
+        let mut shares = Shares::of(400);
+        shares.add(&a, 60);
+        assert!(shares.take(&a, 40) && !shares.take(&a, 1), "a quarter");
+        assert!(shares.take(&b, 100) && !shares.take(&b, 1));
+        shares.give_back(&a, 40);
+        assert!(shares.take(&a, 40));
+    }
+
+    #[test]
+    fn the_ledgers_room_is_left_on_the_disk() {
+        assert_eq!([64 << 20, 1 << 30].map(least_free), [1 << 30, (1 << 27) + (2 << 30)]);
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!disk_has_room(dir.path(), 1 << 60), "no disk has that");
+        assert!(!disk_has_room(&dir.path().join("not-yet"), 1 << 60));
+    }
+}
