@@ -116,6 +116,7 @@ pub(crate) struct State<'a> {
     goes_back: bool,
     words: Words,
     in_flight_at_close: u64,
+    folded_early: u64,
     unverified_requests: u64,
     folds: Vec<Fold>,
     verbatim: Verbatim,
@@ -155,6 +156,7 @@ impl<'a> State<'a> {
             goes_back: false,
             words: Words::default(),
             in_flight_at_close: 0,
+            folded_early: 0,
             unverified_requests: 0,
             folds: Vec::new(),
             verbatim: Verbatim::default(),
@@ -312,6 +314,10 @@ impl<'a> State<'a> {
             ),
             (self.clocks_accepted, "times the operator accepted a clock that was behind the entry before"),
             (self.in_flight_at_close, "exchanges were under way when their case was closed"),
+            (
+                self.folded_early,
+                "folds of an app that had fewer than 60 denials of its own in that minute: the ledger refused them, or the hub hides them",
+            ),
         ] {
             if count > 0 {
                 report.note(format!("{count} {what}"));
