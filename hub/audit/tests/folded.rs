@@ -1,6 +1,6 @@
 //! Entries that fold denials: what no entry can say is found; what the journal of their statements shows, where it is
 //! at hand, is tested over a whole hub.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use bytes::Bytes;
 use tempfile::TempDir;

@@ -115,13 +115,7 @@ impl State<'_> {
         let Ok(ending) = ending else { return };
         let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
         self.replay(subject);
-        if ending.outcome == Outcome::Denied
-            && raw.answer.is_empty()
-            && let Some(code) = ending.code
-        {
-            let (consumer, app) = (request.statement.consumer.clone(), request.statement.app.clone());
-            self.verbatim.note(Key { consumer, app: Some(app), code }, at.time_ms);
-        }
+        self.denial_of_its_own(subject);
         self.unanswered.note(subject);
         let app = self
             .delegations
@@ -168,6 +162,18 @@ impl State<'_> {
         self.freshness(subject, app.as_deref(), contract.as_deref(), adapter);
         let decision = self.decision(subject, app, contract.as_ref(), case);
         self.jobs.push(Job { index: at.index, signatures, decision });
+    }
+
+    /// Counts a denial by the hub: of so many, later ones of its minute may be folded.
+    fn denial_of_its_own(&mut self, subject: Subject<'_>) {
+        let Subject { at, raw, ending, request, .. } = subject;
+        if ending.outcome == Outcome::Denied
+            && raw.answer.is_empty()
+            && let Some(code) = ending.code
+        {
+            let (consumer, app) = (request.statement.consumer.clone(), request.statement.app.clone());
+            self.verbatim.note(Key { consumer, app: Some(app), code }, at.time_ms);
+        }
     }
 
     /// Values that are checked whatever else the entry says.
