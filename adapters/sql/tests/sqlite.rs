@@ -295,16 +295,16 @@ async fn a_full_queue_refuses_at_once() {
     };
     let mut asked = tokio::task::JoinSet::new();
     let source = Arc::new(source);
-    for _ in 0..200 {
+    for _ in 0..600 {
         let (source, query) = (Arc::clone(&source), query.clone());
         asked.spawn(async move { source.fetch(query).await.unwrap_err() });
     }
     let errors = asked.join_all().await;
     let busy = errors.iter().filter(|error| matches!(error, SourceError::Busy { .. })).count();
     let late = errors.iter().filter(|error| matches!(error, SourceError::Timeout(_))).count();
-    assert_eq!(busy + late, 200, "{errors:?}");
-    // Two run and 64 wait; the others are told at once.
-    assert!(busy >= 200 - 64 - 2 - 2, "{busy}");
+    assert_eq!(busy + late, 600, "{errors:?}");
+    // Two run and 256 wait; the others are told at once.
+    assert!(busy >= 600 - 256 - 2 - 2, "{busy}");
 }
 
 #[tokio::test]
