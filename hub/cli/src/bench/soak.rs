@@ -26,9 +26,8 @@ use yiwang_audit::reconcile::Reconciled;
 const WARM_UP_MAX: Duration = Duration::from_secs(600);
 /// Growth after the warm-up that is still noise of the allocator, mebibytes.
 const GROWTH_MAX_MIB: f64 = 5.0;
-/// How much the fewest open files may differ: connections that come and go (4), and the 16 older segments that a
-/// ledger or journal keeps open for readers, which fill up as it grows and then stay as many.
-const FILES_SLACK: u64 = 20;
+/// Descriptors that the lowest counts may differ by: a connection that is renewed is open twice for a moment.
+const FILES_SLACK: u64 = 4;
 /// Workers; with the default rate each asks about six times a second.
 const WORKERS: u64 = 16;
 /// Connections of the app.
@@ -41,8 +40,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(60);
 const KEYS: &str = "JSON keys:
   hub, adapter               rss_after_warm_up_mib, rss_at_end_mib: medians of the first and last tenth after the warm-up;
                              rss_grown_mib (limit 5), rss_most_mib; files_min, files_max: open files after the warm-up;
-                             files_lowest_first_and_last: fewest in those tenths (may differ by 20: a growing ledger
-                             keeps up to 16 older segments open)
+                             files_lowest_first_and_last: fewest in those tenths (may differ by 4)
   answered, refused, lost, unverified   how exchanges ended (unverified must be 0)
   kills, rounds              what was broken, and how often; released_after_revocation must be 0
   oracle                     what reconcile says of apps' receipts, ledger and journal; folded_denials, mismatches

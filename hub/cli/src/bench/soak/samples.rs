@@ -128,7 +128,7 @@ mod tests {
         let flat = Growth::of(&samples(|s| 40_000 + s % 7 * 900, |s| 20 + s % 9 * 5), plan());
         assert_eq!((flat.lives, flat.files, flat.files_lowest), (1, (20, 60), (20, 20)));
         assert!(flat.fault("hub").is_empty() && flat.grown_mib.abs() < 1.0);
-        let leaks = Growth::of(&samples(|s| 40_000 + s * 50, |s| 20 + s / 4), plan());
+        let leaks = Growth::of(&samples(|s| 40_000 + s * 50, |s| 20 + s / 10), plan());
         assert_eq!(leaks.fault("hub").len(), 2, "{:?}", leaks.fault("hub"));
     }
 
