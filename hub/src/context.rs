@@ -20,6 +20,7 @@ use crate::quotas::{QuotaLimits, Quotas};
 use crate::replies::Replies;
 use crate::stages::StageTimes;
 use crate::standings::Standings;
+use crate::streams::Streams;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use yiwang_policies::{Counts, Rates, TicketUses};
 use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::batch::Roots;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
@@ -96,6 +98,10 @@ pub struct Hub {
     pub standings: Standings,
     /// Replies under way.
     pub replies: Replies,
+    /// Long-lived streams of exchanges.
+    pub streams: Streams,
+    /// Signatures over many statements that were found good lately.
+    pub roots: Roots,
     /// Stage durations.
     pub stage_times: StageTimes,
     /// Time.
@@ -180,6 +186,8 @@ impl Hub {
             quotas: Quotas::new(parts.quotas),
             standings: Standings::default(),
             replies: Replies::new(Arc::clone(&parts.clock)),
+            streams: Streams::default(),
+            roots: Roots::default(),
             stage_times: StageTimes::default(),
             clock: parts.clock,
             entropy: parts.entropy,

@@ -26,6 +26,7 @@ pub mod rpc;
 pub mod stages;
 pub mod standings;
 pub mod status;
+pub mod streams;
 pub mod tls;
 pub mod views;
 pub mod witness;

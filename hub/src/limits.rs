@@ -16,6 +16,11 @@ pub const LINK_EMERGENCY: usize = LINK_IN_FLIGHT_MAX / 8;
 pub const BUCKETS_MAX: usize = 32_768;
 /// When a caller that was turned away may try again: most queues are empty after a second.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Streams of exchanges that one member may have open: its gateways and a few apps that sign themselves.
+pub const STREAMS_OF_MEMBER: usize = 16;
+/// Exchanges under way on one stream, those included whose answers its reader has not taken: as many as a connection
+/// has requests. Further ones wait unread.
+pub const STREAM_IN_FLIGHT: usize = 256;
 /// Exchanges running at once towards one adapter. One slow department must not hold the hub's memory.
 pub const LINK_IN_FLIGHT_MAX: usize = 1024;
 /// How long requests wait for an adapter that changes its link: a handshake takes milliseconds. Shorter than

@@ -99,6 +99,13 @@ fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offe
             .verify_at(OFFICER_SIGNS, payload_type::REQUEST, &officer.delegation.key)
             .map_err(|_| Code::SignatureInvalid)?;
     }
+    if asked.is_in_batch() || said.is_in_batch() {
+        let contract = views.contract(&request.contract);
+        let agreed = contract.is_some_and(|view| view.contract.text.batch_signatures);
+        if !agreed {
+            return Err(Code::SignatureInvalid);
+        }
+    }
     let adapter = views.delegation(&claimed.delegation_digest).ok_or(Code::KeyUnknown)?;
     let is_adapter = adapter.delegation.role == Role::Adapter && adapter.delegation.member == *provider;
     if !is_adapter || adapter.delegation.name != claimed.adapter {

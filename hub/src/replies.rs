@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::codes::Code;
@@ -141,9 +141,16 @@ pub struct Replies {
 pub struct Mark {
     shared: Arc<Shared>,
     waiting: Arc<Waiting>,
+    // Its place among those of one stream.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Mark {
+    /// Keeps a place until the reply is taken.
+    pub fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
+    }
+
     /// Its reader took a piece of the response.
     pub(crate) fn taken(&self) {
         let Some((way, _)) = self.waiting.way.get() else { return };
@@ -185,7 +192,7 @@ impl Replies {
         let waiting = Arc::new(Waiting { ticket, reader: reader.clone(), bytes, way: OnceLock::new() });
         open.marks.insert(ticket, Arc::clone(&waiting));
         drop(open);
-        Ok(Mark { shared: Arc::clone(&self.shared), waiting })
+        Ok(Mark { shared: Arc::clone(&self.shared), waiting, place: None })
     }
 
     /// Whether a member's next exchange may begin: nothing is fetched that could not be handed over. Emergencies
@@ -256,10 +263,15 @@ impl Handing {
 
     /// Adds the mark of the next reply of this response.
     pub fn add(&self, mark: Mark) {
+        self.expect(&mark);
+        self.marks().push(mark);
+    }
+
+    /// A reply will be part of this response: until it is, whoever waits for it knows whose connection to cut.
+    pub fn expect(&self, mark: &Mark) {
         let now_us = mark.shared.clock.monotonic_us();
         // Set once: a reply is part of one response.
         let _ = mark.waiting.way.set((Arc::clone(&self.way), now_us));
-        self.marks().push(mark);
     }
 
     /// Names the connection.

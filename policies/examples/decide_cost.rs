@@ -76,6 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         delegation_digest: [7; 32],
         officer_by: OfficerBy::Asserted,
         sealing: None,
+        in_batch: false,
     };
     let body = RequestBody { subject: "980101199001010017".to_owned(), arguments: Default::default() };
     let matter = said.matters.first().ok_or("no matter")?;

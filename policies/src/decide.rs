@@ -15,7 +15,7 @@ use crate::lint::{Lint, LintError};
 use crate::memory::Memory;
 use crate::officer;
 use crate::rows::{RowFault, check_arguments};
-use crate::rules::{ROW_ARGUMENTS, ROW_FILTER, Rule, find};
+use crate::rules::{BATCH_SIGNATURE, ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
 use crate::terms::asked_terms;
 use cedar_policy::{Authorizer, Decision, PolicySet, Response, Schema, ValidationMode, Validator};
@@ -171,9 +171,11 @@ impl Decider {
             .body
             .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
         let officer = officer::judge(request, &contract.contract, context);
+        let together = request.in_batch && !contract.contract.text.batch_signatures;
         let mut built = None;
         if row_fault.is_none()
             && officer.is_none()
+            && !together
             && self.holds(request, contract, context, &mut built).map_err(unjudged)?
         {
             return Ok(Permit::new(Arc::clone(&contract.contract), request, context));
@@ -202,6 +204,9 @@ impl Decider {
                 RowFault::Outside { .. } => ROW_FILTER,
             };
             rules.extend(find(id).map(|(rank, rule)| (rank, rule, fault.to_string())));
+        }
+        if together {
+            rules.extend(find(BATCH_SIGNATURE).map(|(rank, rule)| (rank, rule, rule.clause.to_owned())));
         }
         if let Some((id, clause)) = officer {
             rules.extend(find(id).map(|(rank, rule)| (rank, rule, format!("{}: {clause}", rule.clause))));

@@ -28,6 +28,9 @@ pub fn decide(
     let mut codes = Vec::new();
     parties(request, contract, context, &mut codes);
     times(request, contract, context, &mut codes);
+    if request.in_batch && !contract.text.batch_signatures {
+        codes.push((8, Code::SignatureInvalid));
+    }
     officer(request, contract, context, &mut codes);
     scope(request, contract, &mut codes);
     cases(request, contract, context, &mut codes);

@@ -62,8 +62,12 @@ pub(crate) const OFFICER: &str = "officer";
 pub(crate) const TICKET: &str = "ticket";
 /// Rule of a ticket's uses; judged in Rust.
 pub(crate) const TICKET_USES: &str = "ticket-uses";
+/// Rule of a signature over many statements, which both members must have agreed on; judged in Rust, like the
+/// officer's.
+pub(crate) const BATCH_SIGNATURE: &str = "batch-signature";
 /// The rules that are judged in Rust.
-pub(crate) const IN_RUST: [&str; 5] = [OFFICER, TICKET, TICKET_USES, ROW_ARGUMENTS, ROW_FILTER];
+pub(crate) const IN_RUST: [&str; 6] =
+    [BATCH_SIGNATURE, OFFICER, TICKET, TICKET_USES, ROW_ARGUMENTS, ROW_FILTER];
 
 /// Rule of arguments that do not fit a row clause; judged in Rust.
 pub(crate) const ROW_ARGUMENTS: &str = "row-arguments";
@@ -80,6 +84,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("expired", Code::ContractExpired, "valid_until"),
     rule("delegation", Code::DelegationInvalid, "consumer.root"),
     rule("delegation-validity", Code::DelegationInvalid, "delegation: validity"),
+    rule(BATCH_SIGNATURE, Code::SignatureInvalid, "batch_signatures"),
     rule(OFFICER, Code::OfficerInvalid, "officer"),
     rule(TICKET, Code::TicketInvalid, "ticket"),
     rule(TICKET_USES, Code::TicketUsedUp, "ticket: uses"),

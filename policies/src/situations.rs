@@ -152,6 +152,15 @@ situations! {
     "class 2 in an open body under a contract with sealed bodies" => Some(Code::SealingRequired), |w| {
         edit(w, |json| json["sealed"] = true.into());
     };
+    "signed together with others" => Some(Code::SignatureInvalid), |w| w.request.in_batch = true;
+    "granted: signed together with others under a contract that allows it" => None, |w| {
+        edit(w, |json| json["batch_signatures"] = true.into());
+        w.request.in_batch = true;
+    };
+    "signed together with others, and under a ticket of another app" => Some(Code::SignatureInvalid), |w| {
+        w.request.in_batch = true;
+        ticket(w, |t, _, _| t.app = app("statistics"));
+    };
     "granted: class 2 sealed" => None, |w| w.sealed = true;
     "granted: class 2 by ticket" => None, |w| w.ticketed();
     "granted: the last use of a ticket" => None, |w| ticket(w, |_, _, uses| *uses = Some(2));

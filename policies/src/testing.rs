@@ -128,6 +128,7 @@ impl World {
             delegation_digest: [7; 32],
             officer_by: OfficerBy::Asserted,
             sealing: None,
+            in_batch: false,
         };
         let scheme = FieldName::parse("scheme").unwrap();
         let arguments = Arguments::from([(scheme, Scalar::Text("minimum-living".to_owned()))]);

@@ -140,6 +140,11 @@ impl Answer {
 
     /// Signs the statement.
     pub fn sign(&self, key: &SecretKey) -> SignedStatement {
+        SignedStatement::sign(payload_type::ANSWER, self.payload(), key)
+    }
+
+    /// The bytes that are signed.
+    pub fn payload(&self) -> Vec<u8> {
         let (outcome, code) = match &self.verdict {
             Verdict::Answered => (pb::Outcome::Answered, ""),
             Verdict::Denied(code) => (pb::Outcome::Denied, code.as_str()),
@@ -176,12 +181,25 @@ impl Answer {
             resume_token: String::new(),
             sealed_to: bytes(self.sealed_to.as_ref()),
         };
-        SignedStatement::sign(payload_type::ANSWER, raw.encode_to_vec(), key)
+        raw.encode_to_vec()
     }
 
     /// Verifies the signature of an answer envelope and checks its statement.
     pub fn open(signed: &SignedStatement, key: &PublicKey) -> Result<Self, StatementError> {
         Self::parse(signed.verify(payload_type::ANSWER, key)?)
+    }
+
+    /// As [`Answer::open`], for whoever receives many: of answers that were signed together only the first costs a
+    /// check of their signature. Whether the contract allows that is for the caller ([`crate::contract::ContractText::allows`]).
+    pub fn open_knowing(
+        signed: &SignedStatement,
+        key: &PublicKey,
+        roots: &crate::batch::Roots,
+    ) -> Result<Self, StatementError> {
+        match signed.signature_count() {
+            1 => Self::parse(signed.verify_knowing(roots, 0, payload_type::ANSWER, key)?),
+            _ => Self::open(signed, key),
+        }
     }
 
     /// What in this answer does not fit the request, if anything: the check of every receiver.

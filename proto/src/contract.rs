@@ -4,7 +4,7 @@
 //! ledger whole.
 
 use crate::document::SignedDocument;
-use crate::envelope::{EnvelopeError, payload_type};
+use crate::envelope::{EnvelopeError, SignedStatement, payload_type};
 use crate::ids::{AppId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType};
 use crate::keys::PublicKey;
 use crate::limits::{CONTRACT_MAX, FIELDS_MAX, ROWS_MAX};
@@ -215,6 +215,10 @@ pub struct ContractText {
     /// parties that must go on while the network is down, at the price of later revocations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing_seconds: Option<u32>,
+    /// Whether statements under it may be signed together with others ([`crate::batch`]), which both sides need tools
+    /// for; without it each is signed alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch_signatures: bool,
 }
 
 /// A contract whose text was checked and whose two signatures were verified.
@@ -291,6 +295,11 @@ impl ContractText {
     /// How old a party's standing may be, milliseconds.
     pub fn standing_age_ms(&self) -> i64 {
         self.standing_seconds.map_or(crate::standing::LIFE_MS, |seconds| i64::from(seconds) * 1000)
+    }
+
+    /// Whether a statement may be signed the way it is.
+    pub fn allows(&self, signed: &SignedStatement) -> bool {
+        self.batch_signatures || !signed.is_in_batch()
     }
 
     /// The pretty JSON that the heads read and sign.

@@ -1,6 +1,7 @@
 //! DSSE 1.0.2: signatures over the pre-authentication encoding of exact bytes. The protobuf form is for
 //! statements on the wire; the JSON form for documents is in [`crate::document`].
 
+use crate::batch::{self, Roots};
 use crate::keys::{PublicKey, SecretKey};
 use crate::limits::{SIGNATURES_MAX, STATEMENT_MAX};
 use crate::pb;
@@ -13,6 +14,10 @@ pub mod payload_type {
     pub const REQUEST: &str = "application/vnd.yiwang.request.v1+protobuf";
     /// An answer statement.
     pub const ANSWER: &str = "application/vnd.yiwang.answer.v1+protobuf";
+    /// A request statement that was signed with others ([`crate::batch`]).
+    pub const REQUEST_IN_BATCH: &str = "application/vnd.yiwang.request-in-batch.v1+protobuf";
+    /// An answer statement that was signed with others ([`crate::batch`]).
+    pub const ANSWER_IN_BATCH: &str = "application/vnd.yiwang.answer-in-batch.v1+protobuf";
     /// A case statement.
     pub const CASE: &str = "application/vnd.yiwang.case.v1+protobuf";
     /// A standing.
@@ -104,23 +109,30 @@ impl SignedStatement {
         for signature in &envelope.signatures {
             let hint = signature.keyid.as_bytes();
             let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
-            if signature.sig.len() != 64 || hint.len() > 16 || !hint.iter().all(hex) {
+            if hint.len() > 16 || !hint.iter().all(hex) {
                 return Err(EnvelopeError::Malformed("a signature is 64 bytes with a hexadecimal keyid"));
             }
         }
+        batch::check_form(&envelope.payload_type, &envelope.signatures)?;
         Ok(Self { bytes, envelope })
     }
 
     /// Signs a payload.
     pub fn sign(payload_type: &'static str, payload: Vec<u8>, key: &SecretKey) -> Self {
         let sig = key.sign(&pre_authentication_encoding(payload_type, &payload));
+        Self::with_signature(payload_type, payload, Bytes::copy_from_slice(&sig), key)
+    }
+
+    pub(crate) fn with_signature(
+        payload_type: &'static str,
+        payload: Vec<u8>,
+        sig: Bytes,
+        key: &SecretKey,
+    ) -> Self {
         let envelope = pb::Envelope {
             payload: Bytes::from(payload),
             payload_type: payload_type.to_owned(),
-            signatures: vec![pb::Signature {
-                sig: Bytes::copy_from_slice(&sig),
-                keyid: key.key_id().to_owned(),
-            }],
+            signatures: vec![pb::Signature { sig, keyid: key.key_id().to_owned() }],
         };
         Self { bytes: Bytes::from(envelope.encode_to_vec()), envelope }
     }
@@ -150,9 +162,15 @@ impl SignedStatement {
         &self.envelope.payload_type
     }
 
-    /// Refuses another kind of payload.
+    /// Whether it was signed with others ([`crate::batch`]): for contracts that allow it.
+    pub fn is_in_batch(&self) -> bool {
+        batch::is_batched(&self.envelope.payload_type)
+    }
+
+    /// Refuses another kind of payload. A statement that was signed with others is of its kind.
     pub fn expect_type(&self, expected: &'static str) -> Result<(), EnvelopeError> {
-        if self.envelope.payload_type == expected {
+        let found = self.envelope.payload_type.as_str();
+        if found == expected || batch::batched(expected).is_some_and(|in_batch| found == in_batch) {
             Ok(())
         } else {
             Err(EnvelopeError::WrongType { expected })
@@ -181,13 +199,41 @@ impl SignedStatement {
         expected: &'static str,
         key: &PublicKey,
     ) -> Result<&Bytes, EnvelopeError> {
+        self.verify_with(place, expected, key, None)
+    }
+
+    /// As [`SignedStatement::verify_at`]; of statements that were signed together only the first costs a check
+    /// of their signature.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn verify_knowing(
+        &self,
+        roots: &Roots,
+        place: usize,
+        expected: &'static str,
+        key: &PublicKey,
+    ) -> Result<&Bytes, EnvelopeError> {
+        self.verify_with(place, expected, key, Some(roots))
+    }
+
+    fn verify_with(
+        &self,
+        place: usize,
+        expected: &'static str,
+        key: &PublicKey,
+        roots: Option<&Roots>,
+    ) -> Result<&Bytes, EnvelopeError> {
         self.expect_type(expected)?;
-        let message = pre_authentication_encoding(expected, &self.envelope.payload);
-        let key_id = key.key_id();
+        let (key_id, payload) = (key.key_id(), &self.envelope.payload);
         let good = self.envelope.signatures.get(place).is_some_and(|signature| {
             // No part of what is signed, so it must not say anything else.
             let hint = signature.keyid.is_empty() || signature.keyid == key_id;
-            hint && key.verify(&message, &signature.sig)
+            let in_batch = self.is_in_batch().then(|| batch::batched(expected)).flatten();
+            hint && match in_batch {
+                Some(kind) => batch::verify(kind, payload, &signature.sig, key, roots),
+                None => key.verify(&pre_authentication_encoding(expected, payload), &signature.sig),
+            }
         });
         if good { Ok(&self.envelope.payload) } else { Err(EnvelopeError::BadSignature { key_id }) }
     }

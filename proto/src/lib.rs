@@ -9,6 +9,7 @@ pub mod adapter_journal;
 pub mod ambient;
 pub mod answer;
 pub mod audit_scope;
+pub mod batch;
 pub mod body;
 pub mod case;
 pub mod checkpoint;

@@ -183,6 +183,9 @@ pub fn add_signature(
     kind: &'static str,
     key: &SecretKey,
 ) -> Result<SignedStatement, EnvelopeError> {
+    if signed.is_in_batch() {
+        return Err(EnvelopeError::Malformed("a statement in a batch has one signature"));
+    }
     signed.expect_type(kind)?;
     let mut envelope = signed.envelope().clone();
     let message = pre_authentication_encoding(kind, &envelope.payload);

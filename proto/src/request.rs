@@ -150,6 +150,8 @@ pub struct Request {
     pub officer_by: OfficerBy,
     /// SHA-256 of the consumer's delegation for sealing; where it is set, both bodies travel sealed.
     pub sealing: Option<crate::Digest>,
+    /// Whether the app signed it together with others; said by the envelope, for contracts that allow it.
+    pub in_batch: bool,
 }
 
 impl Request {
@@ -195,6 +197,7 @@ impl Request {
                 [] => None,
                 bytes => Some(digest(bytes, "sealing_digest is not 32 bytes")?),
             },
+            in_batch: false,
         })
     }
 
@@ -204,7 +207,8 @@ impl Request {
     /// # Errors
     /// [`StatementError`].
     pub fn of(signed: &SignedStatement) -> Result<Self, StatementError> {
-        let request = Self::parse(signed.unverified_payload())?;
+        let mut request = Self::parse(signed.unverified_payload())?;
+        request.in_batch = signed.is_in_batch();
         let wanted = if matches!(request.officer_by, OfficerBy::Signature(_)) { 2 } else { 1 };
         match signed.signature_count() {
             found if found > wanted => Err(EnvelopeError::Unverified { found, wanted }.into()),
@@ -220,6 +224,11 @@ impl Request {
 
     /// Signs the statement.
     pub fn sign(&self, key: &SecretKey) -> SignedStatement {
+        SignedStatement::sign(payload_type::REQUEST, self.payload(), key)
+    }
+
+    /// The bytes that are signed.
+    pub fn payload(&self) -> Vec<u8> {
         let text = |id: &Option<RequestId>| id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
         let raw = pb::RequestStatement {
             request_id: self.id.as_str().to_owned(),
@@ -255,7 +264,7 @@ impl Request {
                 _ => bytes::Bytes::new(),
             },
         };
-        SignedStatement::sign(payload_type::REQUEST, raw.encode_to_vec(), key)
+        raw.encode_to_vec()
     }
 
     /// Verifies the app's signature of a request envelope and checks its statement.

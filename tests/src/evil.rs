@@ -10,6 +10,7 @@ use yiwang_proto::body::AnswerBody;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::AppId;
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
 use yiwang_rpc::link_service_client::LinkServiceClient;
@@ -33,8 +34,16 @@ impl Gate {
     }
 }
 
+/// How an evil adapter signs.
+pub type Sign = fn(&Answer, &SecretKey) -> SignedStatement;
+
 /// Connects as the police's adapter, with a good key, and answers every request as `bend` makes it.
 pub async fn evil_adapter(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>) {
+    evil_signer(scene, bend, gate, Answer::sign).await;
+}
+
+/// As [`evil_adapter`], signing in its own way.
+pub async fn evil_signer(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>, sign: Sign) {
     let folder = &scene.police.folder;
     let name = AppId::parse("main").unwrap();
     let key = folder.load_key(Role::Adapter, &name).unwrap();
@@ -92,7 +101,7 @@ pub async fn evil_adapter(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>) {
                     gate.arrived.add_permits(1);
                     gate.open.acquire().await.unwrap().forget();
                 }
-                let answer = answer.sign(&key).bytes().clone();
+                let answer = sign(&answer, &key).bytes().clone();
                 let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
                 let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
             }

@@ -119,7 +119,7 @@ impl Gateway {
             let client =
                 Client::new(identity, channel.clone(), heads, Arc::clone(clock), Arc::clone(entropy));
             let failed = |source| HostError::Client { app: app.name.to_string(), source };
-            let mut client = client.map_err(failed)?;
+            let mut client = client.map_err(failed)?.with_stream();
             if let Some((key, document)) = folder.load_sealing(&app.name)? {
                 client = client.with_sealing(key, &document).map_err(failed)?;
             }

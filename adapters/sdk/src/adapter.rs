@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
 use yiwang_proto::answer::Verdict;
+use yiwang_proto::batch::Roots;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
@@ -58,6 +59,7 @@ pub struct Adapter {
     // Since the last snapshot.
     records: AtomicU64,
     counters: Arc<Counters>,
+    pub(crate) roots: Roots,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,
     pub(crate) sealing: Option<SealingKey>,
@@ -212,6 +214,7 @@ impl Adapter {
             truncated: mapped.truncated,
             records: mapped.records,
             sealed_to: judged.sealed_to,
+            together: judged.permit.contract().text.batch_signatures,
         })
     }
 
@@ -220,8 +223,10 @@ impl Adapter {
         let (head, now_ms) = (self.head().head, self.now_ms());
         let (request, digest) = (&incoming.request, incoming.digest);
         let entropy = self.entropy.as_ref();
-        let outcome = outcome
-            .and_then(|released| self.signer.release(request, digest, released, head, now_ms, entropy));
+        let outcome = match outcome {
+            Ok(released) => self.signer.release(request, digest, released, head, now_ms, entropy).await,
+            Err(refusal) => Err(refusal),
+        };
         let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
         let (statement, body) = match outcome {
             Ok(signed) => signed,

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_policies::{CaseFacts, Context, Counts, Permit, Site};
+use yiwang_proto::batch::Roots;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -68,7 +69,7 @@ impl Adapter {
         let gathered = self.gather(request, material).await?;
         let held = self.contract(request, &gathered.documents)?;
         let delegation = self.documents.delegation(&request.delegation_digest, &gathered.documents)?;
-        authenticate(incoming, &held.contract, &delegation)?;
+        authenticate(incoming, &held.contract, &delegation, &self.roots)?;
         self.hear_time(request)?;
         in_time(request, &delegation, now_ms)?;
         let evidence = self.officer_evidence(incoming, &gathered.documents, material).await?;
@@ -205,7 +206,12 @@ impl Adapter {
 
 /// Whether the request is the consumer's own: the key counts under the contract's consumer root only,
 /// whatever the hub says of it.
-fn authenticate(incoming: &Incoming, contract: &Contract, delegation: &Delegation) -> Result<(), Refusal> {
+fn authenticate(
+    incoming: &Incoming,
+    contract: &Contract,
+    delegation: &Delegation,
+    roots: &Roots,
+) -> Result<(), Refusal> {
     let request = &incoming.request;
     let consumer = &contract.text.consumer;
     if request.consumer != consumer.member {
@@ -215,7 +221,8 @@ fn authenticate(incoming: &Incoming, contract: &Contract, delegation: &Delegatio
         let clause = "the delegation makes no app of the consumer under consumer.root";
         return Err(Refusal::denied(Code::DelegationInvalid, clause));
     }
-    if incoming.signed.verify_at(APP_SIGNS, payload_type::REQUEST, &delegation.key).is_err() {
+    let good = incoming.signed.verify_knowing(roots, APP_SIGNS, payload_type::REQUEST, &delegation.key);
+    if good.is_err() {
         return Err(Refusal::denied(Code::SignatureInvalid, "the signature is not good under the app's key"));
     }
     Ok(())

@@ -2,18 +2,19 @@
 //! reads the ledger knows who refused and why.
 
 use bytes::Bytes;
-use yiwang_proto::Digest;
 use yiwang_proto::ambient::Entropy;
 use yiwang_proto::answer::{Answer, Verdict};
+use yiwang_proto::batch::Together;
 use yiwang_proto::body::AnswerBody;
 use yiwang_proto::clause::clause_of;
 use yiwang_proto::codes::Code;
-use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, FieldName, MemberId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::request::{Head, Request};
 use yiwang_proto::sealing::{Direction, Recipient, seal};
 use yiwang_proto::tag::Tag;
+use yiwang_proto::{Digest, sha256};
 
 /// What goes back for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub(crate) struct Released {
     pub(crate) truncated: bool,
     pub(crate) records: Bytes,
     pub(crate) sealed_to: Option<Recipient>,
+    /// The contract lets answers be signed with others.
+    pub(crate) together: bool,
 }
 
 /// Signs answers.
@@ -71,12 +74,13 @@ pub(crate) struct Signer {
     pub(crate) member: MemberId,
     pub(crate) adapter: AppId,
     pub(crate) key: SecretKey,
+    pub(crate) together: Together,
     pub(crate) delegation_digest: Digest,
 }
 
 impl Signer {
     /// A statement and body for records; the body is sealed where the request asks for it.
-    pub(crate) fn release(
+    pub(crate) async fn release(
         &self,
         request: &Request,
         request_digest: Digest,
@@ -96,13 +100,19 @@ impl Signer {
         answer.mapping_digest = released.mapping_digest;
         answer.truncated = released.truncated;
         answer.body_digest = Some(digest);
-        let Some(recipient) = released.sealed_to else { return Ok((answer.sign(&self.key), body)) };
-        answer.sealed_to = Some(recipient.delegation);
-        let statement = answer.sign(&self.key);
-        // To the statement that was signed over the plain body: so it fits no other.
-        let sealed = seal(Direction::Answer, &recipient, &statement.digest(), &body, entropy)
-            .map_err(|error| Refusal::failed(Code::TooLarge, &error.to_string()))?;
-        Ok((statement, sealed))
+        answer.sealed_to = released.sealed_to.as_ref().map(|recipient| recipient.delegation);
+        let payload = answer.payload();
+        let body = match &released.sealed_to {
+            // To the statement that is signed over the plain body: so it fits no other.
+            Some(recipient) => seal(Direction::Answer, recipient, &sha256(&payload), &body, entropy)
+                .map_err(|error| Refusal::failed(Code::TooLarge, &error.to_string()))?,
+            None => body,
+        };
+        let statement = match released.together {
+            true => self.together.sign(payload).await,
+            false => SignedStatement::sign(payload_type::ANSWER, payload, &self.key),
+        };
+        Ok((statement, body))
     }
 
     /// A statement without records.
@@ -162,6 +172,7 @@ mod tests {
             member: "police".parse().unwrap(),
             adapter: "main".parse().unwrap(),
             key: SecretKey::from_seed(&[1; 32]),
+            together: Together::new(payload_type::ANSWER, SecretKey::from_seed(&[1; 32])),
             delegation_digest: [2; 32],
         };
         let request = Request {
@@ -186,6 +197,7 @@ mod tests {
             delegation_digest: [5; 32],
             officer_by: OfficerBy::Asserted,
             sealing: None,
+            in_batch: false,
         };
         for words in ["fields: `name`\u{4e2d}\n", &"x".repeat(500), "", "980101199001010017"] {
             let refusal = Refusal::denied(Code::Malformed, words);

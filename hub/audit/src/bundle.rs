@@ -11,6 +11,7 @@ use crate::rules::Rule;
 use crate::state::{Scope, State};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use yiwang_proto::batch::Roots;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::Kind;
@@ -71,8 +72,9 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     }
     let (findings, jobs) = state.drain();
     report.add(findings);
+    let roots = Roots::default();
     for job in jobs {
-        let done = run(&job, decider);
+        let done = run(&job, decider, &roots);
         state.done(&done);
         report.signatures += done.signatures;
         report.add(done.findings);

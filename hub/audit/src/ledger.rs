@@ -13,9 +13,11 @@ use crate::tiles::Tiles;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::OnceLock;
 use yiwang_journal::{OpenError, Reader, Scan};
 use yiwang_policies::Decider;
+use yiwang_proto::batch::Roots;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::merkle::{Hash, hash_to_base64};
 use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
@@ -64,6 +66,7 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
     }
     let mut pass = Pass {
         decider,
+        signed_roots: Arc::default(),
         state: State::new(decider, Scope::Whole, &options.roots),
         tiles: Tiles::new(folder),
         roots: [&checkpoint, &older].into_iter().flatten().map(|head| (head.size, None)).collect(),
@@ -174,6 +177,7 @@ pub(crate) fn storage_faults(segments: &Path, report: &mut Report) {
 /// One pass over the entries.
 struct Pass<'a> {
     decider: &'a Decider,
+    signed_roots: Arc<Roots>,
     state: State<'a>,
     tiles: Tiles,
     /// The sizes at which the root is wanted.
@@ -210,9 +214,9 @@ impl Pass<'_> {
         loop {
             // Signatures and decisions of the chunk before run on all threads, while this one reads on.
             let jobs = std::mem::take(&mut self.running.jobs);
-            let (decider, threads) = (self.decider, self.threads);
+            let (decider, threads, roots) = (self.decider, self.threads, Arc::clone(&self.signed_roots));
             let (chunk, done) = std::thread::scope(|scope| {
-                let work = move || parallel::map(jobs, threads, |job| run(&job, decider));
+                let work = move || parallel::map(jobs, threads, |job| run(&job, decider, &roots));
                 let working = scope.spawn(work);
                 let chunk = self.next_chunk(scan);
                 // A fault in there must never pass for "verified": it goes on in this thread.
@@ -287,7 +291,7 @@ impl Pass<'_> {
 
     fn finish_running(&mut self) {
         let jobs = std::mem::take(&mut self.running.jobs);
-        let done = parallel::map(jobs, self.threads, |job| run(&job, self.decider));
+        let done = parallel::map(jobs, self.threads, |job| run(&job, self.decider, &self.signed_roots));
         self.settle(done);
     }
 

@@ -5,6 +5,7 @@ use crate::report::{Decisions, Finding};
 use crate::rules::Rule;
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Decider, OfficerEvidence, Prepared, Site};
+use yiwang_proto::batch::Roots;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{Matter, MemberId};
@@ -92,16 +93,19 @@ pub(crate) struct Done {
     pub decisions: Decisions,
 }
 
-/// Does one job. Signatures are verified one by one. A batch equation over many would cost half, but does not
+/// Does one job. Of statements that were signed together, the signature is verified once. Other signatures are verified one by one. A batch equation over many would cost half, but does not
 /// decide what `verify_strict` decides: a signer who adds a point of small order to its signature fails alone, and
 /// passes in one of eight batches, so that two auditors would judge one ledger differently. Telling such
 /// signatures apart beforehand costs what the batch saves.
-pub(crate) fn run(job: &Job, decider: &Decider) -> Done {
+pub(crate) fn run(job: &Job, decider: &Decider, roots: &Roots) -> Done {
     let mut done = Done::default();
     for signature in &job.signatures {
         done.signatures += 1;
         let verified = match signature.place {
-            Some(place) => signature.signed.verify_at(place, signature.kind, &signature.key),
+            Some(place) => signature.signed.verify_knowing(roots, place, signature.kind, &signature.key),
+            None if signature.signed.signature_count() == 1 => {
+                signature.signed.verify_knowing(roots, 0, signature.kind, &signature.key)
+            }
             None => signature.signed.verify(signature.kind, &signature.key),
         };
         if let Err(error) = verified {

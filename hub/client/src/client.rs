@@ -6,15 +6,18 @@ use crate::heads::HeadsSeen;
 use crate::keep::Keep;
 use crate::sealed::Sealing;
 use crate::standing::Word;
+use crate::stream::Streams;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::transport::Channel;
 use yiwang_policies::Catalogue;
 use yiwang_proto::Digest;
 use yiwang_proto::ambient::{Clock, Entropy};
+use yiwang_proto::batch::{Roots, Together};
 use yiwang_proto::checkpoint::{Checkpoint, CheckpointVerifier};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::DOCUMENT_MAX;
@@ -79,6 +82,9 @@ pub struct Client {
     head: Mutex<Option<Kept>>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
     pub(crate) seen: HeadsSeen,
+    pub(crate) streams: Option<Streams>,
+    pub(crate) roots: Roots,
+    pub(crate) together: Together,
     pub(crate) words: Mutex<HashMap<MemberId, Arc<Word>>>,
 }
 
@@ -116,6 +122,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let catalogue = Catalogue::builtin().map_err(|error| ClientError::Ask(error.to_string()))?;
         let kept = load(heads.as_ref(), &identity.checkpoints);
+        let together = Together::new(payload_type::REQUEST, identity.key.clone());
         Ok(Self {
             identity,
             channel,
@@ -128,8 +135,18 @@ impl Client {
             head: Mutex::new(kept),
             delegations: Mutex::default(),
             seen: HeadsSeen::default(),
+            streams: None,
+            roots: Roots::default(),
+            together,
             words: Mutex::default(),
         })
+    }
+
+    /// Sends exchanges over one long-lived stream instead of a call each, for apps that ask often.
+    #[must_use]
+    pub fn with_stream(mut self) -> Self {
+        self.streams = Some(Streams::default());
+        self
     }
 
     /// Who this is.
@@ -270,6 +287,11 @@ tokio::task_local! {
 /// that it spawns do not.
 pub async fn traced<F: Future>(traceparent: String, future: F) -> F::Output {
     TRACEPARENT.scope(traceparent, future).await
+}
+
+/// The trace context of the running future, or nothing.
+pub(crate) fn traceparent() -> String {
+    TRACEPARENT.try_with(String::clone).unwrap_or_default()
 }
 
 /// A call with the trace context of the running future, if there is one.

@@ -1,6 +1,6 @@
 //! One exchange from the app's side: sign, send, verify everything that came back.
 
-use crate::client::{Client, MESSAGE_MAX, call};
+use crate::client::{Client, MESSAGE_MAX, call, traceparent};
 use crate::error::ClientError;
 use crate::sealed::Manner;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use yiwang_proto::ids::{CaseId, FieldName, MemberId, Officer, Operation, Request
 use yiwang_proto::limits::STATEMENT_LIFETIME_MS;
 use yiwang_proto::pb;
 use yiwang_proto::receipt::VerifiedReceipt;
-use yiwang_proto::request::Request;
+use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
 
 /// What is asked under one contract.
@@ -88,8 +88,25 @@ impl Client {
         self.prepare(contract, ask, Manner::default())
     }
 
+    /// As [`Client::prepare`]. Where the contract allows it, whoever prepares at the same time signs together, which
+    /// costs one signature for up to 64 requests; what an officer must sign is signed alone.
+    pub async fn prepare_together(&self, contract: &Contract, ask: &Ask, manner: Manner) -> SignedRequest {
+        let (request, body) = self.unsigned(contract, ask, manner);
+        if !contract.text.batch_signatures || matches!(manner.officer_by, OfficerBy::Signature(_)) {
+            return self.seal(request, body);
+        }
+        let signed = self.together.sign(request.payload()).await;
+        let message = pb::ExchangeRequest { request: signed.bytes().clone(), body };
+        SignedRequest { request, digest: signed.digest(), message }
+    }
+
     /// Signs a request in a manner. The body is plain; [`Client::seal_body`] seals it where it must be.
     pub fn prepare(&self, contract: &Contract, ask: &Ask, manner: Manner) -> SignedRequest {
+        let (request, body) = self.unsigned(contract, ask, manner);
+        self.seal(request, body)
+    }
+
+    fn unsigned(&self, contract: &Contract, ask: &Ask, manner: Manner) -> (Request, Bytes) {
         let now = self.clock.now_ms();
         let identity = &self.identity;
         let body = RequestBody { subject: ask.subject.clone(), arguments: ask.arguments.clone() };
@@ -120,8 +137,9 @@ impl Client {
             delegation_digest: identity.delegation.digest(),
             officer_by: manner.officer_by,
             sealing: self.own_sealing(manner),
+            in_batch: false,
         };
-        self.seal(request, body)
+        (request, body)
     }
 
     /// Signs a statement as it stands. For tools that need to control every value.
@@ -138,17 +156,24 @@ impl Client {
         contract: &Contract,
         signed: &SignedRequest,
     ) -> Result<Exchanged, ClientError> {
-        let mut service =
-            ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
         self.keep_request(signed)?;
-        let answered = service.exchange(call(signed.message.clone())).await.map_err(ClientError::from);
-        let response = answered
-            .inspect_err(|error| {
-                error.code().into_iter().for_each(|code| self.heed(code, &signed.request.provider));
-            })?
-            .into_inner();
+        let answered = self.send(&signed.message).await;
+        let response = answered.inspect_err(|error| {
+            error.code().into_iter().for_each(|code| self.heed(code, &signed.request.provider));
+        })?;
         self.keep_response(signed, &response)?;
         self.verify(contract, signed, response).await
+    }
+
+    async fn send(&self, message: &pb::ExchangeRequest) -> Result<pb::ExchangeResponse, ClientError> {
+        if let Some(streams) = &self.streams
+            && let Some(response) = streams.exchange(self, message, &traceparent()).await?
+        {
+            return Ok(response);
+        }
+        let mut service =
+            ExchangeServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        Ok(service.exchange(call(message.clone())).await?.into_inner())
     }
 
     /// Verifies a response: the receipt, that its entry holds this request, and the provider's signature.
@@ -202,7 +227,11 @@ impl Client {
         let provider = &contract.text.provider;
         let delegation =
             self.adapter_key(&claimed.delegation_digest, &provider.member, &provider.root).await?;
-        let answer = Answer::open(&envelope, &delegation.key).map_err(ClientError::unverified)?;
+        if !contract.text.allows(&envelope) {
+            return Err(ClientError::unverified("the answer is signed together with others"));
+        }
+        let answer =
+            Answer::open_knowing(&envelope, &delegation.key, &self.roots).map_err(ClientError::unverified)?;
         if let Some(what) = answer.mismatch(&signed.request, &signed.digest) {
             return Err(ClientError::unverified(format!("the answer {what}")));
         }

@@ -15,5 +15,6 @@ pub mod prepared;
 pub mod record;
 pub mod sealed;
 pub mod standing;
+mod stream;
 pub mod tls;
 pub mod token;

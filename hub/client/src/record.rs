@@ -143,13 +143,16 @@ impl Client {
         officer_by: OfficerBy,
     ) -> Result<UnifiedRecord, ClientError> {
         let planned = self.plan_of(query).await?;
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         for plan in &planned {
             for (ask, sealed) in self.asks(&plan.contract, query) {
                 let manner = Manner { officer_by, sealed: sealed && self.can_seal() };
-                asks.push((plan, self.prepare(&plan.contract, &ask, manner)));
+                requests
+                    .push(async move { (plan, self.prepare_together(&plan.contract, &ask, manner).await) });
             }
         }
+        // At the same time, so that those which may be are signed together.
+        let asks = futures_util::future::join_all(requests).await;
         self.exchange_all(asks, Some(query)).await
     }
 
@@ -243,10 +246,29 @@ impl Client {
             .collect()
     }
 
+    /// Over the stream that is open, each by itself.
+    async fn stream_all(
+        &self,
+        asks: &[(&Planned, SignedRequest)],
+    ) -> Result<Vec<Result<Exchanged, Code>>, ClientError> {
+        let sent = asks.iter().map(|(plan, signed)| self.exchange(&plan.contract, signed));
+        let endings = futures_util::future::join_all(sent).await.into_iter();
+        endings
+            .map(|ending| match ending {
+                Err(ClientError::Hub { code }) => Ok(Err(code)),
+                Err(error) => Err(error),
+                Ok(exchanged) => Ok(Ok(exchanged)),
+            })
+            .collect()
+    }
+
     async fn send_all(
         &self,
         asks: &[(&Planned, SignedRequest)],
     ) -> Result<Vec<Result<Exchanged, Code>>, ClientError> {
+        if self.streams.is_some() {
+            return self.stream_all(asks).await;
+        }
         let mut endings: Vec<Result<Exchanged, Code>> =
             asks.iter().map(|_| Err(Code::DeadlineExceeded)).collect();
         if asks.is_empty() {

@@ -60,7 +60,7 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
     }
     accepted
         .signed
-        .verify_at(APP_SIGNS, payload_type::REQUEST, &delegation.delegation.key)
+        .verify_knowing(&hub.roots, APP_SIGNS, payload_type::REQUEST, &delegation.delegation.key)
         .map_err(|_| Code::SignatureInvalid)?;
     let officer = officer(views, accepted);
     hub.ledger.hear_time(&request.consumer, request.issued_at_ms);

@@ -71,7 +71,10 @@ fn check(
     if !right {
         return Err(invalid("the adapter's key is not delegated under the contract's root"));
     }
-    let answer = Answer::open(&signed, &delegation.key).map_err(|error| {
+    if !decided.contract.contract.text.allows(&signed) {
+        return Err(invalid("answer is signed together with others"));
+    }
+    let answer = Answer::open_knowing(&signed, &delegation.key, &hub.roots).map_err(|error| {
         invalid(match error {
             StatementError::Envelope(EnvelopeError::Unverified { .. }) => "answer carries other signatures",
             StatementError::Envelope(_) => "answer's signature is bad",

@@ -3,9 +3,10 @@
 use super::{member, traceparent};
 use crate::context::Hub;
 use crate::replies::Handing;
-use crate::{exchange, status};
+use crate::tls::identity::Peer;
+use crate::{exchange, status, streams};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use yiwang_proto::pb;
 use yiwang_rpc::exchange_service_server::ExchangeService;
 
@@ -13,6 +14,22 @@ pub(super) struct Service(pub(super) Arc<Hub>);
 
 #[tonic::async_trait]
 impl ExchangeService for Service {
+    type StreamStream = streams::Answers;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<pb::StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (member, peer) =
+            (member(&request)?, peer.ok_or_else(|| status::of(yiwang_proto::codes::Code::WrongMember))?);
+        let served = streams::serve(&self.0, member, peer, request.into_inner());
+        let (answers, handing) = served.map_err(status::of)?;
+        let mut response = Response::new(answers);
+        response.extensions_mut().insert(handing);
+        Ok(response)
+    }
+
     async fn exchange(
         &self,
         request: Request<pb::ExchangeRequest>,

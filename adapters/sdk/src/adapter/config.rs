@@ -18,9 +18,11 @@ use yiwang_journal::Reader;
 use yiwang_journal::disk::{Disk, RealDisk};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
+use yiwang_proto::batch::{Roots, Together};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, DelegationError, Role};
 use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
@@ -203,11 +205,13 @@ impl Adapter {
         let signer = Signer {
             member: config.member.clone(),
             adapter: config.adapter,
+            together: Together::new(payload_type::ANSWER, config.key.clone()),
             key: config.key,
             delegation_digest: delegation.digest,
         };
         Ok(Self {
             signer,
+            roots: Roots::default(),
             tag_key: config.tag_key,
             delegation_document: config.delegation,
             sources,

@@ -382,6 +382,7 @@ impl World {
             delegation_digest: self.delegation.digest(),
             officer_by: OfficerBy::Asserted,
             sealing: None,
+            in_batch: false,
         };
         (request, bytes)
     }

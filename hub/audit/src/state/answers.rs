@@ -142,6 +142,11 @@ fn faults(subject: Subject<'_>, answer: &Stated<Answer>, contract: Option<&Known
         for field in said.fields.iter().filter(|field| !granted.contains(field)).take(3) {
             faults.push(format!("its answer holds field `{field}`, which the contract does not grant"));
         }
+        if !known.contract.text.allows(&answer.signed) {
+            faults.push(
+                "its answer is signed together with others, which the contract does not allow".to_owned(),
+            );
+        }
         let most = known.contract.text.limits.rows;
         if said.rows > most {
             faults.push(format!("its answer holds {} rows, the contract lets out {most}", said.rows));

@@ -117,6 +117,7 @@ fn time(decider: &Decider, parties: &Parties, contracts: &[Prepared], rounds: us
         delegation_digest: delegation.digest,
         officer_by: OfficerBy::Asserted,
         sealing: None,
+        in_batch: false,
     };
     let context = Context {
         site: Site::Hub,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use yiwang_client::exchange::{Ask, Ending};
+use yiwang_client::sealed::Manner;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::ids::Operation;
 use yiwang_proto::pb;
@@ -42,15 +43,22 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize, rate: u64) -> R
     let mut relay = Relay::start(dir.path()).await?;
     let sync = fdatasync_p50_us(dir.path(), setup::clock().as_ref())?;
     let (mut full, mut bare) = (Figures::default(), Figures::default());
+    let mut streamed = [(Form::Streams, Figures::default()), (Form::Together, Figures::default())];
     let idle = rss_mb(network.hub.id().unwrap_or_default()).round();
     // A first, short turn of each fills caches and is not counted.
     full_turn(&network, 1, in_flight, &mut Figures::default()).await?;
     bare_turn(&relay, 1, in_flight, &mut Figures::default()).await?;
+    for (form, _) in &streamed {
+        turn_as(&network, *form, 1, in_flight, &mut Figures::default()).await?;
+    }
     let mut pairs = Vec::new();
     for _ in 0..turns.max(1) {
         let before = (full.done * 1_000_000, full.us, bare.done * 1_000_000, bare.us);
         full_turn(&network, seconds, in_flight, &mut full).await?;
         bare_turn(&relay, seconds, in_flight, &mut bare).await?;
+        for (form, figures) in &mut streamed {
+            turn_as(&network, *form, seconds, in_flight, figures).await?;
+        }
         let full_rate = (full.done * 1_000_000 - before.0) / (full.us - before.1).max(1);
         let bare_rate = (bare.done * 1_000_000 - before.2) / (bare.us - before.3).max(1);
         pairs.push(json!({"full_per_s": full_rate, "bare_per_s": bare_rate}));
@@ -67,10 +75,27 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize, rate: u64) -> R
         report(&mut full, &bare, rss, sync, stages.map(|answer| answer.json).unwrap_or_default(), pairs);
     if let Some(result) = result.as_object_mut() {
         result.insert("calm".to_owned(), calm);
+        let [(_, alone), (_, together)] = &mut streamed;
+        result.insert("streams".to_owned(), on_streams(alone, &full));
+        result.insert("streams_signed_together".to_owned(), on_streams(together, &full));
     }
     relay.stop().await;
     network.stop().await;
     Ok(result)
+}
+
+/// Figures of exchanges on streams, beside those of calls.
+fn on_streams(figures: &mut Figures, calls: &Figures) -> Value {
+    let rate = |figures: &Figures| figures.done * 1_000_000 / figures.us.max(1);
+    let per = |us: u64| ratio(us, figures.done);
+    json!({
+        "per_s": rate(figures),
+        "to_calls": ratio(rate(figures), rate(calls)),
+        "cpu_us": {"hub": per(figures.hub), "adapter": per(figures.adapter), "app": per(figures.app)},
+        "cpu_us_total": per(figures.hub + figures.adapter + figures.app),
+        "p50_ms": ratio(percentile(&mut figures.latencies, 50), 1000),
+        "p99_ms": ratio(percentile(&mut figures.latencies, 99), 1000),
+    })
 }
 
 fn report(
@@ -157,15 +182,42 @@ pub async fn full_turn(
     in_flight: usize,
     figures: &mut Figures,
 ) -> Result<(), Failure> {
+    turn_as(network, Form::Calls, seconds, in_flight, figures).await
+}
+
+async fn turn_as(
+    network: &Network,
+    form: Form,
+    seconds: u64,
+    in_flight: usize,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
     let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
-    turn(seconds, in_flight, processes, figures, asking(network)?).await
+    turn(seconds, in_flight, processes, figures, asking(network, form)?).await
+}
+
+/// How exchanges are sent and signed.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// A call each, each statement signed alone.
+    Calls,
+    /// Over long-lived streams, each statement signed alone.
+    Streams,
+    /// Over long-lived streams, statements of one moment signed together.
+    Together,
 }
 
 /// One exchange, by number: clients and subjects take turns.
 fn asking(
     network: &Network,
+    form: Form,
 ) -> Result<impl Fn(u64) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync + use<>, Failure> {
-    let (clients, contract) = (network.clients.clone(), Arc::clone(&network.contract));
+    let (clients, contract) = match form {
+        Form::Calls => (&network.clients, &network.contract),
+        Form::Streams => (&network.streams, &network.contract),
+        Form::Together => (&network.streams, &network.together),
+    };
+    let (clients, contract) = (clients.clone(), Arc::clone(contract));
     let (case, subjects) = (network.case.clone(), network.subjects.clone());
     let operation = Operation::parse("person.by_id").map_err(Failure::environment)?;
     Ok(move |number: u64| {
@@ -183,7 +235,7 @@ fn asking(
         let contract = Arc::clone(&contract);
         async move {
             let client = client.ok_or_else(|| Failure::environment("no client"))?;
-            let signed = client.sign(&contract, &ask);
+            let signed = client.prepare_together(&contract, &ask, Manner::default()).await;
             let exchanged = client.exchange(&contract, &signed).await.map_err(Failure::refused)?;
             match exchanged.ending {
                 Ending::Answered { answer, .. } if answer.rows == 1 => Ok(()),

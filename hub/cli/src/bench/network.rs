@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_city::Bench;
 use yiwang_client::client::Client;
+use yiwang_client::folder::Folder;
 use yiwang_hub::quotas::QuotaLimits;
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::document::SignedDocument;
@@ -34,7 +35,11 @@ pub struct Network {
     /// The consumer's own host: it issues the consumer's standings.
     pub consumer: Site,
     pub clients: Vec<Arc<Client>>,
+    /// The same app's, each over one long-lived stream.
+    pub streams: Vec<Arc<Client>>,
     pub contract: Arc<Contract>,
+    /// The same terms, and statements may be signed together.
+    pub together: Arc<Contract>,
     pub case: CaseId,
     pub subjects: Vec<String>,
 }
@@ -65,25 +70,25 @@ pub async fn start_with(dir: &Path, connections: usize, quotas: QuotaLimits) -> 
     let mut folders = BTreeMap::new();
     folders.insert("provider", build::enrol(dir, &config, "provider", "Provider", &[]).await?);
     folders.insert("consumer", build::enrol(dir, &config, "consumer", "Consumer", &["bench-app"]).await?);
-    let document =
-        build::agree(&folders, draft()).await?.ok_or_else(|| Failure::environment("no contract"))?;
-    let contract = Arc::new(Contract::open(&document).map_err(Failure::environment)?);
+    let contract = agree(&folders, draft()).await?;
+    let together = agree(&folders, draft_together()).await?;
     let mut provider = provider(dir, &source)?;
     let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[])?;
     provider.host.until_ready().await?;
     consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
     let args = AppArgs { folder: consumer_folder(dir), app };
-    let mut clients = Vec::new();
+    let (mut clients, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..connections.max(1) {
         clients.push(Arc::new(setup::met_client(&args).await?));
+        streams.push(Arc::new(setup::met_client(&args).await?.with_stream()));
     }
     let subjects: Vec<String> = (0..SUBJECTS).map(|row| source.id(row)).collect();
     let first = clients.first().ok_or_else(|| Failure::environment("no client"))?;
     let matter = Matter::parse("bench").map_err(Failure::environment)?;
     let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
     let address = config.raw.listen;
-    Ok(Network { hub, address, provider, consumer, clients, contract, case, subjects })
+    Ok(Network { hub, address, provider, consumer, clients, streams, contract, together, case, subjects })
 }
 
 /// The consumer's folder.
@@ -107,6 +112,21 @@ fn provider(dir: &Path, source: &Bench) -> Result<Site, Failure> {
     std::fs::write(&mapping, yiwang_city::bench_mapping("provider")).map_err(file(&mapping))?;
     let settings = [("BENCH_DB".to_owned(), source.database.display().to_string())];
     build::start_host(dir, "provider", &["mappings/person.toml".to_owned()], &[], &settings)
+}
+
+async fn agree(folders: &BTreeMap<&str, Folder>, draft: Value) -> Result<Arc<Contract>, Failure> {
+    let document = build::agree(folders, draft).await?.ok_or_else(|| Failure::environment("no contract"))?;
+    Ok(Arc::new(Contract::open(&document).map_err(Failure::environment)?))
+}
+
+/// The same, with statements that may be signed together.
+fn draft_together() -> Value {
+    let mut draft = draft();
+    if let Some(draft) = draft.as_object_mut() {
+        draft.insert("id".to_owned(), "bench-person-together".into());
+        draft.insert("batch_signatures".to_owned(), true.into());
+    }
+    draft
 }
 
 fn draft() -> Value {

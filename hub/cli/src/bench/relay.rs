@@ -61,6 +61,15 @@ struct Service(Arc<Relay>);
 
 #[tonic::async_trait]
 impl ExchangeService for Service {
+    type StreamStream = tokio_stream::Empty<Result<pb::StreamResponse, Status>>;
+
+    async fn stream(
+        &self,
+        _request: Request<tonic::Streaming<pb::StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        Err(Status::unimplemented("the bare relay takes calls"))
+    }
+
     async fn exchange(
         &self,
         request: Request<pb::ExchangeRequest>,

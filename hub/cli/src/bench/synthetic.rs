@@ -368,6 +368,7 @@ impl Maker {
             delegation_digest: consumer.delegation.0,
             officer_by: yiwang_proto::request::OfficerBy::Asserted,
             sealing: None,
+            in_batch: false,
         };
         let signed = request.sign(&consumer.key);
         let mut raw = pb::ExchangeEntry {

@@ -61,7 +61,7 @@ impl Default for AcceptLimits {
             first_request: Duration::from_secs(5),
             request_body: Duration::from_secs(10),
             reading_bytes: 128 * 1024 * 1024,
-            endless: &["/yiwang.v1.LinkService/Connect"],
+            endless: &["/yiwang.v1.LinkService/Connect", "/yiwang.v1.ExchangeService/Stream"],
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(20),

@@ -1,0 +1,194 @@
+//! Long-lived streams of exchanges, for apps that ask often. Each exchange on one goes the way that every exchange
+//! goes; what is saved is the set-up of a request.
+//!
+//! A stream is no way around anything: its member is the connection's, dismissal and the end of the certificate are
+//! looked at for every exchange, and a stream that does not read its answers is read no further.
+
+use crate::context::Hub;
+use crate::exchange::{self, reply::Reply};
+use crate::limits::{STREAM_IN_FLIGHT, STREAMS_OF_MEMBER};
+use crate::replies::{Handing, Mark};
+use crate::tls::identity::Peer;
+use futures_util::Stream;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::pb;
+use yiwang_proto::pb::stream_response::Result as Came;
+
+/// How many streams each member has open.
+#[derive(Default)]
+pub struct Streams(Arc<Mutex<HashMap<MemberId, usize>>>);
+
+/// The place of one stream.
+struct Place {
+    of: Arc<Mutex<HashMap<MemberId, usize>>>,
+    member: MemberId,
+}
+
+fn lock(of: &Mutex<HashMap<MemberId, usize>>) -> MutexGuard<'_, HashMap<MemberId, usize>> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = lock(&self.of);
+        match open.get_mut(&self.member) {
+            Some(many) if *many > 1 => *many -= 1,
+            _ => drop(open.remove(&self.member)),
+        }
+    }
+}
+
+impl Streams {
+    /// Open now, over all members.
+    pub fn open(&self) -> usize {
+        lock(&self.0).values().sum()
+    }
+
+    fn take(&self, member: &MemberId) -> Result<Place, Code> {
+        let mut open = lock(&self.0);
+        let many = open.entry(member.clone()).or_default();
+        if *many >= STREAMS_OF_MEMBER {
+            return Err(Code::Overloaded);
+        }
+        *many += 1;
+        Ok(Place { of: Arc::clone(&self.0), member: member.clone() })
+    }
+}
+
+/// One message to the app, with what falls when it is given to the connection.
+struct Outgoing {
+    message: pb::StreamResponse,
+    mark: Option<Mark>,
+    // Of an exchange without a mark; else the mark has it.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// What goes back to the app.
+pub type Answers = futures_util::stream::BoxStream<'static, Result<pb::StreamResponse, tonic::Status>>;
+
+/// Serves a stream until its app, its certificate or the hub ends it.
+///
+/// # Errors
+/// [`Code::Overloaded`] where the member has as many open as it may.
+pub fn serve<S>(hub: &Arc<Hub>, member: MemberId, peer: Peer, incoming: S) -> Result<(Answers, Handing), Code>
+where
+    S: Stream<Item = Result<pb::StreamRequest, tonic::Status>> + Send + Unpin + 'static,
+{
+    let place = hub.streams.take(&member)?;
+    let handing = Handing::default();
+    // One more than exchanges: the announcement of the end needs no room.
+    let (sender, receiver) = mpsc::channel(STREAM_IN_FLIGHT + 1);
+    let served =
+        Served { hub: Arc::clone(hub), member, peer, sender, handing: handing.clone(), _place: place };
+    hub.tasks.spawn(served.run(incoming));
+    let given = handing.clone();
+    let answers = futures_util::StreamExt::map(ReceiverStream::new(receiver), move |one: Outgoing| {
+        if let Some(mark) = one.mark {
+            given.add(mark);
+        }
+        Ok(one.message)
+    });
+    Ok((Box::pin(answers), handing))
+}
+
+struct Served {
+    hub: Arc<Hub>,
+    member: MemberId,
+    peer: Peer,
+    sender: mpsc::Sender<Outgoing>,
+    handing: Handing,
+    _place: Place,
+}
+
+impl Served {
+    async fn run<S>(self, mut incoming: S)
+    where
+        S: Stream<Item = Result<pb::StreamRequest, tonic::Status>> + Send + Unpin,
+    {
+        let room = Arc::new(Semaphore::new(STREAM_IN_FLIGHT));
+        let mut last = 0;
+        loop {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+                Some((permit, incoming.next().await?.ok()?))
+            };
+            let next = tokio::select! {
+                biased;
+                () = self.hub.stop.cancelled() => break,
+                // Nobody reads any more. What was taken runs to its entry.
+                () = self.sender.closed() => return,
+                next = next => next,
+            };
+            // The app ended its side, or broke the form: what was taken is answered.
+            let Some((permit, message)) = next else { return };
+            if message.number <= last || !self.may_go_on() {
+                break;
+            }
+            last = message.number;
+            self.exchange(message, permit);
+        }
+        let closing = Some(Came::Closing(pb::StreamClosing { last_taken: last }));
+        let message = pb::StreamResponse { number: 0, result: closing };
+        let _ = self.sender.send(Outgoing { message, mark: None, _place: None }).await;
+    }
+
+    /// A stream outlives no right to be connected.
+    fn may_go_on(&self) -> bool {
+        let dismissed =
+            self.hub.ledger.views().is_dismissed(&self.peer.identity, self.peer.certificate_issued_ms);
+        !dismissed && self.hub.clock.now_ms() < self.peer.certificate_ends_ms
+    }
+
+    fn exchange(&self, message: pb::StreamRequest, permit: OwnedSemaphorePermit) {
+        let (hub, member) = (Arc::clone(&self.hub), self.member.clone());
+        let (sender, handing) = (self.sender.clone(), self.handing.clone());
+        // A task of its own: a caller that hangs up must not stop the exchange half-way.
+        self.hub.tasks.spawn(async move {
+            let pb::StreamRequest { number, exchange, traceparent } = message;
+            let exchange = exchange.unwrap_or_default();
+            let (result, mark) = match exchange::joined(&hub, member, exchange, &traceparent).await {
+                Ok(Reply { response, mark }) => (Came::Answered(response), mark),
+                Err(code) => {
+                    let (code, message) = (code.as_str().to_owned(), code.help().to_owned());
+                    (Came::Failed(pb::ExchangeFailure { code, message }), None)
+                }
+            };
+            let (mark, place) = match mark {
+                Some(mut mark) => {
+                    handing.expect(&mark);
+                    mark.hold(permit);
+                    (Some(mark), None)
+                }
+                None => (None, Some(permit)),
+            };
+            let message = pb::StreamResponse { number, result: Some(result) };
+            // A caller that went away loses nothing but its own answer; the entry stands.
+            let _ = sender.send(Outgoing { message, mark, _place: place }).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_has_so_many_streams_and_gets_places_back() {
+        let streams = Streams::default();
+        let (one, two) = ("street-office".parse().unwrap(), "health".parse().unwrap());
+        let held: Vec<_> = (0..STREAMS_OF_MEMBER).map(|_| streams.take(&one).unwrap()).collect();
+        assert_eq!(streams.take(&one).err(), Some(Code::Overloaded));
+        let other = streams.take(&two).unwrap();
+        assert_eq!(streams.open(), STREAMS_OF_MEMBER + 1);
+        drop(held);
+        assert!(streams.take(&one).is_ok());
+        drop(other);
+        assert!(lock(&streams.0).is_empty(), "who has none is forgotten");
+    }
+}
