@@ -32,7 +32,7 @@ struct State {
 }
 
 enum Ended {
-    Answered(pb::ExchangeResponse),
+    Answered(Box<pb::ExchangeResponse>),
     Failed(Code),
     /// The hub did not look at it.
     NotTaken,
@@ -58,7 +58,7 @@ impl Streams {
             };
             let Some(ended) = open.send(exchange.clone(), traceparent.to_owned()).await else { continue };
             match ended.await {
-                Ok(Ended::Answered(response)) => return Ok(Some(response)),
+                Ok(Ended::Answered(response)) => return Ok(Some(*response)),
                 Ok(Ended::Failed(code)) => return Err(ClientError::Hub { code }),
                 Ok(Ended::NotTaken) => {}
                 Err(_) => {
@@ -123,7 +123,10 @@ async fn receive(mut incoming: Streaming<pb::StreamResponse>, state: Arc<Mutex<S
             }
             Some(Came::Answered(response)) => {
                 // Whoever does not wait any more loses its own answer only.
-                let _ = state.waiting.remove(&message.number).map(|one| one.send(Ended::Answered(response)));
+                let _ = state
+                    .waiting
+                    .remove(&message.number)
+                    .map(|one| one.send(Ended::Answered(Box::new(response))));
             }
             Some(Came::Failed(failure)) => {
                 let code = Code::parse(&failure.code).unwrap_or(Code::Internal);

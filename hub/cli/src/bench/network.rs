@@ -35,8 +35,8 @@ pub struct Network {
     /// The consumer's own host: it issues the consumer's standings.
     pub consumer: Site,
     pub clients: Vec<Arc<Client>>,
-    /// The same app's, each over one long-lived stream.
-    pub streams: Vec<Arc<Client>>,
+    /// The same app's, over one long-lived stream.
+    pub streaming: Arc<Client>,
     pub contract: Arc<Contract>,
     /// The same terms, and statements may be signed together.
     pub together: Arc<Contract>,
@@ -78,17 +78,17 @@ pub async fn start_with(dir: &Path, connections: usize, quotas: QuotaLimits) -> 
     consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
     let args = AppArgs { folder: consumer_folder(dir), app };
-    let (mut clients, mut streams) = (Vec::new(), Vec::new());
+    let mut clients = Vec::new();
     for _ in 0..connections.max(1) {
         clients.push(Arc::new(setup::met_client(&args).await?));
-        streams.push(Arc::new(setup::met_client(&args).await?.with_stream()));
     }
+    let streaming = Arc::new(setup::met_client(&args).await?.with_stream());
     let subjects: Vec<String> = (0..SUBJECTS).map(|row| source.id(row)).collect();
     let first = clients.first().ok_or_else(|| Failure::environment("no client"))?;
     let matter = Matter::parse("bench").map_err(Failure::environment)?;
     let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
     let address = config.raw.listen;
-    Ok(Network { hub, address, provider, consumer, clients, streams, contract, together, case, subjects })
+    Ok(Network { hub, address, provider, consumer, clients, streaming, contract, together, case, subjects })
 }
 
 /// The consumer's folder.
