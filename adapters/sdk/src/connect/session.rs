@@ -3,7 +3,6 @@
 mod change;
 mod side;
 
-use super::assemble::{Assembling, Step, Whole};
 use super::hand_over::LinkMaterial;
 use super::receipts;
 use crate::adapter::Adapter;
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
+use yiwang_proto::assemble::{Assembling, Step, Whole};
 use yiwang_proto::codes::Code;
 use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
 use yiwang_proto::merkle::verify_growth;
@@ -332,7 +332,7 @@ impl Session {
             }
         };
         self.buffered -= assembling.held();
-        match assembling.take(chunk) {
+        match assembling.take(chunk.into()) {
             Step::Done(whole) => {
                 let busy = self.exchanges.len() >= self.most;
                 self.start(exchange, whole, busy, deadline_ms, &traceparent);
@@ -342,7 +342,7 @@ impl Session {
                 let full = self.buffered > self.adapter.limits().buffered_bytes;
                 if full || self.exchanges.len() >= self.most {
                     self.buffered -= assembling.held();
-                    let whole = Whole { request: assembling.request, body: Bytes::new() };
+                    let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
                     self.start(exchange, whole, true, deadline_ms, &traceparent);
                 } else {
                     self.exchanges.insert(exchange, Exchange::Receiving(assembling));
@@ -374,9 +374,9 @@ impl Session {
         yiwang_telemetry::continue_trace(&span, traceparent);
         let work = async move {
             let reply = if busy {
-                adapter.turn_away(whole.request, Code::ProviderBusy, "too many exchanges at once").await
+                adapter.turn_away(whole.statement, Code::ProviderBusy, "too many exchanges at once").await
             } else {
-                adapter.handle_within(whole.request, whole.body, material.as_ref(), left_ms).await
+                adapter.handle_within(whole.statement, whole.body, material.as_ref(), left_ms).await
             };
             send(exchange, reply, part_bytes, &answers, &sending).await;
             exchange
