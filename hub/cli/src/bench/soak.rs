@@ -39,7 +39,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 const KEYS: &str = "JSON keys:
   hub, adapter               rss_after_warm_up_mib, rss_at_end_mib: medians of the first and last tenth after the warm-up;
-                             rss_grown_mib (limit 5), rss_most_mib; files_min, files_max: open files after the warm-up;
+                             rss_grown_mib (limit 5), rss_most_mib; files_min, files_max: open files after the warm-up,
+                             without older segments that a journal keeps open (16 of each; older_segments_most);
                              files_lowest_first_and_last: fewest in those tenths (may differ by 4)
   answered, refused, lost, unverified   how exchanges ended (unverified must be 0)
   kills, rounds              what was broken, and how often; released_after_revocation must be 0
