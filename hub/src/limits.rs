@@ -45,8 +45,15 @@ pub const REPLY_BYTES_OF_MEMBER: usize = REPLY_BYTES_MAX / 4;
 /// Of these, how many are left to emergency purposes.
 pub const REPLY_BYTES_EMERGENCY: usize = REPLY_BYTES_MAX / 8;
 /// How long a reader may take nothing of an answer until its connection ends. Two pings of the connection fit in,
-/// and a pause of the reader's machine; at one piece in this time a line carries 4 kbit/s, slower than any.
+/// and a pause of the reader's machine.
 pub const REPLY_STALLED: Duration = Duration::from_secs(30);
+/// Bytes that a connection takes at least in each such time while answers wait on it: 32 KiB a second, 256 kbit/s,
+/// less than any office's line carries. Below that it is no slow line but somebody who holds on to room.
+pub const REPLY_TAKEN_MIN: u64 = 32 * 1024 * REPLY_STALLED.as_secs();
+/// How long a response may be under way whatever else its connection takes: at that rate all that its member may keep
+/// waiting is taken by then, 35 minutes.
+pub const REPLY_TAKEN_WITHIN: Duration =
+    Duration::from_secs(REPLY_STALLED.as_secs() * (1 + REPLY_BYTES_OF_MEMBER as u64 / REPLY_TAKEN_MIN));
 /// How long it may take nothing at all where the budget is nearly full: many round trips, and short enough that
 /// the others, told to come back after a second, get their answers at one of the next tries.
 pub const REPLY_STALLED_PRESSED: Duration = Duration::from_secs(5);

@@ -8,7 +8,8 @@
 //!
 //! The bodies of these replies are what readers that do not read would fill the hub's memory with, so each mark
 //! counts against a budget of the whole hub and a part of it for its reader's member, and readers that take
-//! nothing lose their connections ([`watch`]).
+//! nothing, or next to nothing, lose their connections ([`watch`]). What is no answer counts too, by its receipt: it is
+//! owed, so it is never turned away, but the next request is.
 
 mod stalled;
 
@@ -38,6 +39,7 @@ pub(crate) struct Line {
     pub(crate) cut: CancellationToken,
     // When its reader took something last.
     taken_us: AtomicU64,
+    window: stalled::Window,
 }
 
 /// The way of one response to its reader.
@@ -45,6 +47,8 @@ pub(crate) struct Line {
 struct Way {
     // Set once: a response belongs to one connection.
     line: OnceLock<Arc<Line>>,
+    // When its first reply became part of it.
+    begun_us: OnceLock<u64>,
     // When its reader took something of it last.
     taken_us: AtomicU64,
 }
@@ -54,6 +58,8 @@ struct Waiting {
     ticket: u64,
     reader: MemberId,
     bytes: usize,
+    // Whether it has an answer, which a revocation waits for.
+    answers: bool,
     // Its response, and since when it is part of it.
     way: OnceLock<(Arc<Way>, u64)>,
 }
@@ -93,6 +99,13 @@ impl Open {
         Ok(())
     }
 
+    /// Takes what is owed, room or not.
+    fn owe(&mut self, reader: &MemberId, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let own = self.of(reader).saturating_add(bytes);
+        self.of.insert(reader.clone(), own);
+    }
+
     fn give_back(&mut self, reader: &MemberId, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         match self.of(reader).saturating_sub(bytes) {
@@ -107,6 +120,8 @@ struct Shared {
     next: AtomicU64,
     open: Mutex<Open>,
     fallen: Notify,
+    // Looks for readers that take too little.
+    looks: AtomicU64,
 }
 
 impl Shared {
@@ -115,7 +130,20 @@ impl Shared {
     }
 
     fn before(&self, ticket: u64) -> Vec<Arc<Waiting>> {
-        self.open().marks.values().filter(|waiting| waiting.ticket < ticket).map(Arc::clone).collect()
+        let open = self.open();
+        let before = open.marks.values().filter(|waiting| waiting.answers && waiting.ticket < ticket);
+        before.map(Arc::clone).collect()
+    }
+
+    /// A mark for what was taken from the open budget just now.
+    fn mark(self: &Arc<Self>, mut open: MutexGuard<'_, Open>, of: (&MemberId, usize), answers: bool) -> Mark {
+        // Drawn under the lock: who counts the marks below a number must find all of them.
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        let (reader, bytes) = (of.0.clone(), of.1);
+        let waiting = Arc::new(Waiting { ticket, reader, bytes, answers, way: OnceLock::new() });
+        open.marks.insert(ticket, Arc::clone(&waiting));
+        drop(open);
+        Mark { shared: Arc::clone(self), waiting, place: None }
     }
 
     async fn fall(&self, ticket: u64) {
@@ -152,12 +180,13 @@ impl Mark {
     }
 
     /// Its reader took a piece of the response.
-    pub(crate) fn taken(&self) {
+    pub(crate) fn taken(&self, bytes: usize) {
         let Some((way, _)) = self.waiting.way.get() else { return };
         let now_us = self.shared.clock.monotonic_us();
         way.taken_us.store(now_us, Ordering::Relaxed);
         if let Some(line) = way.line.get() {
             line.taken_us.store(now_us, Ordering::Relaxed);
+            line.window.add(bytes);
         }
     }
 }
@@ -175,8 +204,9 @@ impl Drop for Mark {
 impl Replies {
     /// An empty list.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let (next, open, fallen) = (AtomicU64::default(), Mutex::default(), Notify::default());
-        Self { shared: Arc::new(Shared { clock, next, open, fallen }) }
+        let (next, looks) = <(AtomicU64, AtomicU64)>::default();
+        let (open, fallen) = (Mutex::default(), Notify::default());
+        Self { shared: Arc::new(Shared { clock, next, open, fallen, looks }) }
     }
 
     /// Marks a reply to a member as under way, with the bytes of its body. Only urgent ones get room of what is
@@ -187,12 +217,15 @@ impl Replies {
     pub fn begin(&self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<Mark, Code> {
         let mut open = self.shared.open();
         open.take(reader, bytes, urgent)?;
-        // Drawn under the lock: who counts the marks below a number must find all of them.
-        let ticket = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let waiting = Arc::new(Waiting { ticket, reader: reader.clone(), bytes, way: OnceLock::new() });
-        open.marks.insert(ticket, Arc::clone(&waiting));
-        drop(open);
-        Ok(Mark { shared: Arc::clone(&self.shared), waiting, place: None })
+        Ok(self.shared.mark(open, (reader, bytes), true))
+    }
+
+    /// Counts a reply without an answer: a refusal, a failure, what is withheld. Its entry stands, so its receipt is
+    /// handed over; the budget can be exceeded by the receipts of the exchanges that run at once.
+    pub fn owe(&self, reader: &MemberId, bytes: usize) -> Mark {
+        let mut open = self.shared.open();
+        open.owe(reader, bytes);
+        self.shared.mark(open, (reader, bytes), false)
     }
 
     /// Whether a member's next exchange may begin: nothing is fetched that could not be handed over. Emergencies
@@ -220,7 +253,7 @@ impl Replies {
         self.shared.open().marks.values().filter(|waiting| waiting.line().is_some()).count()
     }
 
-    /// Bytes of their bodies.
+    /// Their bytes.
     pub fn waiting(&self) -> usize {
         self.shared.open().bytes
     }
@@ -254,9 +287,15 @@ impl Replies {
 pub struct Handing {
     way: Arc<Way>,
     marks: Arc<Mutex<Vec<Mark>>>,
+    lasts: bool,
 }
 
 impl Handing {
+    /// For a response that may last as long as its connection: its replies are judged each by itself.
+    pub fn lasting() -> Self {
+        Self { lasts: true, ..Self::default() }
+    }
+
     fn marks(&self) -> MutexGuard<'_, Vec<Mark>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -264,6 +303,10 @@ impl Handing {
     /// Adds the mark of the next reply of this response.
     pub fn add(&self, mark: Mark) {
         self.expect(&mark);
+        if !self.lasts {
+            let now_us = mark.shared.clock.monotonic_us();
+            self.way.begun_us.get_or_init(|| now_us);
+        }
         self.marks().push(mark);
     }
 
@@ -339,6 +382,21 @@ mod tests {
         assert!(replies.begin(&reader("third"), 1, true).is_err(), "no byte above it");
         drop(held);
         assert!(replies.begin(&reader("third"), 1, false).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_counts_and_no_revocation_waits_for_it() {
+        let replies = list();
+        let one = reader("street-office");
+        let owed = replies.owe(&one, REPLY_BYTES_OF_MEMBER);
+        assert_eq!((replies.waiting(), replies.under_way()), (REPLY_BYTES_OF_MEMBER, 1));
+        assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting));
+        assert!(replies.room_for(&reader("health"), || false).is_ok());
+        let more = replies.owe(&one, 1);
+        assert_eq!(replies.settle().await, 0);
+        drop((owed, more));
+        assert!(replies.room_for(&one, || false).is_ok());
+        assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
     }
 
     #[tokio::test]

@@ -81,7 +81,7 @@ where
     S: Stream<Item = Result<pb::StreamRequest, tonic::Status>> + Send + Unpin + 'static,
 {
     let place = hub.streams.take(&member)?;
-    let handing = Handing::default();
+    let handing = Handing::lasting();
     // One more than exchanges: the announcement of the end needs no room.
     let (sender, receiver) = mpsc::channel(STREAM_IN_FLIGHT + 1);
     let served =

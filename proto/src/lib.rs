@@ -8,6 +8,7 @@
 pub mod adapter_journal;
 pub mod ambient;
 pub mod answer;
+pub mod assemble;
 pub mod audit_scope;
 pub mod batch;
 pub mod body;

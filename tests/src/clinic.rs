@@ -2,13 +2,13 @@
 
 use crate::contracts::draft;
 use crate::member::{Member, RunningAdapter, TestOfficer};
+use crate::raw::{RawLink, message};
 use crate::scene::{fields, outcome, verify_ledger};
 use crate::world::World;
 use bytes::Bytes;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::ReceiverStream;
 use yiwang_client::client::Client;
 use yiwang_client::exchange::{Ask, SignedRequest};
 use yiwang_client::sealed::Manner;
@@ -24,10 +24,10 @@ use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{AppId, CaseId, Matter, Operation, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
+use yiwang_proto::pb::adapter_frame::Kind;
 use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::sealing::{Direction, Recipient, seal};
 use yiwang_proto::ticket::Draft as Ticket;
-use yiwang_rpc::link_service_client::LinkServiceClient;
 
 /// A health department, a street office with an officer, and two contracts: one of class 3, one of class 4.
 pub struct Clinic {
@@ -285,22 +285,12 @@ impl Clinic {
         let folder = &self.health.folder;
         let name = AppId::parse("main").unwrap();
         let hands = self.hands();
-        let channel = folder.enrolled().unwrap().channel(Arc::clone(&self.world.clock)).await.unwrap();
-        let (frames, queue) = tokio::sync::mpsc::channel(16);
-        let hello = pb::LinkHello {
-            adapter: "main".to_owned(),
-            version: 1,
-            delegation: folder.load_delegation(Role::Adapter, &name).unwrap().0.bytes().clone(),
-            sealing: folder.load_sealing(&name).unwrap().unwrap().1.bytes().clone(),
-            ..pb::LinkHello::default()
-        };
-        let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
-        frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
-        let mut incoming =
-            LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+        let sealing = folder.load_sealing(&name).unwrap().unwrap().1.bytes().clone();
+        let link = RawLink::open(&self.world, &self.health, |hello| hello.sealing = sealing).await;
+        let RawLink { frames, mut incoming } = link;
         tokio::spawn(async move {
-            while let Ok(Some(message)) = incoming.message().await {
-                for frame in message.frames {
+            while let Ok(Some(came)) = incoming.message().await {
+                for frame in came.frames {
                     let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
                     turns.arrived.add_permits(1);
                     turns.go.acquire().await.unwrap().forget();
@@ -310,7 +300,7 @@ impl Clinic {
                     let answer = statement.bytes().clone();
                     let chunk =
                         pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
-                    let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
+                    let _ = frames.send(message(vec![Kind::Answer(chunk)])).await;
                 }
             }
         });

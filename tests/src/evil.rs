@@ -1,10 +1,10 @@
 //! An adapter of the police that is not ours: it holds its key, and answers as a test likes.
 
+use crate::raw::{RawLink, message};
 use crate::scene::Scene;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::ReceiverStream;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::AnswerBody;
 use yiwang_proto::delegation::Role;
@@ -12,8 +12,8 @@ use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::AppId;
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
+use yiwang_proto::pb::adapter_frame::Kind;
 use yiwang_proto::request::Request;
-use yiwang_rpc::link_service_client::LinkServiceClient;
 
 /// How an evil adapter changes its answer before it signs.
 pub type Bend = fn(&mut Answer);
@@ -48,28 +48,18 @@ pub async fn evil_signer(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>, sig
     let name = AppId::parse("main").unwrap();
     let key = folder.load_key(Role::Adapter, &name).unwrap();
     let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
-    let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
-    let (frames, queue) = tokio::sync::mpsc::channel(16);
-    let hello = pb::LinkHello {
-        adapter: "main".to_owned(),
-        version: 1,
-        delegation: delegation.bytes().clone(),
-        operations: vec![pb::ServedOperation {
-            record: "Person".to_owned(),
-            operation: "person.by_id".to_owned(),
-            // The one that its answers name.
-            mapping_digest: vec![0; 32].into(),
-        }],
-        ..pb::LinkHello::default()
+    let served = pb::ServedOperation {
+        record: "Person".to_owned(),
+        operation: "person.by_id".to_owned(),
+        // The one that its answers name.
+        mapping_digest: vec![0; 32].into(),
     };
-    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
-    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
-    let mut link = LinkServiceClient::new(channel);
-    let mut incoming = link.connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    let link = RawLink::open(&scene.world, &scene.police, |hello| hello.operations = vec![served]).await;
+    let RawLink { frames, mut incoming } = link;
     let entropy = Arc::clone(&scene.world.entropy);
     tokio::spawn(async move {
-        while let Ok(Some(message)) = incoming.message().await {
-            for frame in message.frames {
+        while let Ok(Some(came)) = incoming.message().await {
+            for frame in came.frames {
                 let Some(pb::hub_frame::Kind::Request(chunk)) = frame.kind else { continue };
                 let signed = SignedStatement::parse(chunk.request).unwrap();
                 let request = Request::parse(signed.unverified_payload()).unwrap();
@@ -103,7 +93,7 @@ pub async fn evil_signer(scene: &Scene, bend: Bend, gate: Option<Arc<Gate>>, sig
                 }
                 let answer = sign(&answer, &key).bytes().clone();
                 let chunk = pb::AnswerChunk { exchange: chunk.exchange, chunk: 0, last: true, answer, body };
-                let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
+                let _ = frames.send(message(vec![Kind::Answer(chunk)])).await;
             }
         }
     });

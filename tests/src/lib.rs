@@ -11,6 +11,7 @@ pub mod clinic;
 pub mod contracts;
 pub mod evil;
 pub mod member;
+pub mod raw;
 pub mod scene;
 pub mod world;
 

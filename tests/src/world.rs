@@ -228,13 +228,13 @@ impl World {
 
     /// Waits until a member's adapter is linked.
     pub async fn until_linked(&self, member: &MemberId) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.hub().hub.links.of(member).is_some() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the adapter of `{member}` did not connect within 10 s");
+        panic!("the adapter of `{member}` did not connect within a minute");
     }
 
     /// Verifies the whole ledger as an auditor would, from files alone. The hub must be stopped.

@@ -12,8 +12,9 @@ use yiwang_proto::case::Act;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
+use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, Operation, Purpose};
+use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, MemberId, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_tests::contracts::draft;
@@ -332,6 +333,33 @@ async fn t32_a_statement_with_words_of_no_catalogue_leaves_its_digest_only() {
     assert_eq!(scene.outcome(&signed).await, "field_not_granted");
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     assert!(in_segments(&scene, "birth_date"), "the search finds what stands there");
+    assert!(!in_segments(&scene, &scene.mother));
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t32_ids_that_an_app_made_up_leave_their_digest_only() {
+    let scene = Scene::new(21).await;
+    let smuggled = format!("x{}", scene.mother);
+    let made_up = [
+        ("no_contract", bent(&scene, |r| r.contract = ContractId::parse(&smuggled).unwrap())),
+        ("operation_not_granted", bent(&scene, |r| r.operation = Operation::parse(&smuggled).unwrap())),
+        ("no_contract", bent(&scene, |r| r.provider = MemberId::parse(&smuggled).unwrap())),
+    ];
+    let (begun, count) = (scene.world.hub().hub.ledger.checkpoint().size, made_up.len() as u64);
+    for (wanted, signed) in &made_up {
+        assert_eq!(scene.outcome(signed).await, *wanted);
+    }
+    let known = bent(&scene, |r| r.provider = scene.street.id().clone());
+    assert_eq!(scene.outcome(&known).await, "no_contract");
+    let ledger = &scene.world.hub().hub.ledger;
+    let kept = |index| match entry::decode(&ledger.receipt(index).unwrap().entry).unwrap().kind {
+        Some(Kind::Exchange(entry)) => (!entry.request.is_empty(), entry.request_digest.len()),
+        other => panic!("{other:?}"),
+    };
+    let kept: Vec<_> = (begun..=begun + count).map(kept).collect();
+    assert_eq!(kept, [(false, 32), (false, 32), (false, 32), (true, 0)]);
     assert!(!in_segments(&scene, &scene.mother));
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");

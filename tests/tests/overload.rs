@@ -138,7 +138,8 @@ async fn f09_t24_an_emergency_passes_while_others_are_turned_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t23_an_answer_without_end_is_cut_and_recorded() {
-    let mut scene = Scene::new(104).await;
+    // Eighty mebibytes have to come before the last answer is cut, on a machine that does other things too.
+    let mut scene = Scene::bent(104, |draft| draft.limit("deadline_ms", 30_000)).await;
     scene.adapter.take().unwrap().stop().await;
     adapter_that(&scene, Manner::NeverEnds).await;
     let outcomes = at_once(&scene, &scene.app, &scene.contract, &scene.case, 20).await;

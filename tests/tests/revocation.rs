@@ -6,15 +6,12 @@
 #[path = "revocation/keys.rs"]
 mod keys;
 
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending, SignedRequest};
 use yiwang_hub::context::TestSwitches;
@@ -27,6 +24,7 @@ use yiwang_proto::pb;
 use yiwang_proto::revocation::{Revocation, Revoked};
 use yiwang_rpc::record_service_client::RecordServiceClient;
 use yiwang_tests::member::{Issuing, Member};
+use yiwang_tests::raw::channel_that_takes;
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
@@ -222,20 +220,7 @@ async fn t27_a_hub_that_hides_the_providers_revocation_is_refused_by_the_app() {
 
 /// A connection whose reader takes 64 bytes of each answer and no more.
 async fn slow(scene: &Scene) -> RecordServiceClient<Channel> {
-    let enrolled = scene.street.folder.enrolled().unwrap();
-    let config = enrolled.client_config(Arc::clone(&scene.world.clock)).unwrap();
-    let address = enrolled.hub().to_owned();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (config, address) = (Arc::clone(&config), address.clone());
-        async move {
-            let stream = TcpStream::connect(&address).await?;
-            let name = ServerName::try_from("localhost").unwrap();
-            let tls = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
-            Ok::<_, std::io::Error>(TokioIo::new(tls))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://hub").initial_stream_window_size(64);
-    RecordServiceClient::new(endpoint.connect_with_connector(connector).await.unwrap())
+    RecordServiceClient::new(channel_that_takes(&scene.world, &scene.street, 64).await)
 }
 
 /// Starts a query on a slow connection and waits until its answer is under way.

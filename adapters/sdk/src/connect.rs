@@ -2,7 +2,6 @@
 //! requests that come down the stream. Whatever happens to the link, the next one starts from nothing but
 //! the journal.
 
-mod assemble;
 mod backoff;
 mod hand_over;
 mod receipts;

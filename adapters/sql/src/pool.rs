@@ -2,6 +2,7 @@
 //! once; a job whose asker has gone is skipped or interrupted.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use yiwang_proto::ambient::Clock;
@@ -146,9 +147,12 @@ fn work<C: Shares>(shared: &Shared<C>, clock: &dyn Clock, mut connection: C) {
 }
 
 fn run<C>((cancel, job): (Cancel, Work<C>), connection: &mut C) {
-    if !cancel.is_set() {
-        job(connection);
+    if cancel.is_set() {
+        return;
     }
+    // A panic is the job's own, and the hook has told it: its asker sees its channel close. A thread that ended with it
+    // would never come back, and a few such jobs would leave the source without any.
+    drop(catch_unwind(AssertUnwindSafe(|| job(connection))));
 }
 
 /// Runs jobs in one view, as long as they came in before it was taken: nobody is shown what was there
@@ -188,7 +192,7 @@ impl<C> Drop for Pool<C> {
         drop(queue);
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A job that panicked has ended its thread already; there is nothing left to release.
+            // A thread that panicked outside of a job has ended already; there is nothing left to release.
             drop(worker.join());
         }
     }

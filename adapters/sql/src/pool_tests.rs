@@ -113,3 +113,29 @@ fn a_slow_job_ends_the_view_and_the_next_gets_a_newer_one() {
     first.send(()).unwrap();
     assert_eq!(heard(&told, 8), ["held", "begin", "slow", "end", "begin", "a", "b", "end"]);
 }
+
+#[test]
+fn a_job_that_panics_takes_neither_its_thread_nor_its_view_with_it() {
+    let (pool, told) = pool();
+    let panics = || pool.submit(Cancel::default(), Box::new(|_: &mut Told| panic!("the job's own fault")));
+    let first = held(&pool);
+    assert!(panics() && plain(&pool, "a"));
+    first.send(()).unwrap();
+    assert_eq!(heard(&told, 4), ["held", "begin", "a", "end"]);
+    // Alone, with nobody behind it, once for each thread that there is and more.
+    for _ in 0..3 {
+        let (ended, asker) = mpsc::channel::<()>();
+        let alone = move |_: &mut Told| {
+            let _ended = ended;
+            panic!("the job's own fault");
+        };
+        assert!(pool.submit(Cancel::default(), Box::new(alone)));
+        assert!(
+            asker
+                .recv_timeout(Duration::from_secs(5))
+                .is_err_and(|end| end == mpsc::RecvTimeoutError::Disconnected)
+        );
+    }
+    assert!(plain(&pool, "b"));
+    while heard(&told, 1) != ["b"] {}
+}

@@ -251,7 +251,9 @@ fn look(state: &State<'_>, bytes: &Bytes) -> Looked {
     };
     let statement = denied.open().map_err(|error| error.to_string())?;
     let fault = if is_clause(&statement.exchange.clause) {
-        objection(&statement, |digest| state.delegation_of(digest))
+        let made_up = statement.request.as_ref().and_then(|(_, request)| state.made_up(request));
+        let made_up = made_up.map(|what| format!("is kept, though it names {what}: its digest would do"));
+        objection(&statement, |digest| state.delegation_of(digest)).or(made_up)
     } else {
         Some("its clause breaks the grammar of clauses".to_owned())
     };

@@ -25,14 +25,14 @@ use late::Unanswered;
 use officers::Tickets;
 use replays::Seen;
 use standings::Words;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use verbatim::Verbatim;
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{AppId, ContractId, MemberId};
+use yiwang_proto::ids::{AppId, ContractId, MemberId, Operation};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 
@@ -98,6 +98,8 @@ pub(crate) struct State<'a> {
     delegations: HashMap<Digest, Held>,
     contracts: HashMap<Digest, Arc<Known>>,
     newest: HashMap<ContractId, (u32, Digest)>,
+    /// Operations of all versions of a contract.
+    operations: HashMap<ContractId, BTreeSet<Operation>>,
     policies: BTreeMap<u64, Digest>,
     cases: Register,
     tickets: Tickets,
@@ -139,6 +141,7 @@ impl<'a> State<'a> {
             delegations: HashMap::new(),
             contracts: HashMap::new(),
             newest: HashMap::new(),
+            operations: HashMap::new(),
             policies: BTreeMap::new(),
             cases: Register::default(),
             tickets: Tickets::default(),

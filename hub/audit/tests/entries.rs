@@ -10,7 +10,7 @@ use yiwang_proto::case::Act;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::entry::Kind;
-use yiwang_proto::ids::{CaseId, FieldName, Matter, MemberId, Purpose};
+use yiwang_proto::ids::{CaseId, ContractId, FieldName, Matter, MemberId, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 
@@ -455,4 +455,37 @@ fn an_answer_that_was_withheld_is_clean_and_was_rightly_forwarded() {
         exchange.answer.as_mut().unwrap().fields.truncate(1);
         withheld(exchange, Code::CaseClosed);
     });
+}
+
+/// A refusal in a ledger with an honest exchange before and after it.
+fn refused(spoil: impl FnOnce(&mut Exchange)) -> (Report, u64) {
+    let mut world = World::new();
+    world.answered();
+    let mut exchange = world.exchange().deny(Code::NoContract);
+    spoil(&mut exchange);
+    let index = world.record(exchange);
+    world.answered();
+    (verify(&world), index)
+}
+
+#[test]
+fn a_refused_request_that_names_what_nobody_knows_is_not_kept() {
+    type Spoil = fn(&mut Exchange);
+    let made_up: [(Spoil, &str); 5] = [
+        (|it| it.request.contract = ContractId::parse("x980121190001010000").unwrap(), "contract"),
+        (|it| it.request.operation = Operation::parse("x980121190001010000").unwrap(), "operation"),
+        (|it| it.request.provider = MemberId::parse("x980121190001010000").unwrap(), "provider"),
+        (|it| it.request.purpose = Purpose::parse("x980121190001010000").unwrap(), "catalogue"),
+        (|it| it.request.fields = vec![FieldName::parse("x980121190001010000").unwrap()], "catalogue"),
+    ];
+    for (spoil, what) in made_up {
+        let (report, index) = refused(spoil);
+        let said = |finding: &yiwang_audit::Finding| {
+            finding.rule == Rule::Exchange && finding.index == Some(index) && finding.what.contains(what)
+        };
+        assert!(report.findings.iter().any(said), "{what}: {}", show(&report));
+    }
+    let (report, _) = refused(|it| it.request.provider = it.request.consumer.clone());
+    let names = |finding: &yiwang_audit::Finding| finding.what.contains("its digest would do");
+    assert!(!report.findings.iter().any(names), "{}", show(&report));
 }

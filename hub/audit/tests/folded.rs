@@ -9,6 +9,7 @@ use yiwang_audit::{Options, Report, Rule, verify_ledger};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::folded::{Denied, FOLDER, Record, Said, VERBATIM, minute_of};
+use yiwang_proto::ids::Operation;
 use yiwang_proto::merkle::{Frontier, leaf_hash};
 use yiwang_proto::pb;
 
@@ -199,4 +200,20 @@ fn an_app_that_had_fewer_entries_of_its_own_and_was_folded_is_told_of() {
         let told = report.notes.iter().any(|note| note.contains("fewer than 60 denials of its own"));
         assert_eq!(told, !enough, "{entries} of {app}: {report:#?}");
     }
+}
+
+#[test]
+fn a_folded_statement_that_names_what_nobody_knows_is_found() {
+    let mut world = World::new();
+    let folder = TempDir::new().unwrap();
+    let mut exchange = world.exchange().deny(Code::NoContract);
+    exchange.request.operation = Operation::parse("x980121190001010000").unwrap();
+    world.record(exchange);
+    let denials = [world.entries.pop().unwrap()];
+    write_journal(&folder, &denials);
+    world.push(Kind::Folded(fold_of(&world, Code::NoContract, &denials)));
+    world.write(folder.path());
+    let report = verify(&world, &folder);
+    let [found] = faults(&report)[..] else { panic!("{report:#?}") };
+    assert!(found.contains("an operation that its contract does not have"), "{found}");
 }

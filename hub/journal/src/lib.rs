@@ -89,5 +89,6 @@ pub use options::Options;
 pub use reader::{ReadError, Reader, Scan, ScanBack};
 pub use recover::{OpenError, Recovery, Torn};
 pub use segment::leaf_hash;
+pub use shared::CACHED_SEGMENTS;
 pub use spare::Reserve;
 pub use writer::{AppendError, Appended, Journal};

@@ -15,8 +15,9 @@ use crate::walk::Cursor;
 pub(crate) const HOLE: u32 = u32::MAX;
 /// Offsets kept in memory for older segments, over all of them (4 bytes each).
 const CACHED_OFFSETS: usize = 4 << 20;
-/// Older segments kept open.
-const CACHED_SEGMENTS: usize = 16;
+/// Older segments that an open journal keeps open, those that were used last: a gibibyte in segments of the usual size,
+/// and few of a process's descriptors.
+pub const CACHED_SEGMENTS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Shared {

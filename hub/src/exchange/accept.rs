@@ -24,7 +24,7 @@ pub struct Accepted {
     /// W3C traceparent, or empty.
     pub traceparent: String,
     /// Whether the statement may stand in the ledger word for word: only once its signature is good and
-    /// all names in it are of the catalogue. A stranger's words never enter the ledger.
+    /// the hub knows all names in it. A stranger's words never enter the ledger.
     pub verbatim: std::sync::atomic::AtomicBool,
 }
 

@@ -11,7 +11,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
-use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy};
+use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
 
 /// Proof that the statement is the app's.
 pub struct Authentic {
@@ -44,6 +44,20 @@ fn officer(views: &Views, accepted: &Accepted) -> Option<Arc<DelegationView>> {
     signed.is_ok().then_some(officer)
 }
 
+/// Whether the hub knows every name in a statement, so that its words may stand in the ledger: grammars keep out
+/// sentences, and no numbers. Of contracts only the consumer's own count, since the form of its entry must not tell
+/// anybody that another one exists.
+fn names_known(views: &Views, request: &Request) -> bool {
+    let catalogue = views.decider().catalogue();
+    let contract = views.contract(&request.contract);
+    let own = contract.filter(|view| view.contract.text.consumer.member == request.consumer);
+    own.is_some_and(|view| view.contract.text.operations.contains(&request.operation))
+        && views.member(&request.provider).is_some()
+        && catalogue.record(&request.record).is_some()
+        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
+        && catalogue.has_purpose(&request.purpose)
+}
+
 /// Verifies before anything in the statement is used.
 pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal> {
     let request = &accepted.request;
@@ -64,14 +78,10 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
         .map_err(|_| Code::SignatureInvalid)?;
     let officer = officer(views, accepted);
     hub.ledger.hear_time(&request.consumer, request.issued_at_ms);
-    let catalogue = views.decider().catalogue();
-    let known = catalogue.record(&request.record).is_some()
-        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
-        && catalogue.has_purpose(&request.purpose);
     // A second signature that nobody could verify may be any 64 bytes.
     let verified = 1 + usize::from(officer.is_some());
     let whole = accepted.signed.signature_count() == verified;
-    accepted.verbatim.store(known && whole, Ordering::Relaxed);
+    accepted.verbatim.store(whole && names_known(views, request), Ordering::Relaxed);
     let now = hub.ledger.now_ms();
     if request.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew.into());

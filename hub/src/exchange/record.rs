@@ -12,6 +12,7 @@ use crate::links::RawAnswer;
 use crate::replies::Mark;
 use crate::views::{CaseStatus, Claims, DelegationView};
 use bytes::Bytes;
+use prost::Message as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,8 +73,8 @@ pub struct Recorded {
     pub appended: Appended,
     /// The answer's body; empty unless the exchange was answered.
     pub body: Bytes,
-    /// The mark of an answer that is under way.
-    pub mark: Option<Mark>,
+    /// The mark of what is under way.
+    pub mark: Mark,
 }
 
 struct ExchangeDraft {
@@ -193,6 +194,7 @@ pub async fn record(
     }
     let (consumer, provider, id) =
         (accepted.request.consumer.clone(), accepted.request.provider, accepted.request.id);
+    let reader = accepted.peer;
     // Before the index is assigned: a revocation waits for every mark that was set before it.
     let answered = entry.outcome() == pb::Outcome::Answered;
     let mark = if answered { mark(hub, &mut entry, decided.as_ref(), &consumer, body.len()) } else { None };
@@ -221,7 +223,10 @@ pub async fn record(
     if let Some(dir) = &hub.switches.store_bodies {
         hoard(dir, appended.index, &body);
     }
-    Ok(Recorded { appended, body, mark: mark.filter(|_| released) })
+    // Receipts without an answer wait for their readers too.
+    let owed = || hub.replies.owe(&reader, appended.to_receipt().encoded_len());
+    let mark = mark.filter(|_| released).unwrap_or_else(owed);
+    Ok(Recorded { appended, body, mark })
 }
 
 /// What the officer's proof and sealed bodies rest on.
@@ -242,7 +247,7 @@ fn mark(
 ) -> Option<Mark> {
     let purpose = decided.map(|decided| &decided.contract.contract.text.purpose);
     let urgent = purpose.is_some_and(|purpose| hub.gate.is_emergency(purpose));
-    let marked = hub.replies.begin(reader, bytes, urgent);
+    let marked = hub.replies.begin(reader, bytes.saturating_add(entry.encoded_len()), urgent);
     if let Err(code) = &marked {
         entry.set_outcome(pb::Outcome::Withheld);
         code.as_str().clone_into(&mut entry.code);

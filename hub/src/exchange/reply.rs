@@ -15,5 +15,6 @@ pub struct Reply {
 /// The response.
 pub fn reply(recorded: Recorded) -> Reply {
     let Recorded { appended, body, mark } = recorded;
-    Reply { response: pb::ExchangeResponse { receipt: Some(appended.to_receipt()), body }, mark }
+    let response = pb::ExchangeResponse { receipt: Some(appended.to_receipt()), body };
+    Reply { response, mark: Some(mark) }
 }

@@ -2,31 +2,30 @@
 
 use super::{Link, RawAnswer};
 use crate::limits::LINK_BODY_BYTES_MAX;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{Semaphore, oneshot};
+use yiwang_proto::assemble::{Assembling, Step};
 use yiwang_proto::codes::Code;
-use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, STATEMENT_MAX};
+use yiwang_proto::limits::BODY_MAX;
 use yiwang_proto::pb;
 
 /// An exchange whose answer has not come whole.
 pub(super) struct Pending {
     reply: oneshot::Sender<Result<(Bytes, Bytes), Code>>,
-    answer: Bytes,
-    body: BytesMut,
-    next_chunk: u32,
+    parts: Assembling,
     /// Bytes of the request's body that the adapter lets us send.
     pub(super) credit: Arc<Semaphore>,
 }
 
 impl Pending {
     pub(super) fn new(reply: oneshot::Sender<Result<(Bytes, Bytes), Code>>, credit: Arc<Semaphore>) -> Self {
-        Self { reply, answer: Bytes::new(), body: BytesMut::new(), next_chunk: 0, credit }
+        Self { reply, parts: Assembling::default(), credit }
     }
 
     pub(super) fn held(&self) -> usize {
-        self.body.len()
+        self.parts.held()
     }
 
     pub(super) fn fail(self, code: Code) {
@@ -41,41 +40,25 @@ impl Link {
     pub(super) fn take_chunk(&self, chunk: pb::AnswerChunk) {
         let mut all = self.pending();
         let Some(mut pending) = all.remove(&chunk.exchange) else { return };
-        if chunk.last && chunk.chunk == 0 && chunk.body.len() <= CHUNK_MAX {
-            drop(all);
-            let _ = pending.reply.send(Ok((chunk.answer, chunk.body)));
-            return;
-        }
-        let size = pending.body.len() + chunk.body.len();
-        let first_has_statement = (chunk.chunk == 0) != chunk.answer.is_empty();
-        let fits = chunk.chunk == pending.next_chunk
-            && first_has_statement
-            && chunk.answer.len() <= STATEMENT_MAX
-            && chunk.body.len() <= CHUNK_MAX
-            && size <= BODY_MAX;
-        let held = self.body_bytes.fetch_add(chunk.body.len(), Ordering::Relaxed) + chunk.body.len();
-        pending.body.extend_from_slice(&chunk.body);
-        pending.next_chunk += 1;
-        if chunk.chunk == 0 {
-            pending.answer = chunk.answer;
-        }
-        if !fits || held > LINK_BODY_BYTES_MAX || chunk.last {
-            drop(all);
-            self.body_bytes.fetch_sub(size, Ordering::Relaxed);
-            let outcome = if fits && held <= LINK_BODY_BYTES_MAX {
-                Ok((pending.answer, pending.body.freeze()))
-            } else if fits {
-                Err(Code::ProviderBusy)
-            } else {
-                Err(Code::AnswerInvalid)
-            };
-            let _ = pending.reply.send(outcome);
-            return;
-        }
-        all.insert(chunk.exchange, pending);
+        let exchange = chunk.exchange;
+        // The usual answer is one chunk, which nothing is held of.
+        let bytes = if chunk.last && chunk.chunk == 0 { 0 } else { chunk.body.len() };
+        let size = pending.held().saturating_add(bytes);
+        let held = self.body_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let outcome = match pending.parts.take(chunk.into()) {
+            Step::Broken(_) => Err(Code::AnswerInvalid),
+            _ if held > LINK_BODY_BYTES_MAX => Err(Code::ProviderBusy),
+            Step::Done(whole) => Ok((whole.statement, whole.body)),
+            Step::More { credit } => {
+                all.insert(exchange, pending);
+                drop(all);
+                return self.grant(exchange, credit);
+            }
+        };
         drop(all);
-        let granted = u32::try_from(chunk.body.len()).unwrap_or(u32::MAX);
-        self.grant(chunk.exchange, granted);
+        self.body_bytes.fetch_sub(size, Ordering::Relaxed);
+        // Whoever waited may have given up.
+        let _ = pending.reply.send(outcome);
     }
 
     fn grant(&self, exchange: u64, bytes: u32) {

@@ -1,24 +1,61 @@
 //! Readers that take nothing. A connection lives as long as it answers pings, and its answers wait for its
 //! windows: so without an end, four members that never open theirs would hold the whole budget for good.
 //!
-//! An answer of which nothing is taken for a while ends its connection. Where the budget is nearly full, the
-//! largest holder's oldest connection that takes nothing at all ends sooner, and so on until there is room. What
-//! is slow and reads stays: it is the sum of its pieces that waits, not time.
+//! A reply of which nothing is taken for a while ends its connection; so does a connection that takes less than any
+//! line carries while replies wait on it, and a response that is under way for longer than all of them would need at
+//! that rate. Where the budget is nearly full, the largest holder's oldest connection that takes nothing at all ends
+//! sooner, and so on until there is room. What is slow and reads stays.
 
 use super::{Line, Replies, Waiting};
 use crate::context::Hub;
-use crate::limits::{REPLY_BYTES_PRESSED, REPLY_LOOK, REPLY_STALLED, REPLY_STALLED_PRESSED};
+use crate::limits::{
+    REPLY_BYTES_PRESSED, REPLY_LOOK, REPLY_STALLED, REPLY_STALLED_PRESSED, REPLY_TAKEN_MIN,
+    REPLY_TAKEN_WITHIN,
+};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use yiwang_proto::ids::MemberId;
+
+/// Why most of them end.
+const TAKES_NOTHING: &str = "its reader takes no replies";
 
 /// Looks for such readers until the hub stops.
 pub async fn watch(hub: Arc<Hub>) {
     while hub.stop.run_until_cancelled(tokio::time::sleep(REPLY_LOOK)).await.is_some() {
         hub.replies.look();
+    }
+}
+
+/// What a connection took while replies waited on it: judged when it is full, and begun anew where none waited.
+#[derive(Default)]
+pub(super) struct Window {
+    since_us: AtomicU64,
+    bytes: AtomicU64,
+    // The number of the last look that found something waiting.
+    look: AtomicU64,
+}
+
+impl Window {
+    pub fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether less than the least was taken in it. `begun_us` is since when some response has been under way: those of
+    /// a reader that is quick are younger than any window.
+    fn is_poor(&self, look: u64, begun_us: u64, now_us: u64) -> bool {
+        let since_us = self.since_us.load(Ordering::Relaxed);
+        let goes_on =
+            self.look.swap(look, Ordering::Relaxed).saturating_add(1) == look && begun_us <= since_us;
+        let lasted = Duration::from_micros(now_us.saturating_sub(since_us));
+        if goes_on && lasted < REPLY_STALLED {
+            return false;
+        }
+        self.since_us.store(now_us, Ordering::Relaxed);
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        goes_on && bytes < REPLY_TAKEN_MIN
     }
 }
 
@@ -28,15 +65,18 @@ struct Holder<'a> {
     reader: &'a MemberId,
     bytes: usize,
     oldest: u64,
-    // Since when the answer that waits longest has its connection, and since when nothing of some answer was taken.
+    // Since when the reply that waits longest has its connection, and since when nothing of some reply was taken.
     given_us: u64,
     stalled_us: u64,
+    // Since when its oldest response has been under way.
+    begun_us: u64,
 }
 
 impl<'a> Holder<'a> {
     fn add(holders: &mut HashMap<*const Line, Self>, waiting: &'a Waiting) {
         let Some((way, given_us)) = waiting.way.get() else { return };
         let Some(line) = way.line.get() else { return };
+        let begun_us = way.begun_us.get().copied().unwrap_or(*given_us);
         let stalled_us = way.taken_us.load(Ordering::Relaxed).max(*given_us);
         let holder = holders.entry(Arc::as_ptr(line)).or_insert_with(|| Self {
             line,
@@ -45,16 +85,27 @@ impl<'a> Holder<'a> {
             oldest: waiting.ticket,
             given_us: *given_us,
             stalled_us,
+            begun_us,
         });
         holder.bytes = holder.bytes.saturating_add(waiting.bytes);
         holder.oldest = holder.oldest.min(waiting.ticket);
         holder.given_us = holder.given_us.min(*given_us);
         holder.stalled_us = holder.stalled_us.min(stalled_us);
+        holder.begun_us = holder.begun_us.min(begun_us);
     }
 
-    /// Nothing of one of its answers was taken for this long.
-    fn stalls(&self, now_us: u64) -> Duration {
-        Duration::from_micros(now_us.saturating_sub(self.stalled_us))
+    /// Why its connection has to end, if it has to.
+    fn fault(&self, look: u64, now_us: u64) -> Option<&'static str> {
+        let since = |at_us: u64| Duration::from_micros(now_us.saturating_sub(at_us));
+        // Asked always, since it begins the next window.
+        let is_poor = self.line.window.is_poor(look, self.begun_us, now_us);
+        if since(self.stalled_us) >= REPLY_STALLED {
+            return Some(TAKES_NOTHING);
+        }
+        if since(self.begun_us) >= REPLY_TAKEN_WITHIN {
+            return Some("its reader does not come to an end");
+        }
+        is_poor.then_some("its reader takes less than any line carries")
     }
 
     /// Nothing of any was.
@@ -63,17 +114,18 @@ impl<'a> Holder<'a> {
         Duration::from_micros(now_us.saturating_sub(since_us))
     }
 
-    fn end(&self) {
+    fn end(&self, why: &str) {
         let (member, bytes) = (self.reader, self.bytes);
-        tracing::warn!(%member, bytes, "a connection is dropped: its reader takes no answers");
+        tracing::warn!(%member, bytes, why, "a connection is dropped");
         self.line.cut.cancel();
     }
 }
 
 impl Replies {
-    /// Drops the connections of readers that take nothing, and says how many.
+    /// Drops the connections of readers that take nothing or too little, and says how many.
     pub fn look(&self) -> usize {
         let now_us = self.shared.clock.monotonic_us();
+        let look = self.shared.looks.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let (mut bytes, waiting) = {
             let open = self.shared.open();
             (open.bytes, open.marks.values().map(Arc::clone).collect::<Vec<_>>())
@@ -88,14 +140,15 @@ impl Replies {
         for holder in holders.into_values() {
             // What was cut before is on its way out already.
             let gone = holder.line.cut.is_cancelled();
-            if !gone && holder.stalls(now_us) < REPLY_STALLED {
+            let fault = holder.fault(look, now_us);
+            if !gone && fault.is_none() {
                 *of.entry(holder.reader).or_default() += holder.bytes;
                 left.push(holder);
                 continue;
             }
             bytes = bytes.saturating_sub(holder.bytes);
-            if !gone {
-                holder.end();
+            if let Some(why) = fault.filter(|_| !gone) {
+                holder.end(why);
                 dropped += 1;
             }
         }
@@ -106,7 +159,7 @@ impl Replies {
             });
             let Some((at, _)) = largest else { break };
             let holder = left.swap_remove(at);
-            holder.end();
+            holder.end(TAKES_NOTHING);
             dropped += 1;
             bytes = bytes.saturating_sub(holder.bytes);
             of.entry(holder.reader).and_modify(|own| *own = own.saturating_sub(holder.bytes));
@@ -119,7 +172,7 @@ impl Replies {
 mod tests {
     use super::super::{Handing, Mark};
     use super::*;
-    use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_OF_MEMBER};
+    use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_OF_MEMBER, REPLY_PIECE};
     use yiwang_proto::ambient::ManualClock;
 
     struct Scene {
@@ -165,6 +218,8 @@ mod tests {
         }
     }
 
+    /// As much as a reader has to take in the time in which it has to take something.
+    const ENOUGH: usize = REPLY_TAKEN_MIN as usize;
     const MOMENT: Duration = Duration::from_millis(1);
 
     #[test]
@@ -184,15 +239,61 @@ mod tests {
         let mut slow = scene.with("street-office", REPLY_BYTES_OF_MEMBER / 2);
         for _ in 0..10 {
             assert_eq!(scene.after(REPLY_STALLED.saturating_sub(MOMENT)), 0);
-            slow.marks[0].taken();
+            slow.marks[0].taken(ENOUGH);
         }
         scene.give(&mut slow, "street-office", 10);
         for _ in 0..2 {
             assert!(!slow.is_cut());
             scene.after(REPLY_STALLED / 2);
-            slow.marks[0].taken();
+            slow.marks[0].taken(ENOUGH);
         }
         assert!(slow.is_cut(), "nothing of the second was taken");
+    }
+
+    #[test]
+    fn a_reader_that_takes_a_piece_now_and_then_is_dropped_with_all_that_waits() {
+        let scene = Scene::new();
+        let mut trickles = scene.with("street-office", REPLY_BYTES_OF_MEMBER - 10);
+        // What it takes of another answer between two pieces is too little all the same.
+        scene.give(&mut trickles, "street-office", 10);
+        let mut taken = Duration::ZERO;
+        while !trickles.is_cut() {
+            assert!(taken < 3 * REPLY_STALLED, "it holds its part for good");
+            for mark in &trickles.marks {
+                mark.taken(REPLY_PIECE);
+            }
+            scene.after(Duration::from_secs(10));
+            taken += Duration::from_secs(10);
+        }
+        assert!(taken >= REPLY_STALLED);
+    }
+
+    #[test]
+    fn an_answer_that_is_held_while_others_are_taken_ends_too() {
+        let scene = Scene::new();
+        let mut held = scene.with("street-office", REPLY_BYTES_OF_MEMBER / 2);
+        let rounds = REPLY_TAKEN_WITHIN.as_secs() / 10;
+        for round in 0..rounds {
+            assert!(!held.is_cut(), "{round} of {rounds}");
+            scene.give(&mut held, "street-office", ENOUGH);
+            let other = held.marks.pop().unwrap();
+            other.taken(ENOUGH);
+            held.marks[0].taken(1);
+            scene.after(Duration::from_secs(10));
+        }
+        assert!(held.is_cut());
+    }
+
+    #[test]
+    fn who_takes_each_small_answer_at_once_stays_however_little_that_is() {
+        let scene = Scene::new();
+        let mut quick = Connection::default();
+        for _ in 0..200 {
+            scene.give(&mut quick, "street-office", 10);
+            assert_eq!(scene.after(Duration::from_secs(1)), 0);
+            quick.marks[0].taken(10);
+            quick.marks.clear();
+        }
     }
 
     #[test]
@@ -206,7 +307,7 @@ mod tests {
         assert_eq!(scene.after(REPLY_STALLED_PRESSED), 0, "there is room");
         let last = scene.with("a-last", eighth / 2);
         assert_eq!(scene.replies.waiting(), REPLY_BYTES_PRESSED);
-        reads.marks[0].taken();
+        reads.marks[0].taken(REPLY_PIECE);
         assert_eq!(scene.replies.look(), 1);
         assert!(large[0].is_cut(), "and it was enough");
         assert!(!large[1].is_cut() && !others.iter().any(Connection::is_cut));

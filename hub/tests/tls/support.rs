@@ -202,6 +202,13 @@ pub async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
     while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
 }
 
+/// Deadlines that end no connection of a test that is about something else, however slow its machine is: those of a
+/// real door begin to run while the test still makes keys.
+pub fn patient() -> AcceptLimits {
+    let long = Duration::from_secs(600);
+    AcceptLimits { handshake: long, first_request: long, idle: long, ..AcceptLimits::default() }
+}
+
 /// Deadlines short enough for tests.
 pub fn hasty() -> AcceptLimits {
     AcceptLimits {

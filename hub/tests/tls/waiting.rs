@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use yiwang_hub::tls::accept::AcceptLimits;
 use yiwang_hub::tls::authority::MEMBER_LIFETIME_MS;
 
-use crate::support::{NOW_MS, World, ask, closed, get_line, hasty, member};
+use crate::support::{NOW_MS, World, ask, closed, get_line, hasty, member, patient};
 
 #[tokio::test]
 async fn sockets_that_never_finish_their_handshake_are_closed() {
@@ -132,7 +132,7 @@ async fn t22_requests_that_are_being_read_share_a_budget() {
 
 #[tokio::test]
 async fn one_address_and_one_identity_have_so_many_places() {
-    let world = World::members(AcceptLimits { per_address: 2, ..AcceptLimits::default() }).await;
+    let world = World::members(AcceptLimits { per_address: 2, ..patient() }).await;
     let (mut one, mut two) = (world.enter("police").await, world.enter("health").await);
     assert!(world.connect(world.config_of(&member("police"), MEMBER_LIFETIME_MS)).await.is_err());
     for stream in [&mut one, &mut two] {
@@ -140,7 +140,7 @@ async fn one_address_and_one_identity_have_so_many_places() {
     }
     assert_eq!(world.trouble().await, [("refused_address", 1)]);
 
-    let world = World::members(AcceptLimits { per_identity: 1, ..AcceptLimits::default() }).await;
+    let world = World::members(AcceptLimits { per_identity: 1, ..patient() }).await;
     let mut one = world.enter("police").await;
     assert!(ask(&mut one, "/who").await.is_some());
     assert_eq!(world.try_enter(world.config_of(&member("police"), MEMBER_LIFETIME_MS)).await, None);
@@ -151,7 +151,7 @@ async fn one_address_and_one_identity_have_so_many_places() {
 
 #[tokio::test]
 async fn strangers_cannot_take_the_members_places() {
-    let world = World::members(AcceptLimits { handshakes: 2, ..AcceptLimits::default() }).await;
+    let world = World::members(AcceptLimits { handshakes: 2, ..patient() }).await;
     let mut inside = world.enter("police").await;
     assert!(ask(&mut inside, "/who").await.is_some());
     let _one = TcpStream::connect(world.address).await.unwrap();

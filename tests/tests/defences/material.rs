@@ -1,23 +1,14 @@
 //! An adapter that asks for more material than any exchange needs.
 
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::AppId;
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind;
-use yiwang_rpc::link_service_client::LinkServiceClient;
+use yiwang_tests::raw::{RawLink, message};
 use yiwang_tests::scene::Scene;
 
 /// A link of the police's adapter key, past its handshake.
-struct Link {
-    frames: mpsc::Sender<pb::ConnectRequest>,
-    incoming: Streaming<pb::ConnectResponse>,
-}
+struct Link(RawLink);
 
 impl Link {
     async fn open(scene: &Scene) -> Self {
@@ -28,39 +19,22 @@ impl Link {
 
     /// Serves these operations, and sends these frames in one message with its hello.
     async fn with(scene: &Scene, operations: Vec<pb::ServedOperation>, more: Vec<Kind>) -> Self {
-        let folder = &scene.police.folder;
-        let delegation = folder.load_delegation(Role::Adapter, &AppId::parse("main").unwrap()).unwrap().0;
-        let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
-        let (frames, queue) = mpsc::channel(16);
-        let hello = pb::LinkHello {
-            adapter: "main".to_owned(),
-            version: 1,
-            delegation: delegation.bytes().clone(),
-            operations,
-            ..pb::LinkHello::default()
-        };
-        frames.send(message(vec![Kind::Hello(hello)])).await.unwrap();
+        let link = RawLink::open(&scene.world, &scene.police, |hello| hello.operations = operations).await;
         if !more.is_empty() {
-            frames.send(message(more)).await.unwrap();
+            link.frames.send(message(more)).await.unwrap();
         }
-        let incoming = LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap();
-        Self { frames, incoming: incoming.into_inner() }
+        Self(link)
     }
 
     /// The next frame; none if the hub ended the link.
     async fn next(&mut self) -> Option<pb::hub_frame::Kind> {
-        let message = tokio::time::timeout(Duration::from_secs(20), self.incoming.message()).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.incoming.message()).await.unwrap();
         message.ok().flatten().and_then(|message| message.frames.into_iter().next()?.kind)
     }
 
     async fn wants(&self, wanted: Vec<pb::MaterialWanted>) {
-        self.frames.send(message(wanted.into_iter().map(Kind::Wanted).collect())).await.unwrap();
+        self.0.frames.send(message(wanted.into_iter().map(Kind::Wanted).collect())).await.unwrap();
     }
-}
-
-fn message(kinds: Vec<Kind>) -> pb::ConnectRequest {
-    let frames = kinds.into_iter().map(|kind| pb::AdapterFrame { kind: Some(kind) }).collect();
-    pb::ConnectRequest { frames }
 }
 
 fn wanted(digests: Vec<[u8; 32]>, case_ids: Vec<String>) -> pb::MaterialWanted {

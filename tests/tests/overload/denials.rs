@@ -20,7 +20,8 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::folded::{RECORD_MAX, Record, Said};
-use yiwang_proto::ids::ContractId;
+use yiwang_proto::ids::Officer;
+use yiwang_proto::request::OfficerBy;
 use yiwang_proto::{merkle, pb};
 use yiwang_tests::scene::{Scene, judge, reconcile, verify_ledger};
 use yiwang_tests::world::World;
@@ -34,10 +35,11 @@ async fn standing(seed: u64) -> (Scene, Arc<ManualClock>) {
     (Scene::build(world, |draft| draft).await, clock)
 }
 
-/// A signed request under a contract that there is not.
+/// A signed request that names known things and rests on a ticket that there is not.
 fn baseless(scene: &Scene) -> SignedRequest {
     let mut request = scene.signed().request;
-    request.contract = ContractId::parse("no-such-contract").unwrap();
+    request.officer = Some(Officer::parse("o-aaaaaaaaaaaaaaaa").unwrap());
+    request.officer_by = OfficerBy::Ticket([9; 32]);
     let (body, digest) = raw::empty_body().encode(scene.world.entropy.as_ref());
     request.body_digest = digest;
     scene.app.seal(request, body)
@@ -121,11 +123,11 @@ fn hash(text: &str) -> merkle::Hash {
 async fn t24_ten_thousand_denials_of_one_minute_are_sixty_entries_and_one_fold() {
     let (mut scene, clock) = standing(140).await;
     let outcomes = flood(&scene, 10_000).await;
-    assert_eq!(count(&outcomes, "no_contract"), VERBATIM);
-    assert_eq!(count(&outcomes, "unrecorded: no_contract"), 10_000 - VERBATIM);
+    assert_eq!(count(&outcomes, "ticket_invalid"), VERBATIM);
+    assert_eq!(count(&outcomes, "unrecorded: ticket_invalid"), 10_000 - VERBATIM);
     assert_eq!(entered(&scene), (VERBATIM, Vec::new()), "the minute still runs");
     let meters = &scene.world.hub().hub.meters;
-    assert_eq!(meters.folded_codes().collect::<Vec<_>>(), [(Code::NoContract, 9_940)]);
+    assert_eq!(meters.folded_codes().collect::<Vec<_>>(), [(Code::TicketInvalid, 9_940)]);
     assert_eq!(meters.unrecorded_codes().count(), 0);
     clock.advance_ms(60_000);
     let folds = until_folded(&scene, 1).await;
@@ -133,9 +135,9 @@ async fn t24_ten_thousand_denials_of_one_minute_are_sixty_entries_and_one_fold()
     assert_eq!(fold.minute_ms, 1_795_000_020_000);
     assert_eq!(
         (fold.consumer.as_str(), fold.app.as_str(), fold.code.as_str(), fold.count, fold.unkept),
-        ("street-office", "assistance-desk", "no_contract", 9_940, 0)
+        ("street-office", "assistance-desk", "ticket_invalid", 9_940, 0)
     );
-    assert_eq!(scene.outcome(&baseless(&scene)).await, "no_contract", "the next minute begins anew");
+    assert_eq!(scene.outcome(&baseless(&scene)).await, "ticket_invalid", "the next minute begins anew");
     stop(&mut scene).await;
     let (code, report) = verify_ledger(&scene.world);
     assert_eq!(code, 0, "{report}");
@@ -157,10 +159,11 @@ async fn t24_ten_thousand_denials_of_one_minute_are_sixty_entries_and_one_fold()
     assert_eq!((code, text.as_str()), (2, ""), "there is no such statement");
 
     let (_, series) = audit(&["report", "--ledger", &ledger, "--kind", "denied-series", "--output", "json"]);
-    assert!(series.contains("10001"), "{series}");
+    // An entry that folds denials names no officer: its statements do.
+    assert!(series.contains("\"denied\":9940") && series.contains("\"denied\":61"), "{series}");
     let index_file = scene.world.dir.path().join("search.sqlite").display().to_string();
     let search = ["search", "--ledger", &ledger, "--index", &index_file, "--outcome", "denied", "-o", "json"];
-    let (_, hits) = audit(&[search.as_slice(), &["--code", "no_contract"]].concat());
+    let (_, hits) = audit(&[search.as_slice(), &["--code", "ticket_invalid"]].concat());
     assert!(hits.contains("9940 more in the minute of 2026-11-18"), "{hits}");
     let (_, askers) = audit(&["report", "--ledger", &ledger, "--kind", "top-askers", "--output", "json"]);
     assert!(askers.contains("\"denied\":10001"), "{askers}");
@@ -170,9 +173,9 @@ async fn t24_ten_thousand_denials_of_one_minute_are_sixty_entries_and_one_fold()
 async fn t24_a_restart_within_the_minute_goes_on_counting_and_knows_folded_ids() {
     let (mut scene, _clock) = standing(141).await;
     let outcomes = flood(&scene, VERBATIM + 9).await;
-    assert_eq!(count(&outcomes, "unrecorded: no_contract"), 9);
+    assert_eq!(count(&outcomes, "unrecorded: ticket_invalid"), 9);
     let again = baseless(&scene);
-    assert_eq!(scene.outcome(&again).await, "unrecorded: no_contract");
+    assert_eq!(scene.outcome(&again).await, "unrecorded: ticket_invalid");
     stop(&mut scene).await;
     scene.world.start_hub().await;
     scene.app.meet().await.unwrap();
@@ -181,7 +184,7 @@ async fn t24_a_restart_within_the_minute_goes_on_counting_and_knows_folded_ids()
     assert_eq!((denied, folds.len(), folds[0].1.count), (VERBATIM, 1, 10), "a stop enters what there is");
     assert_eq!(scene.outcome(&again).await, "replayed", "its id is known");
     let outcomes = flood(&scene, 5).await;
-    assert_eq!(count(&outcomes, "unrecorded: no_contract"), 5, "the count of the minute goes on");
+    assert_eq!(count(&outcomes, "unrecorded: ticket_invalid"), 5, "the count of the minute goes on");
     stop(&mut scene).await;
     scene.world.start_hub().await;
     let (_, folds) = entered(&scene);
@@ -225,10 +228,14 @@ async fn t24_a_clock_that_steps_back_or_ahead_folds_each_denial_once() {
     flood(&scene, VERBATIM + 10).await;
     clock.set_ms(begun - 20_000);
     let outcomes = flood(&scene, 5).await;
-    assert_eq!(count(&outcomes, "unrecorded: no_contract"), 5, "ledger time stands, and so does the minute");
+    assert_eq!(
+        count(&outcomes, "unrecorded: ticket_invalid"),
+        5,
+        "ledger time stands, and so does the minute"
+    );
     clock.set_ms(begun + 3_600_000);
     let outcomes = flood(&scene, VERBATIM + 2).await;
-    assert_eq!(count(&outcomes, "unrecorded: no_contract"), 2, "{outcomes:?}");
+    assert_eq!(count(&outcomes, "unrecorded: ticket_invalid"), 2, "{outcomes:?}");
     until_folded(&scene, 1).await;
     stop(&mut scene).await;
     scene.world.start_hub().await;
@@ -337,11 +344,11 @@ async fn t24_what_cannot_be_kept_is_counted_and_said() {
     let world = World::configured(144, |config| config.denials = DenialLimits { kept_mib: 4 }).await;
     let scene = Scene::build(world, |draft| draft).await;
     let outcomes = flood(&scene, 2_500).await;
-    assert_eq!(count(&outcomes, "no_contract") % VERBATIM, 0, "sixty of each minute");
+    assert_eq!(count(&outcomes, "ticket_invalid") % VERBATIM, 0, "sixty of each minute");
     let (kept, unkept) = scene.world.hub().hub.denials.kept();
     assert!(kept > 500 && unkept > 100, "{kept} kept, {unkept} not");
     let unrecorded: Vec<_> = scene.world.hub().hub.meters.unrecorded_codes().collect();
-    assert_eq!(unrecorded, [(Code::NoContract, unkept)]);
+    assert_eq!(unrecorded, [(Code::TicketInvalid, unkept)]);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let (code, report) = scene.verify_ledger().await;
     assert!(code == 0 && report.contains(&format!("{unkept} denials are counted only")), "{report}");
@@ -355,7 +362,7 @@ async fn t24_the_oracle_accounts_for_what_an_app_was_denied() {
     scene.app.meet().await.unwrap();
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     let outcomes = flood(&scene, VERBATIM + 40).await;
-    let folded = count(&outcomes, "unrecorded: no_contract") as u64;
+    let folded = count(&outcomes, "unrecorded: ticket_invalid") as u64;
     assert!(folded > 0, "{outcomes:?}");
     let journal = scene.police.folder.path().join("journal");
     stop(&mut scene).await;

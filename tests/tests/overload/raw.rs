@@ -3,16 +3,14 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tower_service::Service as _;
 use yiwang_proto::body::{Arguments, RequestBody};
-use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::AppId;
-use yiwang_proto::limits::CHUNK_MAX;
+use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX};
 use yiwang_proto::pb;
-use yiwang_rpc::link_service_client::LinkServiceClient;
+use yiwang_proto::pb::adapter_frame::Kind;
+use yiwang_tests::raw::{RawLink, message};
 use yiwang_tests::scene::Scene;
 
 /// How an adapter misbehaves.
@@ -26,39 +24,36 @@ pub enum Manner {
 
 /// Connects as the police's adapter.
 pub async fn adapter_that(scene: &Scene, manner: Manner) {
-    let folder = &scene.police.folder;
-    let name = AppId::parse("main").unwrap();
-    let delegation = folder.load_delegation(Role::Adapter, &name).unwrap().0;
-    let channel = folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
-    let (frames, queue) = tokio::sync::mpsc::channel(16);
-    let hello = pb::LinkHello {
-        adapter: "main".to_owned(),
-        version: 1,
-        delegation: delegation.bytes().clone(),
-        ..pb::LinkHello::default()
-    };
-    let send = |kind| pb::ConnectRequest { frames: vec![pb::AdapterFrame { kind: Some(kind) }] };
-    frames.send(send(pb::adapter_frame::Kind::Hello(hello))).await.unwrap();
-    let mut incoming =
-        LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    let RawLink { frames, mut incoming } = RawLink::open(&scene.world, &scene.police, |_| {}).await;
     tokio::spawn(async move {
-        while let Ok(Some(message)) = incoming.message().await {
-            for frame in message.frames {
-                let Some(pb::hub_frame::Kind::Request(request)) = frame.kind else { continue };
-                if manner == Manner::Hangs {
-                    continue;
-                }
-                for chunk in 0..200_u32 {
-                    let answer = if chunk == 0 { Bytes::from_static(b"no statement") } else { Bytes::new() };
-                    let body = Bytes::from(vec![b'x'; CHUNK_MAX]);
-                    let chunk =
-                        pb::AnswerChunk { exchange: request.exchange, chunk, last: false, answer, body };
-                    let _ = frames.send(send(pb::adapter_frame::Kind::Answer(chunk))).await;
+        while let Ok(Some(came)) = incoming.message().await {
+            for frame in came.frames {
+                match frame.kind {
+                    // Or its link would be dropped, however long the test takes.
+                    Some(pb::hub_frame::Kind::Ping(ping)) => {
+                        let pong = Kind::Pong(pb::LinkPong { nonce: ping.nonce });
+                        let _ = frames.send(message(vec![pong])).await;
+                    }
+                    Some(pb::hub_frame::Kind::Request(request)) if manner == Manner::NeverEnds => {
+                        tokio::spawn(never_ends(frames.clone(), request.exchange));
+                    }
+                    _ => {}
                 }
             }
         }
     });
     scene.world.until_linked(scene.police.id()).await;
+}
+
+/// Sends more than any body may have. Each answer by itself, so that none waits for its deadline behind the others.
+async fn never_ends(frames: mpsc::Sender<pb::ConnectRequest>, exchange: u64) {
+    let chunks = u32::try_from(BODY_MAX / CHUNK_MAX).unwrap() + 8;
+    for chunk in 0..chunks {
+        let answer = if chunk == 0 { Bytes::from_static(b"no statement") } else { Bytes::new() };
+        let body = Bytes::from(vec![b'x'; CHUNK_MAX]);
+        let chunk = pb::AnswerChunk { exchange, chunk, last: false, answer, body };
+        let _ = frames.send(message(vec![Kind::Answer(chunk)])).await;
+    }
 }
 
 /// A body that asks for nobody.

@@ -1,15 +1,12 @@
 //! Readers that do not read: what waits for them has a budget, and an end.
 
 use crate::{at_once, count, second_app};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tonic::transport::Endpoint;
 use yiwang_client::client::Client;
+use yiwang_client::exchange::{Ask, SignedRequest};
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::limits::{
     REPLY_BYTES_EMERGENCY, REPLY_BYTES_MAX, REPLY_BYTES_OF_MEMBER, REPLY_BYTES_PRESSED, REPLY_LOOK,
@@ -19,10 +16,11 @@ use yiwang_hub::replies::{Mark, Replies};
 use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::Kind;
-use yiwang_proto::ids::{Matter, MemberId};
+use yiwang_proto::ids::{CaseId, Matter, MemberId};
 use yiwang_proto::pb;
 use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
 use yiwang_tests::contracts::{Draft, draft};
+use yiwang_tests::raw::channel_that_takes;
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
@@ -105,26 +103,13 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Asks on a connection of its own that answers pings and never opens a window, until the answer waits for it.
-async fn reads_nothing(scene: &Scene) -> JoinHandle<bool> {
+async fn reads_nothing(scene: &Scene, signed: &SignedRequest) -> JoinHandle<bool> {
     // After a jump of the clock standings are old for a moment.
     until("an honest reader is served", async || scene.outcome(&scene.signed()).await == "answered").await;
     let replies = &scene.world.hub().hub.replies;
     until("it has its answer", async || replies.under_way() == 0).await;
-    let enrolled = scene.street.folder.enrolled().unwrap();
-    let config = enrolled.client_config(Arc::clone(&scene.world.clock)).unwrap();
-    let address = enrolled.hub().to_owned();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (config, address) = (Arc::clone(&config), address.clone());
-        async move {
-            let stream = TcpStream::connect(&address).await?;
-            let name = ServerName::try_from("localhost").unwrap();
-            let tls = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
-            Ok::<_, std::io::Error>(TokioIo::new(tls))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://hub").initial_stream_window_size(0);
-    let mut client = ExchangeServiceClient::new(endpoint.connect_with_connector(connector).await.unwrap());
-    let message = scene.signed().message;
+    let channel = channel_that_takes(&scene.world, &scene.street, 0).await;
+    let (mut client, message) = (ExchangeServiceClient::new(channel), signed.message.clone());
     let asked = tokio::spawn(async move { client.exchange(message).await.is_ok() });
     until("its answer waits", async || replies.on_connections() == 1).await;
     asked
@@ -139,7 +124,7 @@ async fn t23_a_reader_that_takes_nothing_is_dropped_and_sooner_when_others_need_
     let advance = |by: Duration| clock.advance_ms(u64::try_from(by.as_millis()).unwrap());
     let second = Duration::from_secs(1);
 
-    let asked = reads_nothing(&scene).await;
+    let asked = reads_nothing(&scene, &scene.signed()).await;
     advance(REPLY_STALLED - second);
     tokio::time::sleep(REPLY_LOOK * 2).await;
     assert_eq!((hub.replies.under_way(), asked.is_finished()), (1, false), "it has its time");
@@ -147,7 +132,7 @@ async fn t23_a_reader_that_takes_nothing_is_dropped_and_sooner_when_others_need_
     until("it is dropped", async || hub.replies.under_way() == 0).await;
     assert_eq!((hub.replies.waiting(), asked.await.unwrap()), (0, false));
 
-    let asked = reads_nothing(&scene).await;
+    let asked = reads_nothing(&scene, &scene.signed()).await;
     let waiting = held(&hub.replies, REPLY_BYTES_PRESSED);
     advance(REPLY_STALLED_PRESSED - second);
     tokio::time::sleep(REPLY_LOOK * 2).await;
@@ -159,4 +144,19 @@ async fn t23_a_reader_that_takes_nothing_is_dropped_and_sooner_when_others_need_
     until("others are served", async || scene.outcome(&scene.signed()).await == "answered").await;
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t23_the_receipts_of_refusals_wait_for_their_reader_like_answers() {
+    let clock = Arc::new(ManualClock::new(SystemClock::default().now_ms()));
+    let world = World::with(108, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
+    let scene = Scene::build(world, |draft| draft).await;
+    let hub = Arc::clone(&scene.world.hub().hub);
+    let nowhere = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap();
+    let refused = scene.app.sign(&scene.contract, &Ask { case: nowhere, ..scene.ask() });
+    let asked = reads_nothing(&scene, &refused).await;
+    assert!(hub.replies.waiting() > refused.message.request.len(), "its entry holds the request");
+    clock.advance_ms(u64::try_from(REPLY_STALLED.as_millis()).unwrap());
+    until("it is dropped", async || hub.replies.under_way() == 0).await;
+    assert_eq!((hub.replies.waiting(), asked.await.unwrap()), (0, false));
 }

@@ -1,8 +1,8 @@
 //! One link from its first frame to its end.
 
+mod change;
 mod side;
 
-use super::assemble::{Assembling, Step, Whole};
 use super::hand_over::LinkMaterial;
 use super::receipts;
 use crate::adapter::Adapter;
@@ -11,6 +11,7 @@ use crate::journal::HeldHead;
 use crate::reply::Reply;
 use crate::standings::Coming;
 use bytes::Bytes;
+use change::Change;
 use futures_util::StreamExt as _;
 use side::Side;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
+use yiwang_proto::assemble::{Assembling, Step, Whole};
 use yiwang_proto::codes::Code;
 use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
 use yiwang_proto::merkle::verify_growth;
@@ -46,11 +48,6 @@ const MESSAGE_MAX: usize = 32 << 20;
 
 /// How long the hub has to end its side after the adapter ended its own.
 const LEAVE: Duration = Duration::from_secs(1);
-/// How long the hub has to end a link that is changed. Where it does not, something runs for long; then the
-/// link goes on and is changed later.
-const CHANGE: Duration = Duration::from_secs(2);
-/// Until the next try: by far longer than most requests, and nothing to the life of a certificate.
-const CHANGE_AGAIN: Duration = Duration::from_secs(20);
 
 /// How a link ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -200,8 +197,7 @@ async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), 
 impl Session {
     async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
         let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
-        let mut leaving: Option<Pin<Box<tokio::time::Sleep>>> = None;
-        let mut again: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        let mut change = Change::default();
         loop {
             if self.adapter.is_dead() {
                 return End::Dead;
@@ -220,23 +216,20 @@ impl Session {
                     let patience = Duration::from_millis(self.adapter.limits().drain_ms);
                     draining = Some(Box::pin(tokio::time::sleep(patience)));
                 }
-                Ok(()) = self.change.changed(), if leaving.is_none() && draining.is_none() => {
+                Ok(()) = self.change.changed(), if !change.is_leaving() && draining.is_none() => {
                     if let Err(end) = self.send_control(ToHub::Leaving(pb::LinkLeaving {})) {
                         return end;
                     }
-                    leaving = Some(Box::pin(tokio::time::sleep(CHANGE)));
-                }
-                () = over(&mut leaving), if leaving.is_some() => {
-                    leaving = None;
-                    again = Some(Box::pin(tokio::time::sleep(CHANGE_AGAIN)));
-                }
-                () = over(&mut again), if again.is_some() && draining.is_none() => {
-                    again = None;
-                    self.change.mark_changed();
+                    change = Change::told(self.adapter.clock().monotonic_us());
                 }
                 ended = self.side.next(), if draining.is_none() => match ended {
                     Some(end) => return end,
-                    None => self.offer(),
+                    None => {
+                        self.offer();
+                        if change.look(self.adapter.clock().monotonic_us()) {
+                            self.change.mark_changed();
+                        }
+                    }
                 },
                 () = over(&mut draining), if draining.is_some() => return End::Stopped,
                 message = inbound.message() => match message {
@@ -251,7 +244,7 @@ impl Session {
                             }
                         }
                     }
-                    Ok(None) | Err(_) if leaving.is_some() => return End::Changed,
+                    Ok(None) | Err(_) if change.is_leaving() => return End::Changed,
                     Ok(None) => return End::Lost("the hub ended the link".to_owned()),
                     Err(error) => {
                         return End::Lost(format!("{:?}: {}", error.code(), error.message()));
@@ -339,7 +332,7 @@ impl Session {
             }
         };
         self.buffered -= assembling.held();
-        match assembling.take(chunk) {
+        match assembling.take(chunk.into()) {
             Step::Done(whole) => {
                 let busy = self.exchanges.len() >= self.most;
                 self.start(exchange, whole, busy, deadline_ms, &traceparent);
@@ -349,7 +342,7 @@ impl Session {
                 let full = self.buffered > self.adapter.limits().buffered_bytes;
                 if full || self.exchanges.len() >= self.most {
                     self.buffered -= assembling.held();
-                    let whole = Whole { request: assembling.request, body: Bytes::new() };
+                    let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
                     self.start(exchange, whole, true, deadline_ms, &traceparent);
                 } else {
                     self.exchanges.insert(exchange, Exchange::Receiving(assembling));
@@ -381,9 +374,9 @@ impl Session {
         yiwang_telemetry::continue_trace(&span, traceparent);
         let work = async move {
             let reply = if busy {
-                adapter.turn_away(whole.request, Code::ProviderBusy, "too many exchanges at once").await
+                adapter.turn_away(whole.statement, Code::ProviderBusy, "too many exchanges at once").await
             } else {
-                adapter.handle_within(whole.request, whole.body, material.as_ref(), left_ms).await
+                adapter.handle_within(whole.statement, whole.body, material.as_ref(), left_ms).await
             };
             send(exchange, reply, part_bytes, &answers, &sending).await;
             exchange

@@ -105,6 +105,7 @@ impl State<'_> {
             }
         };
         self.documents.insert(at.index, Document::Contract(contract.digest));
+        self.operations.entry(text.id.clone()).or_default().extend(text.operations.iter().cloned());
         self.contracts.insert(
             contract.digest,
             Arc::new(Known { contract: Arc::clone(contract), prepared, time_ms: at.time_ms }),
@@ -115,7 +116,7 @@ impl State<'_> {
     }
 
     /// Whether the policy in force is the one of this program; none where no entry says.
-    fn policy_is_ours(&self) -> Option<bool> {
+    pub(super) fn policy_is_ours(&self) -> Option<bool> {
         self.policies.last_key_value().map(|(_, digest)| *digest == self.decider.digest())
     }
 

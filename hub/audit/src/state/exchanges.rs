@@ -116,6 +116,7 @@ impl State<'_> {
         let subject = Subject { at, raw, ending, request, passed: ending.passed(raw) };
         self.replay(subject);
         self.denial_of_its_own(subject);
+        self.names(subject);
         self.unanswered.note(subject);
         let app = self
             .delegations
@@ -162,6 +163,34 @@ impl State<'_> {
         self.freshness(subject, app.as_deref(), contract.as_deref(), adapter);
         let decision = self.decision(subject, app, contract.as_ref(), case);
         self.jobs.push(Job { index: at.index, signatures, decision });
+    }
+
+    /// A request that the hub refused is kept only where all its names are known: what its app made up would stay.
+    fn names(&mut self, subject: Subject<'_>) {
+        if self.scope == Scope::Parts || subject.passed {
+            return;
+        }
+        let request = &subject.request.statement;
+        let catalogue = self.decider.catalogue();
+        let listed = catalogue.has_purpose(&request.purpose)
+            && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some());
+        let unlisted = !listed && self.policy_is_ours() == Some(true);
+        if let Some(what) = self.made_up(request).or(unlisted.then_some("what is in no catalogue")) {
+            let what = format!("was refused and is kept, though it names {what}: its digest would do");
+            self.finding(subject.at, Rule::Exchange, what);
+        }
+    }
+
+    /// What a request names that no entry so far knows.
+    pub fn made_up(&self, request: &Request) -> Option<&'static str> {
+        let Some(operations) = self.operations.get(&request.contract) else {
+            return Some("a contract that no entry has");
+        };
+        if !operations.contains(&request.operation) {
+            return Some("an operation that its contract does not have");
+        }
+        let known = self.members.contains_key(&request.provider);
+        (!known).then_some("a provider that is no member")
     }
 
     /// Counts a denial by the hub: of so many, later ones of its minute may be folded.

@@ -65,7 +65,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let dir = tempfile::tempdir().map_err(Failure::environment)?;
     let mut network = network::start(dir.path(), CONNECTIONS).await?;
     let question = Question::of(&network)?;
-    let load = Load::start(network.clients.clone(), &question, IN_FLIGHT, Duration::ZERO);
+    let load = Load::start(network.clients.clone(), &question, (IN_FLIGHT, Duration::ZERO), setup::clock());
     tokio::time::sleep(SETTLED).await;
     let (mut hub, mut adapter) = (Vec::new(), Vec::new());
     for _ in 0..arguments.kills {

@@ -2,7 +2,6 @@
 
 use super::network::Network;
 use crate::fail::Failure;
-use crate::setup;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -174,12 +173,17 @@ struct Worker {
 
 impl Load {
     /// So many workers; each asks, then rests until its pause since the last question is over (none: without rest).
-    pub fn start(clients: Vec<Arc<Client>>, question: &Question, workers: u64, pause: Duration) -> Self {
+    pub fn start(
+        clients: Vec<Arc<Client>>,
+        question: &Question,
+        (workers, pause): (u64, Duration),
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let seen = Arc::<Seen>::default();
         let (answered, newest) = watch::channel(Answered::default());
         let (clients, watched) = watch::channel(clients);
         let (stop, meeting) = (Arc::<AtomicBool>::default(), Arc::default());
-        let (mut tasks, clock) = (JoinSet::new(), setup::clock());
+        let mut tasks = JoinSet::new();
         for number in 0..workers {
             let worker = Worker {
                 clients: watched.clone(),
@@ -236,7 +240,6 @@ impl Worker {
         let mut turn = number.wrapping_mul(7919);
         while !self.stop.load(Ordering::Relaxed) {
             turn = turn.wrapping_add(1);
-            let begun = tokio::time::Instant::now();
             let client = self.pick(turn);
             let sent_us = self.clock.monotonic_us();
             match client {
@@ -244,7 +247,8 @@ impl Worker {
                     if ask_once(&client, &self.question, turn, &self.seen).await == Came::Answer {
                         let done_us = self.clock.monotonic_us();
                         self.newest.send_replace(Answered { sent_us, done_us });
-                        tokio::time::sleep_until(begun + self.pause).await;
+                        let spent = Duration::from_micros(done_us.saturating_sub(sent_us));
+                        tokio::time::sleep(self.pause.saturating_sub(spent)).await;
                         continue;
                     }
                     // After a start the hub waits for its members' heads: one of all workers brings this app's.

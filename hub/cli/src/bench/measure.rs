@@ -1,8 +1,10 @@
 //! Reading what processes cost, from the system's own books.
 
 use crate::fail::{Failure, file};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use yiwang_journal::CACHED_SEGMENTS;
 use yiwang_proto::ambient::Clock;
 
 /// Microseconds of CPU that a process has used, all threads together. The system counts in hundredths.
@@ -29,10 +31,43 @@ pub fn rss_kib(process: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Open file descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// All but those.
+    pub files: u64,
+    /// Older segments that journals keep open to read them, each file once and no more of a journal than it keeps.
+    pub older_segments: u64,
+}
+
+impl OpenFiles {
+    fn of(links: impl Iterator<Item = PathBuf>) -> Self {
+        let (mut all, mut journals) = (0_u64, BTreeMap::<PathBuf, BTreeSet<PathBuf>>::new());
+        for link in links {
+            all += 1;
+            if link.extension().is_some_and(|end| end == "seg")
+                && let Some(folder) = link.parent()
+            {
+                journals.entry(folder.to_owned()).or_default().insert(link);
+            }
+        }
+        // The newest one is the writer's.
+        let older = journals.values().map(|segments| segments.len().saturating_sub(1).min(CACHED_SEGMENTS));
+        let older_segments = older.sum::<usize>() as u64;
+        Self { files: all.saturating_sub(older_segments), older_segments }
+    }
+}
+
 /// Open file descriptors of a process; none once it is gone.
-pub fn open_files(process: u32) -> Option<u64> {
+pub fn open_files(process: u32) -> Option<OpenFiles> {
+    links(process).map(OpenFiles::of)
+}
+
+/// What the descriptors point to.
+fn links(process: u32) -> Option<impl Iterator<Item = PathBuf>> {
     let files = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
-    u64::try_from(files.count()).ok()
+    // One that was closed meanwhile has no link any more.
+    Some(files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok()))
 }
 
 /// Median microseconds of one `fdatasync` of 4 KiB on the disk of this folder.
@@ -61,4 +96,38 @@ pub fn percentile(times: &mut [u64], percent: usize) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 pub fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { (a as f64 / b as f64 * 1000.0).round() / 1000.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(folder: &str, count: usize) -> Vec<PathBuf> {
+        (0..count).map(|number| PathBuf::from(format!("/hub/{folder}/{number:020}.seg"))).collect()
+    }
+
+    #[test]
+    fn older_segments_are_told_from_what_leaks() {
+        let sockets = || (0..20).map(|number| PathBuf::from(format!("socket:[{number}]")));
+        let counted = |segments: Vec<PathBuf>| OpenFiles::of(sockets().chain(segments));
+        let files = |files, older_segments| OpenFiles { files, older_segments };
+        assert_eq!(counted(Vec::new()), files(20, 0));
+        assert_eq!(counted(segments("segments", 1)), files(21, 0), "the newest is written to");
+        let two_journals = [segments("segments", 10), segments("folded", 3)].concat();
+        assert_eq!(counted(two_journals), files(22, 11));
+        assert_eq!(counted(segments("segments", 40)), files(20 + 40 - 16, 16), "no journal keeps more");
+        // The same ones again and again are a leak like any other.
+        let again = [segments("segments", 3), segments("segments", 3), segments("segments", 3)].concat();
+        assert_eq!(counted(again), files(20 + 9 - 2, 2));
+    }
+
+    #[test]
+    fn what_this_process_opens_and_keeps_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+        let _open = [open("1.seg"), open("2.seg"), open("3.seg"), open("other")];
+        let here = links(std::process::id()).unwrap().filter(|link| link.starts_with(dir.path()));
+        assert_eq!(OpenFiles::of(here), OpenFiles { files: 2, older_segments: 2 });
+        assert!(open_files(std::process::id()).is_some_and(|open| open.files >= 2));
+    }
 }

@@ -17,9 +17,9 @@ use faults::Faults;
 use samples::{Growth, Samples};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::Instant;
 use yiwang_audit::reconcile::Reconciled;
 
 /// Longest warm-up: caches, allocator and connections have settled by then.
@@ -39,7 +39,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 const KEYS: &str = "JSON keys:
   hub, adapter               rss_after_warm_up_mib, rss_at_end_mib: medians of the first and last tenth after the warm-up;
-                             rss_grown_mib (limit 5), rss_most_mib; files_min, files_max: open files after the warm-up;
+                             rss_grown_mib (limit 5), rss_most_mib; files_min, files_max: open files after the warm-up,
+                             without older segments that a journal keeps open (16 of each; older_segments_most);
                              files_lowest_first_and_last: fewest in those tenths (may differ by 4)
   answered, refused, lost, unverified   how exchanges ended (unverified must be 0)
   kills, rounds              what was broken, and how often; released_after_revocation must be 0
@@ -101,8 +102,9 @@ pub async fn measure(arguments: &Arguments) -> Result<Done, Failure> {
     let mut network = network::start(dir.path(), CONNECTIONS).await?;
     let question = Question::of(&network)?;
     let pause = Duration::from_secs_f64(count(WORKERS) / count(arguments.rate));
-    let load = Load::start(network.clients.clone(), &question, WORKERS, pause);
-    let faults = Faults::start(dir.path(), &network, question, plan.whole).await?;
+    let clock = setup::clock();
+    let load = Load::start(network.clients.clone(), &question, (WORKERS, pause), Arc::clone(&clock));
+    let faults = Faults::start(dir.path(), &network, question, plan.whole, clock).await?;
     let mut samples = Samples::default();
     run(&mut network, plan, &mut samples, &load).await?;
     let rounds = faults.end().await;
@@ -134,19 +136,20 @@ async fn restart(process: &mut crate::demo::process::Process, load: &Load) -> Re
 }
 
 async fn run(network: &mut Network, plan: Plan, samples: &mut Samples, load: &Load) -> Result<(), Failure> {
-    let begun = Instant::now();
+    let begun_us = load.now_us();
+    let elapsed = || Duration::from_micros(load.now_us().saturating_sub(begun_us));
     let mut kills = [(true, 2), (false, 5), (true, 8)].into_iter().peekable();
-    let mut next = begun;
-    while begun.elapsed() < plan.whole {
-        let at = begun.elapsed();
+    let mut next = Duration::ZERO;
+    while elapsed() < plan.whole {
+        let at = elapsed();
         // Twentieths of the warm-up.
         if let Some((adapter, _)) = kills.next_if(|(_, part)| at >= plan.warm_up * *part / 20) {
             let process = if adapter { &mut network.provider.host } else { &mut network.hub };
             restart(process, load).await?;
         }
-        samples.take(begun.elapsed(), &network.hub, &network.provider.host);
+        samples.take(elapsed(), &network.hub, &network.provider.host);
         next += plan.step();
-        tokio::time::sleep_until(next).await;
+        tokio::time::sleep(next.saturating_sub(elapsed())).await;
     }
     Ok(())
 }

@@ -85,18 +85,27 @@ pub struct Tracked<B> {
     // that is slow is told from one that takes nothing.
     given: Vec<Mark>,
     rest: Bytes,
+    // Bytes of the piece that was given last, until they are known to be taken.
+    piece: usize,
 }
 
 impl<B> Tracked<B> {
     pub(super) fn new(body: B, open: OpenRequest, handing: Option<Handing>) -> Self {
-        Self { body, _open: open, handing, given: Vec::new(), rest: Bytes::new() }
+        Self { body, _open: open, handing, given: Vec::new(), rest: Bytes::new(), piece: 0 }
     }
 
     /// The reader's window had room for what was given before.
-    fn taken(&self) {
+    fn taken(&mut self) {
+        let bytes = std::mem::take(&mut self.piece);
         if let Some(mark) = self.given.first() {
-            mark.taken();
+            mark.taken(bytes);
         }
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let piece = piece_of(&mut self.rest)?;
+        self.piece = piece.len();
+        Some(piece)
     }
 }
 
@@ -115,9 +124,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let Some(handing) = &this.handing else { return Pin::new(&mut this.body).poll_frame(cx) };
+        if this.handing.is_none() {
+            return Pin::new(&mut this.body).poll_frame(cx);
+        }
         this.taken();
-        if let Some(piece) = piece_of(&mut this.rest) {
+        if let Some(piece) = this.next_piece() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         this.given.clear();
@@ -125,7 +136,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
             Poll::Ready(Some(Ok(frame))) => frame,
             other => return other,
         };
-        this.given = handing.given();
+        this.given = this.handing.as_ref().map(Handing::given).unwrap_or_default();
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -134,7 +145,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         this.rest = data;
-        Poll::Ready(Some(Ok(Frame::data(piece_of(&mut this.rest).unwrap_or_default()))))
+        Poll::Ready(Some(Ok(Frame::data(this.next_piece().unwrap_or_default()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -47,7 +47,7 @@ impl Side {
         Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers }
     }
 
-    /// Waits for what ends the link, or until answers may be due.
+    /// Waits for what ends the link, or until answers, or the next try to change the link, may be due.
     pub(super) async fn next(&mut self) -> Option<End> {
         tokio::select! {
             ended = &mut self.ended => {

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::Notify;
 use yiwang_adapter_sdk::connect::LinkError;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_adapter_sdk::reply::Reply;
+use yiwang_proto::ambient::Clock as _;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
@@ -277,4 +279,47 @@ async fn a_dead_journal_ends_the_link_for_good() {
         assert_eq!(said(&payload, reply).failed(), Code::Internal, "exchange {exchange}");
     }
     assert_eq!(within(served.task).await.unwrap(), Err(LinkError::JournalDead));
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_end_a_changed_link_is_told_again_and_the_next_link_is_another() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    until(|| adapter.health().link == LinkState::Up).await;
+    adapter.change_link();
+    assert!(matches!(conn.recv().await, FromAdapter::Leaving(_)));
+    // The clock moves in small steps while the link goes on: what was asked meanwhile is answered on it.
+    let told_ms = world.clock.now_ms();
+    assert!(!conn.served(&world).await.answered().answer.fields.is_empty());
+    let again = within(async {
+        loop {
+            match conn.from.try_recv() {
+                Ok(pb::AdapterFrame { kind: Some(FromAdapter::Leaving(_)) }) => break world.clock.now_ms(),
+                Ok(_) => {}
+                Err(_) => {
+                    world.clock.advance_ms(100);
+                    tokio::time::sleep(Duration::from_millis(4)).await;
+                }
+            }
+        }
+    })
+    .await;
+    assert!(again - told_ms >= 22_000, "told again after {} ms", again - told_ms);
+    // A hub that ends it now gets another link, and that one is not changed.
+    drop(conn);
+    let mut next = hub.linked().await;
+    next.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    let first = loop {
+        match next.recv().await {
+            // The answer above has no receipt.
+            FromAdapter::Offer(_) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(first, FromAdapter::Pong(_)), "{first:?}");
+    assert_eq!(adapter.health().link, LinkState::Up);
+    served.stop().await;
 }

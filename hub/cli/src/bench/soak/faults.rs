@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use yiwang_client::client::Client;
+use yiwang_proto::ambient::Clock;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, CaseId};
 use yiwang_proto::pb;
@@ -78,6 +79,7 @@ struct Maker {
     hub: SocketAddr,
     question: Question,
     keeping: Client,
+    clock: Arc<dyn Clock>,
     seen: Seen,
     rounds: Rounds,
 }
@@ -88,6 +90,7 @@ impl Faults {
         network: &Network,
         question: Question,
         whole: Duration,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let app = AppId::parse("bench-app").map_err(Failure::environment)?;
         let args = AppArgs { folder: consumer_folder(dir), app };
@@ -98,6 +101,7 @@ impl Faults {
             hub: network.address,
             question,
             keeping,
+            clock,
             seen: Seen::default(),
             rounds: Rounds::default(),
         };
@@ -121,8 +125,9 @@ impl Maker {
                 self.rounds.missed += 1;
                 let _ = self.keeping.meet().await;
             }
-            let rest = tokio::time::Instant::now() + pause;
-            while tokio::time::Instant::now() < rest && !stop.load(Ordering::Relaxed) {
+            let done_us = self.clock.monotonic_us();
+            let rested = || Duration::from_micros(self.clock.monotonic_us().saturating_sub(done_us));
+            while rested() < pause && !stop.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -132,7 +137,7 @@ impl Maker {
     async fn round(&mut self) -> Result<(), Failure> {
         let folder = consumer(&self.dir)?;
         let enrolled = folder.enrolled().map_err(Failure::environment)?;
-        let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
+        let channel = enrolled.channel(Arc::clone(&self.clock)).await.map_err(Failure::environment)?;
         for number in 0..3 {
             ask_once(&self.keeping, &self.question, number, &self.seen).await;
         }
@@ -146,7 +151,7 @@ impl Maker {
         if self.rounds.revocations < REVOCATIONS_MAX {
             self.revoke(&folder, &channel).await?;
         }
-        enrolled.renew(channel, setup::clock().as_ref()).await.map_err(Failure::environment)?;
+        enrolled.renew(channel, self.clock.as_ref()).await.map_err(Failure::environment)?;
         self.rounds.renewals += 1;
         Ok(())
     }
@@ -195,7 +200,7 @@ impl Maker {
         folder: &yiwang_client::folder::Folder,
         channel: &tonic::transport::Channel,
     ) -> Result<(), Failure> {
-        let clock = setup::clock();
+        let clock = Arc::clone(&self.clock);
         let spare = AppId::parse(SPARE).map_err(Failure::environment)?;
         let now = clock.now_ms();
         let document = folder

@@ -1,7 +1,7 @@
 //! Memory and open files of two processes over time.
 
 use super::{Plan, count};
-use crate::bench::measure::{open_files, rss_kib};
+use crate::bench::measure::{OpenFiles, open_files, rss_kib};
 use crate::demo::process::Process;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -12,7 +12,7 @@ struct Sample {
     at: Duration,
     process: u32,
     rss_kib: u64,
-    files: u64,
+    files: OpenFiles,
 }
 
 /// All of them.
@@ -32,6 +32,8 @@ pub struct Growth {
     pub grown_mib: f64,
     /// Fewest and most open files after the warm-up.
     pub files: (u64, u64),
+    /// Most older segments, which are not among them.
+    pub older_segments: u64,
     /// Fewest in the first and in the last tenth: what leaks is never closed, so it raises the lowest count.
     pub files_lowest: (u64, u64),
 }
@@ -75,12 +77,13 @@ impl Growth {
             median(settled.iter().filter(part).map(|sample| sample.rss_kib).collect())
         };
         let fewest = |part: &dyn Fn(&&Sample) -> bool| {
-            settled.iter().filter(part).map(|sample| sample.files).min().unwrap_or_default()
+            settled.iter().filter(part).map(|sample| sample.files.files).min().unwrap_or_default()
         };
         let mut lives: Vec<u32> = settled.iter().map(|sample| sample.process).collect();
         lives.dedup();
         let (rss_first, rss_last) = (rss(&first), rss(&last));
-        let files = settled.iter().map(|sample| sample.files);
+        let files = settled.iter().map(|sample| sample.files.files);
+        let older_segments = settled.iter().map(|sample| sample.files.older_segments).max();
         Self {
             lives: lives.len(),
             rss_first_mib: mib(rss_first),
@@ -88,6 +91,7 @@ impl Growth {
             rss_most_mib: mib(settled.iter().map(|sample| sample.rss_kib).max().unwrap_or_default()),
             grown_mib: mib(rss_last) - mib(rss_first),
             files: (files.clone().min().unwrap_or_default(), files.max().unwrap_or_default()),
+            older_segments: older_segments.unwrap_or_default(),
             files_lowest: (fewest(&first), fewest(&last)),
         }
     }
@@ -100,6 +104,7 @@ impl Growth {
             "rss_grown_mib": (self.grown_mib * 10.0).round() / 10.0,
             "files_min": self.files.0,
             "files_max": self.files.1,
+            "older_segments_most": self.older_segments,
             "files_lowest_first_and_last": [self.files_lowest.0, self.files_lowest.1],
         })
     }
@@ -114,7 +119,7 @@ mod tests {
             at: Duration::from_secs(second),
             process: if second < 20 { 1 } else { 2 },
             rss_kib: rss(second),
-            files: files(second),
+            files: OpenFiles { files: files(second), older_segments: second / 20 },
         };
         (0..300).map(one).collect()
     }
@@ -127,6 +132,7 @@ mod tests {
     fn what_leaks_shows_and_what_swings_does_not() {
         let flat = Growth::of(&samples(|s| 40_000 + s % 7 * 900, |s| 20 + s % 9 * 5), plan());
         assert_eq!((flat.lives, flat.files, flat.files_lowest), (1, (20, 60), (20, 20)));
+        assert_eq!(flat.older_segments, 14, "they come with time, and are no leak");
         assert!(flat.fault("hub").is_empty() && flat.grown_mib.abs() < 1.0);
         let leaks = Growth::of(&samples(|s| 40_000 + s * 50, |s| 20 + s / 10), plan());
         assert_eq!(leaks.fault("hub").len(), 2, "{:?}", leaks.fault("hub"));
