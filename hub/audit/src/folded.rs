@@ -77,20 +77,10 @@ pub(crate) fn check(
         }
         Err(error) => return report.finding(None, Rule::Folded, error.to_string()),
     };
-    let mut pass = Pass {
-        waiting: HashMap::new(),
-        folds,
-        state,
-        matched: 0,
-        unfolded: 0,
-        signatures: 0,
-        used: HashSet::new(),
-        left: BTreeMap::new(),
-    };
-    for (at, fold) in folds.iter().enumerate().filter(|(_, fold)| fold.count > 0) {
-        pass.waiting.entry((fold.minute_ms, fold.key.clone())).or_default().folds.push_back(at);
-    }
-    let mut findings = pass.read(&reader, threads);
+    let mut pass = Pass::over(state);
+    let scan = reader.scan(reader.first());
+    let records = scan.map(|item| item.map(|(at, bytes, _)| (at, bytes)).map_err(|error| error.to_string()));
+    let mut findings = pass.read(records, threads);
     findings.extend(pass.missing());
     findings.extend(pass.left());
     report.signatures += pass.signatures;
@@ -106,6 +96,27 @@ pub(crate) fn check(
         ));
     }
     report.add(findings);
+}
+
+/// What is found where these entries are a ledger and these records its hub's journal of folded denials. For fuzzers,
+/// which make both up and write no files.
+///
+/// # Errors
+/// [`AuditError`] where the verifier's own rules do not load.
+#[cfg(feature = "fixture")]
+pub fn fold_parts(entries: &[Bytes], records: &[Bytes]) -> Result<Vec<Finding>, AuditError> {
+    let mut state = State::new(crate::ledger::load_decider()?, crate::state::Scope::Whole, &[]);
+    for (index, bytes) in (0..).zip(entries) {
+        if let Ok(parsed) = crate::parse::parse(index, bytes) {
+            state.apply(&parsed, ("", ""));
+        }
+    }
+    let mut pass = Pass::over(&state);
+    let records = (0..).zip(records).map(|(at, bytes)| Ok((at, bytes.clone())));
+    let mut findings = pass.read(records, 1);
+    findings.extend(pass.missing());
+    findings.extend(pass.left());
+    Ok(findings)
 }
 
 /// Entries of one kind and minute that still take statements, and the tree of the first of them.
@@ -135,18 +146,38 @@ const ENTERED_WITHIN_MS: i64 = 120_000;
 /// A record taken apart on a thread of its own.
 type Looked = Result<Option<(Hash, Statement, Option<String>)>, String>;
 
-impl Pass<'_> {
-    fn read(&mut self, reader: &Reader, threads: usize) -> Vec<Finding> {
+impl<'a> Pass<'a> {
+    fn over(state: &'a State<'a>) -> Self {
+        let mut waiting = HashMap::<_, Waiting>::new();
+        for (at, fold) in state.folds().iter().enumerate().filter(|(_, fold)| fold.count > 0) {
+            waiting.entry((fold.minute_ms, fold.key.clone())).or_default().folds.push_back(at);
+        }
+        Self {
+            waiting,
+            folds: state.folds(),
+            state,
+            matched: 0,
+            unfolded: 0,
+            signatures: 0,
+            used: HashSet::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        mut records: impl Iterator<Item = Result<(u64, Bytes), String>>,
+        threads: usize,
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let mut scan = reader.scan(reader.first());
         loop {
-            let mut run = Vec::with_capacity(CHUNK);
+            let mut run = Vec::new();
             let mut damage = None;
             while run.len() < CHUNK {
-                match scan.next() {
-                    Some(Ok((at, bytes, _))) => run.push((at, bytes)),
+                match records.next() {
+                    Some(Ok(record)) => run.push(record),
                     Some(Err(error)) => {
-                        damage = Some(error.to_string());
+                        damage = Some(error);
                         break;
                     }
                     None => break,

@@ -48,6 +48,8 @@ mod tiles;
 pub use accesses::{Access, Ended, Filter, accesses};
 pub use bundle::verify_evidence;
 pub use error::AuditError;
+#[cfg(feature = "fixture")]
+pub use folded::fold_parts;
 pub use fsck::fsck;
 pub use index::{Difference, Differences, Page, SearchIndex};
 pub use ledger::verify_ledger;

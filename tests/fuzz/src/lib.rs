@@ -1,6 +1,12 @@
 //! Every parser of bytes that a stranger can send. None may panic, hang or take memory without bound; and what a
 //! parser accepts must be what it would write itself, wherever there is one right form.
 
+mod around;
+mod signed;
+
+pub use around::{assemble, folded, policy, token, witness};
+pub use signed::{revocation, sealed, standing, ticket};
+
 use bytes::Bytes;
 use prost::Message as _;
 use std::path::Path;
