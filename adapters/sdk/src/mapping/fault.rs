@@ -114,8 +114,19 @@ pub fn render(fault: &MappingFault, text: &str) -> String {
 }
 
 /// Keys of a source section whose values are never secret, so that the reader may see them.
-const OPEN_KEYS: [&str; 8] =
-    ["read_only", "time_zone", "health", "freshness", "files", "encoding", "key", "name"];
+const OPEN_KEYS: [&str; 11] = [
+    "read_only",
+    "time_zone",
+    "health",
+    "freshness",
+    "files",
+    "encoding",
+    "key",
+    "name",
+    "pool",
+    "retry",
+    "max_bytes",
+];
 
 fn masked(text: &str, number: usize, line: &str) -> String {
     let mut private = false;
