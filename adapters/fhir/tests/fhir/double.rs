@@ -30,7 +30,8 @@ impl Drop for Double {
     }
 }
 
-fn python() -> Option<String> {
+/// The Python that has the double's libraries; none, with a word, where they are not installed.
+pub fn python() -> Option<String> {
     let python = std::env::var("YIWANG_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let known = Command::new(&python).args(["-c", "import fhirstarter, uvicorn, cryptography"]).output();
     if known.is_ok_and(|output| output.status.success()) {

@@ -1,6 +1,6 @@
 //! Hostile values.
 
-use crate::double::{by_area, by_id, world};
+use crate::double::{World, by_area, by_id, world};
 use serde_json::json;
 use yiwang_adapter_sdk::compliance::HOSTILE;
 use yiwang_proto::codes::Code;
@@ -18,7 +18,8 @@ async fn t17_a_thousand_hostile_values_reach_the_server_as_one_value() {
         })
         .collect();
     assert!(payloads.len() >= 1000);
-    for payload in &payloads {
+    let payloads = &payloads[..1000];
+    for payload in payloads {
         assert_eq!(
             by_area(&world.mapped, payload, 20_000).await.unwrap(),
             Vec::<String>::new(),
@@ -29,7 +30,7 @@ async fn t17_a_thousand_hostile_values_reach_the_server_as_one_value() {
     }
     let log = world.server.log();
     assert_eq!(log.len(), payloads.len() + 1);
-    for (entry, payload) in log.iter().skip(1).zip(&payloads) {
+    for (entry, payload) in log.iter().skip(1).zip(payloads) {
         assert_eq!(entry["line"], "POST /fhir/Device/_search HTTP/1.1");
         // One parameter of that name, whose value is the payload with FHIR's marks escaped.
         let mut escaped = String::new();
@@ -43,11 +44,12 @@ async fn t17_a_thousand_hostile_values_reach_the_server_as_one_value() {
             json!([["manufacturer:exact", escaped], ["_count", "7"], ["_elements", "modelNumber,note"]]);
         assert_eq!(entry["form"], wanted);
     }
+    empty_and_huge(&world).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t19_an_empty_or_huge_value_is_refused_before_anybody_is_asked() {
-    let Some(world) = world("") else { return };
+/// Neither asks anybody.
+async fn empty_and_huge(world: &World) {
+    world.server.control(&json!({ "clear": true }));
     for empty in ["", " ", "\t\n", "\u{3000}"] {
         let refused = by_area(&world.mapped, empty, 20_000).await.unwrap_err();
         assert_eq!(refused.code, Code::ArgumentInvalid, "{empty:?}");
