@@ -36,7 +36,7 @@ impl Base {
             return refuse("has a query");
         }
         let path = path.trim_end_matches('/');
-        if path.split('/').any(|segment| is_dots(segment)) {
+        if path.split('/').any(is_dots) {
             return refuse("has `.` or `..` in its path");
         }
         if scheme == Scheme::HTTP && !plain && !is_loopback(authority.host()) {

@@ -6,6 +6,7 @@ mod complies;
 mod credentials;
 mod double;
 mod faults;
+mod gas;
 mod hostile;
 mod openapi;
 mod ways;

@@ -23,6 +23,17 @@ LOCK = threading.Lock()
 FAULT = {"kind": "", "times": 0, "to": ""}
 TOKENS = {"made": 0, "good": set(), "life": 300}
 ROWS = []
+# Meters of a gas company: one that serves a dwelling, one that was applied for, one of somebody else.
+METERS = [
+    {"meter_no": "G-000117", "holder": "980101199001010017", "address": {"code": "A-1", "door": "301"},
+     "state": "ON", "applied": "2020-03-01", "connected": "2020-04-15", "readings": [12.5, 13.0],
+     "inspections": [{"result": "OK", "by": "inspector"}], "next_inspection": "20270415",
+     "changed": "2026-11-20 09:30:00"},
+    {"meter_no": "G-000118", "holder": "980101199001010017", "address": {"code": "A-2", "door": "1"},
+     "state": "NEW", "applied": "2026-11-01", "inspections": [], "changed": "2026-11-01 08:00:00"},
+    {"meter_no": "G-000119", "holder": "980101199001010025", "address": {"code": "A-3", "door": "2"},
+     "state": "OFF", "changed": "2026-11-01 08:00:00"},
+]
 
 
 def note(handler, body):
@@ -138,6 +149,9 @@ class Api(http.server.BaseHTTPRequestHandler):
         if url.path == "/health":
             self.reply(200, b"ok", kind="text/plain")
             return
+        if url.path == "/health/data":
+            self.reply(200, {"newest": "2026-11-22T08:00:00+08:00"})
+            return
         if url.path == "/status":
             self.reply(200, {"updated_at": "2026-11-22 08:00:00"})
             return
@@ -191,6 +205,9 @@ class Api(http.server.BaseHTTPRequestHandler):
             key, column = ("id", "ID") if "id" in asked else ("area", "AREA")
             rows = [row for row in ROWS if row.get(column) == asked[key]]
             self.reply(200, {"items": rows})
+        elif self.path == "/v2/meters/search":
+            holder = asked["holder"]["national_id"]
+            self.reply(200, {"meters": [meter for meter in METERS if meter["holder"] == holder]})
         else:
             self.reply(404, {})
 
