@@ -136,6 +136,18 @@ const HTTP_CHANGES: &[Change] = &[
 
 const FHIR_CHANGES: &[Change] = &[
     ("a key in the mapping", "key = { file = \"fhir.jwk\" }", "key = \"hunter2\""),
+    (
+        "a key in a table of its own",
+        "freshness = { probe = \"Condition\", warn = \"24h\", fail = \"72h\" }",
+        "[source.fhir.tls]\nkey = \"hunter2\"",
+    ),
+    ("a key under no table", "pool = {", "key = \"hunter2\"\npool = {"),
+    ("other resources beside it, and theirs", "_sort = \"-recorded-date\"", "\"_include:iterate\" = \"*\""),
+    (
+        "a search that can be left empty",
+        "[0-9X]$\" }\nparams.since = { type = \"date\" }",
+        "[0-9X]$\", optional = true }\nparams.since = { type = \"date\", optional = true }",
+    ),
     ("a client without a name", "client_id = \"hub-adapter\", ", ""),
     ("a type of resource that is none", "resource = \"Condition\"", "resource = \"condition/1\""),
     ("all elements", "elements = true", "elements = false"),

@@ -4,7 +4,7 @@ use super::def::{Access, ParamDef};
 use super::fault::{Faults, nearest};
 use super::operation::unused;
 use super::read::{Node, Table, kind, one_of, shown, text};
-use super::service::{CallDef, Method, ParamPlace, Piece, SearchDef, Template, is_pointer};
+use super::service::{CallDef, Method, ParamPlace, Piece, SearchDef, Template, is_pointer, search_name};
 use super::service_read::{is_path, is_resource};
 use toml::de::DeValue;
 use yiwang_proto::contract::Scalar;
@@ -75,7 +75,16 @@ pub(crate) fn call(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Faul
         idempotent: again.unwrap_or(method == Some(Method::Get)),
     };
     places(table, &call, params, faults);
+    narrowed(table, params, faults);
     Some(Access::Call(call))
+}
+
+/// What is left out is not sent, and a service that is asked for nothing finds everybody.
+fn narrowed(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Faults<'_>) {
+    if !params.is_empty() && params.iter().all(|param| param.optional) {
+        let help = Some("a parameter that is left out is not sent: make one of them required".to_owned());
+        faults.add(table.key_span("params"), "every parameter can be left out", help);
+    }
 }
 
 /// Each parameter stands where it is declared to stand: what stands in an address is kept by access logs
@@ -231,6 +240,7 @@ pub(crate) fn search(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Fa
         let help = Some("a search is sent in the body: take `in` out".to_owned());
         faults.add(table.key_span("params"), message, help);
     }
+    narrowed(table, params, faults);
     let node = table.need("search", faults)?;
     let inner = Table::of(node, "search", faults)?;
     let (mut entries, mut count, mut used) = (Vec::new(), None, Vec::new());
@@ -239,7 +249,7 @@ pub(crate) fn search(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Fa
     }
     for (name, span, node) in inner.entries() {
         let sound = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:.".contains(&b));
-        if REFUSED.contains(&name) || !sound || name.is_empty() || name.len() > 128 {
+        if REFUSED.contains(&search_name(name)) || !sound || name.is_empty() || name.len() > 128 {
             let help =
                 "it would let in more than is asked for, search in free text, or is no name".to_owned();
             faults.add(span, format!("search by `{}` is refused", shown(name)), Some(help));
