@@ -7,7 +7,9 @@ mod plan;
 mod trouble;
 
 use crate::dialect::{Mariadb, Wrapped};
-use crate::server::{Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Trouble, trust};
+use crate::server::{
+    Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Trouble, trust,
+};
 use jiff::tz::{Offset, TimeZone};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts, Value};
@@ -93,7 +95,9 @@ impl Server for MyServer {
         let offset = self.zone.to_offset(now);
         let limit = Duration::ZERO;
         let mut link = MyLink { conn, opts, zone: self.zone.clone(), offset, mariadb: true, limit };
-        link.set_up().await.map_err(|error| SourceError::from(trouble(&error, At::Execute, Duration::ZERO)))?;
+        link.set_up()
+            .await
+            .map_err(|error| SourceError::from(trouble(&error, At::Execute, Duration::ZERO)))?;
         Ok(link)
     }
 }

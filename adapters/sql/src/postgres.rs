@@ -9,7 +9,9 @@ mod tls;
 mod trouble;
 
 use crate::dialect::{Postgres, Wrapped};
-use crate::server::{Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Target, Trouble, trust};
+use crate::server::{
+    Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Target, Trouble, trust,
+};
 use futures_util::TryStreamExt as _;
 use futures_util::future::join3;
 use jiff::tz::TimeZone;
@@ -230,10 +232,11 @@ impl Link for PgLink {
         let prepared = self.prepare(&wrapped.text).await?;
         let columns = prepared.columns();
         let opaque = columns.iter().filter(|column| !cells::can_take(column.type_()));
-        let unfit = wrapped.named.iter().zip(kinds).zip(prepared.params()).filter_map(|((name, kind), wanted)| {
-            let what = params::unfit(*kind, wanted)?;
-            Some((name.clone(), what))
-        });
+        let unfit =
+            wrapped.named.iter().zip(kinds).zip(prepared.params()).filter_map(|((name, kind), wanted)| {
+                let what = params::unfit(*kind, wanted)?;
+                Some((name.clone(), what))
+            });
         Ok(Described {
             names: columns.iter().map(|column| column.name().to_owned()).collect(),
             opaque: opaque.map(|column| (column.name().to_owned(), column.type_().to_string())).collect(),

@@ -179,7 +179,8 @@ impl<S: Server> Source for ServerSource<S> {
             let statement = statement::<S>(&query)?;
             // Such a text equals nothing that the database can hold. Where a statement does not look for
             // equality fewer rows come, never more.
-            let holds_nul = |value: &Option<Scalar>| matches!(value, Some(Scalar::Text(text)) if text.contains('\0'));
+            let holds_nul =
+                |value: &Option<Scalar>| matches!(value, Some(Scalar::Text(text)) if text.contains('\0'));
             if !S::HOLDS_NUL && statement.values.iter().any(holds_nul) {
                 return Ok(Fetched { rows: Rows::new(statement.width) });
             }

@@ -3,8 +3,8 @@
 //! not write.
 
 use crate::dialect::{Dialect, Sqlite, Wrapped};
-use crate::{findings, live};
 use crate::pool::{Cancel, CancelOnDrop, Pool, Shares, WAITING_MAX};
+use crate::{findings, live};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use rusqlite::types::ValueRef;

@@ -28,23 +28,29 @@ const ROLES_MAX: usize = 32;
 pub(super) async fn read(conn: &mut Conn) -> Result<Rights, Error> {
     let role: Option<String> = conn.query_first("select current_user()").await?;
     let mut rights = Rights { role: role.unwrap_or_default(), ..Rights::default() };
+    let on: Option<Option<String>> = conn.query_first("select current_role()").await?;
     let mut known = BTreeSet::new();
-    let mut asked = vec!["show grants".to_owned()];
-    while let Some(question) = asked.pop() {
-        let lines: Vec<String> = match conn.query(question).await {
-            Ok(lines) => lines,
-            Err(Error::Server(fault)) => {
-                rights.writes.push(format!("rights of a role it has, which it may not see ({})", fault.code));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+    let mut asked: Vec<Option<String>> = vec![None];
+    while let Some(taken) = asked.pop() {
+        // A role's rights are shown to whoever has taken it.
+        if let Some(name) = &taken
+            && let Err(error) = conn.query_drop(format!("set role {name}")).await
+        {
+            let Error::Server(fault) = error else { return Err(error) };
+            rights.writes.push(format!(
+                "rights of role {}, which it may not see ({})",
+                name.replace('`', ""),
+                fault.code
+            ));
+            continue;
+        }
+        let lines: Vec<String> = conn.query("show grants").await?;
         for line in &lines {
             match grant(line) {
                 Some(Grant::Rights { granted, object }) => judge(&granted, &object, line, &mut rights),
                 Some(Grant::Role(name)) if known.len() < ROLES_MAX => {
                     if known.insert(name.clone()) {
-                        asked.push(format!("show grants for {name}"));
+                        asked.push(Some(name));
                     }
                 }
                 Some(Grant::DefaultRole) => {}
@@ -52,12 +58,24 @@ pub(super) async fn read(conn: &mut Conn) -> Result<Rights, Error> {
             }
         }
     }
+    if !known.is_empty() {
+        let name =
+            on.flatten().map_or_else(|| "none".to_owned(), |name| format!("`{}`", name.replace('`', "``")));
+        conn.query_drop(format!("set role {name}")).await?;
+    }
+    rights.writes.sort_unstable();
+    rights.writes.dedup();
+    rights.lends.sort_unstable();
+    rights.lends.dedup();
     Ok(rights)
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Grant {
-    Rights { granted: Vec<String>, object: String },
+    Rights {
+        granted: Vec<String>,
+        object: String,
+    },
     /// Quoted as the server writes it.
     Role(String),
     /// Which role is on from the start changes nothing: all are followed.

@@ -34,7 +34,7 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
         // Ended by its time limit, or from outside.
         1317 | 1969 | 3024 => Trouble::Kept(SourceError::Timeout(timeout)),
         1142 | 1143 | 1044 | 1045 | 1227 | 1370 => Trouble::Kept(SourceError::Drift(format!(
-            "the role may not read what the statement names ({code}); grant it select"
+            "what the statement names is not there, or the role may not read it ({code}); grant it select"
         ))),
         1243 | 1615 => Trouble::Stale(format!("a table has changed ({code})")),
         // Names of tables, columns and functions that are not there; no values are in these words.
@@ -49,17 +49,21 @@ pub(super) fn opening(error: &Error) -> SourceError {
     let text = match error {
         Error::Server(fault) => match fault.code {
             1045 | 1698 => "the server refuses the role or its password; see what `url` refers to".to_owned(),
-            1044 | 1049 => "the server has no database of that name for the role; see what `url` refers to".to_owned(),
+            1044 | 1049 => {
+                "the server has no database of that name for the role; see what `url` refers to".to_owned()
+            }
             1040 | 1203 | 1226 => "the server has no connection left".to_owned(),
             1129 | 1130 => "the server lets nobody in from this host".to_owned(),
             1053 => "the server is stopping".to_owned(),
             code => format!("the server refuses the connection ({code})"),
         },
         Error::Io(IoError::Tls(fault)) => format!("TLS to the server failed: {fault}"),
-        Error::Io(IoError::Io(fault)) => match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(fault) => format!("TLS to the server failed: {fault}"),
-            None => format!("the server cannot be reached: {}", fault.kind()),
-        },
+        Error::Io(IoError::Io(fault)) => {
+            match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(fault) => format!("TLS to the server failed: {fault}"),
+                None => format!("the server cannot be reached: {}", fault.kind()),
+            }
+        }
         _ => "the connection could not be opened".to_owned(),
     };
     SourceError::Unavailable(text)

@@ -137,8 +137,10 @@ fn fixed(form: Form, raw: &[u8], zone: &TimeZone) -> Option<Cell<'static>> {
         // What has no zone is of the source's zone.
         Form::Local => {
             let us = i64::from_be_bytes(raw.try_into().ok()?);
-            let local: DateTime =
-                EPOCH.to_datetime(Time::midnight()).checked_add(Span::new().try_microseconds(us).ok()?).ok()?;
+            let local: DateTime = EPOCH
+                .to_datetime(Time::midnight())
+                .checked_add(Span::new().try_microseconds(us).ok()?)
+                .ok()?;
             Cell::Instant(zone.to_timestamp(local).ok()?)
         }
         Form::Instant => {
@@ -190,7 +192,8 @@ fn decimal(raw: &[u8]) -> Option<Decimal> {
     const PLACES_MAX: i32 = 1000;
     let mut words = raw.chunks_exact(2).map(|pair| pair.try_into().map(u16::from_be_bytes));
     let mut word = || words.next()?.ok();
-    let (count, weight, sign, scale) = (word()?, i32::from(word()?.cast_signed()), word()?, i32::from(word()?));
+    let (count, weight, sign, scale) =
+        (word()?, i32::from(word()?.cast_signed()), word()?, i32::from(word()?));
     if (sign != 0 && sign != NEGATIVE) || weight.abs() > PLACES_MAX / 4 || scale > PLACES_MAX {
         return None;
     }

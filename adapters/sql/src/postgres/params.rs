@@ -75,7 +75,8 @@ pub(super) fn encode(values: &[Option<Scalar>], wanted: &[Type]) -> Result<Optio
         let text = match value {
             None => None,
             Some(Scalar::Text(text)) if is_whole(ty) => {
-                let Some(number) = text.parse::<i64>().ok().filter(|number| number.to_string() == *text) else {
+                let Some(number) = text.parse::<i64>().ok().filter(|number| number.to_string() == *text)
+                else {
                     return Ok(None);
                 };
                 if !holds(ty, number) {

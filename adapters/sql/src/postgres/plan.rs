@@ -52,13 +52,17 @@ fn walk(plan: &Value, tables: &mut Vec<String>) {
             let in_full = match text("Node Type") {
                 Some("Seq Scan" | "Sample Scan") => true,
                 // An index without a condition is only another order of the whole table.
-                Some("Index Scan" | "Index Only Scan" | "Bitmap Index Scan") => !node.contains_key("Index Cond"),
+                Some("Index Scan" | "Index Only Scan" | "Bitmap Index Scan") => {
+                    !node.contains_key("Index Cond")
+                }
                 _ => false,
             };
             if in_full {
                 tables.extend(text("Relation Name").or(text("Index Name")).map(str::to_owned));
             }
-            node.values().filter(|value| value.is_array() || value.is_object()).for_each(|one| walk(one, tables));
+            node.values()
+                .filter(|value| value.is_array() || value.is_object())
+                .for_each(|one| walk(one, tables));
         }
         _ => {}
     }

@@ -45,10 +45,7 @@ with mine as (
 select kind, what from found order by rank, what limit 200";
 
 pub(super) async fn read(client: &Client) -> Result<Rights, Trouble> {
-    let rows = client
-        .query(READ, &[])
-        .await
-        .map_err(|error| trouble(&error, At::Prepare, Duration::ZERO))?;
+    let rows = client.query(READ, &[]).await.map_err(|error| trouble(&error, At::Prepare, Duration::ZERO))?;
     let mut rights = Rights::default();
     for row in &rows {
         let (kind, what): (&str, String) = match (row.try_get(0), row.try_get(1)) {

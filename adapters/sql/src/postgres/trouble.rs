@@ -22,7 +22,9 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
     let code = db.code().code();
     match code {
         // The server stops, crashed, or starts; connections that it ends.
-        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Trouble::Lost(format!("the server ended it ({code})")),
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => {
+            Trouble::Lost(format!("the server ended it ({code})"))
+        }
         _ if code.starts_with("08") => Trouble::Lost(format!("the connection failed ({code})")),
         "57014" => Trouble::Kept(SourceError::Timeout(timeout)),
         "42501" => Trouble::Kept(SourceError::Drift(format!(
@@ -40,7 +42,9 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
 /// An error of a connection that was being opened.
 pub(super) fn opening(error: &Error) -> SourceError {
     let text = match error.as_db_error().map(|db| db.code().code()) {
-        Some("28P01" | "28000") => "the server refuses the role or its password; see what `url` refers to".to_owned(),
+        Some("28P01" | "28000") => {
+            "the server refuses the role or its password; see what `url` refers to".to_owned()
+        }
         Some("3D000") => "the server has no database of that name; see what `url` refers to".to_owned(),
         Some("57P03") => "the server is starting or stopping".to_owned(),
         Some("53300") => "the server has no connection left".to_owned(),

@@ -58,7 +58,11 @@ async fn check_operation<S: Server>(
     let described = match link.describe(&wrapped, &kinds).await {
         Ok(described) => described,
         Err(trouble) => {
-            return findings.push(not_prepared(operation, &SourceError::from(trouble).to_string()));
+            let what = match SourceError::from(trouble) {
+                SourceError::Drift(what) => what,
+                other => other.to_string(),
+            };
+            return findings.push(not_prepared(operation, &what));
         }
     };
     compare_columns(operation, &described.names, findings);

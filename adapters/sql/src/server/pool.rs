@@ -168,13 +168,7 @@ pub(crate) struct Lease<S: Server> {
 }
 
 impl<S: Server> Lease<S> {
-    fn new(
-        pool: &Pool<S>,
-        permit: OwnedSemaphorePermit,
-        link: S::Link,
-        generation: u64,
-        used: bool,
-    ) -> Self {
+    fn new(pool: &Pool<S>, permit: OwnedSemaphorePermit, link: S::Link, generation: u64, used: bool) -> Self {
         let shared = Arc::clone(&pool.shared);
         Self { shared, permit: Some(permit), link: Some(link), generation, used, running: false }
     }

@@ -41,13 +41,15 @@ impl Rights {
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![if self.writes.is_empty() {
-            let message = format!("proved: role `{}` can write nothing, nor any role that it can take", self.role);
+            let message =
+                format!("proved: role `{}` can write nothing, nor any role that it can take", self.role);
             Finding::new(Severity::Note, "A-SQL-010", message)
         } else {
             Finding::new(Severity::Error, "A-SQL-012", self.writer()).help(Self::HELP)
         }];
         if !self.lends.is_empty() {
-            let message = format!("role `{}` may run with the rights of others: {}", self.role, some(&self.lends));
+            let message =
+                format!("role `{}` may run with the rights of others: {}", self.role, some(&self.lends));
             findings.push(
                 Finding::new(Severity::Warning, "A-SQL-015", message)
                     .help("take the right to execute away, or see that none of these writes"),

@@ -71,7 +71,9 @@ impl Settings {
     pub(crate) fn resolve(&self) -> Result<Target, SourceError> {
         let url = self.def.url.resolve(&self.base, self.environment.as_ref())?;
         let ca = match &self.def.tls {
-            TlsDef::VerifyFull { ca } => Some(ca.resolve(&self.base, self.environment.as_ref())?.into_bytes()),
+            TlsDef::VerifyFull { ca } => {
+                Some(ca.resolve(&self.base, self.environment.as_ref())?.into_bytes())
+            }
             TlsDef::Off => None,
         };
         let target = self.parse(&url, ca).ok_or_else(|| {

@@ -42,7 +42,10 @@ fn clauses() -> Vec<RowClause> {
             all.push(RowClause { from, to, ..base("txt", RowOperator::Range) });
         }
     }
-    all.push(RowClause { values: vec![text("a"), text("ab"), Scalar::Integer(1)], ..base("txt", RowOperator::In) });
+    all.push(RowClause {
+        values: vec![text("a"), text("ab"), Scalar::Integer(1)],
+        ..base("txt", RowOperator::In)
+    });
     for number in [0, 1, 5, 9801, i64::MAX] {
         all.push(RowClause { value: Some(Scalar::Integer(number)), ..base("num", RowOperator::Eq) });
         let (from, to) = (Some(Scalar::Integer(-1)), Some(Scalar::Integer(number)));
@@ -87,11 +90,15 @@ pub async fn same(lab: &Lab) {
     let kind = lab.kind;
     lab.people("filters");
     let mut sql = match kind {
-        Kind::Postgres => "create table f (id int, txt varchar(40) , num bigint, amt numeric(10, 2));\n".to_owned(),
+        Kind::Postgres => {
+            "create table f (id int, txt varchar(40) , num bigint, amt numeric(10, 2));\n".to_owned()
+        }
         // A collation that takes one letter for another.
-        Kind::Mariadb => "create table f (id int, txt varchar(40) character set utf8mb4 collate utf8mb4_unicode_ci, \
+        Kind::Mariadb => {
+            "create table f (id int, txt varchar(40) character set utf8mb4 collate utf8mb4_unicode_ci, \
                           num bigint, amt decimal(10, 2));\n"
-            .to_owned(),
+                .to_owned()
+        }
     };
     for (at, (text, number, amount)) in rows().iter().enumerate() {
         let text = text.replace('\'', "''");

@@ -70,7 +70,10 @@ async fn identifiers(people: &People<'_>) {
                 if asked % 8 != 0 && quoted.is_ok() {
                     continue;
                 }
-                let query = yiwang_adapter_sdk::source::FetchQuery { columns: vec![Arc::from(name.as_str())], ..statement };
+                let query = yiwang_adapter_sdk::source::FetchQuery {
+                    columns: vec![Arc::from(name.as_str())],
+                    ..statement
+                };
                 let error = source.fetch(query).await.unwrap_err();
                 assert!(matches!(error, SourceError::Drift(_) | SourceError::Query(_)), "{name:?}: {error}");
             }
@@ -92,8 +95,8 @@ pub async fn writes(lab: &Lab) {
         ),
         Kind::Mariadb => lab.admin(
             "writes",
-            "create function plant() returns varchar(10) modifies sql data begin \
-             insert into canary values ('planted'); return 'x'; end",
+            "delimiter //\ncreate function plant() returns varchar(10) modifies sql data begin \
+             insert into canary values ('planted'); return 'x'; end//",
         ),
     };
     if lab.kind == Kind::Mariadb {
@@ -101,11 +104,17 @@ pub async fn writes(lab: &Lab) {
     }
     let good = select(lab.kind, "ID", ":id");
     let rest = "'' as NM, '' as SEX, '' as BORN, '' as AREA, '' as AMT, '' as STATE, '' as UPD";
-    let rest = if lab.kind == Kind::Postgres { rest.replace("as ", "as \"").replace(',', "\",") + "\"" } else { rest.to_owned() };
+    let rest = if lab.kind == Kind::Postgres {
+        rest.replace("as ", "as \"").replace(',', "\",") + "\""
+    } else {
+        rest.to_owned()
+    };
     let id = crate::quoted(lab.kind, "ID");
     let statements = [
         format!("select plant() as {id}, {rest} where :id <> ''"),
-        format!("with x as (insert into canary values ('x') returning a) select a as {id}, {rest} from x where :id <> ''"),
+        format!(
+            "with x as (insert into canary values ('x') returning a) select a as {id}, {rest} from x where :id <> ''"
+        ),
         format!("select 1 as {id}) q; delete from canary where '' <> (:id"),
         format!("select pg_read_file('/etc/passwd') as {id}, {rest} where :id <> ''"),
         format!("select load_file('/etc/passwd') as {id}, {rest} where :id <> ''"),
@@ -116,7 +125,8 @@ pub async fn writes(lab: &Lab) {
     for statement in statements {
         let text = people.text.replace(&good, &statement);
         // Some are refused when the mapping is read, the others by the server, or nothing of them stays.
-        let Ok(mapping) = yiwang_adapter_sdk::mapping::Mapping::parse(&text, std::path::Path::new("m.toml")) else {
+        let Ok(mapping) = yiwang_adapter_sdk::mapping::Mapping::parse(&text, std::path::Path::new("m.toml"))
+        else {
             continue;
         };
         let (_, source) = people.open_text(&text);

@@ -87,7 +87,11 @@ fn as_user(program: &Path) -> Command {
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    command.current_dir("/tmp").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+    command
+        .current_dir("/tmp")
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8");
     command
 }
 
@@ -177,7 +181,16 @@ impl Lab {
             Kind::Postgres => {
                 private(&self.path("pw"), ADMIN);
                 run(as_user(&program("initdb").unwrap())
-                    .args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+                    .args([
+                        "-U",
+                        "postgres",
+                        "-A",
+                        "scram-sha-256",
+                        "-E",
+                        "UTF8",
+                        "--locale=C.UTF-8",
+                        "--no-sync",
+                    ])
                     .args(["--pwfile", &self.shown("pw"), "-D", &self.shown("data")]));
             }
             Kind::Mariadb => {
@@ -301,7 +314,15 @@ impl Lab {
             Kind::Mariadb => {
                 let mut command = as_user(&program("mariadb").unwrap());
                 command.arg("--no-defaults").env("MYSQL_PWD", ADMIN);
-                command.args(["-N", "-B", "-u", "root", "-S", &self.shown("s"), "--default-character-set=utf8mb4"]);
+                command.args([
+                    "-N",
+                    "-B",
+                    "-u",
+                    "root",
+                    "-S",
+                    &self.shown("s"),
+                    "--default-character-set=utf8mb4",
+                ]);
                 if database != "postgres" {
                     command.arg(database);
                 }

@@ -156,7 +156,10 @@ pub fn query(mapping: &Mapping, id: &str, columns: &[&str]) -> FetchQuery {
 
 /// The servers that are installed, one after the other.
 fn servers() -> impl Iterator<Item = &'static Lab> {
-    [Kind::Postgres, Kind::Mariadb].into_iter().filter_map(Lab::shared).inspect(|lab| println!("{:?}", lab.kind))
+    [Kind::Postgres, Kind::Mariadb]
+        .into_iter()
+        .filter_map(Lab::shared)
+        .inspect(|lab| println!("{:?}", lab.kind))
 }
 
 async fn complies(lab: &Lab) {
