@@ -184,7 +184,7 @@ fn mariadb(column: &str, test: &Test, marks: &mut Marks) -> String {
 }
 
 /// The least text above every text that begins with this one; none if there is none.
-fn successor(prefix: &str) -> Option<String> {
+pub(super) fn successor(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {
         let next = match last {

@@ -59,8 +59,12 @@ pub(super) async fn read(conn: &mut Conn) -> Result<Rights, Error> {
         }
     }
     if !known.is_empty() {
-        let name =
-            on.flatten().map_or_else(|| "none".to_owned(), |name| format!("`{}`", name.replace('`', "``")));
+        let name = match on.flatten() {
+            None => "none".to_owned(),
+            // MySQL names it quoted, or says in words that there is none.
+            Some(name) if name == "NONE" || name.starts_with('`') => name,
+            Some(name) => format!("`{}`", name.replace('`', "``")),
+        };
         conn.query_drop(format!("set role {name}")).await?;
     }
     rights.writes.sort_unstable();

@@ -5,6 +5,7 @@ use crate::server::Trouble;
 use mysql_async::{Error, IoError};
 use std::time::Duration;
 use yiwang_adapter_sdk::source::SourceError;
+use yiwang_adapter_sdk::value::TooMuchText;
 
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub(super) enum At {
 pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
     let Error::Server(fault) = error else {
         return match error {
+            Error::Io(IoError::Io(fault)) if is_too_large(fault) => {
+                Trouble::Spent(SourceError::TooLarge(TooMuchText))
+            }
             Error::Io(_) => Trouble::Lost("the connection was lost".to_owned()),
             Error::Driver(mysql_async::DriverError::ConnectionClosed) => {
                 Trouble::Lost("the connection was closed".to_owned())
@@ -42,6 +46,11 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
         _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(fault.message.clone())),
         _ => Trouble::Kept(SourceError::Query(format!("the database says {code}"))),
     }
+}
+
+/// The library shows this kind of fault by its words only; where they change, the connection is lost instead.
+fn is_too_large(fault: &std::io::Error) -> bool {
+    fault.get_ref().is_some_and(|inner| inner.to_string().contains("larger than max_allowed_packet"))
 }
 
 /// An error of a connection that was being opened.

@@ -1,7 +1,7 @@
 //! Servers that stop, change, slow down or let nobody in.
 
 use crate::lab::{Kind, Lab, other_authority};
-use crate::{People, name_of, query, quoted, select};
+use crate::{People, ask, name_of, query, quoted, select};
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::source::SourceError;
@@ -258,4 +258,34 @@ pub async fn restarted(lab: &Lab) {
     tokio::time::sleep(PAUSE).await;
     mapped.source().probe().await.unwrap();
     assert_eq!(name_of(&mapped, "P1").await.unwrap().rows, 1);
+}
+
+pub async fn huge(lab: &Lab) {
+    let people = People::new(lab, "huge");
+    let person = quoted(lab.kind, "PERSON");
+    // More than an answer may hold, in one cell, and in many.
+    let (name, one) = (quoted(lab.kind, "NM"), yiwang_adapter_sdk::value::TEXT_MAX + 1);
+    if lab.kind == Kind::Mariadb {
+        lab.admin("huge", &format!("alter table {person} modify {name} longtext"));
+    }
+    lab.admin(
+        "huge",
+        &format!("update {person} set {name} = repeat('x', {one}) where {} = 'P1'", quoted(lab.kind, "ID")),
+    );
+    lab.admin(
+        "huge",
+        &format!(
+            "update {person} set {name} = repeat('y', {}) where {} = '980199'",
+            one / 10,
+            quoted(lab.kind, "AREA")
+        ),
+    );
+    let mapped = people.mapped();
+    for _ in 0..6 {
+        let refused = name_of(&mapped, "P1").await.unwrap_err();
+        assert_eq!(refused.code, Code::TooLarge, "{refused:?}");
+        let refused = ask(&mapped, "person.by_area", "", Some("980199"), &["name"], &[]).await.unwrap_err();
+        assert_eq!(refused.code, Code::TooLarge, "{refused:?}");
+        assert_eq!(name_of(&mapped, "P2").await.unwrap().rows, 1, "it serves on");
+    }
 }

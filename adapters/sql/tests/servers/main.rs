@@ -247,6 +247,13 @@ async fn a_slow_statement_is_stopped_at_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t19_rows_that_are_too_large_are_refused_and_it_serves_on() {
+    for lab in servers() {
+        faults::huge(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_is_busy_and_serves_on() {
     for lab in servers() {
         faults::full(lab).await;
