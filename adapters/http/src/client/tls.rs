@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use yiwang_adapter_sdk::mapping::TlsDef;
+use yiwang_adapter_sdk::mapping::ServiceTlsDef;
 use yiwang_adapter_sdk::source::SourceError;
 use yiwang_proto::ambient::Clock;
 
@@ -37,7 +37,7 @@ impl fmt::Debug for ClockTime {
 
 /// TLS 1.3 with the one crypto provider, passed explicitly.
 pub(crate) fn config(
-    def: &TlsDef,
+    def: &ServiceTlsDef,
     folder: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<ClientConfig>, SourceError> {
@@ -59,7 +59,7 @@ pub(crate) fn config(
     Ok(Arc::new(config))
 }
 
-fn roots(def: &TlsDef, folder: &Path) -> Result<RootCertStore, SourceError> {
+fn roots(def: &ServiceTlsDef, folder: &Path) -> Result<RootCertStore, SourceError> {
     let mut roots = RootCertStore::empty();
     if def.plain {
         return Ok(roots);

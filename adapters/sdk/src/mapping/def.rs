@@ -18,6 +18,10 @@ pub enum SourceDef {
     Sqlite(SqliteDef),
     /// A folder of CSV files.
     Csv(CsvDef),
+    /// A PostgreSQL server.
+    Postgres(ServerDef),
+    /// A MariaDB or MySQL server.
+    Mariadb(ServerDef),
     /// A JSON API over HTTP.
     Http(HttpDef),
     /// A FHIR R4 server.
@@ -30,6 +34,7 @@ impl SourceDef {
         match self {
             Self::Sqlite(sqlite) => &sqlite.common,
             Self::Csv(csv) => &csv.common,
+            Self::Postgres(server) | Self::Mariadb(server) => &server.common,
             Self::Http(http) => &http.common,
             Self::Fhir(fhir) => &fhir.common,
         }
@@ -40,6 +45,8 @@ impl SourceDef {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Csv(_) => "csv",
+            Self::Postgres(_) => "postgres",
+            Self::Mariadb(_) => "mariadb",
             Self::Http(_) => "http",
             Self::Fhir(_) => "fhir",
         }
@@ -93,6 +100,43 @@ pub struct SqliteDef {
     pub path: Setting,
     /// What all sources have.
     pub common: SourceCommon,
+}
+
+/// `[source.postgres]` and `[source.mariadb]`.
+#[derive(Debug, Clone)]
+pub struct ServerDef {
+    /// Where it is, with role and password: `postgres://role:password@host:port/database`. A reference,
+    /// never a text of the mapping; read again for every connection.
+    pub url: Setting,
+    /// How the way to it is protected.
+    pub tls: TlsDef,
+    /// Connections.
+    pub pool: PoolDef,
+    /// What all sources have.
+    pub common: SourceCommon,
+}
+
+/// How the way to a server is protected.
+#[derive(Debug, Clone)]
+pub enum TlsDef {
+    /// TLS with a certificate for the host's name from this authority (PEM).
+    VerifyFull {
+        /// The authority's certificate.
+        ca: Setting,
+    },
+    /// None: only for a server on this machine.
+    Off,
+}
+
+/// How many connections, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolDef {
+    /// Connections at most.
+    pub max: u32,
+    /// One that was not used for so long is closed.
+    pub idle: Duration,
+    /// How long a query waits for one.
+    pub acquire: Duration,
 }
 
 /// `[source.csv]`.

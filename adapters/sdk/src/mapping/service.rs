@@ -36,7 +36,7 @@ pub struct ServiceDef {
     /// How the adapter shows who it is.
     pub auth: AuthDef,
     /// Whom the adapter trusts.
-    pub tls: TlsDef,
+    pub tls: ServiceTlsDef,
     /// An HTTP proxy, `http://[user:password@]host:port`; what the process's environment says is not asked.
     pub proxy: Option<Setting>,
     /// Calls at once at most.
@@ -92,7 +92,7 @@ pub struct ClientDef {
 
 /// Whom the adapter trusts on the way to a service.
 #[derive(Debug, Clone, Default)]
-pub struct TlsDef {
+pub struct ServiceTlsDef {
     /// A file with authorities in PEM; without one, the authorities that the machine's system trusts.
     pub ca: Option<PathBuf>,
     /// Certificate chain and key in PEM, for services that ask for one.

@@ -3,7 +3,7 @@
 use super::def::{FreshnessDef, HealthDef, SourceCommon, SourceDef};
 use super::fault::Faults;
 use super::read::{Node, Table, kind, one_of, text};
-use super::service::{AuthDef, ClientDef, FhirDef, HttpDef, RetryDef, ServiceDef, TlsDef, is_pointer};
+use super::service::{AuthDef, ClientDef, FhirDef, HttpDef, RetryDef, ServiceDef, ServiceTlsDef, is_pointer};
 use super::source::{setting, zone_of};
 use crate::source::Setting;
 use jiff::tz::TimeZone;
@@ -184,9 +184,9 @@ fn client(auth: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<ClientDef> {
     Some(ClientDef { token_url: token_url?, client_id: client_id?.to_owned(), scopes })
 }
 
-fn tls(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> TlsDef {
+fn tls(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> ServiceTlsDef {
     let Some(tls) = table.get("tls").and_then(|node| Table::of(node, "tls", faults)) else {
-        return TlsDef::default();
+        return ServiceTlsDef::default();
     };
     tls.only(&["mode", "ca", "cert", "key"], faults);
     let modes = [("verify-full", false), ("off", true)];
@@ -205,7 +205,7 @@ fn tls(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> TlsDef {
         let help = Some("leave out `mode`, or everything else".to_owned());
         faults.add(tls.key_span("mode"), "tls is off, but has files", help);
     }
-    TlsDef { ca, identity: cert.zip(key), plain }
+    ServiceTlsDef { ca, identity: cert.zip(key), plain }
 }
 
 fn retry(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> RetryDef {
