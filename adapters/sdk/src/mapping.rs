@@ -27,7 +27,7 @@ pub use fault::{MappingFault, render};
 pub(crate) use fault::{nearest, position};
 pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
-    ServiceDef, Template, ServiceTlsDef, is_pointer, search_name,
+    ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,
 };
 pub use sql_text::parameters;
 pub use test_run::{TestResult, run_tests};
