@@ -123,6 +123,7 @@ where
         }
         let wait = backoff.next(adapter.entropy());
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
