@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use store::{EntryReader, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tree::{Hashes, Tiles};
+use yiwang_journal::ground::Workers;
 use yiwang_journal::{Gather, UnderWay};
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -110,6 +111,7 @@ struct Shared {
     reads: reads::Reads,
     failed: AtomicBool,
     gather: Gather,
+    workers: Workers,
     signer: SignerKey,
     origin: String,
     checkpoint: RwLock<SignedHead>,

@@ -15,7 +15,7 @@ use crate::ledger::store::StoreError;
 use crate::ledger::{self, LedgerConfig, OpenLedgerError};
 use crate::orders::{OrderError, Orders};
 use crate::overload::Gate;
-use crate::tls::accept::{AcceptLimits, Counters, Door, Stop, serve};
+use crate::tls::accept::{AcceptLimits, Counters, Door, Listen as _, Network, Stop, SystemNetwork, serve};
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::identity::TrustDomain;
 use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
@@ -27,8 +27,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -97,6 +97,15 @@ pub struct Ambient {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+}
+
+/// What the machine gives to a hub. A simulation gives others than a process has.
+#[derive(Debug, Clone, Default)]
+pub struct Machine<N = SystemNetwork> {
+    /// Disk and threads.
+    pub ground: Ground,
+    /// The network.
+    pub network: N,
 }
 
 /// Files below the hub's folder.
@@ -218,10 +227,21 @@ pub async fn start(
     switches: TestSwitches,
     limits: AcceptLimits,
 ) -> Result<Running, StartError> {
+    start_on(&Machine::<SystemNetwork>::default(), config, ambient, switches, limits).await
+}
+
+/// [`start`] on another machine than this one.
+pub async fn start_on<N: Network>(
+    machine: &Machine<N>,
+    config: &Config,
+    ambient: &Ambient,
+    switches: TestSwitches,
+    limits: AcceptLimits,
+) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let failure = Arc::new(std::sync::Mutex::new(None));
     let alone = lock(&config.dir)?;
-    let (hub, persister) = open(config, ambient, switches, &stop, &failure)?;
+    let (hub, persister) = open(config, ambient, &machine.ground, switches, &stop, &failure)?;
     born(&hub, config).await?;
     let certificate = Arc::new(HubCertificate::new(
         Arc::clone(&hub.authority),
@@ -247,13 +267,13 @@ pub async fn start(
         counters: Arc::clone(&counters),
         clock: Arc::clone(&ambient.clock),
     };
-    let listen = |at: SocketAddr| async move { TcpListener::bind(at).await.map_err(io(at)) };
+    let listen = |at: SocketAddr| async move { machine.network.listen(at).await.map_err(io(at)) };
     let [main, enrol, plain] = [
         listen(config.raw.listen).await?,
         listen(config.raw.enrol_listen).await?,
         listen(config.raw.health_listen).await?,
     ];
-    let address_of = |listener: &TcpListener| listener.local_addr().map_err(io("listener"));
+    let address_of = |listener: &N::Socket| listener.address().map_err(io("listener"));
     let (address, enrol_address, health_address) =
         (address_of(&main)?, address_of(&enrol)?, address_of(&plain)?);
     hub.tasks.spawn(serve(door(main, Some(tls(true)?), limits.clone().within_open_files()), members));
@@ -283,6 +303,7 @@ pub async fn start(
 fn open(
     config: &Config,
     ambient: &Ambient,
+    ground: &Ground,
     switches: TestSwitches,
     stop: &CancellationToken,
     failure: &Arc<std::sync::Mutex<Option<String>>>,
@@ -300,17 +321,17 @@ fn open(
     {
         return Err(StartError::Other(format!("[overload] `{unknown}` is no purpose of the catalogue")));
     }
-    let (ledger, views) = match open_ledger(config, &decider, ambient, stop, failure) {
+    let (ledger, views) = match open_ledger(config, &decider, ambient, ground, stop, failure) {
         // Views are only an index: if the newest entries do not fit them, they are made again from all entries.
         Err(StartError::Ledger(error @ OpenLedgerError::Entry { .. })) => {
             tracing::warn!(%error, "stored views do not fit the ledger: rebuilt");
             Persisted::drop_at(&layout.views);
-            open_ledger(config, &decider, ambient, stop, failure)?
+            open_ledger(config, &decider, ambient, ground, stop, failure)?
         }
         opened => opened?,
     };
-    let persister = Persister::start(views).map_err(io("views"))?;
-    let denials = open_denials(config, &ledger, ambient, stop, failure)?;
+    let persister = Persister::start(views, ground.workers).map_err(io("views"))?;
+    let denials = open_denials(config, &ledger, ambient, ground, stop, failure)?;
     let parts = Parts {
         ledger,
         checkpoints: CheckpointVerifier::new(verifier, &config.raw.origin, 64),
@@ -333,6 +354,7 @@ fn open_ledger(
     config: &Config,
     decider: &Arc<Decider>,
     ambient: &Ambient,
+    ground: &Ground,
     stop: &CancellationToken,
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<(ledger::Ledger, Arc<Views>), StartError> {
@@ -344,6 +366,7 @@ fn open_ledger(
         salt: u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref())),
         signer: ledger_signer(config)?,
         policy: config.witnesses.clone(),
+        ground: ground.clone(),
     };
     let (ended, why) = (stop.clone(), Arc::clone(failure));
     let ledger = ledger::open(ledger_config, Arc::clone(&views), Arc::clone(&ambient.clock), move |error| {
@@ -358,6 +381,7 @@ fn open_denials(
     config: &Config,
     ledger: &ledger::Ledger,
     ambient: &Ambient,
+    ground: &Ground,
     stop: &CancellationToken,
     failure: &Arc<std::sync::Mutex<Option<String>>>,
 ) -> Result<Keeping, OpenDenialsError> {
@@ -365,7 +389,7 @@ fn open_denials(
     let salt = u64::from_be_bytes(yiwang_proto::ambient::random(ambient.entropy.as_ref()));
     let sizes = (config.raw.denials, config.raw.segment_bytes, salt);
     let (ended, why) = (stop.clone(), Arc::clone(failure));
-    Keeping::open(&dir, sizes, ledger.reader().as_ref(), move |error| {
+    Keeping::open(&dir, sizes, ground, ledger.reader().as_ref(), move |error| {
         tracing::error!(error, "the journal of folded denials failed: the hub stops");
         let what = format!("the journal of folded denials failed: {error}");
         *why.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(what);

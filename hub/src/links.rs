@@ -103,8 +103,10 @@ impl Link {
     /// Ends the link; everybody who waits on it gets the same answer.
     pub fn close(&self) {
         self.closed.cancel();
-        let waiting: Vec<Pending> = self.pending().drain().map(|(_, pending)| pending).collect();
-        for pending in waiting {
+        let mut waiting: Vec<(u64, Pending)> = self.pending().drain().collect();
+        // In the order in which they came, so that a simulation runs the same way twice.
+        waiting.sort_by_key(|(exchange, _)| *exchange);
+        for (_, pending) in waiting {
             self.body_bytes.fetch_sub(pending.held(), Ordering::Relaxed);
             pending.fail(Code::ProviderUnavailable);
         }
@@ -211,8 +213,9 @@ impl Links {
 
     /// Ends all links.
     pub fn close_all(&self) {
-        let links: Vec<_> =
+        let mut links: Vec<_> =
             self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        links.sort_by(|one, other| one.member.cmp(&other.member));
         for link in links {
             link.close();
         }

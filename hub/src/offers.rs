@@ -50,7 +50,7 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
     let _one_at_a_time = hub.offers.lock().await;
     let (walker, walked) = (Arc::clone(hub), provider.clone());
     let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
-    let find = tokio::task::spawn_blocking(move || find(&walker, &walked, &request, since_ms));
+    let find = hub.ledger.off_runtime(move || find(&walker, &walked, &request, since_ms));
     let found = find.await.unwrap_or(Err(Code::Internal))?;
     let holds = |entry: &pb::ExchangeEntry| entry.answer == offered.answer_bytes;
     for (index, entry) in [&found.first, &found.late].into_iter().flatten() {

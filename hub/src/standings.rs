@@ -55,9 +55,12 @@ impl Standings {
         }
     }
 
-    /// The newest standing of each member that came since the start.
+    /// The newest standing of each member that came since the start, by member.
     pub fn all(&self) -> Vec<Arc<Held>> {
-        self.newest.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = newest.values().cloned().collect();
+        all.sort_by(|one, other| one.standing.member.cmp(&other.standing.member));
+        all
     }
 
     /// A member's newest standing: of those that came since the start, or of the ledger.

@@ -85,14 +85,14 @@ impl Rounds {
         }
         let Some(note) = met else { return false };
         let (ledger, head) = (self.hub.ledger.clone(), SignedHead { note: note.into(), ..head.clone() });
-        let publishing = tokio::task::spawn_blocking(move || ledger.publish_witnessed(head));
+        let publishing = self.hub.ledger.off_runtime(move || ledger.publish_witnessed(head));
         match publishing.await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
                 tracing::warn!(%error, "the cosigned checkpoint could not be written; it is tried again");
                 false
             }
-            Err(_) => false,
+            None => false,
         }
     }
 

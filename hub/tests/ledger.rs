@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use yiwang_hub::ledger::{self, Draft, Ledger, LedgerConfig, Linear, ReadFor};
 use yiwang_hub::limits::{READS_AT_ONCE, READS_WAITING};
 use yiwang_hub::views::{Persisted, SealKey, Views};
+use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -33,8 +34,14 @@ fn open(dir: &Path) -> Ledger {
     let stored = Persisted::open(&dir.join("views"), 0, &SealKey::derive(&SEED)).unwrap();
     let views = Views::load(Arc::new(Decider::builtin().unwrap()), stored, &|_| None).unwrap();
     let signer = SignerKey::from_seed(ORIGIN, &SEED).unwrap();
-    let config =
-        LedgerConfig { policy: None, dir: dir.join("ledger"), segment_bytes: 4 << 20, salt: 1, signer };
+    let config = LedgerConfig {
+        policy: None,
+        dir: dir.join("ledger"),
+        segment_bytes: 4 << 20,
+        salt: 1,
+        signer,
+        ground: Ground::default(),
+    };
     ledger::open(config, Arc::new(views), Arc::new(SystemClock::default()), |error| panic!("{error}"))
         .unwrap()
 }

@@ -127,7 +127,8 @@ impl RunningAdapter {
     }
 }
 
-struct FolderHeads(PathBuf);
+/// Keeps the newest head in a member's folder.
+pub struct FolderHeads(pub PathBuf);
 
 impl HeadStore for FolderHeads {
     fn load(&self) -> Option<Vec<u8>> {
@@ -172,8 +173,7 @@ impl Member {
 
     /// Opens checkpoints of the ledger that this member pinned.
     pub fn checkpoints(&self) -> Arc<CheckpointVerifier> {
-        let enrolled = self.folder.enrolled().unwrap();
-        Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 64))
+        checkpoints(&self.folder)
     }
 
     /// The opened sources of its mappings.
@@ -183,21 +183,7 @@ impl Member {
 
     /// What its adapter is made from.
     pub fn adapter_config(&self) -> AdapterConfig {
-        let name = AppId::parse("main").unwrap();
-        AdapterConfig {
-            member: self.id().clone(),
-            adapter: name.clone(),
-            root: self.folder.root_public(),
-            key: self.folder.load_key(Role::Adapter, &name).unwrap(),
-            delegation: self.folder.load_delegation(Role::Adapter, &name).unwrap().0,
-            tag_key: self.folder.tag_key().unwrap(),
-            ledger: self.checkpoints(),
-            journal_dir: self.folder.path().join("journal"),
-            contracts: ContractPolicy::default(),
-            limits: AdapterLimits { segment_bytes: 16 << 20, ..AdapterLimits::default() },
-            witness: self.witness.as_ref().map(|(name, seed)| CosignerKey::from_seed(name, seed).unwrap()),
-            evidence_dir: self.folder.path().join("evidence"),
-        }
+        adapter_config(&self.folder, self.witness.as_ref())
     }
 
     /// An adapter over its sources, not yet connected.
@@ -282,15 +268,7 @@ impl Member {
                 .delegate(Role::App, &name, now - 60_000, now + 30 * world.day(), world.entropy.as_ref())
                 .unwrap();
         }
-        let identity = AppIdentity {
-            member: self.id().clone(),
-            app: name.clone(),
-            key: self.folder.load_key(Role::App, &name).unwrap(),
-            delegation: self.folder.load_delegation(Role::App, &name).unwrap().0,
-            root: self.folder.root_public(),
-            tags: self.folder.tag_key().unwrap(),
-            checkpoints: self.checkpoints(),
-        };
+        let identity = app_identity(&self.folder, &name);
         let channel = self.folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
         let heads = Arc::new(FolderHeads(self.folder.path().to_owned()));
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
@@ -299,6 +277,44 @@ impl Member {
             Some((key, document)) => client.with_sealing(key, &document).unwrap(),
             None => client,
         }
+    }
+}
+
+/// Opens checkpoints of the ledger that a member pinned.
+pub fn checkpoints(folder: &Folder) -> Arc<CheckpointVerifier> {
+    let enrolled = folder.enrolled().unwrap();
+    Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 64))
+}
+
+/// What the adapter of a member is made from; `witness` has name and seed of the key under which it cosigns.
+pub fn adapter_config(folder: &Folder, witness: Option<&(String, [u8; 32])>) -> AdapterConfig {
+    let name = AppId::parse("main").unwrap();
+    AdapterConfig {
+        member: folder.member().clone(),
+        adapter: name.clone(),
+        root: folder.root_public(),
+        key: folder.load_key(Role::Adapter, &name).unwrap(),
+        delegation: folder.load_delegation(Role::Adapter, &name).unwrap().0,
+        tag_key: folder.tag_key().unwrap(),
+        ledger: checkpoints(folder),
+        journal_dir: folder.path().join("journal"),
+        contracts: ContractPolicy::default(),
+        limits: AdapterLimits { segment_bytes: 16 << 20, ..AdapterLimits::default() },
+        witness: witness.map(|(name, seed)| CosignerKey::from_seed(name, seed).unwrap()),
+        evidence_dir: folder.path().join("evidence"),
+    }
+}
+
+/// Who an app of a member is.
+pub fn app_identity(folder: &Folder, name: &AppId) -> AppIdentity {
+    AppIdentity {
+        member: folder.member().clone(),
+        app: name.clone(),
+        key: folder.load_key(Role::App, name).unwrap(),
+        delegation: folder.load_delegation(Role::App, name).unwrap().0,
+        root: folder.root_public(),
+        tags: folder.tag_key().unwrap(),
+        checkpoints: checkpoints(folder),
     }
 }
 

@@ -106,6 +106,33 @@ async fn both_parties_hold_their_own_entries_and_nothing_alarms() {
     assert_eq!(code, 0, "{report}");
 }
 
+/// A hub that starts again reads open cases back, and not what lies between them: an adapter that was away still gets
+/// every entry of its member's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t07_no_entry_is_skipped_after_a_restart_of_the_hub() {
+    let mut scene = Scene::new(78).await;
+    let street = scene.street.run_adapter(&scene.world).await;
+    let held = |adapter: &RunningAdapter| adapter.adapter.head().head.size;
+    let size = scene.world.hub().hub.ledger.checkpoint().size;
+    until("the case's entry is held", || held(&street) >= size).await;
+    street.stop().await;
+    for _ in 0..3 {
+        assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    }
+    scene.world.stop_hub().await;
+    scene.world.start_hub().await;
+    scene.world.until_linked(scene.police.id()).await;
+    scene.app.meet().await.unwrap();
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let street = scene.street.run_adapter(&scene.world).await;
+    let size = scene.world.hub().hub.ledger.checkpoint().size;
+    until("all entries are held", || held(&street) >= size).await;
+    assert_eq!(street.adapter.health().alarms, 0);
+    street.stop().await;
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
 /// An adapter that was restored from an old copy shows less than it had, and answers that it does not know
 /// come to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -122,6 +122,7 @@ where
         }
         let wait = backoff.next(adapter.entropy());
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }

@@ -4,6 +4,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::folder::{Folder, FolderError, IssuedStanding, ListStamp};
+use crate::tls::{Dial, SystemDial};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -110,7 +111,19 @@ pub async fn keep(
     stop: CancellationToken,
     listed: impl Fn(&Revoked) + Send + Sync,
 ) {
-    let mut keeper = Keeper { folder, clock, health, last: None };
+    keep_over(SystemDial, folder, clock, health, stop, listed).await;
+}
+
+/// As [`keep`], over another network than the system's.
+pub async fn keep_over(
+    dial: impl Dial,
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    health: Arc<StandingHealth>,
+    stop: CancellationToken,
+    listed: impl Fn(&Revoked) + Send + Sync,
+) {
+    let mut keeper = Keeper { dial, folder, clock, health, last: None };
     let mut channel = None;
     while !stop.is_cancelled() {
         let Some(round) = stop.run_until_cancelled(keeper.round(&mut channel, &listed)).await else { return };
@@ -128,14 +141,15 @@ pub async fn keep(
     }
 }
 
-struct Keeper<'a> {
+struct Keeper<'a, D> {
+    dial: D,
     folder: &'a Path,
     clock: Arc<dyn Clock>,
     health: Arc<StandingHealth>,
     last: Option<(i64, ListStamp)>,
 }
 
-impl Keeper<'_> {
+impl<D: Dial> Keeper<'_, D> {
     async fn round(
         &mut self,
         channel: &mut Option<Channel>,
@@ -154,7 +168,10 @@ impl Keeper<'_> {
         listed(&issued.standing.revoked);
         let open = match channel.take() {
             Some(open) => open,
-            None => folder.enrolled().map_err(words)?.channel_lazy(Arc::clone(&self.clock)).map_err(words)?,
+            None => {
+                let (dial, clock) = (self.dial.clone(), Arc::clone(&self.clock));
+                folder.enrolled().map_err(words)?.channel_lazy_over(dial, clock).map_err(words)?
+            }
         };
         match offer(open.clone(), &issued).await {
             // Another program of this member issued a newer one meanwhile; the next round has a higher number.

@@ -1,8 +1,10 @@
 //! The way to the hub: TLS 1.3 only, one crypto provider, and no trust in any authority but the pinned one.
 
+mod dial;
 mod issued;
 mod pin;
 
+pub use dial::{Dial, SystemDial};
 pub use issued::{IssuedError, Leaf, check_issued};
 pub use pin::PinnedAuthority;
 
@@ -16,7 +18,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -145,7 +146,20 @@ pub async fn connect_with(
     server_name: Option<&str>,
     source: ConfigSource,
 ) -> Result<Channel, ConnectError> {
-    let (endpoint, target) = prepare(address, server_name, source)?;
+    connect_over(SystemDial, address, server_name, source).await
+}
+
+/// As [`connect_with`], over another network than the system's.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_over<D: Dial>(
+    dial: D,
+    address: &str,
+    server_name: Option<&str>,
+    source: ConfigSource,
+) -> Result<Channel, ConnectError> {
+    let (endpoint, target) = prepare(dial, address, server_name, source)?;
     let connector = tower::service_fn(move |_: http::Uri| target.clone().open());
     let failed = |error| ConnectError::Failed { address: address.to_owned(), why: chain_of(&error) };
     endpoint.connect_with_connector(connector).await.map_err(failed)
@@ -161,16 +175,30 @@ pub fn connect_lazy(
     server_name: Option<&str>,
     source: ConfigSource,
 ) -> Result<Channel, ConnectError> {
-    let (endpoint, target) = prepare(address, server_name, source)?;
+    connect_lazy_over(SystemDial, address, server_name, source)
+}
+
+/// As [`connect_lazy`], over another network than the system's.
+///
+/// # Errors
+/// As [`connect_lazy`].
+pub fn connect_lazy_over<D: Dial>(
+    dial: D,
+    address: &str,
+    server_name: Option<&str>,
+    source: ConfigSource,
+) -> Result<Channel, ConnectError> {
+    let (endpoint, target) = prepare(dial, address, server_name, source)?;
     let connector = tower::service_fn(move |_: http::Uri| target.clone().open());
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
-fn prepare(
+fn prepare<D>(
+    dial: D,
     address: &str,
     server_name: Option<&str>,
     source: ConfigSource,
-) -> Result<(Endpoint, Target), ConnectError> {
+) -> Result<(Endpoint, Target<D>), ConnectError> {
     let bad = || ConnectError::Address(address.to_owned());
     let (host, port) = split_address(address).ok_or_else(bad)?;
     let name = server_name.unwrap_or(host).to_owned();
@@ -182,7 +210,7 @@ fn prepare(
         .keep_alive_timeout(PING_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    Ok((endpoint, Target { host: host.to_owned(), port, name, source }))
+    Ok((endpoint, Target { dial, host: host.to_owned(), port, name, source }))
 }
 
 /// The host and port of `host:port` or `[v6]:port`.
@@ -200,19 +228,19 @@ pub(crate) fn split_address(text: &str) -> Option<(&str, u16)> {
 }
 
 #[derive(Clone)]
-struct Target {
+struct Target<D> {
+    dial: D,
     host: String,
     port: u16,
     name: ServerName<'static>,
     source: ConfigSource,
 }
 
-impl Target {
-    async fn open(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+impl<D: Dial> Target<D> {
+    async fn open(self) -> io::Result<TokioIo<TlsStream<D::Stream>>> {
         let config = (self.source)().map_err(io::Error::other)?;
         let attempt = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            stream.set_nodelay(true)?;
+            let stream = self.dial.dial(&self.host, self.port).await?;
             TlsConnector::from(config).connect(self.name, stream).await
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {

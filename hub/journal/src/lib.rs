@@ -69,6 +69,7 @@
 pub mod disk;
 mod fsck;
 mod gather;
+pub mod ground;
 mod locate;
 mod options;
 mod reader;

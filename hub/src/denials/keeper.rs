@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
+use yiwang_journal::disk::Disk;
+use yiwang_journal::ground::Ground;
 use yiwang_journal::segment::RECORD_HEADER_BYTES;
 use yiwang_journal::{AppendError, Journal, Options, Reader};
 use yiwang_proto::folded::{Denied, Key, RECORD_MAX, Record, Said};
@@ -107,6 +109,7 @@ impl Keeping {
     pub fn open(
         dir: &Path,
         (limits, segment_bytes, salt): (DenialLimits, u64, u64),
+        ground: &Ground,
         ledger: &dyn EntryReader,
         failed: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, OpenDenialsError> {
@@ -116,11 +119,13 @@ impl Keeping {
             max_record: RECORD_MAX,
             max_batch: 2 * DENIALS_BATCH_BYTES,
             salt,
+            background: ground.workers.may_block(),
             ..Options::default()
         };
         let told = Arc::<Told>::default();
         let mut thread = Thread {
             dir: dir.to_owned(),
+            disk: Arc::clone(&ground.disk),
             options,
             journal: None,
             limit: limits.kept_mib.saturating_mul(1 << 20),
@@ -144,12 +149,12 @@ impl Keeping {
             (thread.open, thread.entered_below) = (heaps, below);
         }
         let (queue, messages) = mpsc::channel(DENIALS_QUEUE);
-        let run = move || {
-            if let Err(error) = thread.run(messages) {
+        let run = async move {
+            if let Err(error) = thread.run(messages).await {
                 failed(error);
             }
         };
-        let spawned = std::thread::Builder::new().name("denials-journal".to_owned()).spawn(run);
+        let spawned = ground.workers.start("denials-journal", run);
         spawned.map_err(|error| fault(error.to_string()))?;
         Ok(Self { keeper: Keeper { queue, told } })
     }
@@ -201,6 +206,7 @@ impl Keeper {
 
 struct Thread {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     options: Options,
     /// None before the first denial is folded: most hubs never need the space.
     journal: Option<Journal>,
@@ -221,7 +227,8 @@ type Waiting = (Place, Denied, oneshot::Sender<bool>);
 impl Thread {
     fn open_journal(&mut self) -> Result<(), String> {
         let (journal, recovery) =
-            Journal::open(&self.dir, self.options.clone(), 0).map_err(|error| error.to_string())?;
+            Journal::open_with(Arc::clone(&self.disk), &self.dir, self.options.clone(), 0)
+                .map_err(|error| error.to_string())?;
         if let Some(torn) = &recovery.torn {
             tracing::warn!(?torn, "cut a torn batch of folded denials that were never answered");
         }
@@ -234,8 +241,8 @@ impl Thread {
     }
 
     /// Runs until it is told to stop. An error means that nobody knows what the disk holds.
-    fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<(), String> {
-        while let Some(message) = queue.blocking_recv() {
+    async fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<(), String> {
+        while let Some(message) = queue.recv().await {
             let (mut batch, mut bytes, mut next) = (Vec::new(), 0, Some(message));
             let mut other = None;
             while let Some(message) = next.take() {

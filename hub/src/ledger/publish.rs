@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
 use yiwang_journal::Reserve;
+use yiwang_journal::ground::Workers;
 use yiwang_proto::merkle::FinishedTile;
 
 /// A signed head.
@@ -39,10 +42,35 @@ struct Pending {
     finish: bool,
 }
 
+/// What waits for the writer, and two bells: one for a thread, one for a task.
+#[derive(Default)]
+struct Handed {
+    pending: Mutex<Pending>,
+    wake: Condvar,
+    rung: Notify,
+}
+
+impl Handed {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        self.wake.notify_one();
+        self.rung.notify_one();
+    }
+}
+
+/// Who writes.
+enum Writer {
+    Thread(std::thread::JoinHandle<()>),
+    Task(Arc<Mutex<Worker>>),
+}
+
 /// Hands finished work to the writing thread. Owned by the sequencer.
 pub struct Publisher {
-    shared: Arc<(Mutex<Pending>, Condvar)>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    shared: Arc<Handed>,
+    writer: Option<Writer>,
 }
 
 impl Publisher {
@@ -54,8 +82,9 @@ impl Publisher {
         reserve: Option<Reserve>,
         behind: Arc<AtomicBool>,
         heads: Arc<dyn HeadSource>,
+        workers: Workers,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new((Mutex::new(Pending::default()), Condvar::new()));
+        let shared = Arc::<Handed>::default();
         let mut worker = Worker {
             tiles: TileFolder::new(dir),
             checkpoint: dir.join(head_file),
@@ -68,11 +97,18 @@ impl Publisher {
         };
         if let Err(error) = worker.write() {
             worker.fall_behind(&error);
-            worker.lock().dirty = true;
+            worker.shared.lock().dirty = true;
+            worker.shared.ring();
         }
-        let thread =
-            std::thread::Builder::new().name("ledger-publish".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let name = "ledger-publish".to_owned();
+        let writer = if workers.may_block() {
+            Writer::Thread(std::thread::Builder::new().name(name).spawn(move || worker.run())?)
+        } else {
+            let worker = Arc::new(Mutex::new(worker));
+            let _task = workers.start(&name, stepped(Arc::clone(&worker), Arc::clone(&shared)))?;
+            Writer::Task(worker)
+        };
+        Ok(Self { shared, writer: Some(writer) })
     }
 
     /// Hands over full tiles and says that there is a new head; never blocks on files.
@@ -80,24 +116,26 @@ impl Publisher {
     /// INVARIANT: called while the tree is locked for the growth that made these tiles, so that no head is
     /// ever published before its full tiles.
     pub fn publish(&self, tiles: Vec<FinishedTile>) {
-        let (lock, wake) = &*self.shared;
-        let mut pending = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.shared.lock();
         pending.tiles.extend(tiles);
         pending.dirty = true;
-        wake.notify_one();
+        self.shared.ring();
     }
 
     /// Writes what is pending and ends the thread.
     pub fn finish(&mut self) {
-        let (lock, wake) = &*self.shared;
-        lock.lock().unwrap_or_else(PoisonError::into_inner).finish = true;
-        wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(
-                "the publisher of tiles ended by a panic; tiles are made again at the next start"
-            );
+        self.shared.lock().finish = true;
+        self.shared.ring();
+        match self.writer.take() {
+            Some(Writer::Thread(thread)) => thread.join().unwrap_or_else(|_| {
+                tracing::error!(
+                    "the publisher of tiles ended by a panic; tiles are made again at the next start"
+                );
+            }),
+            Some(Writer::Task(worker)) => {
+                worker.lock().unwrap_or_else(PoisonError::into_inner).step();
+            }
+            None => {}
         }
     }
 }
@@ -108,7 +146,7 @@ struct Worker {
     reserve: Option<Reserve>,
     behind: Arc<AtomicBool>,
     heads: Arc<dyn HeadSource>,
-    shared: Arc<(Mutex<Pending>, Condvar)>,
+    shared: Arc<Handed>,
     unwritten: Vec<FinishedTile>,
     old_partials: Vec<PathBuf>,
 }
@@ -124,7 +162,7 @@ impl Worker {
             let finish = self.wait();
             while let Err(error) = self.write() {
                 self.fall_behind(&error);
-                if self.lock().finish {
+                if self.shared.lock().finish {
                     return;
                 }
                 std::thread::sleep(PUBLISH_EVERY * 5);
@@ -137,15 +175,27 @@ impl Worker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Writes once; yields the pause after it. What could not be written rings again.
+    fn step(&mut self) -> Duration {
+        self.shared.lock().dirty = false;
+        match self.write() {
+            Ok(()) => {
+                self.behind.store(false, Ordering::Relaxed);
+                PUBLISH_EVERY
+            }
+            Err(error) => {
+                self.fall_behind(&error);
+                self.shared.ring();
+                PUBLISH_EVERY * 5
+            }
+        }
     }
 
     /// Waits for something to write; true when it is the last time.
     fn wait(&self) -> bool {
-        let mut pending = self.lock();
+        let mut pending = self.shared.lock();
         while !pending.dirty && !pending.finish {
-            pending = self.shared.1.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            pending = self.shared.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
         pending.dirty = false;
         pending.finish
@@ -154,7 +204,7 @@ impl Worker {
     fn write(&mut self) -> std::io::Result<()> {
         // The head first, its tiles after: whatever the head covers was handed over before.
         let (head, partials) = self.heads.head();
-        let mut tiles = std::mem::take(&mut self.lock().tiles);
+        let mut tiles = std::mem::take(&mut self.shared.lock().tiles);
         self.unwritten.append(&mut tiles);
         let bytes: usize = self.unwritten.iter().chain(&partials).map(|tile| tile.bytes.len() + 4096).sum();
         if let Some(reserve) = &self.reserve {
@@ -184,6 +234,19 @@ impl Worker {
         }
         self.old_partials = written;
         Ok(())
+    }
+}
+
+/// What the thread does, as a task of a simulation's runtime.
+async fn stepped(worker: Arc<Mutex<Worker>>, handed: Arc<Handed>) {
+    loop {
+        handed.rung.notified().await;
+        if handed.lock().finish {
+            // Whoever asked for the end writes what is left.
+            return;
+        }
+        let pause = worker.lock().unwrap_or_else(PoisonError::into_inner).step();
+        tokio::time::sleep(pause).await;
     }
 }
 

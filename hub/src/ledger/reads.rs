@@ -56,10 +56,23 @@ impl Ledger {
         let turn = tokio::time::timeout(READ_WAIT, Arc::clone(&pool.running).acquire_owned()).await;
         let running = turn.map_err(|_| Code::Overloaded)?.map_err(|_| Code::Internal)?;
         let ledger = self.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.off_runtime(move || {
             let _until_done = (waiting, running);
             work(&ledger)
         });
         read.await.unwrap_or(Err(Code::Internal))
+    }
+
+    /// Runs what blocks on a thread of the runtime's; where the ledger has no threads, in a simulation, at once.
+    /// None if it panicked.
+    pub(crate) async fn off_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if self.shared.workers.may_block() {
+            tokio::task::spawn_blocking(work).await.ok()
+        } else {
+            Some(work())
+        }
     }
 }

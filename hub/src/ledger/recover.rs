@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::mpsc;
 use yiwang_journal::Gather;
+use yiwang_journal::ground::Ground;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::entry::{self, Kind};
@@ -40,6 +41,8 @@ pub struct LedgerConfig {
     pub signer: SignerKey,
     /// Which witnesses must have cosigned a checkpoint before it is published; none needs none.
     pub policy: Option<Arc<WitnessPolicy>>,
+    /// Disk and threads.
+    pub ground: Ground,
 }
 
 /// The newest head of the hub's own, where the published checkpoint is another.
@@ -105,8 +108,13 @@ pub fn open(
     let stored = floored.max_by_key(|head| head.size).cloned();
     let floor = stored.as_ref().map_or(0, |head| head.size);
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-    let (store, recovery) =
-        FileStore::open(&config.dir.join("segments"), config.segment_bytes, config.salt, floor)?;
+    let (store, recovery) = FileStore::open_on(
+        &config.ground,
+        &config.dir.join("segments"),
+        config.segment_bytes,
+        config.salt,
+        floor,
+    )?;
     if let Some(torn) = &recovery.torn {
         tracing::warn!(?torn, "cut a torn batch that was never acknowledged");
     }
@@ -133,6 +141,7 @@ pub fn open(
         reads: Reads::default(),
         failed: AtomicBool::new(false),
         gather: Gather::default(),
+        workers: config.ground.workers,
         signer: config.signer,
         origin,
         checkpoint: RwLock::new(SignedHead { size: 0, root: EMPTY_ROOT, note: Bytes::new() }),
@@ -151,17 +160,29 @@ pub fn open(
         // It was published before witnesses were demanded; the own head that covers it is durable above.
         let _ = std::fs::remove_file(config.dir.join(CHECKPOINT));
     }
-    let key_file = config.dir.join("verifier.key");
-    let key = format!("{verifier}\n");
-    // A full disk keeps no hub from starting: nothing is written that is there already.
-    if std::fs::read(&key_file).ok().as_deref() != Some(key.as_bytes()) {
-        write_durably(&key_file, key.as_bytes()).map_err(io(&key_file))?;
-    }
+    write_key(&config.dir, &verifier)?;
     shared.set_checkpoint(&head);
     let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;
-    let publisher = Publisher::start(&config.dir, head_file, Some(store.reserve()), publishing_behind, heads)
-        .map_err(io(&config.dir))?;
+    let publisher = Publisher::start(
+        &config.dir,
+        head_file,
+        Some(store.reserve()),
+        publishing_behind,
+        heads,
+        shared.workers,
+    )
+    .map_err(io(&config.dir))?;
     start(store, shared, publisher, failed).map_err(io(&config.dir))
+}
+
+fn write_key(dir: &Path, verifier: &VerifierKey) -> Result<(), OpenLedgerError> {
+    let path = dir.join("verifier.key");
+    let key = format!("{verifier}\n");
+    // A full disk keeps no hub from starting: nothing is written that is there already.
+    if std::fs::read(&path).ok().as_deref() == Some(key.as_bytes()) {
+        return Ok(());
+    }
+    write_durably(&path, key.as_bytes()).map_err(io(&path))
 }
 
 /// The stored checkpoint, if it has the cosignatures that are demanded now.
@@ -184,8 +205,8 @@ fn start(
     let (queue, commands) = mpsc::channel(QUEUE);
     let sequencer = Sequencer { store, shared: Arc::clone(&shared), publisher };
     let watch = Arc::clone(&shared);
-    std::thread::Builder::new().name("ledger-sequence".to_owned()).spawn(move || {
-        if let Err(error) = sequencer.run(commands) {
+    shared.workers.start("ledger-sequence", async move {
+        if let Err(error) = sequencer.run(commands).await {
             watch.failed.store(true, Ordering::Relaxed);
             failed(error);
         }

@@ -49,8 +49,8 @@ const BATCH_BYTES: usize = 1 << 20;
 impl<S: EntryStore> Sequencer<S> {
     /// Runs until all senders are gone or the store fails. A store failure is fatal for the process:
     /// its outcome is unknown, so nothing may be acknowledged after it.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<(), StoreError> {
-        while let Some(message) = queue.blocking_recv() {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<(), StoreError> {
+        while let Some(message) = queue.recv().await {
             let first = match message {
                 Message::Append(command) => command,
                 Message::Stop(done) => {

@@ -4,6 +4,7 @@ use super::store::{EntryReader, EntryStore, StoreError};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
+use yiwang_journal::ground::Ground;
 use yiwang_journal::{AppendError, Journal, Options, Reader, Recovery, Reserve};
 use yiwang_proto::Digest;
 
@@ -35,7 +36,20 @@ impl FileStore {
         salt: u64,
         floor: u64,
     ) -> Result<(Self, Recovery), StoreError> {
-        let (journal, recovery) = Journal::open(dir, Options { salt, ..options(segment_bytes) }, floor)
+        Self::open_on(&Ground::default(), dir, segment_bytes, salt, floor)
+    }
+
+    /// [`FileStore::open`] on another ground.
+    pub fn open_on(
+        ground: &Ground,
+        dir: &Path,
+        segment_bytes: u64,
+        salt: u64,
+        floor: u64,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let background = ground.workers.may_block();
+        let options = Options { salt, background, ..options(segment_bytes) };
+        let (journal, recovery) = Journal::open_with(Arc::clone(&ground.disk), dir, options, floor)
             .map_err(|error| StoreError::Fatal(error.to_string()))?;
         Ok((Self { journal }, recovery))
     }

@@ -77,6 +77,7 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
     let mut shown = welcomed;
     loop {
         tokio::select! {
+            biased;
             () = link.closed.cancelled() => return,
             () = hub.stop.cancelled() => return,
             () = tokio::time::sleep(PUSH_EVERY) => {}
@@ -90,7 +91,7 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
             tokio::time::sleep(DURABLE_EVERY).await;
         }
         let (walker, walked) = (Arc::clone(&hub), link.member().clone());
-        let walk = tokio::task::spawn_blocking(move || own_since(&walker, &walked, newest, own_next));
+        let walk = hub.ledger.off_runtime(move || own_since(&walker, &walked, newest, own_next));
         let indexes = match walk.await.unwrap_or(Err(Code::Internal)) {
             Ok(indexes) => indexes,
             Err(code) => {
@@ -102,6 +103,7 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
         while let Some(last) = push(&hub, &link, &mut rest, &mut shown) {
             let wait = taken.wait_for(|next| *next > last);
             let taken_now = tokio::select! {
+                biased;
                 () = link.closed.cancelled() => return,
                 waited = tokio::time::timeout(TAKE_WAIT, wait) => waited.is_ok_and(|next| next.is_ok()),
             };

@@ -88,6 +88,7 @@ impl Hub {
                     }
                 }
                 tokio::select! {
+                    biased;
                     () = link.closed.cancelled() => return,
                     () = self.stop.cancelled() => return,
                     () = tokio::time::sleep(WAIT) => {}

@@ -147,6 +147,7 @@ impl Link {
     ) {
         loop {
             let offer = tokio::select! {
+                biased;
                 () = self.closed.cancelled() => return,
                 offer = queue.recv() => match offer {
                     Some(offer) => offer,

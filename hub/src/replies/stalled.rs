@@ -137,7 +137,9 @@ impl Replies {
         let mut dropped = 0;
         let mut left = Vec::new();
         let mut of: HashMap<&MemberId, usize> = HashMap::new();
-        for holder in holders.into_values() {
+        let mut holders: Vec<_> = holders.into_values().collect();
+        holders.sort_by_key(|holder| holder.oldest);
+        for holder in holders {
             // What was cut before is on its way out already.
             let gone = holder.line.cut.is_cancelled();
             let fault = holder.fault(look, now_us);

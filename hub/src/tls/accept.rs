@@ -8,11 +8,13 @@ mod caps;
 mod connection;
 mod counters;
 mod limits;
+mod listen;
 mod reading;
 
 pub use activity::Tracked;
 pub use counters::{Counters, HandshakeFailure, Refused};
 pub use limits::AcceptLimits;
+pub use listen::{Listen, Network, SystemNetwork};
 pub use reading::{ReadError, Reading};
 
 use std::convert::Infallible;
@@ -48,9 +50,9 @@ pub struct Stop {
 }
 
 /// One listening door and what it needs.
-pub struct Door {
+pub struct Door<L = TcpListener> {
     /// Where connections come from.
-    pub listener: TcpListener,
+    pub listener: L,
     /// `None` is plain text, for doors on the loopback interface only.
     pub tls: Option<Tls>,
     /// Caps and deadlines of this door.
@@ -72,8 +74,9 @@ pub struct Door {
 ///
 /// A failed accept never ends the loop. Returns when accepting has ended; the tracker tells when the last
 /// connection has.
-pub async fn serve<S, B>(door: Door, service: S)
+pub async fn serve<L, S, B>(door: Door<L>, service: S)
 where
+    L: Listen,
     S: Service<Request<Reading>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,

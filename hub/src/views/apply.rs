@@ -307,6 +307,8 @@ impl Views {
                 }
             }
         }
+        // Cases were applied without what came between them: what is remembered must have no gap.
+        self.recent.forget();
         let mut changes = self.changes();
         changes.parties = self.stored.parties();
         changes.rows.clear();

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use yiwang_journal::ground::Workers;
 use yiwang_proto::ids::{CaseId, MemberId};
 
 /// Why views cannot be stored, not even in memory.
@@ -253,13 +254,25 @@ fn case_entries(value: &[u8], closed: bool) -> Option<Vec<u64>> {
 pub struct Persister {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Where a task writes: whoever finishes writes the rest.
+    stepped: Option<Arc<Views>>,
 }
 
 impl Persister {
     /// Starts the thread.
-    pub fn start(views: Arc<Views>) -> std::io::Result<Self> {
+    pub fn start(views: Arc<Views>, workers: Workers) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
+        if !workers.may_block() {
+            let stepped = Some(Arc::clone(&views));
+            let _task = workers.start("views-persist", async move {
+                while !asked.load(Ordering::Relaxed) {
+                    tokio::time::sleep(crate::limits::VIEWS_EVERY).await;
+                    views.persist();
+                }
+            })?;
+            return Ok(Self { stop, thread: None, stepped });
+        }
         let thread = std::thread::Builder::new().name("views-persist".to_owned()).spawn(move || {
             while !asked.load(Ordering::Relaxed) {
                 std::thread::sleep(crate::limits::VIEWS_EVERY);
@@ -267,7 +280,7 @@ impl Persister {
             }
             views.persist();
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some(thread), stepped: None })
     }
 
     /// Writes what is pending and ends the thread.
@@ -277,6 +290,9 @@ impl Persister {
             && thread.join().is_err()
         {
             tracing::error!("the writer of views ended by a panic; views are rebuilt at the next start");
+        }
+        if let Some(views) = self.stepped.take() {
+            views.persist();
         }
     }
 }

@@ -28,6 +28,11 @@ impl Recent {
         }
     }
 
+    /// Remembers nothing: INVARIANT: what is noted from now on is every entry of a member.
+    pub(super) fn forget(&self) {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The member's entries from `own_next` to before `end`; none where they are not all remembered.
     pub(super) fn between(&self, member: &MemberId, own_next: u64, end: u64) -> Option<Vec<u64>> {
         let all = self.of.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use yiwang_journal::Reader;
-use yiwang_journal::disk::{Disk, RealDisk};
+use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
 use yiwang_proto::batch::{Roots, Together};
@@ -151,7 +151,7 @@ impl Adapter {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, AdapterError> {
-        Self::open_on(Arc::new(RealDisk), ClockRule::NeverBack, config, sources, decider, clock, entropy)
+        Self::open_on(Ground::default(), ClockRule::NeverBack, config, sources, decider, clock, entropy)
     }
 
     /// Journals that the operator accepts the present clock, where the journal's time is over 30 s ahead of
@@ -166,26 +166,26 @@ impl Adapter {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Option<i64>, AdapterError> {
-        let disk = Arc::new(RealDisk);
+        let ground = Ground::default();
         let now_ms = clock.now_ms();
         let (journal, memory, _) =
-            open_journal(disk.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
+            open_journal(ground.clone(), ClockRule::NeverBack, &config, now_ms, entropy.as_ref())?;
         let before_ms = memory.highest_ms;
         // Closed before it is opened again: one journal is open once.
         drop(journal);
         if before_ms.saturating_sub(now_ms) <= CLOCK_SKEW_MS {
             return Ok(None);
         }
-        Self::open_on(disk, ClockRule::AcceptPresent, config, Vec::new(), decider, clock, entropy)
+        Self::open_on(ground, ClockRule::AcceptPresent, config, Vec::new(), decider, clock, entropy)
             .map(|_| Some(before_ms))
     }
 
-    /// [`Adapter::open`] with a rule for the clock, and the journal on any disk, for tests of its faults.
+    /// [`Adapter::open`] with a rule for the clock, and the journal on any ground, for tests of its faults.
     ///
     /// # Errors
     /// As [`Adapter::open`].
     pub fn open_on(
-        disk: Arc<dyn Disk>,
+        ground: Ground,
         rule: ClockRule,
         config: AdapterConfig,
         sources: Vec<MappedSource>,
@@ -197,7 +197,7 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let (journal, mut memory, read) = open_journal(disk, rule, &config, now_ms, entropy.as_ref())?;
+        let (journal, mut memory, read) = open_journal(ground, rule, &config, now_ms, entropy.as_ref())?;
         let standings =
             Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
         let counters = Arc::new(Counters::default());
@@ -246,7 +246,7 @@ impl Adapter {
 
 /// Opens the journal and reads what it remembers.
 fn open_journal(
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     rule: ClockRule,
     config: &AdapterConfig,
     now_ms: i64,
@@ -270,7 +270,7 @@ fn open_journal(
         memory.borrow_mut().load(u64::MAX, &record, now_ms, &config.ledger).ok()?;
         Some(record.encode())
     };
-    let journal = AnswerJournal::open(disk, &config.journal_dir, options, read, accept)?;
+    let journal = AnswerJournal::open(ground, &config.journal_dir, options, read, accept)?;
     Ok((journal, memory.into_inner(), taken?))
 }
 

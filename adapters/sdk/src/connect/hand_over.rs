@@ -4,7 +4,7 @@
 use crate::material::{MaterialError, MaterialSource, Wanted};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl LinkMaterial {
 
     /// Hands what came to whoever waits for it. Nothing is verified here; what nobody asked for is dropped.
     pub(super) fn take(&self, material: pb::Material) {
-        let mut cases: HashMap<CaseId, Vec<pb::Receipt>> = HashMap::new();
+        let mut cases: BTreeMap<CaseId, Vec<pb::Receipt>> = BTreeMap::new();
         for receipt in material.cases {
             if let Some(case) = case_of(&receipt) {
                 cases.entry(case).or_default().push(receipt);

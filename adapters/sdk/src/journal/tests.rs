@@ -50,6 +50,7 @@ fn the_largest_statements_fit_a_record() {
 
 #[tokio::test]
 async fn what_waits_together_shares_a_sync() {
+    use yiwang_journal::ground::{Ground, Workers};
     use yiwang_journal::simulated::{Operation, SimulatedDisk};
     let disk = SimulatedDisk::new();
     let open = |seen: &mut Vec<Bytes>| {
@@ -58,8 +59,8 @@ async fn what_waits_together_shares_a_sync() {
             seen.extend(reader.scan(0).map(|item| item.unwrap().1));
             Ok(())
         };
-        AnswerJournal::open(std::sync::Arc::new(disk.clone()), Path::new("/j"), options, read, || None)
-            .unwrap()
+        let ground = Ground { disk: std::sync::Arc::new(disk.clone()), workers: Workers::Threads };
+        AnswerJournal::open(ground, Path::new("/j"), options, read, || None).unwrap()
     };
     let journal = open(&mut Vec::new());
     let records: Vec<Bytes> = (0..500_u32).map(|n| Bytes::from(n.to_le_bytes().to_vec())).collect();

@@ -5,9 +5,8 @@ use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-use yiwang_journal::disk::Disk;
+use yiwang_journal::ground::{Ground, Worker, Workers};
 use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, Reader, UnderWay};
 
 /// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
@@ -57,7 +56,7 @@ struct Job {
 #[derive(Debug)]
 pub struct AnswerJournal {
     queue: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Option<Worker>,
     state: Arc<State>,
     gather: Gather,
 }
@@ -72,14 +71,15 @@ impl AnswerJournal {
     /// Opens or makes a journal and lets `read` see its durable records; then writes what `first` gives,
     /// before anything else.
     pub(crate) fn open(
-        disk: Arc<dyn Disk>,
+        ground: Ground,
         dir: &Path,
-        options: Options,
+        mut options: Options,
         read: impl FnOnce(&Reader) -> Result<(), JournalError>,
         first: impl FnOnce() -> Option<Bytes>,
     ) -> Result<Self, JournalError> {
+        options.background = ground.workers.may_block();
         // The floor protects records under a signed head; an adapter signs none over its own journal.
-        let (mut journal, _) = Journal::open_with(disk, dir, options, 0)?;
+        let (mut journal, _) = Journal::open_with(ground.disk, dir, options, 0)?;
         read(&journal.reader())?;
         if let Some(record) = first() {
             journal.append(&[record]).map_err(|error| match error {
@@ -87,19 +87,17 @@ impl AnswerJournal {
                 _ => JournalError::Dead,
             })?;
         }
-        Self::start(journal)
+        Self::start(journal, ground.workers)
     }
 
-    fn start(journal: Journal) -> Result<Self, JournalError> {
+    fn start(journal: Journal, workers: Workers) -> Result<Self, JournalError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let state = Arc::new(State::default());
         let (of_thread, gather) = (Arc::clone(&state), Gather::default());
         let gathering = gather.clone();
-        let thread = std::thread::Builder::new()
-            .name("adapter-journal".to_owned())
-            .spawn(move || write(journal, jobs, &of_thread, &gathering))
-            .map_err(JournalError::Thread)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), state, gather })
+        let writing = async move { write(journal, jobs, &of_thread, &gathering).await };
+        let worker = workers.start("adapter-journal", writing).map_err(JournalError::Thread)?;
+        Ok(Self { queue: Some(queue), worker: Some(worker), state, gather })
     }
 
     /// Whether an answer that is made now could be recorded. Costs nothing unless the disk was full.
@@ -152,17 +150,17 @@ impl AnswerJournal {
 impl Drop for AnswerJournal {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
+        if let Some(worker) = self.worker.take() {
             // A panic of the thread was reported by the panic hook; there is nothing left to save.
-            let _ = thread.join();
+            let _ = worker.join();
         }
     }
 }
 
-fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State, gather: &Gather) {
+async fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State, gather: &Gather) {
     let mut batch: Vec<Job> = Vec::with_capacity(BATCH_JOBS);
     let mut records: Vec<Bytes> = Vec::with_capacity(BATCH_JOBS);
-    while let Some(first) = jobs.blocking_recv() {
+    while let Some(first) = jobs.recv().await {
         gather.wait(|| jobs.len() + 1);
         let mut bytes = 0;
         let mut next = Some(first);

@@ -3,7 +3,7 @@
 
 use crate::adapter::Adapter;
 use crate::journal::{Followed, HeldHead, JournalError, Kind, Record};
-use crate::material::{MaterialSource, Wanted, is_app_of};
+use crate::material::{MaterialError, MaterialSource, Wanted, is_app_of};
 use std::collections::BTreeMap;
 use yiwang_proto::case::CaseStatement;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -108,6 +108,8 @@ pub(crate) enum OwnEntries {
     Broken(&'static str),
     /// The hub showed what contradicts the kept head.
     Alarm(String),
+    /// Nobody can tell now whether an own app signed: the entries come again over the next link.
+    Later(MaterialError),
     /// The journal failed.
     Journal(JournalError),
 }
@@ -197,8 +199,13 @@ impl Adapter {
         let verified = receipt::verify_under(proved.index, &proved.entry, &proved.proof, checkpoint)
             .map_err(|error| OwnEntries::Alarm(error.to_string()))?;
         let own = self.own(&verified.entry).ok_or(OwnEntries::Broken("an entry of another member"))?;
+        // Before the entry has its place: one that could not be judged comes again.
+        let nobody_asked = match &own.statement {
+            Some(stated) => !self.is_of_own_app(stated, material).await.map_err(OwnEntries::Later)?,
+            None => false,
+        };
         self.place(proved.index, own.names_before, &leaf_hash(&proved.entry));
-        self.judge_own(proved.index, own, material).await;
+        self.judge_own(proved.index, &own, nobody_asked);
         Ok(())
     }
 
@@ -210,7 +217,7 @@ impl Adapter {
         }
     }
 
-    async fn judge_own(&self, index: u64, own: Own, material: &dyn MaterialSource) {
+    fn judge_own(&self, index: u64, own: &Own, nobody_asked: bool) {
         if let Some(exchange) = &own.exchange
             && !exchange.answer.is_empty()
             && !self.watch.owed().settle(exchange)
@@ -221,9 +228,7 @@ impl Adapter {
             self.counters().alarm();
             tracing::error!(index, "an answer of this adapter that its journal does not hold");
         }
-        if let Some(stated) = own.statement
-            && !self.is_of_own_app(&stated, material).await
-        {
+        if let Some(stated) = own.statement.as_ref().filter(|_| nobody_asked) {
             let what = "an entry says that this member asked, and none of its apps signed it";
             self.keep_claim(&format!("{what}: entry {index}"), stated.signed.bytes());
         }
@@ -270,18 +275,23 @@ impl Adapter {
         answer.is_some_and(|answer| answer.delegation_digest == self.delegation.digest)
     }
 
-    /// Whether an app that the own root delegated has signed. Not on the way of any exchange.
-    async fn is_of_own_app(&self, stated: &Stated, material: &dyn MaterialSource) -> bool {
+    /// Whether an app that the own root delegated has signed. Not on the way of any exchange. A hub that answers
+    /// and hands over no delegation accuses itself; one that does not answer, or a link that is gone, nobody.
+    async fn is_of_own_app(
+        &self,
+        stated: &Stated,
+        material: &dyn MaterialSource,
+    ) -> Result<bool, MaterialError> {
         let mut delivered = Vec::new();
         if !self.documents.has_delegation(&stated.delegation) {
             let wanted = Wanted { documents: vec![stated.delegation], ..Wanted::default() };
-            if let Ok(found) = material.fetch(wanted).await {
-                delivered = found.documents;
-            }
+            delivered = material.fetch(wanted).await?.documents;
         }
-        let Ok(delegation) = self.documents.delegation(&stated.delegation, &delivered) else { return false };
-        is_app_of(&delegation, self.member(), &stated.app, self.documents.own_root())
-            && stated.signed.verify_at(APP_SIGNS, stated.kind, &delegation.key).is_ok()
+        let Ok(delegation) = self.documents.delegation(&stated.delegation, &delivered) else {
+            return Ok(false);
+        };
+        Ok(is_app_of(&delegation, self.member(), &stated.app, self.documents.own_root())
+            && stated.signed.verify_at(APP_SIGNS, stated.kind, &delegation.key).is_ok())
     }
 }
 

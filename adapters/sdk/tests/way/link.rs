@@ -103,6 +103,9 @@ impl LinkService for Service {
                 for frame in message.frames {
                     // Material is handed over at once; everything else is for the test to see.
                     if let Some(FromAdapter::Wanted(wanted)) = &frame.kind {
+                        if stock.late.load(std::sync::atomic::Ordering::SeqCst) {
+                            continue;
+                        }
                         let material = stock.answer(&as_wanted(wanted));
                         let Some(back) = back.upgrade() else { return };
                         let _ = back.send(hub_frame(ToAdapter::Material(material))).await;

@@ -10,6 +10,7 @@ use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterError, ClockRul
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_adapter_sdk::journal::{Kind, RECORD_MAX, Record};
+use yiwang_journal::ground::{Ground, Workers};
 use yiwang_journal::{Options, Reader};
 use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -35,9 +36,9 @@ fn open_by(
     sources: Vec<MappedSource>,
 ) -> Result<Adapter, AdapterError> {
     let decider = Arc::new(Decider::builtin().unwrap());
-    let disk = Arc::new(world.disk.clone());
+    let ground = Ground { disk: Arc::new(world.disk.clone()), workers: Workers::Threads };
     let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
-    Adapter::open_on(disk, rule, config, sources, decider, clock, entropy)
+    Adapter::open_on(ground, rule, config, sources, decider, clock, entropy)
 }
 
 #[test]

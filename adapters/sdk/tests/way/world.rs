@@ -16,6 +16,7 @@ use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
 use yiwang_adapter_sdk::reply::Reply;
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
+use yiwang_journal::ground::{Ground, Workers};
 use yiwang_journal::simulated::SimulatedDisk;
 use yiwang_policies::Decider;
 use yiwang_proto::Digest;
@@ -310,10 +311,18 @@ impl World {
     }
 
     pub fn try_open(&self) -> Result<Adapter, AdapterError> {
-        let disk = Arc::new(self.disk.clone());
+        let ground = Ground { disk: Arc::new(self.disk.clone()), workers: Workers::Threads };
         let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
         let rule = ClockRule::NeverBack;
-        Adapter::open_on(disk, rule, self.config(), vec![self.source()], Arc::clone(&DECIDER), clock, entropy)
+        Adapter::open_on(
+            ground,
+            rule,
+            self.config(),
+            vec![self.source()],
+            Arc::clone(&DECIDER),
+            clock,
+            entropy,
+        )
     }
 
     pub fn open(&self) -> Adapter {
@@ -322,11 +331,11 @@ impl World {
 
     /// Another adapter of the same world, with a journal of its own.
     pub fn open_again(&self) -> Adapter {
-        let disk = Arc::new(SimulatedDisk::new());
+        let ground = Ground { disk: Arc::new(SimulatedDisk::new()), workers: Workers::Threads };
         let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
         let rule = ClockRule::NeverBack;
         let (config, sources) = (self.config(), vec![self.source()]);
-        Adapter::open_on(disk, rule, config, sources, Arc::clone(&DECIDER), clock, entropy).unwrap()
+        Adapter::open_on(ground, rule, config, sources, Arc::clone(&DECIDER), clock, entropy).unwrap()
     }
 
     /// The consumer's tag of a person in the case.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use yiwang_hub::ledger::{self, Draft, LedgerConfig, Linear};
 use yiwang_hub::views::{Persisted, SealKey, Views};
+use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -42,6 +43,7 @@ pub fn measure(entries: u64, signed_entries: usize) -> Result<Value, Failure> {
         salt: 1,
         signer,
         policy: None,
+        ground: Ground::default(),
     };
     let ledger = ledger::open(config, Arc::new(views), Arc::clone(&clock), |error| eprintln!("{error}"))
         .map_err(Failure::environment)?;

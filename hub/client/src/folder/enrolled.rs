@@ -18,7 +18,7 @@ use yiwang_rpc::directory_service_client::DirectoryServiceClient;
 
 use super::files::{self, PUBLIC};
 use super::{FolderError, enrolment};
-use crate::tls::{self, ConnectError, Leaf, check_issued};
+use crate::tls::{self, ConnectError, Dial, Leaf, SystemDial, check_issued};
 use crate::token::Holder;
 
 const CHECKPOINT: &str = "checkpoint";
@@ -87,7 +87,15 @@ impl Enrolled {
     /// # Errors
     /// [`FolderError::Connect`].
     pub async fn channel(&self, clock: Arc<dyn Clock>) -> Result<Channel, FolderError> {
-        Ok(tls::connect_with(&self.hub, None, self.source(clock)).await?)
+        self.channel_over(SystemDial, clock).await
+    }
+
+    /// As [`Enrolled::channel`], over another network than the system's.
+    ///
+    /// # Errors
+    /// [`FolderError::Connect`].
+    pub async fn channel_over(&self, dial: impl Dial, clock: Arc<dyn Clock>) -> Result<Channel, FolderError> {
+        Ok(tls::connect_over(dial, &self.hub, None, self.source(clock)).await?)
     }
 
     /// As [`Enrolled::channel`], but the first call makes the connection.
@@ -95,7 +103,15 @@ impl Enrolled {
     /// # Errors
     /// [`FolderError::Connect`] for a bad address.
     pub fn channel_lazy(&self, clock: Arc<dyn Clock>) -> Result<Channel, FolderError> {
-        Ok(tls::connect_lazy(&self.hub, None, self.source(clock))?)
+        self.channel_lazy_over(SystemDial, clock)
+    }
+
+    /// As [`Enrolled::channel_lazy`], over another network than the system's.
+    ///
+    /// # Errors
+    /// [`FolderError::Connect`] for a bad address.
+    pub fn channel_lazy_over(&self, dial: impl Dial, clock: Arc<dyn Clock>) -> Result<Channel, FolderError> {
+        Ok(tls::connect_lazy_over(dial, &self.hub, None, self.source(clock))?)
     }
 
     /// The TLS configuration with the certificate that the folder holds now.

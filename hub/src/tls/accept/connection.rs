@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -120,11 +120,11 @@ impl<S> Connections<S> {
         Self { service, tls, http, limits, budget, stop, counters, clock, _caps: caps }
     }
 
-    async fn handshake(
+    async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         acceptor: &TlsAcceptor,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+        stream: T,
+    ) -> Result<TlsStream<T>, HandshakeFailure> {
         match timeout(self.limits.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(HandshakeFailure::of(&error)),
@@ -132,8 +132,8 @@ impl<S> Connections<S> {
         }
     }
 
-    fn caller(
-        stream: &TlsStream<TcpStream>,
+    fn caller<T>(
+        stream: &TlsStream<T>,
         domain: Option<&TrustDomain>,
         address: SocketAddr,
     ) -> Result<Caller, HandshakeFailure> {
@@ -172,10 +172,11 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Serves one accepted connection to its end.
-    pub async fn run(self: Arc<Self>, stream: TcpStream, address: SocketAddr, slot: Slot) {
+    pub async fn run<T>(self: Arc<Self>, stream: T, address: SocketAddr, slot: Slot)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let _open = Open::new(&self.counters.open);
-        // Answers are small and awaited; a refusal by the system costs delay only.
-        let _ = stream.set_nodelay(true);
         let stop = self.stop.finish.clone();
         let Some((acceptor, domain)) = &self.tls else {
             let caller = Caller::Stranger(ClientAddress(address));

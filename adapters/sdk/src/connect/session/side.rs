@@ -50,6 +50,7 @@ impl Side {
     /// Waits for what ends the link, or until answers, or the next try to change the link, may be due.
     pub(super) async fn next(&mut self) -> Option<End> {
         tokio::select! {
+            biased;
             ended = &mut self.ended => {
                 Some(ended.unwrap_or_else(|_| End::Lost("following the own entries ended".to_owned())))
             }
@@ -73,6 +74,7 @@ async fn follow(
                 return End::Lost(what.to_owned());
             }
             Err(OwnEntries::Alarm(what)) => return End::Alarm(what),
+            Err(OwnEntries::Later(why)) => return End::Lost(why.to_string()),
             Err(OwnEntries::Journal(_)) if adapter.is_dead() => return End::Dead,
             Err(OwnEntries::Journal(error)) => return End::Lost(error.to_string()),
         };

@@ -207,6 +207,34 @@ async fn t07_a_request_that_none_of_the_own_apps_signed_is_an_alarm() {
     served.stop().await;
 }
 
+/// A link that breaks before the delegation came proves nothing against anybody: the entry comes again, and is
+/// judged then.
+#[tokio::test]
+async fn t07_an_entry_that_cannot_be_judged_now_accuses_nobody_and_comes_again() {
+    let mut world = World::new();
+    world.limits.material_ms = 100;
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let conn = hub.linked().await;
+    let from = world.ledger.len();
+    let forged = enter(&world.ledger, exchange(&world, 0, STRANGER, "civil-affairs", "police").1);
+    world.stock.late.store(true, std::sync::atomic::Ordering::SeqCst);
+    {
+        let mut shown = hub.shown.lock().unwrap();
+        (shown.from, shown.size) = (from, from);
+    }
+    conn.send(batch(&world.ledger, from, &[forged])).await;
+    let mut again = hub.linked().await;
+    assert_eq!(again.hello.own_next, 0, "the entry has no place yet");
+    assert_eq!((adapter.health().alarms, evidence(&world).len()), (0, 0));
+    world.stock.late.store(false, std::sync::atomic::Ordering::SeqCst);
+    again.send(batch(&world.ledger, from, &[forged])).await;
+    assert_eq!(taken(&mut again).await, forged + 1);
+    assert_eq!((adapter.health().alarms, evidence(&world).len()), (1, 1));
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn t09_own_entries_under_a_head_that_does_not_continue_end_the_link() {
     let world = World::new();
