@@ -261,7 +261,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Entries that count statements that are not there.
+    /// Entries that count statements that are not there, in their order: two looks at one ledger say the same.
     fn missing(&self) -> Vec<Finding> {
         let missing = self.waiting.values().flat_map(|waiting| {
             waiting.folds.iter().enumerate().filter_map(|(nth, at)| {
@@ -272,7 +272,9 @@ impl<'a> Pass<'a> {
                 Some(Finding::new(Some(fold.index), Rule::Folded, what))
             })
         });
-        missing.collect()
+        let mut missing: Vec<_> = missing.collect();
+        missing.sort();
+        missing
     }
 }
 

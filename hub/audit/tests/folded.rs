@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use tempfile::TempDir;
 use yiwang_audit::fixture::World;
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use yiwang_audit::{MAX_FINDINGS, Options, Report, Rule, verify_ledger};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::folded::{Denied, FOLDER, Record, Said, VERBATIM, minute_of};
@@ -216,4 +216,24 @@ fn a_folded_statement_that_names_what_nobody_knows_is_found() {
     let report = verify(&world, &folder);
     let [found] = faults(&report)[..] else { panic!("{report:#?}") };
     assert!(found.contains("an operation that its contract does not have"), "{found}");
+}
+
+#[test]
+fn of_more_than_is_shown_the_same_is_shown_each_time() {
+    let mut world = World::new();
+    let folder = TempDir::new().unwrap();
+    let indexes: Vec<_> = (0..MAX_FINDINGS + 50)
+        .map(|number| {
+            let raw = pb::FoldedEntry { consumer: format!("office-{number}"), ..fold(&world) };
+            Some(world.push(Kind::Folded(raw)))
+        })
+        .collect();
+    world.answered();
+    world.write(folder.path());
+    let options = yiwang_journal::Options { segment_bytes: 16 << 20, ..yiwang_journal::Options::default() };
+    yiwang_journal::Journal::open(&folder.path().join(FOLDER), options, 0).unwrap();
+    let report = verify(&world, &folder);
+    let found: Vec<_> = report.findings.iter().map(|finding| finding.index).collect();
+    assert_eq!(report.findings_total, (MAX_FINDINGS + 50) as u64);
+    assert_eq!(found, indexes[..MAX_FINDINGS]);
 }
