@@ -31,12 +31,12 @@ pub(super) fn read(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<Ser
     Some(ServerDef { url: url?, tls: tls?, pool, common })
 }
 
-/// A value that nobody may write into a mapping.
+/// A value that stands outside of the mapping.
 fn secret(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Setting> {
     match node.get_ref() {
         DeValue::Table(_) => reference(node, key, faults),
         other => {
-            let help = "write { env = \"NAME\" } or { file = \"path\" }: a mapping holds no secret";
+            let help = "write { env = \"NAME\" } or { file = \"path\" }: it does not stand in a mapping";
             let message = format!("`{key}` is {}, not a reference", kind(other));
             faults.add(node.span(), message, Some(help.to_owned()));
             None
@@ -57,7 +57,7 @@ fn tls(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<TlsDef> {
     let mode = one_of(table.need("mode", faults)?, "mode", &choices, faults)?;
     match mode {
         Mode::VerifyFull => {
-            let ca = table.need("ca", faults).and_then(|node| reference(node, "ca", faults))?;
+            let ca = table.need("ca", faults).and_then(|node| secret(node, "ca", faults))?;
             Some(TlsDef::VerifyFull { ca })
         }
         Mode::Off => {

@@ -176,11 +176,15 @@ pub async fn slow(lab: &Lab) {
 
 pub async fn full(lab: &Lab) {
     let people = People::new(lab, "brimful");
-    let text = slow_text(&people).replace("acquire = \"2s\"", "acquire = \"200ms\"");
+    let text = slow_text(&people)
+        .replace("acquire = \"2s\"", "acquire = \"200ms\"")
+        .replace("timeout = \"10s\"", "timeout = \"30s\"");
     let (mapping, source) = people.open_text(&text);
+    let mut held = query(&mapping, "P1", &["NM"]);
+    held.timeout = Duration::from_secs(30);
     let mut holders = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (source, query) = (Arc::clone(&source), query(&mapping, "P1", &["NM"]));
+        let (source, query) = (Arc::clone(&source), held.clone());
         holders.spawn(async move { source.fetch(query).await });
     }
     for _ in 0..200 {

@@ -248,13 +248,16 @@ impl Lab {
         }
     }
 
-    /// Starts the server, under a shell that stops it when this process ends, however it ends.
+    /// Starts the server, under a shell that stops it when this process ends, however it ends, and then
+    /// takes its folder away: what is shared by all tests is dropped by none.
     pub fn start(&self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let script = "\"$@\" & server=$!; read -r _; kill -INT $server; kill $server; wait $server";
+        let script = "\"$@\" & server=$!; read -r word; kill -INT $server; kill $server; wait $server; \
+                      [ -n \"$word\" ] || rm -rf \"$FOLDER\"";
         let child = as_user(Path::new("/bin/sh"))
             .args(["-c", script, "sh"])
             .args(self.arguments())
+            .env("FOLDER", self.folder.path())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -273,7 +276,7 @@ impl Lab {
     /// Stops the server and waits for its end.
     pub fn stop(&self) {
         if let Some(mut child) = self.running.lock().unwrap().take() {
-            drop(child.stdin.take());
+            child.stdin.take().unwrap().write_all(b"stop\n").unwrap();
             child.wait().unwrap();
         }
     }
