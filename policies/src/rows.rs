@@ -7,6 +7,8 @@
 //!   numbers 1 and 0, as SQLite stores them; everything else never matches;
 //! - all clauses must match.
 
+mod sql;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use yiwang_proto::body::Arguments;
@@ -58,12 +60,18 @@ pub enum SqlError {
     Column(FieldName),
 }
 
-/// Whose SQL. Each dialect compares exactly as the evaluator does, whatever the column's declared type
-/// or collation; that is why there is no common one.
+/// Whose SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// SQLite 3.
     Sqlite,
+    /// PostgreSQL, whose placeholders are numbered.
+    Postgres {
+        /// Number of the first placeholder.
+        first: usize,
+    },
+    /// MariaDB and MySQL.
+    Mariadb,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -99,7 +107,7 @@ impl RowFilter {
         self.clauses.iter().map(|(field, _)| field)
     }
 
-    /// A condition for `where`, with one `?` per value, and the values in order. Values are bound, never
+    /// A condition for `where`, with one placeholder per value, and the values in order. Values are bound, never
     /// spliced; columns are quoted. Without clauses the condition is `1 = 1`.
     ///
     /// The closure names the column of a field. Errors: a field without a column.
@@ -108,21 +116,19 @@ impl RowFilter {
         dialect: Dialect,
         column: impl Fn(&FieldName) -> Option<String>,
     ) -> Result<(String, Vec<Scalar>), SqlError> {
-        let Dialect::Sqlite = dialect;
         let mut conditions = Vec::with_capacity(self.clauses.len());
-        let mut values = Vec::new();
+        let mut marks = sql::Marks::new(dialect);
         for (field, test) in &self.clauses {
             let name = column(field).ok_or_else(|| SqlError::NoColumn(field.clone()))?;
             if name.contains('\0') {
                 return Err(SqlError::Column(field.clone()));
             }
-            let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-            conditions.push(sqlite(&quoted, test, &mut values));
+            conditions.push(marks.condition(&marks.quote(&name), test));
         }
         if conditions.is_empty() {
-            return Ok(("1 = 1".to_owned(), values));
+            return Ok(("1 = 1".to_owned(), marks.values));
         }
-        Ok((conditions.join(" and "), values))
+        Ok((conditions.join(" and "), marks.values))
     }
 
     /// Whether a record is let out.
@@ -280,64 +286,6 @@ impl Test {
             }
         }
     }
-}
-
-/// SQLite converts by a column's declared type before it compares, and may compare by a declared
-/// collation. `typeof` and `collate binary` undo that where an index can still be used (`=`, `in`); for
-/// order the unary plus takes the declared type away.
-fn sqlite(column: &str, test: &Test, values: &mut Vec<Scalar>) -> String {
-    const TEXT: &str = "= 'text'";
-    const NUMBER: &str = "in ('integer', 'real')";
-    let kind = |scalar: &Scalar| if matches!(scalar, Scalar::Text(_)) { TEXT } else { NUMBER };
-    match test {
-        Test::Among(all) => {
-            let mut either = Vec::new();
-            for wanted in [TEXT, NUMBER] {
-                let of_kind: Vec<&Scalar> = all.iter().filter(|scalar| kind(scalar) == wanted).collect();
-                if of_kind.is_empty() {
-                    continue;
-                }
-                let marks = vec!["?"; of_kind.len()].join(", ");
-                values.extend(of_kind.into_iter().cloned());
-                either.push(format!("({column} collate binary in ({marks}) and typeof({column}) {wanted})"));
-            }
-            format!("({})", either.join(" or "))
-        }
-        Test::Prefix(prefix) => {
-            values.push(Scalar::Text(prefix.clone()));
-            let upper = match successor(prefix) {
-                Some(next) => {
-                    values.push(Scalar::Text(next));
-                    format!(" and +{column} collate binary < ?")
-                }
-                None => String::new(),
-            };
-            format!("(+{column} collate binary >= ?{upper} and typeof({column}) {TEXT})")
-        }
-        Test::Between(from, to) => {
-            values.extend([from.clone(), to.clone()]);
-            let kind = kind(from);
-            format!("(+{column} collate binary between ? and ? and typeof({column}) {kind})")
-        }
-    }
-}
-
-/// The least text above every text that begins with this one; none if there is none.
-fn successor(prefix: &str) -> Option<String> {
-    let mut letters: Vec<char> = prefix.chars().collect();
-    while let Some(last) = letters.pop() {
-        let next = match last {
-            char::MAX => None,
-            // The gap of the surrogates.
-            '\u{d7ff}' => Some('\u{e000}'),
-            _ => char::from_u32(u32::from(last).saturating_add(1)),
-        };
-        if let Some(next) = next {
-            letters.push(next);
-            return Some(letters.into_iter().collect());
-        }
-    }
-    None
 }
 
 #[cfg(test)]

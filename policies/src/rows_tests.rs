@@ -86,6 +86,43 @@ fn sql_binds_values_quotes_columns_and_refuses_what_it_cannot_name() {
 }
 
 #[test]
+fn every_dialect_binds_values_and_quotes_columns() {
+    let clauses = [
+        clause(r#"{"field": "code", "op": "prefix", "value": "98'; drop table x; --"}"#),
+        clause(r#"{"field": "kind", "op": "in", "values": ["a' or 1=1", 7]}"#),
+        clause(r#"{"field": "level", "op": "range", "from": 1, "to": 3}"#),
+    ];
+    let filter = RowFilter::compile(&clauses, &Arguments::new()).unwrap();
+    let name = |name: &FieldName| Some(format!("co\"l` {name}"));
+    let (sql, values) = filter.to_sql(Dialect::Postgres { first: 3 }, name).unwrap();
+    assert!(sql.contains(r#""co""l` kind""#) && sql.contains("$3") && sql.contains("$7"), "{sql}");
+    assert!(!sql.contains("$8") && !sql.contains("drop") && !sql.contains("1=1"), "{sql}");
+    assert_eq!(values.len(), 5);
+    let (sql, values) = filter.to_sql(Dialect::Mariadb, name).unwrap();
+    assert!(sql.contains("`co\"l`` kind`") && !sql.contains("drop") && !sql.contains("1=1"), "{sql}");
+    assert_eq!((values.len(), sql.matches('?').count()), (6, 6));
+}
+
+#[test]
+fn a_text_with_a_nul_equals_nothing_that_postgresql_holds() {
+    let written = |json: &str| {
+        let filter = RowFilter::compile(&[clause(json)], &Arguments::new()).unwrap();
+        filter.to_sql(Dialect::Postgres { first: 1 }, |name| Some(name.to_string())).unwrap()
+    };
+    assert_eq!(written(r#"{"field": "a", "op": "eq", "value": "x\u0000"}"#), ("false".to_owned(), vec![]));
+    assert_eq!(
+        written(r#"{"field": "a", "op": "prefix", "value": "x\u0000"}"#),
+        ("false".to_owned(), vec![])
+    );
+    let (sql, values) = written(r#"{"field": "a", "op": "in", "values": ["x\u0000", "y"]}"#);
+    assert!(sql.contains("in ($1)"), "{sql}");
+    assert_eq!(values, [text("y")]);
+    let (sql, values) = written(r#"{"field": "a", "op": "range", "from": "b\u0000c", "to": "d\u0000"}"#);
+    assert!(sql.contains("> $1") && sql.contains("<= $2"), "{sql}");
+    assert_eq!(values, [text("b"), text("d")]);
+}
+
+#[test]
 fn null_missing_and_nested_values_never_match() {
     let clauses = [clause(r#"{"field": "a", "op": "in", "values": ["x", 1, true]}"#)];
     let filter = RowFilter::compile(&clauses, &Arguments::new()).unwrap();
@@ -135,7 +172,7 @@ fn the_successor_of_a_prefix_is_the_least_text_above_all_that_begin_with_it() {
         ("\u{10ffff}", None),
         ("", None),
     ] {
-        assert_eq!(successor(prefix).as_deref(), next);
+        assert_eq!(sql::successor(prefix).as_deref(), next);
     }
 }
 
