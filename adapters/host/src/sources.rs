@@ -3,7 +3,7 @@
 
 use crate::error::HostError;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, MappingFault, OperationDef, SourceDef};
 use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
-use yiwang_adapter_sql::SqliteSource;
+use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_proto::ambient::Clock;
 
 /// Reads mapping files, all of them before any fault is told.
@@ -46,10 +46,13 @@ pub(crate) fn read_mapping(file: &Path) -> Result<String, HostError> {
 ///
 /// # Errors
 /// [`SourceError`]: a setting that is missing, or a source that is not there.
-pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Arc<dyn Source>, SourceError> {
+pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Arc<dyn Source>, SourceError> {
     Ok(match mapping.source() {
-        SourceDef::Sqlite(_) => Arc::new(SqliteSource::open(mapping, environment)?),
-        SourceDef::Csv(_) => Arc::new(CsvSource::open(mapping, environment)?),
+        SourceDef::Sqlite(_) => Arc::new(SqliteSource::open(mapping, environment.as_ref())?),
+        SourceDef::Csv(_) => Arc::new(CsvSource::open(mapping, environment.as_ref())?),
+        // Servers ask it again for every connection: passwords change.
+        SourceDef::Postgres(_) => open_postgres(mapping, environment)?,
+        SourceDef::Mariadb(_) => open_mariadb(mapping, environment)?,
     })
 }
 
@@ -58,6 +61,8 @@ pub(crate) struct Watched {
     pub(crate) mapped: MappedSource,
     state: Mutex<State>,
     failures: AtomicU32,
+    /// Whether it ever answered: one that never did is not given time to come back.
+    answered: AtomicBool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -79,7 +84,7 @@ impl Watched {
     /// Opens the source of a mapping, or prepares to open it later.
     pub(crate) fn open(mapping: Arc<Mapping>, environment: Arc<dyn Environment>) -> Result<Self, HostError> {
         let mut state = State::default();
-        let source = match open(&mapping, environment.as_ref()) {
+        let source = match open(&mapping, &environment) {
             Ok(source) => source,
             // A missing setting does not come by waiting.
             Err(source @ SourceError::Setting(_)) => {
@@ -91,8 +96,9 @@ impl Watched {
                 Arc::new(Late { mapping: Arc::clone(&mapping), environment, opened: OnceLock::new() })
             }
         };
-        let failures = AtomicU32::new(0);
-        Ok(Self { mapped: MappedSource::new(mapping, source), state: Mutex::new(state), failures })
+        let mapped = MappedSource::new(mapping, source);
+        let (failures, answered) = (AtomicU32::new(0), AtomicBool::new(false));
+        Ok(Self { mapped, state: Mutex::new(state), failures, answered })
     }
 
     /// How the source does; old data is told, but does not make a source unfit.
@@ -126,6 +132,7 @@ impl Watched {
         match probed {
             Ok(probe) => {
                 self.failures.store(0, Ordering::Relaxed);
+                self.answered.store(true, Ordering::Relaxed);
                 if state.trouble.take().is_some() {
                     tracing::info!(mapping = name, "the source is back");
                 }
@@ -134,7 +141,8 @@ impl Watched {
             Err(error) => {
                 let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
                 self.failures.store(failures, Ordering::Relaxed);
-                if failures >= unhealthy_after || state.trouble.is_some() {
+                let never = !self.answered.load(Ordering::Relaxed);
+                if failures >= unhealthy_after || never || state.trouble.is_some() {
                     if state.trouble.is_none() {
                         tracing::warn!(mapping = name, %error, "the source does not answer its probe");
                     }
@@ -167,7 +175,7 @@ impl Late {
             return Ok(source);
         }
         let (mapping, environment) = (Arc::clone(&self.mapping), Arc::clone(&self.environment));
-        let opened = tokio::task::spawn_blocking(move || open(&mapping, environment.as_ref())).await;
+        let opened = tokio::task::spawn_blocking(move || open(&mapping, &environment)).await;
         let opened = opened.map_err(|_| SourceError::Unavailable("opening it failed".to_owned()))??;
         Ok(self.opened.get_or_init(|| opened))
     }

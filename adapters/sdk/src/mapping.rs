@@ -8,6 +8,7 @@ mod field;
 mod operation;
 mod parse;
 mod read;
+mod server;
 mod source;
 mod sql_text;
 mod test_run;
@@ -15,12 +16,13 @@ mod test_table;
 
 pub use def::{
     Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
-    FreshnessDef, HealthDef, OperationDef, OperationKind, ParamDef, ParamType, SourceCommon, SourceDef,
-    SqliteDef, Step, TestDef, UnknownCode, WhereDef, WhereValue,
+    FreshnessDef, HealthDef, OperationDef, OperationKind, ParamDef, ParamType, PoolDef, ServerDef,
+    SourceCommon, SourceDef, SqliteDef, Step, TestDef, TlsDef, UnknownCode, WhereDef, WhereValue,
 };
 pub use expression::{Computed, Expression, NoValue};
 pub use fault::{MappingFault, render};
 pub(crate) use fault::{nearest, position};
+pub use sql_text::parameters;
 pub use test_run::{TestResult, run_tests};
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use yiwang_adapter_sdk::mapping::{Mapping, render};
 
 const SQLITE: &str = include_str!("mappings/sqlite.toml");
 const CSV: &str = include_str!("mappings/csv.toml");
+const POSTGRES: &str = include_str!("mappings/postgres.toml");
 
 /// What is changed in a good file: its name, the text that goes, the text that comes.
 type Change = (&'static str, &'static str, &'static str);
@@ -90,8 +91,27 @@ const CSV_CHANGES: &[Change] = &[
     ("a probe", "time_zone", "health = { probe = \"select 1\" }\ntime_zone"),
 ];
 
+const POSTGRES_CHANGES: &[Change] = &[
+    ("an address in the mapping", "url = { env = \"POLICE_DB\" }", "url = \"postgres://u:hunter2@db/x\""),
+    ("no address", "url = { env = \"POLICE_DB\" }\n", ""),
+    ("another name for the server", "[source.postgres]", "[source.mysql]"),
+    ("a misspelt server", "[source.postgres]", "[source.postgre]"),
+    ("no word on TLS", "tls = { mode = \"verify-full\", ca = { file = \"ca.pem\" } }\n", ""),
+    ("TLS without an authority", ", ca = { file = \"ca.pem\" }", ""),
+    ("TLS that proves nothing", "verify-full", "prefer"),
+    ("an authority without TLS", "verify-full", "off"),
+    ("a certificate in the mapping", "{ file = \"ca.pem\" }", "\"hunter2\""),
+    ("too many connections", "max = 8", "max = 65"),
+    ("no connection", "max = 8", "max = 0"),
+    ("a wait that is too long", "acquire = \"2s\"", "acquire = \"31s\""),
+    ("a pool's key that is misspelt", "idle = ", "idel = "),
+    ("a server that may be written to", "read_only = true", "read_only = false"),
+    ("a backslash between quotes", "SFZH = :id", "SFZH = :id and XM <> 'a\\\\'"),
+    ("a comment that is executed", "SFZH = :id", "SFZH = :id /*! or true */"),
+];
+
 fn all() -> Vec<(&'static Change, String, Vec<yiwang_adapter_sdk::mapping::MappingFault>)> {
-    let bases = [(SQLITE, SQLITE_CHANGES), (CSV, CSV_CHANGES)];
+    let bases = [(SQLITE, SQLITE_CHANGES), (CSV, CSV_CHANGES), (POSTGRES, POSTGRES_CHANGES)];
     let changes =
         bases.into_iter().flat_map(|(base, changes)| changes.iter().map(move |change| (base, change)));
     changes
@@ -108,7 +128,7 @@ fn all() -> Vec<(&'static Change, String, Vec<yiwang_adapter_sdk::mapping::Mappi
 
 #[test]
 fn the_files_that_are_broken_here_are_sound() {
-    for text in [SQLITE, CSV] {
+    for text in [SQLITE, CSV, POSTGRES] {
         if let Err(faults) = Mapping::parse(text, Path::new("m.toml")) {
             panic!("{}", faults.iter().map(|fault| render(fault, text)).collect::<String>());
         }

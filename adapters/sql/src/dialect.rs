@@ -1,40 +1,53 @@
 //! What differs between databases in the text of a statement.
 
+use yiwang_adapter_sdk::mapping::parameters;
 use yiwang_adapter_sdk::source::{SourceError, SourceFilter};
+use yiwang_policies::rows;
 use yiwang_proto::contract::Scalar;
 
-/// A statement that is ready to be prepared. Its parameters in order: the operation's own by name, then
-/// `filter_values`, then the row limit.
+/// A statement that is ready to be prepared. Its parameters in order: `named`, then `filter_values`, then
+/// the row limit. Where the database knows names, `named` is empty and they are bound by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wrapped {
     /// The text.
     pub text: String,
+    /// Names of the operation's own parameters, one for each placeholder.
+    pub named: Vec<String>,
     /// Values of the row filter.
     pub filter_values: Vec<Scalar>,
 }
 
-/// How one database writes names, placeholders and limits.
+/// How a database knows an operation's own parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// By `:name`, as the mapping writes them.
+    Names,
+    /// By number: one for each name, however often it stands in the statement.
+    Numbers,
+    /// By place: one for each time that it stands in the statement.
+    Places,
+}
+
+/// How one database writes names and placeholders.
 pub trait Dialect: Send + Sync {
     /// A quoted identifier. Errors: a name that cannot be quoted.
     fn quote(&self, name: &str) -> Result<String, SourceError>;
 
-    /// The placeholder of an unnamed value; positions count from 1.
+    /// How it knows parameters.
+    fn naming(&self) -> Naming;
+
+    /// The placeholder of a value; positions count from 1.
     fn placeholder(&self, position: usize) -> String;
 
-    /// The clause that limits rows.
-    fn limit(&self, placeholder: &str) -> String;
-
-    /// The condition of a row filter, and its values.
-    fn filter(&self, filter: &SourceFilter) -> Result<(String, Vec<Scalar>), SourceError>;
+    /// The dialect of row filters, whose first placeholder has this position.
+    fn rows(&self, first: usize) -> rows::Dialect;
 
     /// `select <columns> from (<statement>) q where <filter> limit <n>`; without columns, all of them.
-    /// `named` is how many parameters the statement has of its own.
     fn wrap(
         &self,
         statement: &str,
         columns: &[impl AsRef<str>],
         filter: Option<&SourceFilter>,
-        named: usize,
     ) -> Result<Wrapped, SourceError>
     where
         Self: Sized,
@@ -52,20 +65,53 @@ pub trait Dialect: Send + Sync {
         }
         // The line breaks end a comment in which the statement may end.
         text.push_str(" from (\n");
-        text.push_str(statement);
+        let named = own(self, statement, &mut text);
         text.push_str("\n) q");
-        let (condition, filter_values) = match filter {
-            Some(filter) => self.filter(filter)?,
-            None => (String::new(), Vec::new()),
-        };
-        if !condition.is_empty() {
+        let mut filter_values = Vec::new();
+        if let Some(filter) = filter {
+            let column = |field: &_| filter.column(field).map(|column| column.to_string());
+            let (condition, values) = filter
+                .filter()
+                .to_sql(self.rows(named.len() + 1), column)
+                .map_err(|error| SourceError::Query(error.to_string()))?;
             text.push_str(" where ");
             text.push_str(&condition);
+            filter_values = values;
         }
-        text.push(' ');
-        text.push_str(&self.limit(&self.placeholder(named + filter_values.len() + 1)));
-        Ok(Wrapped { text, filter_values })
+        text.push_str(" limit ");
+        text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
+        Ok(Wrapped { text, named, filter_values })
     }
+}
+
+/// Writes a mapping's statement with the database's placeholders; yields whose they are.
+fn own(dialect: &impl Dialect, statement: &str, text: &mut String) -> Vec<String> {
+    let naming = dialect.naming();
+    if naming == Naming::Names {
+        text.push_str(statement);
+        return Vec::new();
+    }
+    let mut named: Vec<String> = Vec::new();
+    let (pieces, rest) = parameters(statement);
+    for (before, name) in pieces {
+        text.push_str(before);
+        let known = named.iter().position(|known| naming == Naming::Numbers && known == name);
+        let at = known.unwrap_or_else(|| {
+            named.push(name.to_owned());
+            named.len() - 1
+        });
+        text.push_str(&dialect.placeholder(at + 1));
+    }
+    text.push_str(rest);
+    named
+}
+
+fn quoted(name: &str, quote: char) -> Result<String, SourceError> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(SourceError::Query("a column name is empty or holds a NUL".to_owned()));
+    }
+    let doubled = [quote, quote].iter().collect::<String>();
+    Ok(format!("{quote}{}{quote}", name.replace(quote, &doubled)))
 }
 
 /// SQLite 3.
@@ -74,26 +120,63 @@ pub struct Sqlite;
 
 impl Dialect for Sqlite {
     fn quote(&self, name: &str) -> Result<String, SourceError> {
-        if name.is_empty() || name.contains('\0') {
-            return Err(SourceError::Query("a column name is empty or holds a NUL".to_owned()));
-        }
-        Ok(format!("\"{}\"", name.replace('"', "\"\"")))
+        quoted(name, '"')
+    }
+
+    fn naming(&self) -> Naming {
+        Naming::Names
     }
 
     fn placeholder(&self, _position: usize) -> String {
         "?".to_owned()
     }
 
-    fn limit(&self, placeholder: &str) -> String {
-        format!("limit {placeholder}")
+    fn rows(&self, _first: usize) -> rows::Dialect {
+        rows::Dialect::Sqlite
+    }
+}
+
+/// PostgreSQL.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Postgres;
+
+impl Dialect for Postgres {
+    fn quote(&self, name: &str) -> Result<String, SourceError> {
+        quoted(name, '"')
     }
 
-    fn filter(&self, filter: &SourceFilter) -> Result<(String, Vec<Scalar>), SourceError> {
-        let column = |field: &_| filter.column(field).map(|column| column.to_string());
-        filter
-            .filter()
-            .to_sql(yiwang_policies::rows::Dialect::Sqlite, column)
-            .map_err(|error| SourceError::Query(error.to_string()))
+    fn naming(&self) -> Naming {
+        Naming::Numbers
+    }
+
+    fn placeholder(&self, position: usize) -> String {
+        format!("${position}")
+    }
+
+    fn rows(&self, first: usize) -> rows::Dialect {
+        rows::Dialect::Postgres { first }
+    }
+}
+
+/// MariaDB and MySQL.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mariadb;
+
+impl Dialect for Mariadb {
+    fn quote(&self, name: &str) -> Result<String, SourceError> {
+        quoted(name, '`')
+    }
+
+    fn naming(&self) -> Naming {
+        Naming::Places
+    }
+
+    fn placeholder(&self, _position: usize) -> String {
+        "?".to_owned()
+    }
+
+    fn rows(&self, _first: usize) -> rows::Dialect {
+        rows::Dialect::Mariadb
     }
 }
 
@@ -103,9 +186,34 @@ mod tests {
 
     #[test]
     fn only_named_columns_are_selected_and_names_cannot_break_out() {
-        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None, 1).unwrap();
+        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None).unwrap();
         assert_eq!(wrapped.text, "select \"A\", \"b\"\"c\" from (\nselect * from t -- all\n) q limit ?");
-        assert!(Sqlite.wrap("select 1", &["a\0b"], None, 0).is_err());
-        assert!(Sqlite.wrap("select 1", &[""], None, 0).is_err());
+        assert_eq!(
+            Mariadb.wrap("select 1", &["a`b\"c"], None).unwrap().text,
+            "select `a``b\"c` from (\nselect 1\n) q limit ?"
+        );
+        for name in ["a\0b", ""] {
+            assert!(Sqlite.wrap("select 1", &[name], None).is_err());
+            assert!(Postgres.wrap("select 1", &[name], None).is_err());
+            assert!(Mariadb.wrap("select 1", &[name], None).is_err());
+        }
+    }
+
+    #[test]
+    fn a_name_becomes_the_placeholder_that_the_database_knows() {
+        let statement = "select x from t where a = :id and b in (lower(:id), :day) and c = ':id'";
+        let wrapped = Postgres.wrap(statement, &["x"], None).unwrap();
+        assert_eq!(
+            wrapped.text,
+            "select \"x\" from (\nselect x from t where a = $1 and b in (lower($1), $2) and c = ':id'\n) q limit $3"
+        );
+        assert_eq!(wrapped.named, ["id", "day"]);
+        let wrapped = Mariadb.wrap(statement, &["x"], None).unwrap();
+        assert_eq!(
+            wrapped.text,
+            "select `x` from (\nselect x from t where a = ? and b in (lower(?), ?) and c = ':id'\n) q limit ?"
+        );
+        assert_eq!(wrapped.named, ["id", "id", "day"]);
+        assert!(Sqlite.wrap(statement, &["x"], None).unwrap().text.contains(statement));
     }
 }

@@ -1,5 +1,6 @@
-//! SQL sources of an adapter. SQLite today; what differs between databases is behind [`Dialect`], so that
-//! PostgreSQL and MariaDB need a dialect and a connection, not a second way of doing things.
+//! SQL sources of an adapter: SQLite, PostgreSQL, MariaDB (and MySQL, which speaks the same protocol). What
+//! differs between databases is behind [`Dialect`] for the text of a statement, and, for the two that are
+//! servers, behind a connection; pool, filters, limits and checks are there once.
 //!
 //! An operation's statement is never executed as it stands: it is wrapped so that only the columns of
 //! granted fields are selected, the contract's row filter is applied and the row limit holds. Values are
@@ -7,9 +8,15 @@
 #![deny(missing_docs)]
 
 mod dialect;
+mod findings;
 mod live;
+mod mariadb;
 mod pool;
+mod postgres;
+mod server;
 mod sqlite;
 
-pub use dialect::{Dialect, Sqlite, Wrapped};
+pub use dialect::{Dialect, Mariadb, Naming, Postgres, Sqlite, Wrapped};
+pub use mariadb::open_mariadb;
+pub use postgres::open_postgres;
 pub use sqlite::SqliteSource;

@@ -1,16 +1,12 @@
 //! What a live check of an SQLite source proves and refuses.
 
+use crate::findings::{about, compare_columns, no_plan, not_prepared, reads_in_full};
 use crate::sqlite::{connect, prepare_text, wrap};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;
 use std::path::Path;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind};
-use yiwang_adapter_sdk::source::SourceError;
-
-pub(crate) fn failed(error: &SourceError) -> Finding {
-    Finding::new(Severity::Error, "A-SQL-001", format!("the source cannot be checked: {error}"))
-}
 
 /// Tries to write, inside a transaction that is rolled back, and says what refused it.
 pub(crate) fn read_only(path: &Path) -> Vec<Finding> {
@@ -45,9 +41,7 @@ pub(crate) fn read_only(path: &Path) -> Vec<Finding> {
 }
 
 pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findings: &mut Vec<Finding>) {
-    let add = |severity, code, message: String| {
-        Finding::new(severity, code, format!("operation {}: {message}", operation.name))
-    };
+    let add = |severity, code, message: String| about(operation, severity, code, &message);
     let all: &[&str] = &[];
     let statement = wrap(operation, all, None)
         .map_err(|error| error.to_string())
@@ -55,28 +49,14 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
     let statement = match statement {
         Ok(statement) => statement,
         Err(error) => {
-            findings.push(
-                add(Severity::Error, "A-SQL-002", format!("the statement cannot be prepared: {error}"))
-                    .help("compare its tables and columns with the database"),
-            );
+            findings.push(not_prepared(operation, &error));
             return;
         }
     };
     let names: BTreeSet<String> = statement.column_names().map(str::to_owned).collect();
-    let declared = operation.columns();
-    for column in declared.iter().filter(|column| !names.contains(column.as_ref())) {
-        let known = names.iter().cloned().collect::<Vec<_>>().join(", ");
-        findings.push(
-            add(Severity::Error, "A-SQL-003", format!("the statement gives no column `{column}`"))
-                .help(format!("it gives: {known}")),
-        );
-    }
+    compare_columns(operation, &names, findings);
     if !statement.readonly() {
         findings.push(add(Severity::Error, "A-SQL-004", "the statement writes".to_owned()));
-    }
-    for name in names.iter().filter(|name| !declared.iter().any(|known| known.as_ref() == name.as_str())) {
-        let message = format!("column `{name}` is selected and no field uses it");
-        findings.push(add(Severity::Warning, "A-SQL-005", message).help("take it out of the statement"));
     }
     if operation.kind == OperationKind::Lookup {
         scans(connection, operation, findings);
@@ -96,8 +76,7 @@ fn scans(connection: &Connection, operation: &OperationDef, findings: &mut Vec<F
         })
         .unwrap_or_default();
     if plan.is_empty() {
-        let message = format!("operation {}: its plan cannot be shown", operation.name);
-        findings.push(Finding::new(Severity::Warning, "A-SQL-006", message));
+        findings.push(no_plan(operation));
     }
     let made: BTreeSet<&str> = plan
         .iter()
@@ -117,10 +96,6 @@ fn scans(connection: &Connection, operation: &OperationDef, findings: &mut Vec<F
         if table == "CONSTANT" || table == "q" || made.contains(table) || rest.starts_with("(subquery") {
             continue;
         }
-        let message = format!("operation {}: reads `{table}` in full", operation.name);
-        findings.push(
-            Finding::new(Severity::Error, "A-SQL-008", message)
-                .help("have an index made on the column that is looked up, or make the operation a search"),
-        );
+        findings.push(reads_in_full(operation, table));
     }
 }

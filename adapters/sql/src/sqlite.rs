@@ -3,8 +3,8 @@
 //! not write.
 
 use crate::dialect::{Dialect, Sqlite, Wrapped};
-use crate::live;
 use crate::pool::{Cancel, CancelOnDrop, Pool, Shares, WAITING_MAX};
+use crate::{findings, live};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use rusqlite::types::ValueRef;
@@ -125,7 +125,7 @@ impl Source for SqliteSource {
                     Ok(findings)
                 })
                 .await;
-            checked.unwrap_or_else(|error| vec![live::failed(&error)])
+            checked.unwrap_or_else(|error| vec![findings::failed(&error)])
         })
     }
 }
@@ -219,7 +219,7 @@ pub(crate) fn wrap(
         return Err(SourceError::Query("the operation has no statement".to_owned()));
     };
     let filter = query.and_then(|query| query.filter.as_ref());
-    Sqlite.wrap(statement, columns, filter, operation.params.len())
+    Sqlite.wrap(statement, columns, filter)
 }
 
 fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceError> {

@@ -146,7 +146,7 @@ fn sqlite_itself_loads_only_the_columns_that_are_granted() {
         (vec!["NM"], vec![1, 6]),
         (vec!["SEX", "AREA"], vec![2, 4, 6]),
     ] {
-        let wrapped = Sqlite.wrap(&statement, &columns, None, 1).unwrap();
+        let wrapped = Sqlite.wrap(&statement, &columns, None).unwrap();
         assert_eq!(columns_read(&db, &wrapped.text), wanted, "{}", wrapped.text);
     }
     assert_eq!(columns_read(&db, &statement), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -167,7 +167,7 @@ fn the_statement_that_runs_names_only_granted_columns() {
         }),
     )
     .unwrap();
-    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None, 1).unwrap();
+    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None).unwrap();
     let mut statement = db.prepare(&wrapped.text).unwrap();
     let secret = "P1' or '1'='1";
     statement.query_row(rusqlite::params![secret, 2], |_| Ok(())).unwrap_err();

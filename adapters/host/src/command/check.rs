@@ -113,7 +113,7 @@ async fn open_source(
     surroundings: &Surroundings,
 ) -> Result<Arc<dyn Source>, SourceError> {
     let (mapping, environment) = (Arc::clone(mapping), Arc::clone(&surroundings.environment));
-    let opening = tokio::task::spawn_blocking(move || open(&mapping, environment.as_ref()));
+    let opening = tokio::task::spawn_blocking(move || open(&mapping, &environment));
     opening.await.unwrap_or_else(|_| Err(SourceError::Unavailable("opening it failed".to_owned())))
 }
 

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use yiwang_adapter_sdk::mapping::{Access, FieldDef, Mapping, OperationDef, SourceDef, render};
+use yiwang_adapter_sdk::mapping::{
+    Access, FieldDef, Mapping, OperationDef, PoolDef, SourceDef, TlsDef, render,
+};
 use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
 use yiwang_proto::hex;
@@ -130,6 +132,18 @@ fn source(def: &SourceDef) -> Value {
     match def {
         SourceDef::Sqlite(sqlite) => {
             map.insert("path".to_owned(), setting(&sqlite.path));
+        }
+        SourceDef::Postgres(server) | SourceDef::Mariadb(server) => {
+            map.insert("url".to_owned(), setting(&server.url));
+            let tls = match &server.tls {
+                TlsDef::VerifyFull { ca } => json!({ "mode": "verify-full", "ca": setting(ca) }),
+                TlsDef::Off => json!({ "mode": "off" }),
+            };
+            map.insert("tls".to_owned(), tls);
+            let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let PoolDef { max, idle, acquire } = server.pool;
+            let pool = json!({ "max": max, "idle_ms": ms(idle), "acquire_ms": ms(acquire) });
+            map.insert("pool".to_owned(), pool);
         }
         SourceDef::Csv(csv) => {
             map.insert("folder".to_owned(), setting(&csv.folder));

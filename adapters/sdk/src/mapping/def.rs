@@ -17,6 +17,10 @@ pub enum SourceDef {
     Sqlite(SqliteDef),
     /// A folder of CSV files.
     Csv(CsvDef),
+    /// A PostgreSQL server.
+    Postgres(ServerDef),
+    /// A MariaDB or MySQL server.
+    Mariadb(ServerDef),
 }
 
 impl SourceDef {
@@ -25,6 +29,7 @@ impl SourceDef {
         match self {
             Self::Sqlite(sqlite) => &sqlite.common,
             Self::Csv(csv) => &csv.common,
+            Self::Postgres(server) | Self::Mariadb(server) => &server.common,
         }
     }
 
@@ -33,6 +38,8 @@ impl SourceDef {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Csv(_) => "csv",
+            Self::Postgres(_) => "postgres",
+            Self::Mariadb(_) => "mariadb",
         }
     }
 }
@@ -79,6 +86,43 @@ pub struct SqliteDef {
     pub path: Setting,
     /// What all sources have.
     pub common: SourceCommon,
+}
+
+/// `[source.postgres]` and `[source.mariadb]`.
+#[derive(Debug, Clone)]
+pub struct ServerDef {
+    /// Where it is, with role and password: `postgres://role:password@host:port/database`. A reference,
+    /// never a text of the mapping; read again for every connection.
+    pub url: Setting,
+    /// How the way to it is protected.
+    pub tls: TlsDef,
+    /// Connections.
+    pub pool: PoolDef,
+    /// What all sources have.
+    pub common: SourceCommon,
+}
+
+/// How the way to a server is protected.
+#[derive(Debug, Clone)]
+pub enum TlsDef {
+    /// TLS with a certificate for the host's name from this authority (PEM).
+    VerifyFull {
+        /// The authority's certificate.
+        ca: Setting,
+    },
+    /// None: only for a server on this machine.
+    Off,
+}
+
+/// How many connections, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolDef {
+    /// Connections at most.
+    pub max: u32,
+    /// One that was not used for so long is closed.
+    pub idle: Duration,
+    /// How long a query waits for one.
+    pub acquire: Duration,
 }
 
 /// `[source.csv]`.

@@ -114,8 +114,8 @@ pub fn render(fault: &MappingFault, text: &str) -> String {
 }
 
 /// Keys of a source section whose values are never secret, so that the reader may see them.
-const OPEN_KEYS: [&str; 8] =
-    ["read_only", "time_zone", "health", "freshness", "files", "encoding", "key", "name"];
+const OPEN_KEYS: [&str; 9] =
+    ["read_only", "time_zone", "health", "freshness", "files", "encoding", "key", "name", "pool"];
 
 fn masked(text: &str, number: usize, line: &str) -> String {
     let mut private = false;

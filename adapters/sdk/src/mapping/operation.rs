@@ -150,7 +150,7 @@ fn access(
     faults: &mut Faults<'_>,
 ) -> Option<Access> {
     let (wanted, other) = match source? {
-        SourceDef::Sqlite(_) => ("sql", "where"),
+        SourceDef::Sqlite(_) | SourceDef::Postgres(_) | SourceDef::Mariadb(_) => ("sql", "where"),
         SourceDef::Csv(_) => ("where", "sql"),
     };
     if table.get(other).is_some() {
@@ -159,7 +159,8 @@ fn access(
     }
     let node = table.need(wanted, faults)?;
     match source? {
-        SourceDef::Sqlite(_) => sql(node, params, faults).map(Access::Sql),
+        SourceDef::Sqlite(_) => sql(node, params, false, faults).map(Access::Sql),
+        SourceDef::Postgres(_) | SourceDef::Mariadb(_) => sql(node, params, true, faults).map(Access::Sql),
         SourceDef::Csv(csv) => {
             let inner = Table::of(node, "where", faults)?;
             let clauses: Vec<WhereDef> = inner
@@ -186,9 +187,13 @@ fn access(
     }
 }
 
-fn sql(node: &Node<'_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Option<String> {
+fn sql(node: &Node<'_>, params: &[ParamDef], server: bool, faults: &mut Faults<'_>) -> Option<String> {
     let statement = text(node, "sql", faults)?;
     let scanned = scan(statement);
+    if server && scanned.backslash {
+        let help = "compare with a parameter, or say it without a backslash";
+        faults.add(node.span(), "a backslash stands between quotes", Some(help.to_owned()));
+    }
     for fault in &scanned.faults {
         faults.add(node.span(), *fault, None);
     }

@@ -5,6 +5,7 @@ use super::def::{
 };
 use super::fault::{Faults, nearest};
 use super::read::{Node, Table, kind, one_of, shown, text};
+use super::server;
 use super::sql_text::scan;
 use crate::source::Setting;
 use crate::value::zone;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
 
-const KINDS: [&str; 2] = ["sqlite", "csv"];
+const KINDS: [&str; 4] = ["sqlite", "postgres", "mariadb", "csv"];
 
 pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
     let all = Table::of(node, "source", faults)?;
@@ -28,8 +29,16 @@ pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef
     match *kind {
         "sqlite" => sqlite(&Table::of(node, "source.sqlite", faults)?, faults),
         "csv" => csv(&Table::of(node, "source.csv", faults)?, faults),
+        "postgres" => {
+            server::read(&Table::of(node, "source.postgres", faults)?, faults).map(SourceDef::Postgres)
+        }
+        "mariadb" => {
+            server::read(&Table::of(node, "source.mariadb", faults)?, faults).map(SourceDef::Mariadb)
+        }
         other => {
             let help = match nearest(other, KINDS) {
+                _ if other == "mysql" => "write [source.mariadb]: MySQL speaks the same protocol".to_owned(),
+                _ if other == "postgresql" => "did you mean `postgres`?".to_owned(),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known sources: {}", KINDS.join(", ")),
             };
@@ -42,6 +51,12 @@ pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef
 fn sqlite(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
     table.only(&["path", "read_only", "time_zone", "health", "freshness"], faults);
     let path = table.need("path", faults).and_then(|node| setting(node, "path", faults));
+    read_only(table, faults);
+    let common = common(table, true, faults);
+    Some(SourceDef::Sqlite(SqliteDef { path: path?, common }))
+}
+
+pub(super) fn read_only(table: &Table<'_, '_>, faults: &mut Faults<'_>) {
     if table.boolean("read_only", faults) == Some(false) {
         faults.add(
             table.key_span("read_only"),
@@ -49,8 +64,6 @@ fn sqlite(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
             Some("write read_only = true, or leave it out".to_owned()),
         );
     }
-    let common = common(table, true, faults);
-    Some(SourceDef::Sqlite(SqliteDef { path: path?, common }))
 }
 
 fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
@@ -133,7 +146,7 @@ fn column_type(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {
     one_of(node, "type", &choices, faults)
 }
 
-fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCommon {
+pub(super) fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCommon {
     let zone = match table.need("time_zone", faults).and_then(|node| text(node, "time_zone", faults)) {
         None => None,
         Some(name) => {
@@ -213,21 +226,23 @@ fn setting(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Settin
             None
         }
         DeValue::String(plain) => Some(Setting::Plain(plain.to_string())),
-        DeValue::Table(_) => {
-            let table = Table::of(node, format!("`{key}`"), faults)?;
-            table.only(&["env", "file"], faults);
-            match (table.text("env", faults), table.text("file", faults)) {
-                (Some(name), None) if !name.is_empty() => Some(Setting::Env(name.to_owned())),
-                (None, Some(path)) if !path.is_empty() => Some(Setting::File(PathBuf::from(path))),
-                _ => {
-                    let message = format!("`{key}` names not exactly one of env and file");
-                    faults.add(node.span(), message, None);
-                    None
-                }
-            }
-        }
+        DeValue::Table(_) => reference(node, key, faults),
         other => {
             faults.add(node.span(), format!("`{key}` is {}, not a path", kind(other)), None);
+            None
+        }
+    }
+}
+
+/// `{ env = "…" }` or `{ file = "…" }`.
+pub(super) fn reference(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Setting> {
+    let table = Table::of(node, format!("`{key}`"), faults)?;
+    table.only(&["env", "file"], faults);
+    match (table.text("env", faults), table.text("file", faults)) {
+        (Some(name), None) if !name.is_empty() => Some(Setting::Env(name.to_owned())),
+        (None, Some(path)) if !path.is_empty() => Some(Setting::File(PathBuf::from(path))),
+        _ => {
+            faults.add(node.span(), format!("`{key}` names not exactly one of env and file"), None);
             None
         }
     }

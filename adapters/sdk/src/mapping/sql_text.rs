@@ -1,15 +1,35 @@
 //! Reads as much of a statement as is needed to know its parameters and to refuse what is no single
 //! `select`. The database itself parses it for real when the mapping is checked live.
 
+use std::ops::Range;
+
 /// What a statement looks like from outside.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
     /// Names after a colon.
     pub(crate) params: Vec<String>,
+    /// Every place of a parameter, colon and name, in the order of the text.
+    places: Vec<Range<usize>>,
+    /// Whether a backslash stands between quotes: databases do not agree on what it does there.
+    pub(crate) backslash: bool,
     /// The first word, in lower case.
     pub(crate) first: String,
     /// What cannot stand.
     pub(crate) faults: Vec<&'static str>,
+}
+
+/// A statement in pieces: the text before each parameter with the parameter's name, and the rest. For
+/// databases that do not know `:name`.
+pub fn parameters(sql: &str) -> (Vec<(&str, &str)>, &str) {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for place in scan(sql).places {
+        let before = sql.get(start..place.start).unwrap_or_default();
+        let name = sql.get(place.start + 1..place.end).unwrap_or_default();
+        pieces.push((before, name));
+        start = place.end;
+    }
+    (pieces, sql.get(start..).unwrap_or_default())
 }
 
 /// Scans a statement; texts, quoted names and comments are skipped.
@@ -21,6 +41,10 @@ pub(crate) fn scan(sql: &str) -> Scanned {
             '\'' | '"' | '`' => quoted(rest, next, &mut scanned),
             '[' => quoted(rest, ']', &mut scanned),
             '-' if rest.starts_with("--") => rest.split_once('\n').map_or("", |(_, after)| after),
+            '/' if rest.starts_with("/*!") || rest.starts_with("/*M!") => {
+                scanned.faults.push("a comment that some databases execute");
+                rest.get(2..).unwrap_or_default()
+            }
             '/' if rest.starts_with("/*") => match rest.split_once("*/") {
                 Some((_, after)) => after,
                 None => {
@@ -32,8 +56,12 @@ pub(crate) fn scan(sql: &str) -> Scanned {
                 let (name, after) = word(rest.get(1..).unwrap_or_default());
                 if name.is_empty() {
                     scanned.faults.push("a colon without a parameter name stands outside quotes");
-                } else if !scanned.params.iter().any(|known| known == name) {
-                    scanned.params.push(name.to_owned());
+                } else {
+                    let start = sql.len() - rest.len();
+                    scanned.places.push(start..start + 1 + name.len());
+                    if !scanned.params.iter().any(|known| known == name) {
+                        scanned.params.push(name.to_owned());
+                    }
                 }
                 after
             }
@@ -81,7 +109,10 @@ fn word(text: &str) -> (&str, &str) {
 /// skipped by the next round.
 fn quoted<'s>(text: &'s str, end: char, scanned: &mut Scanned) -> &'s str {
     match text.get(1..).unwrap_or_default().split_once(end) {
-        Some((_, after)) => after,
+        Some((inside, after)) => {
+            scanned.backslash |= inside.contains('\\');
+            after
+        }
         None => {
             scanned.faults.push("a quote does not end");
             ""
@@ -105,6 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_is_cut_at_its_parameters_and_nowhere_else() {
+        let (pieces, rest) = parameters("select ':a' from t where x = :id or y = :id /* :b */ and 云 = :日");
+        assert_eq!(
+            pieces,
+            [("select ':a' from t where x = ", "id"), (" or y = ", "id"), (" /* :b */ and 云 = ", "日")]
+        );
+        assert_eq!(rest, "");
+        assert_eq!(parameters("select 1"), (vec![], "select 1"));
+        assert!(scan("select 'a\\'").backslash && !scan("select a / b, 'c'").backslash);
+    }
+
+    #[test]
     fn what_is_no_single_select_is_refused() {
         for sql in [
             "delete from t",
@@ -117,6 +160,8 @@ mod tests {
             "",
             "select a::text from t",
             "select 1\0",
+            "select 1 /*! into outfile '/tmp/x' */",
+            "select 1 /*M!100000 , 2 */",
         ] {
             assert!(!scan(sql).faults.is_empty(), "{sql:?}");
         }

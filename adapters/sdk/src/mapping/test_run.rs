@@ -45,7 +45,7 @@ fn records(mapping: &Mapping, operation: &OperationDef, test: &TestDef) -> Resul
     let columns: Vec<Arc<str>> = operation.columns().into_iter().collect();
     let csv = match mapping.source() {
         SourceDef::Csv(csv) => Some(csv),
-        SourceDef::Sqlite(_) => None,
+        SourceDef::Sqlite(_) | SourceDef::Postgres(_) | SourceDef::Mariadb(_) => None,
     };
     let mut rows = Rows::new(columns.len());
     for row in &test.rows {

@@ -1,0 +1,65 @@
+//! PostgreSQL's errors as ours. Its words are repeated only where they speak of a statement, which the
+//! mapping's author wrote; elsewhere they can hold values.
+
+use crate::server::Trouble;
+use std::error::Error as _;
+use std::time::Duration;
+use tokio_postgres::Error;
+use yiwang_adapter_sdk::source::SourceError;
+
+/// What was being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Prepare,
+    Execute,
+}
+
+/// An error of a connection that was open.
+pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
+    let Some(db) = error.as_db_error() else {
+        return Trouble::Lost("the connection was lost".to_owned());
+    };
+    let code = db.code().code();
+    match code {
+        // The server stops, crashed, or starts; connections that it ends.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => {
+            Trouble::Lost(format!("the server ended it ({code})"))
+        }
+        _ if code.starts_with("08") => Trouble::Lost(format!("the connection failed ({code})")),
+        "57014" => Trouble::Kept(SourceError::Timeout(timeout)),
+        "42501" => Trouble::Kept(SourceError::Drift(format!(
+            "the role may not read what the statement names ({code}); grant it select"
+        ))),
+        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(db.message().to_owned())),
+        // The plan or the names of a statement that was prepared before the table changed.
+        "0A000" | "26000" => Trouble::Stale(format!("a table has changed ({code})")),
+        _ if code.starts_with("42") => Trouble::Stale(format!("a table has changed ({code})")),
+        "53300" => Trouble::Spent(SourceError::Busy { waiting: 0 }),
+        _ => Trouble::Kept(SourceError::Query(format!("the database says {code}"))),
+    }
+}
+
+/// An error of a connection that was being opened.
+pub(super) fn opening(error: &Error) -> SourceError {
+    let text = match error.as_db_error().map(|db| db.code().code()) {
+        Some("28P01" | "28000") => {
+            "the server refuses the role or its password; see what `url` refers to".to_owned()
+        }
+        Some("3D000") => "the server has no database of that name; see what `url` refers to".to_owned(),
+        Some("57P03") => "the server is starting or stopping".to_owned(),
+        Some("53300") => "the server has no connection left".to_owned(),
+        Some(code) => format!("the server refuses the connection ({code})"),
+        None => match tls_fault(error) {
+            Some(fault) => format!("TLS to the server failed: {fault}"),
+            None => "the connection could not be opened".to_owned(),
+        },
+    };
+    SourceError::Unavailable(text)
+}
+
+/// What is wrong with a certificate or a handshake. Speaks of names and keys of the server only.
+fn tls_fault(error: &Error) -> Option<String> {
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    let fault = io.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(fault.to_string())
+}

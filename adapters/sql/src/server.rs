@@ -1,0 +1,254 @@
+//! What is common to databases that are servers: how a query goes its way, what becomes of a connection,
+//! probes and checks. A database adds its protocol behind [`Server`] and [`Link`].
+
+mod check;
+mod pool;
+mod rights;
+mod target;
+mod trust;
+
+pub(crate) use rights::Rights;
+pub(crate) use target::{Host, Settings, Target};
+pub(crate) use trust::trust;
+
+use crate::dialect::{Dialect, Wrapped};
+use pool::Pool;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_adapter_sdk::check::Finding;
+use yiwang_adapter_sdk::mapping::{Access, OperationDef, ParamType, SourceCommon};
+use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::value::Rows;
+use yiwang_proto::ambient::SystemClock;
+use yiwang_proto::contract::Scalar;
+
+/// How long a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a live check of all operations may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a connection gave nothing, and what it is good for now.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It is as good as before.
+    Kept(SourceError),
+    /// What is left of an answer is still on its way, so it must be closed.
+    Spent(SourceError),
+    /// The server has gone.
+    Lost(String),
+    /// The statement was prepared for a table that has changed since.
+    Stale(String),
+}
+
+impl Trouble {
+    fn keeps(&self) -> bool {
+        matches!(self, Self::Kept(_) | Self::Stale(_))
+    }
+}
+
+impl From<Trouble> for SourceError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Kept(error) | Trouble::Spent(error) => error,
+            Trouble::Lost(what) => Self::Unavailable(what),
+            Trouble::Stale(what) => Self::Drift(what),
+        }
+    }
+}
+
+/// A statement with the values of its placeholders, in their order.
+pub(crate) struct Statement {
+    pub(crate) text: String,
+    pub(crate) values: Vec<Option<Scalar>>,
+    /// How many columns it gives.
+    pub(crate) width: usize,
+    /// After this the server itself ends it: the operation's time, which is the same for all its queries.
+    pub(crate) timeout: Duration,
+}
+
+/// What a statement looks like once it is prepared.
+pub(crate) struct Described {
+    /// Columns that it gives.
+    pub(crate) names: BTreeSet<String>,
+    /// Columns whose type no field can take, with the type.
+    pub(crate) opaque: Vec<(String, String)>,
+    /// Parameters that do not fit what they are compared with: name, what is wrong.
+    pub(crate) unfit: Vec<(String, String)>,
+}
+
+/// A kind of database server.
+pub(crate) trait Server: Send + Sync + 'static {
+    type Dialect: Dialect + Default;
+    type Link: Link;
+
+    /// Whether a text with a NUL can stand in a column.
+    const HOLDS_NUL: bool;
+
+    /// Opens a connection that can only read.
+    fn connect(&self) -> impl Future<Output = Result<Self::Link, SourceError>> + Send;
+}
+
+/// A connection.
+pub(crate) trait Link: Send + 'static {
+    /// Whether it can be used, as far as is known without asking the server.
+    fn lives(&self) -> bool;
+
+    /// Stops what runs on it, from outside.
+    fn interrupt(&self) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Runs a statement in a transaction that cannot write.
+    fn fetch(&mut self, statement: &Statement) -> impl Future<Output = Result<Rows, Trouble>> + Send;
+
+    /// What its role may do.
+    fn rights(&mut self) -> impl Future<Output = Result<Rights, SourceError>> + Send;
+
+    /// Prepares a statement and says what it looks like; `kinds` are the types of its named parameters.
+    fn describe(
+        &mut self,
+        wrapped: &Wrapped,
+        kinds: &[ParamType],
+    ) -> impl Future<Output = Result<Described, Trouble>> + Send;
+
+    /// Tables that the statement reads in full; none if the plan cannot be shown.
+    fn scans(
+        &mut self,
+        wrapped: &Wrapped,
+        kinds: &[ParamType],
+    ) -> impl Future<Output = Result<Option<Vec<String>>, Trouble>> + Send;
+}
+
+/// A server as a source.
+pub(crate) struct ServerSource<S: Server> {
+    pool: Pool<S>,
+    common: SourceCommon,
+}
+
+impl<S: Server> ServerSource<S> {
+    /// Connects to nothing yet.
+    pub(crate) fn new(server: S, settings: &Settings) -> Self {
+        let clock = Arc::new(SystemClock::default());
+        Self { pool: Pool::new(server, settings.def.pool, clock), common: settings.def.common.clone() }
+    }
+
+    /// Runs a statement, and once more where the connection had gone before it was asked, or the table
+    /// has changed since the statement was prepared: it only reads, so nothing happens twice.
+    async fn run(&self, statement: &Statement) -> Result<Rows, SourceError> {
+        let mut first = true;
+        loop {
+            let mut lease = self.pool.lease().await?;
+            let outcome = lease.begin()?.fetch(statement).await;
+            lease.done(outcome.as_ref().err().is_none_or(Trouble::keeps));
+            match outcome {
+                Ok(rows) => return Ok(rows),
+                Err(Trouble::Lost(_)) if first && lease.was_used() => self.pool.renew(),
+                Err(Trouble::Stale(_)) if first => {}
+                Err(trouble) => return Err(trouble.into()),
+            }
+            first = false;
+        }
+    }
+
+    async fn probe_all(&self) -> Result<Probe, SourceError> {
+        let mut probe = Probe::default();
+        if let Some(text) = &self.common.health.probe {
+            self.run(&asked(text)).await.map_err(|error| named("health probe", error))?;
+        }
+        if let Some(text) = self.common.freshness.as_ref().and_then(|freshness| freshness.probe.as_ref()) {
+            let rows = self.run(&asked(text)).await.map_err(|error| named("freshness probe", error))?;
+            probe.newest_ms = check::newest(&rows, &self.common)?;
+        }
+        // A right that was given since the connections were opened.
+        let mut lease = self.pool.lease().await?;
+        let rights = lease.begin()?.rights().await;
+        lease.done(rights.is_ok());
+        let proved = rights.and_then(|rights| rights.refuse_writer());
+        if proved.is_err() {
+            lease.done(false);
+            self.pool.renew();
+        }
+        proved.map(|()| probe)
+    }
+}
+
+impl<S: Server> Source for ServerSource<S> {
+    fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
+        Box::pin(async move {
+            let timeout = query.timeout;
+            let statement = statement::<S>(&query)?;
+            // Such a text equals nothing that the database can hold. Where a statement does not look for
+            // equality fewer rows come, never more.
+            let holds_nul =
+                |value: &Option<Scalar>| matches!(value, Some(Scalar::Text(text)) if text.contains('\0'));
+            if !S::HOLDS_NUL && statement.values.iter().any(holds_nul) {
+                return Ok(Fetched { rows: Rows::new(statement.width) });
+            }
+            match tokio::time::timeout(timeout, self.run(&statement)).await {
+                Ok(rows) => Ok(Fetched { rows: rows? }),
+                Err(_) => Err(SourceError::Timeout(timeout)),
+            }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
+        Box::pin(async move {
+            self.pool.reap();
+            match tokio::time::timeout(PROBE_TIMEOUT, self.probe_all()).await {
+                Ok(probe) => probe,
+                Err(_) => Err(SourceError::Timeout(PROBE_TIMEOUT)),
+            }
+        })
+    }
+
+    fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async move {
+            let checking = check::check(self.pool.server(), &operations);
+            match tokio::time::timeout(CHECK_TIMEOUT, checking).await {
+                Ok(findings) => findings,
+                Err(_) => vec![crate::findings::failed(&SourceError::Timeout(CHECK_TIMEOUT))],
+            }
+        })
+    }
+}
+
+/// A probe's statement.
+fn asked(text: &str) -> Statement {
+    Statement { text: text.to_owned(), values: Vec::new(), width: 1, timeout: PROBE_TIMEOUT }
+}
+
+fn named(what: &str, error: SourceError) -> SourceError {
+    match error {
+        SourceError::Drift(text) => SourceError::Drift(format!("{what}: {text}")),
+        SourceError::Query(text) => SourceError::Query(format!("{what}: {text}")),
+        other => other,
+    }
+}
+
+/// The wrapped statement of an operation.
+pub(crate) fn wrap<S: Server>(
+    operation: &OperationDef,
+    columns: &[impl AsRef<str>],
+    query: Option<&FetchQuery>,
+) -> Result<Wrapped, SourceError> {
+    let Access::Sql(statement) = &operation.access else {
+        return Err(SourceError::Query("the operation has no statement".to_owned()));
+    };
+    let filter = query.and_then(|query| query.filter.as_ref());
+    S::Dialect::default().wrap(statement, columns, filter)
+}
+
+fn statement<S: Server>(query: &FetchQuery) -> Result<Statement, SourceError> {
+    let Wrapped { text, named, filter_values } = wrap::<S>(&query.operation, &query.columns, Some(query))?;
+    let mut values = Vec::with_capacity(named.len() + filter_values.len() + 1);
+    for name in &named {
+        let bound = query.params.iter().find(|(known, _)| known.as_ref() == name.as_str());
+        let Some((_, value)) = bound else {
+            return Err(SourceError::Query(format!("parameter :{name} is not there")));
+        };
+        values.push(value.clone());
+    }
+    values.extend(filter_values.into_iter().map(Some));
+    values.push(Some(Scalar::Integer(i64::from(query.limit))));
+    Ok(Statement { text, values, width: query.columns.len(), timeout: query.operation.timeout })
+}
