@@ -17,7 +17,7 @@ struct Program {
     command: Command,
 }
 
-async fn call(arguments: &[&str], surroundings: Surroundings) -> (u8, String) {
+pub(crate) async fn call(arguments: &[&str], surroundings: Surroundings) -> (u8, String) {
     let program = Program::try_parse_from(std::iter::once(&"adapter").chain(arguments)).unwrap();
     let mut out: Vec<u8> = Vec::new();
     let stop = CancellationToken::new();

@@ -8,10 +8,14 @@ mod departments;
 mod gateway;
 mod http;
 mod hypotheses;
+#[expect(dead_code, reason = "not all of what the sources' own tests need")]
+#[path = "../../../sql/tests/servers/lab.rs"]
+mod lab;
 mod metrics;
 mod program;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/query.rs"]
 mod query_example;
 mod refusals;
+mod servers;
 mod town;
