@@ -1,11 +1,13 @@
-//! Database servers as the program sees them: `check` and `show` over real ones.
+//! Database servers as the program sees them: `check`, `show` and `run` over real ones.
 
 use crate::commands::call;
 use crate::lab::{Kind, Lab, Settings};
+use crate::town::{Host, adapter_config};
 use std::sync::Arc;
 use yiwang_adapter::command::{ENVIRONMENT, OK};
 use yiwang_adapter::run::Surroundings;
 use yiwang_proto::ambient::{SystemClock, SystemEntropy};
+use yiwang_tests::world::World;
 
 fn mapping(kind: Kind) -> String {
     let (source, quote) = match kind {
@@ -64,5 +66,35 @@ async fn a_database_server_is_checked_and_shown() {
         let (code, said) = call(&["check", &file], around(&settings)).await;
         assert_eq!(code, ENVIRONMENT, "{said}");
         assert!(said.contains("refuses the role or its password") && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_is_ready_once_its_databases_roles_can_only_read() {
+    let world = World::new(61).await;
+    let city = world.city();
+    let folder = tempfile::tempdir().unwrap();
+    for (lab, id) in [(Kind::Postgres, "police"), (Kind::Mariadb, "civil-affairs")]
+        .into_iter()
+        .filter_map(|(kind, id)| Some((Lab::shared(kind)?, id)))
+    {
+        lab.people("served");
+        let to = if lab.kind == Kind::Postgres { "served" } else { "served@'%'" };
+        lab.admin("served", &format!("grant insert on canary to {to}"));
+        let mut member = world.department(&city, id, &[]).await;
+        let file = folder.path().join(format!("{id}.toml"));
+        // Patient with a source that was there once: what is wrong from the start is told at once all the same.
+        let text = mapping(lab.kind)
+            .replace("owner = \"police\"", &format!("owner = \"{id}\""))
+            .replace("time_zone", "health = { every = \"1s\", unhealthy_after = 100 }\ntime_zone");
+        std::fs::write(&file, text).unwrap();
+        member.mappings = vec![file];
+        member.settings.0.insert("URL".to_owned(), lab.url("served", "pw-served", "served"));
+        member.settings.0.insert("CA".to_owned(), lab.ca().to_owned());
+        let host = Host::start(&world, &member, &adapter_config(&member)).await;
+        host.until(503, "can write: insert on ").await;
+        lab.admin("served", &format!("revoke insert on canary from {to}"));
+        host.until_ready().await;
+        host.stop().await;
     }
 }
