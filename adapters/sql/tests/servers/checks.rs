@@ -187,6 +187,11 @@ fn postgres_rights() -> Vec<Right> {
 fn mariadb_rights() -> Vec<Right> {
     vec![
         (
+            "grant delete on writers.canary to public",
+            "revoke delete on writers.canary from public",
+            "delete on writers.canary",
+        ),
+        (
             "grant insert on writers.canary to writers@'%'",
             "revoke insert on writers.canary from writers@'%'",
             "insert on writers.canary",
@@ -244,5 +249,25 @@ pub async fn writers(lab: &Lab) {
         tokio::time::sleep(std::time::Duration::from_millis(600)).await;
         mapped.source().probe().await.unwrap_or_else(|error| panic!("{take}: {error}"));
         assert_eq!(name_of(&mapped, "P1").await.unwrap().rows, 1, "{take}");
+    }
+    // A role that reads through another is none that writes.
+    lab.admin(
+        "writers",
+        match lab.kind {
+            Kind::Postgres => {
+                "create role reader; grant select on \"PERSON\" to reader; alter role writers inherit; \
+                           revoke select on \"PERSON\" from writers; grant reader to writers"
+            }
+            Kind::Mariadb => {
+                "create role reader; grant select on writers.PERSON to reader; \
+                          revoke select on writers.PERSON from writers@'%'; grant reader to writers@'%'; \
+                          set default role reader for writers@'%'"
+            }
+        },
+    );
+    let through = people.mapped();
+    for _ in 0..3 {
+        through.source().probe().await.unwrap();
+        assert_eq!(name_of(&through, "P1").await.unwrap().rows, 1);
     }
 }
