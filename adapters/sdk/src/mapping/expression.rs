@@ -345,7 +345,8 @@ mod tests {
             _ => Cell::Null,
         };
         assert_eq!(compiled.evaluate(&row, Cell::Null), Ok(Computed::Bool(true)));
-        assert_eq!(compiled.evaluate(&|_| Cell::Null, Cell::Null), Err(NoValue));
+        // What is not there is null, and equal to nothing.
+        assert_eq!(compiled.evaluate(&|_| Cell::Null, Cell::Null), Ok(Computed::Bool(false)));
         for text in ["row", "row.a[value]", "row.a[row.b]", "row.a.b && row.a == 1", "row.a[-1]", "rwo.a.b"] {
             assert!(Expression::compile_document(text).is_err(), "{text}");
         }
