@@ -33,7 +33,7 @@ incident_id = {{ from = "NO", type = "string" }}
     );
     match Mapping::parse(&text, Path::new("m.toml")).unwrap().source() {
         SourceDef::Csv(def) => def.clone(),
-        SourceDef::Sqlite(_) => panic!("a csv mapping"),
+        _ => panic!("a csv mapping"),
     }
 }
 

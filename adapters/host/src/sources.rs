@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_csv::CsvSource;
+use yiwang_adapter_fhir::FhirSource;
+use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, MappingFault, OperationDef, SourceDef};
@@ -50,6 +52,8 @@ pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Arc<dyn 
     Ok(match mapping.source() {
         SourceDef::Sqlite(_) => Arc::new(SqliteSource::open(mapping, environment)?),
         SourceDef::Csv(_) => Arc::new(CsvSource::open(mapping, environment)?),
+        SourceDef::Http(_) => Arc::new(HttpSource::open(mapping, environment)?),
+        SourceDef::Fhir(_) => Arc::new(FhirSource::open(mapping, environment)?),
     })
 }
 

@@ -5,7 +5,7 @@ mod checks;
 mod data;
 mod recording;
 
-pub use data::{COLUMNS, HOSTILE, NOW_MS, mapping, rows};
+pub use data::{COLUMNS, HOSTILE, NOW_MS, mapping, mapping_of_documents, rows};
 pub use recording::Recording;
 
 use crate::fetch::MappedSource;
@@ -28,16 +28,26 @@ pub struct Fixture {
     pub mapped: MappedSource,
     /// What the source was asked.
     pub recording: Arc<Recording>,
+    /// The source's own name of a column of the suite's table.
+    pub name: fn(&str) -> String,
 }
 
 /// Runs every check, each on a fixture of its own. `make` builds the suite's table ([`COLUMNS`],
 /// [`rows`]) as a source, and a mapping of it by [`mapping`].
 pub async fn run(make: impl Fn() -> (Arc<Mapping>, Arc<dyn Source>)) -> Vec<Outcome> {
+    run_named(make, str::to_owned).await
+}
+
+/// As [`run`], for a source whose columns have other names; the mapping is by [`mapping_of_documents`].
+pub async fn run_named(
+    make: impl Fn() -> (Arc<Mapping>, Arc<dyn Source>),
+    name: fn(&str) -> String,
+) -> Vec<Outcome> {
     let fixture = || {
         let (mapping, source) = make();
         let recording = Arc::new(Recording::new(source));
         let mapped = MappedSource::new(mapping, Arc::clone(&recording) as Arc<dyn Source>);
-        Fixture { mapped, recording }
+        Fixture { mapped, recording, name }
     };
     let mut outcomes = Vec::new();
     let mut add = |check, outcome: Result<(), String>| {

@@ -88,7 +88,8 @@ impl AnswerError {
 impl From<SourceError> for AnswerError {
     fn from(error: SourceError) -> Self {
         let (code, clause) = match &error {
-            SourceError::Busy { .. } => (Code::ProviderBusy, "the source is busy"),
+            SourceError::Argument { .. } => return Self::argument(error.to_string()),
+            SourceError::Busy { .. } | SourceError::Throttled => (Code::ProviderBusy, "the source is busy"),
             SourceError::Timeout(_) => (Code::DeadlineExceeded, "the source did not answer in time"),
             SourceError::TooLarge(_) => (Code::TooLarge, "the rows are too large for one answer"),
             _ => (Code::SourceError, "the source failed"),

@@ -8,6 +8,9 @@ mod field;
 mod operation;
 mod parse;
 mod read;
+mod service;
+mod service_operation;
+mod service_read;
 mod source;
 mod sql_text;
 mod test_run;
@@ -21,6 +24,10 @@ pub use def::{
 pub use expression::{Computed, Expression, NoValue};
 pub use fault::{MappingFault, render};
 pub(crate) use fault::{nearest, position};
+pub use service::{
+    AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
+    ServiceDef, Template, TlsDef, is_pointer, search_name,
+};
 pub use test_run::{TestResult, run_tests};
 
 use std::collections::BTreeMap;

@@ -175,6 +175,17 @@ pub enum SourceError {
     /// Its columns are not those of the mapping.
     #[error("source has drifted from its mapping: {0}")]
     Drift(String),
+    /// It asks to be left alone for now.
+    #[error("source turns queries away for now")]
+    Throttled,
+    /// An argument that cannot be sent to this source as what it is.
+    #[error("argument `{name}` {what}")]
+    Argument {
+        /// The parameter.
+        name: FieldName,
+        /// Why.
+        what: &'static str,
+    },
     /// The query failed.
     #[error("query failed: {0}")]
     Query(String),

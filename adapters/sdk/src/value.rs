@@ -30,6 +30,23 @@ pub enum Cell<'a> {
     Opaque,
 }
 
+/// A value of a JSON document as a cell; what is not there is null, and a list or object is nothing that a
+/// field can take.
+pub fn json_cell(value: Option<&serde_json::Value>) -> Cell<'_> {
+    use serde_json::Value;
+    match value {
+        None | Some(Value::Null) => Cell::Null,
+        Some(Value::Bool(value)) => Cell::Bool(*value),
+        Some(Value::String(text)) => Cell::Text(text),
+        Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Cell::Integer(whole),
+            (None, Some(number)) => Cell::Number(number),
+            (None, None) => Cell::Opaque,
+        },
+        Some(Value::Array(_) | Value::Object(_)) => Cell::Opaque,
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Stored {
     Null,

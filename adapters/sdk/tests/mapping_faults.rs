@@ -8,6 +8,8 @@ use yiwang_adapter_sdk::mapping::{Mapping, render};
 
 const SQLITE: &str = include_str!("mappings/sqlite.toml");
 const CSV: &str = include_str!("mappings/csv.toml");
+const HTTP: &str = include_str!("mappings/http.toml");
+const FHIR: &str = include_str!("mappings/fhir.toml");
 
 /// What is changed in a good file: its name, the text that goes, the text that comes.
 type Change = (&'static str, &'static str, &'static str);
@@ -90,8 +92,79 @@ const CSV_CHANGES: &[Change] = &[
     ("a probe", "time_zone", "health = { probe = \"select 1\" }\ntime_zone"),
 ];
 
+const HTTP_CHANGES: &[Change] = &[
+    ("an address in the mapping", "url = { env = \"GAS_API\" }", "url = \"https://u:hunter2@gas.example\""),
+    (
+        "a header's value in the mapping",
+        "kind = \"client-credentials\"",
+        "kind = \"header\", value = \"hunter2\"",
+    ),
+    ("a secret in the mapping", "client_secret = { file = \"secret\" }", "client_secret = \"hunter2\""),
+    ("a way to show oneself that is not known", "\"client-credentials\"", "\"client-credential\""),
+    ("a token endpoint with a password", "https://login.gas.example", "https://u:hunter2@login.gas.example"),
+    ("scopes that are no list", "scopes = [\"meters.read\"]", "scopes = \"meters.read\""),
+    ("a mode of TLS that is not known", "verify-full", "verify-none"),
+    ("authorities in the mapping", "ca = { file = \"ca.pem\" }", "ca = \"ca.pem\""),
+    ("a certificate without key", "ca = { file", "cert = { file = \"c.pem\" }, ca = { file"),
+    ("a proxy in the mapping", "proxy = { env = \"GAS_PROXY\" }", "proxy = \"http://u:hunter2@proxy:3128\""),
+    ("another call after a refusal", "\"429\", \"503\"", "\"429\", \"403\""),
+    ("calls without end", "attempts = 3", "attempts = 100"),
+    ("an answer without end", "max_bytes = 65536", "max_bytes = 6553600000"),
+    ("a probe elsewhere", "probe = \"/health\"", "probe = \"https://b.example/health\""),
+    ("a time that stands nowhere", "/status#/updated_at", "/status"),
+    ("a method that changes", "method = \"POST\"", "method = \"DELETE\""),
+    ("a body of a GET", "method = \"POST\"", "method = \"GET\""),
+    ("a path that climbs", "/v1/:city/connections/search", "/v1/../:city/search"),
+    ("a path with a query", "connections/search", "connections?all=1"),
+    ("an identifier in the path", "/v1/:city/connections/search", "/v1/:city/connections/:id"),
+    ("an identifier in the query", "sort = \"date\"", "holder = \":id\""),
+    ("a parameter of the path in the body", "open = true", "open = \":city\""),
+    ("a place that is not known", "in = \"path\"", "in = \"header\""),
+    ("a parameter that is misspelt in the body", "id = \":id\"", "id = \":idd\""),
+    ("a parameter that the call does not use", "page = \":page\", ", ""),
+    ("rows at no pointer", "rows = \"/items\"", "rows = \"items\""),
+    ("a next page at no pointer", "\"/links/next\"", "\"links.next\""),
+    ("a statement in a call", "limit = 5", "sql = \"select 1\"\nlimit = 5"),
+    ("a column's name", "pointer = \"/address/code\"", "from = \"/address/code\""),
+    ("a pointer that is none", "\"/address/code\"", "\"address.code\""),
+    (
+        "an expression over a thing and its part",
+        "row.meters[0].gas ?",
+        "row.meters[0].gas && row.meters[0] ?",
+    ),
+];
+
+const FHIR_CHANGES: &[Change] = &[
+    ("a key in the mapping", "key = { file = \"fhir.jwk\" }", "key = \"hunter2\""),
+    (
+        "a key in a table of its own",
+        "freshness = { probe = \"Condition\", warn = \"24h\", fail = \"72h\" }",
+        "[source.fhir.tls]\nkey = \"hunter2\"",
+    ),
+    ("a key under no table", "pool = {", "key = \"hunter2\"\npool = {"),
+    ("other resources beside it, and theirs", "_sort = \"-recorded-date\"", "\"_include:iterate\" = \"*\""),
+    (
+        "a search that can be left empty",
+        "[0-9X]$\" }\nparams.since = { type = \"date\" }",
+        "[0-9X]$\", optional = true }\nparams.since = { type = \"date\", optional = true }",
+    ),
+    ("a client without a name", "client_id = \"hub-adapter\", ", ""),
+    ("a type of resource that is none", "resource = \"Condition\"", "resource = \"condition/1\""),
+    ("all elements", "elements = true", "elements = false"),
+    ("other resources beside it", "_sort = \"-recorded-date\"", "_include = \"Condition:subject\""),
+    ("free text", "_sort = \"-recorded-date\"", "_content = \":id\""),
+    ("elements by hand", "_sort = \"-recorded-date\"", "_elements = \"subject\""),
+    ("a search that is a query", "recorded-date = ", "\"a&b\" = "),
+    ("a page without end", "_count = \"5\"", "_count = \"100000\""),
+    ("a parameter that is misspelt in the search", "urn:national-id|:id", "urn:national-id|:idd"),
+    ("a parameter that the search does not use", "urn:national-id|:id", "urn:national-id|1"),
+    ("an identifier in the address of a search", "[0-9X]$\" }", "[0-9X]$\", in = \"query\" }"),
+    ("no search", "search = {", "serach = {"),
+    ("freshness of what is no type", "probe = \"Condition\"", "probe = \"/Condition\""),
+];
+
 fn all() -> Vec<(&'static Change, String, Vec<yiwang_adapter_sdk::mapping::MappingFault>)> {
-    let bases = [(SQLITE, SQLITE_CHANGES), (CSV, CSV_CHANGES)];
+    let bases = [(SQLITE, SQLITE_CHANGES), (CSV, CSV_CHANGES), (HTTP, HTTP_CHANGES), (FHIR, FHIR_CHANGES)];
     let changes =
         bases.into_iter().flat_map(|(base, changes)| changes.iter().map(move |change| (base, change)));
     changes
@@ -108,9 +181,15 @@ fn all() -> Vec<(&'static Change, String, Vec<yiwang_adapter_sdk::mapping::Mappi
 
 #[test]
 fn the_files_that_are_broken_here_are_sound() {
-    for text in [SQLITE, CSV] {
-        if let Err(faults) = Mapping::parse(text, Path::new("m.toml")) {
-            panic!("{}", faults.iter().map(|fault| render(fault, text)).collect::<String>());
+    for text in [SQLITE, CSV, HTTP, FHIR] {
+        let mapping = match Mapping::parse(text, Path::new("m.toml")) {
+            Ok(mapping) => mapping,
+            Err(faults) => {
+                panic!("{}", faults.iter().map(|fault| render(fault, text)).collect::<String>())
+            }
+        };
+        for result in yiwang_adapter_sdk::mapping::run_tests(&mapping) {
+            assert_eq!(result.failure, None, "{}", result.name);
         }
     }
 }
@@ -133,7 +212,7 @@ fn each_fault_has_its_place_and_no_secret_is_shown() {
         }
         shown.push('\n');
     }
-    assert!(broken >= 60);
+    assert!(broken >= 110);
     insta::assert_snapshot!("faults", shown);
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use yiwang_proto::codes::Code;
 
 /// Who may see whom. Dependencies of tests are free; hub and adapters meet there only.
-const MAY_SEE: [(&str, &[&str]); 13] = [
+const MAY_SEE: [(&str, &[&str]); 15] = [
     ("yiwang-proto", &[]),
     ("yiwang-rpc", &["yiwang-proto"]),
     ("yiwang-policies", &["yiwang-proto"]),
@@ -33,6 +33,9 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
     ),
     ("yiwang-adapter-sql", &["yiwang-proto", "yiwang-policies", "yiwang-adapter-sdk"]),
     ("yiwang-adapter-csv", &["yiwang-proto", "yiwang-policies", "yiwang-adapter-sdk"]),
+    ("yiwang-adapter-http", &["yiwang-proto", "yiwang-adapter-sdk"]),
+    // A FHIR server is called as any other service is.
+    ("yiwang-adapter-fhir", &["yiwang-proto", "yiwang-adapter-sdk", "yiwang-adapter-http"]),
     (
         "yiwang-adapter",
         &[
@@ -44,6 +47,8 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
             "yiwang-adapter-sdk",
             "yiwang-adapter-sql",
             "yiwang-adapter-csv",
+            "yiwang-adapter-http",
+            "yiwang-adapter-fhir",
         ],
     ),
     ("yiwang-city", &[]),

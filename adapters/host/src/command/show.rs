@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use yiwang_adapter_sdk::mapping::{Access, FieldDef, Mapping, OperationDef, SourceDef, render};
+use yiwang_adapter_sdk::mapping::{
+    Access, AuthDef, FieldDef, Mapping, OperationDef, ServiceDef, SourceDef, render,
+};
 use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
 use yiwang_proto::hex;
@@ -136,8 +138,42 @@ fn source(def: &SourceDef) -> Value {
             map.insert("files".to_owned(), json!(csv.files));
             map.insert("columns".to_owned(), json!(csv.columns.len()));
         }
+        SourceDef::Http(http) => service(&http.service, map),
+        SourceDef::Fhir(fhir) => service(&fhir.service, map),
     }
     shown
+}
+
+fn service(def: &ServiceDef, map: &mut serde_json::Map<String, Value>) {
+    map.insert("url".to_owned(), setting(&def.url));
+    let auth = match &def.auth {
+        AuthDef::None => json!("none"),
+        AuthDef::Header { name, value } => {
+            json!({ "kind": "header", "name": name, "value": setting(value) })
+        }
+        AuthDef::ClientCredentials { client, secret } => json!({
+            "kind": "client-credentials",
+            "token_url": setting(&client.token_url),
+            "client_id": client.client_id,
+            "client_secret": setting(secret),
+            "scopes": client.scopes,
+        }),
+        AuthDef::SmartBackend { client, key, .. } => json!({
+            "kind": "smart-backend",
+            "token_url": setting(&client.token_url),
+            "client_id": client.client_id,
+            "key": setting(key),
+            "scopes": client.scopes,
+        }),
+    };
+    map.insert("auth".to_owned(), auth);
+    map.insert("tls".to_owned(), json!(if def.tls.plain { "off" } else { "verify-full" }));
+    if let Some(proxy) = &def.proxy {
+        map.insert("proxy".to_owned(), setting(proxy));
+    }
+    map.insert("pool_max".to_owned(), json!(def.pool_max));
+    map.insert("attempts".to_owned(), json!(def.retry.attempts));
+    map.insert("max_bytes".to_owned(), json!(def.max_bytes));
 }
 
 /// A reference as it stands; the plain value of a path, which is no secret.
@@ -178,6 +214,13 @@ fn shown_operation(
             Access::Where(conditions) => {
                 let columns: Vec<&str> = conditions.iter().map(|one| one.column.as_ref()).collect();
                 format!("rows by {}", columns.join(", "))
+            }
+            Access::Call(call) => {
+                format!("{} {}", format!("{:?}", call.method).to_uppercase(), call.shown_path())
+            }
+            Access::Search(search) => {
+                let names: Vec<&str> = search.search.iter().map(|(name, _)| name.as_str()).collect();
+                format!("POST {}/_search by {}", search.resource, names.join(", "))
             }
         },
         params: operation.params.iter().map(|param| param.name.to_string()).collect(),

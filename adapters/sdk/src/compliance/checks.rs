@@ -133,7 +133,7 @@ pub(super) async fn granted(fixture: &Fixture) -> Verdict {
 }
 
 pub(super) async fn columns(fixture: &Fixture) -> Verdict {
-    let read = |columns: &[&str]| -> BTreeSet<String> { columns.iter().map(|&c| c.to_owned()).collect() };
+    let read = |columns: &[&str]| -> BTreeSet<String> { columns.iter().map(|c| (fixture.name)(c)).collect() };
     for (question, wanted) in [
         (by_id("P1", &["name"]), read(&["NM", "UPD"])),
         (by_id("P1", &["sex", "birth_date"]), read(&["SEX", "BORN", "UPD"])),

@@ -101,6 +101,24 @@ timeout = "10s"
     )
 }
 
+/// The suite's mapping of a source whose rows are JSON documents: `place` is the JSON pointer of a column.
+pub fn mapping_of_documents(
+    source: &str,
+    by_id: &str,
+    by_area: &str,
+    place: impl Fn(&str) -> String,
+) -> String {
+    let mut text = mapping(source, by_id, by_area);
+    for column in COLUMNS {
+        let pointer = place(column);
+        let member = pointer.trim_start_matches('/').replace('/', ".");
+        text = text
+            .replace(&format!("from = \"{column}\""), &format!("pointer = \"{pointer}\""))
+            .replace(&format!("row.{column}"), &format!("row.{member}"));
+    }
+    text
+}
+
 const FIELDS: &str = r#"[operation.fields]
 pseudonym = { from = "ID", type = "string" }
 name = { from = "NM", type = "string", steps = ["trim"], required = true }

@@ -1,6 +1,7 @@
 //! What a mapping file says, checked.
 
 use super::expression::Expression;
+use super::service::{CallDef, FhirDef, HttpDef, ParamPlace, SearchDef};
 use crate::source::Setting;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -17,6 +18,10 @@ pub enum SourceDef {
     Sqlite(SqliteDef),
     /// A folder of CSV files.
     Csv(CsvDef),
+    /// A JSON API over HTTP.
+    Http(HttpDef),
+    /// A FHIR R4 server.
+    Fhir(FhirDef),
 }
 
 impl SourceDef {
@@ -25,6 +30,8 @@ impl SourceDef {
         match self {
             Self::Sqlite(sqlite) => &sqlite.common,
             Self::Csv(csv) => &csv.common,
+            Self::Http(http) => &http.common,
+            Self::Fhir(fhir) => &fhir.common,
         }
     }
 
@@ -33,7 +40,14 @@ impl SourceDef {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Csv(_) => "csv",
+            Self::Http(_) => "http",
+            Self::Fhir(_) => "fhir",
         }
+    }
+
+    /// Whether a row is a JSON document: its columns are JSON pointers.
+    pub fn gives_documents(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Fhir(_))
     }
 }
 
@@ -210,6 +224,10 @@ pub enum Access {
     Sql(String),
     /// All of these must hold.
     Where(Vec<WhereDef>),
+    /// A call of an HTTP API.
+    Call(CallDef),
+    /// A FHIR search.
+    Search(SearchDef),
 }
 
 /// One condition of `where`.
@@ -249,6 +267,8 @@ pub struct ParamDef {
     pub format: Option<String>,
     /// May be left out; it is null then.
     pub optional: bool,
+    /// Where it stands in a call of an HTTP source.
+    pub place: ParamPlace,
 }
 
 /// Types of parameters.
@@ -273,7 +293,7 @@ pub enum ParamType {
 pub struct FieldDef {
     /// Its name in the record.
     pub name: FieldName,
-    /// The column it comes from.
+    /// The column it comes from; a JSON pointer where a row is a document.
     pub from: Option<Arc<str>>,
     /// Its type in the record.
     pub kind: FieldType,

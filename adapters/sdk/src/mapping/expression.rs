@@ -1,4 +1,5 @@
-//! Expressions of a mapping (`expr`, `check`) in CEL. They see `row.<column>` and `value`, nothing else.
+//! Expressions of a mapping (`expr`, `check`) in CEL. They see `row.<column>` and `value`, nothing else;
+//! where a row is a JSON document, `row.<member>.<member>` and `row.<list>[0]`.
 //!
 //! The interpreter has no cost limit, so whatever loops (`map`, `filter`, `all`, `exists`) is refused when
 //! the mapping is read, and the text is short: what remains is linear in it.
@@ -26,6 +27,15 @@ const FUNCTIONS: [&str; 9] =
 pub struct Expression {
     program: Program,
     columns: Vec<Arc<str>>,
+    /// Where the columns stand in a document; empty where a row is none.
+    places: Vec<Vec<Step>>,
+}
+
+/// One step into a document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Step {
+    Member(String),
+    Item(i64),
 }
 
 impl std::fmt::Debug for Expression {
@@ -69,21 +79,31 @@ impl Computed {
 
 impl Expression {
     /// Compiles a text; the error says what is wrong and what to do.
-    pub(crate) fn compile(text: &str) -> Result<Self, (String, Option<String>)> {
-        if text.chars().count() > TEXT_MAX {
-            return Err((format!("expression is over {TEXT_MAX} characters"), None));
-        }
-        let program = ENV.compile(text).map_err(|errors| {
-            let first = errors.errors.first().map_or_else(String::new, |error| {
-                error.msg.lines().next().unwrap_or_default().chars().take(160).collect()
-            });
-            (format!("expression does not parse: {first}"), None)
-        })?;
+    pub(crate) fn compile(text: &str) -> Result<Self, Refusal> {
+        let program = parse(text)?;
         let mut columns = Vec::new();
-        inspect(program.expression(), &mut columns)?;
+        inspect(program.expression(), &mut |node| column_of(node).map(|column| columns.push(column)))?;
         columns.sort();
         columns.dedup();
-        Ok(Self { program, columns })
+        Ok(Self { program, columns, places: Vec::new() })
+    }
+
+    /// Compiles a text over rows that are documents; its columns are JSON pointers.
+    pub(crate) fn compile_document(text: &str) -> Result<Self, Refusal> {
+        let program = parse(text)?;
+        let mut places: Vec<Vec<Step>> = Vec::new();
+        inspect(program.expression(), &mut |node| {
+            let mut place = Vec::new();
+            (place_of(node, &mut place) && !place.is_empty()).then(|| places.push(place))
+        })?;
+        places.sort();
+        places.dedup();
+        if places.windows(2).any(|pair| matches!(pair, [a, b] if b.starts_with(a))) {
+            let help = "read the parts only: a list or object is no value".to_owned();
+            return Err(("expression reads a thing and a part of it".to_owned(), Some(help)));
+        }
+        let columns = places.iter().map(|place| pointer(place)).collect();
+        Ok(Self { program, columns, places })
     }
 
     /// The columns it reads.
@@ -91,15 +111,24 @@ impl Expression {
         &self.columns
     }
 
+    fn row<'c>(&self, row: &dyn Fn(&str) -> Cell<'c>) -> Value {
+        if self.places.is_empty() {
+            let named = |column: &Arc<str>| (Key::String(Arc::new(column.to_string())), to_cel(row(column)));
+            return object(self.columns.iter().map(named).collect());
+        }
+        let leaves: Vec<(&[Step], Value)> = self
+            .places
+            .iter()
+            .zip(&self.columns)
+            .map(|(place, column)| (place.as_slice(), to_cel(row(column))))
+            .collect();
+        nest(&leaves)
+    }
+
     /// Evaluates it over a row and, where it has one, the value converted so far.
     pub fn evaluate<'c>(&self, row: &dyn Fn(&str) -> Cell<'c>, value: Cell<'_>) -> Result<Computed, NoValue> {
         let mut context = Context::with_env(Arc::clone(&ENV));
-        let map: HashMap<Key, Value> = self
-            .columns
-            .iter()
-            .map(|column| (Key::String(Arc::new(column.to_string())), to_cel(row(column))))
-            .collect();
-        context.add_variable_from_value("row", Value::Map(Map { map: Arc::new(map) }));
+        context.add_variable_from_value("row", self.row(row));
         context.add_variable_from_value("value", to_cel(value));
         match self.program.execute(&context).map_err(|_| NoValue)? {
             Value::Null => Ok(Computed::Null),
@@ -111,6 +140,59 @@ impl Expression {
             _ => Err(NoValue),
         }
     }
+}
+
+fn parse(text: &str) -> Result<Program, Refusal> {
+    if text.chars().count() > TEXT_MAX {
+        return Err((format!("expression is over {TEXT_MAX} characters"), None));
+    }
+    ENV.compile(text).map_err(|errors| {
+        let first = errors.errors.first().map_or_else(String::new, |error| {
+            error.msg.lines().next().unwrap_or_default().chars().take(160).collect()
+        });
+        (format!("expression does not parse: {first}"), None)
+    })
+}
+
+fn object(map: HashMap<Key, Value>) -> Value {
+    Value::Map(Map { map: Arc::new(map) })
+}
+
+/// Puts leaves, which are sorted by their places, into objects within objects.
+fn nest(leaves: &[(&[Step], Value)]) -> Value {
+    let mut map = HashMap::new();
+    for part in leaves.chunk_by(|(a, _), (b, _)| a.first() == b.first()) {
+        let Some(((step, inner), value)) =
+            part.first().and_then(|(place, value)| Some((place.split_first()?, value)))
+        else {
+            continue;
+        };
+        let key = match step {
+            Step::Member(name) => Key::String(Arc::new(name.clone())),
+            Step::Item(at) => Key::Int(*at),
+        };
+        let value = if inner.is_empty() {
+            value.clone()
+        } else {
+            let inner: Vec<(&[Step], Value)> =
+                part.iter().filter_map(|(place, value)| Some((place.get(1..)?, value.clone()))).collect();
+            nest(&inner)
+        };
+        map.insert(key, value);
+    }
+    object(map)
+}
+
+fn pointer(place: &[Step]) -> Arc<str> {
+    let mut text = String::new();
+    for step in place {
+        text.push('/');
+        match step {
+            Step::Member(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
+            Step::Item(at) => text.push_str(&at.to_string()),
+        }
+    }
+    Arc::from(text)
 }
 
 fn to_cel(cell: Cell<'_>) -> Value {
@@ -127,7 +209,47 @@ fn to_cel(cell: Cell<'_>) -> Value {
 
 type Refusal = (String, Option<String>);
 
-fn inspect(node: &IdedExpr, columns: &mut Vec<Arc<str>>) -> Result<(), Refusal> {
+/// The column that an expression reads as a whole: `row.a` or `row["a"]`.
+fn column_of(node: &IdedExpr) -> Option<Arc<str>> {
+    let mut place = Vec::new();
+    match (place_of(node, &mut place), place.as_slice()) {
+        (true, [Step::Member(name)]) => Some(Arc::from(name.as_str())),
+        _ => None,
+    }
+}
+
+/// Collects the steps from `row` to what an expression reads; false if it reads something else.
+fn place_of(node: &IdedExpr, place: &mut Vec<Step>) -> bool {
+    match &node.expr {
+        Expr::Ident(name) => name == "row",
+        Expr::Select(select) => {
+            let found = place_of(&select.operand, place);
+            place.push(Step::Member(select.field.clone()));
+            found
+        }
+        Expr::Call(call) if call.func_name == cel::common::ast::operators::INDEX => {
+            let [over, at] = call.args.as_slice() else { return false };
+            let found = place_of(over, place);
+            match &at.expr {
+                Expr::Literal(LiteralValue::String(name)) => {
+                    place.push(Step::Member(name.inner().to_owned()))
+                }
+                Expr::Literal(LiteralValue::Int(at)) if *at.inner() >= 0 => {
+                    place.push(Step::Item(*at.inner()))
+                }
+                _ => return false,
+            }
+            found
+        }
+        _ => false,
+    }
+}
+
+/// Walks an expression; `read` takes what is a column, and yields nothing for what is none.
+fn inspect(node: &IdedExpr, read: &mut dyn FnMut(&IdedExpr) -> Option<()>) -> Result<(), Refusal> {
+    if read(node).is_some() {
+        return Ok(());
+    }
     match &node.expr {
         Expr::Literal(_) => Ok(()),
         Expr::Ident(name) if name == "value" => Ok(()),
@@ -142,21 +264,15 @@ fn inspect(node: &IdedExpr, columns: &mut Vec<Arc<str>>) -> Result<(), Refusal> 
             };
             Err((format!("expression names `{}`, which is not there", super::read::shown(name)), Some(help)))
         }
-        Expr::Select(select) => match &select.operand.expr {
-            Expr::Ident(name) if name == "row" => {
-                columns.push(Arc::from(select.field.as_str()));
-                Ok(())
-            }
-            _ => {
-                inspect(&select.operand, columns)?;
-                Err((
-                    "expression selects from something that has no fields".to_owned(),
-                    Some("only `row` has fields".to_owned()),
-                ))
-            }
-        },
-        Expr::Call(call) => inspect_call(call, columns),
-        Expr::List(list) => list.elements.iter().try_for_each(|element| inspect(element, columns)),
+        Expr::Select(select) => {
+            inspect(&select.operand, read)?;
+            Err((
+                "expression selects from something that has no fields".to_owned(),
+                Some("only `row` has fields".to_owned()),
+            ))
+        }
+        Expr::Call(call) => inspect_call(call, read),
+        Expr::List(list) => list.elements.iter().try_for_each(|element| inspect(element, read)),
         Expr::Comprehension(_) => Err((
             "expression loops".to_owned(),
             Some("map, filter, all and exists are refused: they have no cost limit".to_owned()),
@@ -167,15 +283,10 @@ fn inspect(node: &IdedExpr, columns: &mut Vec<Arc<str>>) -> Result<(), Refusal> 
     }
 }
 
-fn inspect_call(call: &cel::common::ast::CallExpr, columns: &mut Vec<Arc<str>>) -> Result<(), Refusal> {
-    if call.func_name == cel::common::ast::operators::INDEX
-        && let [over, at] = call.args.as_slice()
-        && let (Expr::Ident(name), Expr::Literal(LiteralValue::String(column))) = (&over.expr, &at.expr)
-        && name == "row"
-    {
-        columns.push(Arc::from(column.inner()));
-        return Ok(());
-    }
+fn inspect_call(
+    call: &cel::common::ast::CallExpr,
+    read: &mut dyn FnMut(&IdedExpr) -> Option<()>,
+) -> Result<(), Refusal> {
     // Names of operators have characters that no identifier has, like `_+_`.
     let operator = call.func_name.chars().any(|c| !(c.is_ascii_alphanumeric() || c == '_'));
     if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
@@ -186,7 +297,7 @@ fn inspect_call(call: &cel::common::ast::CallExpr, columns: &mut Vec<Arc<str>>) 
         let name = super::read::shown(&call.func_name);
         return Err((format!("expression calls `{name}`, which is not there"), Some(help)));
     }
-    call.target.iter().map(AsRef::as_ref).chain(call.args.iter()).try_for_each(|part| inspect(part, columns))
+    call.target.iter().map(AsRef::as_ref).chain(call.args.iter()).try_for_each(|part| inspect(part, read))
 }
 
 #[cfg(test)]
@@ -217,6 +328,28 @@ mod tests {
         let compiled = Expression::compile("row.a + row['b c'] + row.a").unwrap();
         let columns: Vec<&str> = compiled.columns().iter().map(AsRef::as_ref).collect();
         assert_eq!(columns, ["a", "b c"]);
+    }
+
+    #[test]
+    fn expressions_over_documents_read_places() {
+        let compiled = Expression::compile_document(
+            "row.class.code == 'EMER' && row.name[0].text == 'x' && row['a/b'].c > 1",
+        );
+        let compiled = compiled.unwrap();
+        let columns: Vec<&str> = compiled.columns().iter().map(AsRef::as_ref).collect();
+        assert_eq!(columns, ["/a~1b/c", "/class/code", "/name/0/text"]);
+        let row = |name: &str| match name {
+            "/class/code" => Cell::Text("EMER"),
+            "/name/0/text" => Cell::Text("x"),
+            "/a~1b/c" => Cell::Integer(2),
+            _ => Cell::Null,
+        };
+        assert_eq!(compiled.evaluate(&row, Cell::Null), Ok(Computed::Bool(true)));
+        // What is not there is null, and equal to nothing.
+        assert_eq!(compiled.evaluate(&|_| Cell::Null, Cell::Null), Ok(Computed::Bool(false)));
+        for text in ["row", "row.a[value]", "row.a[row.b]", "row.a.b && row.a == 1", "row.a[-1]", "rwo.a.b"] {
+            assert!(Expression::compile_document(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -114,16 +114,29 @@ pub fn render(fault: &MappingFault, text: &str) -> String {
 }
 
 /// Keys of a source section whose values are never secret, so that the reader may see them.
-const OPEN_KEYS: [&str; 8] =
-    ["read_only", "time_zone", "health", "freshness", "files", "encoding", "key", "name"];
+const OPEN_KEYS: [&str; 10] = [
+    "read_only",
+    "time_zone",
+    "health",
+    "freshness",
+    "files",
+    "encoding",
+    "name",
+    "pool",
+    "retry",
+    "max_bytes",
+];
 
 fn masked(text: &str, number: usize, line: &str) -> String {
     let mut private = false;
     let mut columns = false;
+    // The key of a table of files is a column's name; elsewhere a key is a secret.
+    let mut csv = false;
     for earlier in text.lines().take(number) {
         let trimmed = earlier.trim_start();
         if trimmed.starts_with('[') {
             columns = trimmed.starts_with("[source.csv.columns]");
+            csv = trimmed.starts_with("[source.csv]");
             private = trimmed.starts_with("[source") || trimmed.starts_with("[[test");
         }
     }
@@ -133,5 +146,9 @@ fn masked(text: &str, number: usize, line: &str) -> String {
     let Some((key, _)) = line.split_once('=') else {
         return if line.trim().is_empty() { String::new() } else { "…".to_owned() };
     };
-    if OPEN_KEYS.contains(&key.trim()) { line.to_owned() } else { format!("{key}= …") }
+    if OPEN_KEYS.contains(&key.trim()) || csv && key.trim() == "key" {
+        line.to_owned()
+    } else {
+        format!("{key}= …")
+    }
 }

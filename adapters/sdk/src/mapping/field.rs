@@ -4,6 +4,7 @@ use super::def::{CodeTable, FieldDef, FieldType, Step};
 use super::expression::Expression;
 use super::fault::{Faults, nearest};
 use super::read::{Node, Table, id, one_of, shown};
+use super::service::is_pointer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,22 +32,30 @@ pub(crate) fn read(
     name: &str,
     span: Range<usize>,
     node: &Node<'_>,
+    documents: bool,
     codes: &BTreeMap<String, Arc<CodeTable>>,
     faults: &mut Faults<'_>,
 ) -> Option<FieldDef> {
     let table = Table::of(node, format!("field `{}`", shown(name)), faults)?;
-    table.only(&["from", "type", "steps", "required", "class", "codes", "format", "expr", "check"], faults);
+    // A column has a name, a place in a document has a pointer.
+    let origin = if documents { "pointer" } else { "from" };
+    table.only(&[origin, "type", "steps", "required", "class", "codes", "format", "expr", "check"], faults);
     let name: Option<yiwang_proto::ids::FieldName> = id(name, span.clone(), &shown(name), faults);
     let kind = table.need("type", faults).and_then(|node| one_of(node, "type", &TYPES, faults));
-    let from = table.text("from", faults);
-    if from.is_some_and(|from| from.is_empty() || from.len() > 128 || from.contains('\0')) {
+    let from = table.text(origin, faults);
+    if documents && from.is_some_and(|from| !is_pointer(from)) {
+        let help = Some("write it like \"/period/start\" or \"/name/0/text\"".to_owned());
+        faults.add(table.key_span(origin), "`pointer` is not a JSON pointer", help);
+    }
+    if !documents && from.is_some_and(|from| from.is_empty() || from.len() > 128 || from.contains('\0')) {
         faults.add(table.key_span("from"), "`from` is not a column name of 1 to 128 bytes", None);
     }
-    let expr = expression(&table, "expr", faults);
-    let check = expression(&table, "check", faults);
-    if from.is_none() && table.get("expr").is_none() && table.get("from").is_none() {
-        let help = "say from which column it comes, or compute it with expr".to_owned();
-        faults.add(span.clone(), format!("{} has neither `from` nor `expr`", table.what), Some(help));
+    let expr = expression(&table, "expr", documents, faults);
+    let check = expression(&table, "check", documents, faults);
+    if from.is_none() && table.get("expr").is_none() && table.get(origin).is_none() {
+        let help = if documents { "say where it stands" } else { "say from which column it comes" };
+        let help = format!("{help}, or compute it with expr");
+        faults.add(span.clone(), format!("{} has neither `{origin}` nor `expr`", table.what), Some(help));
     }
     let steps = steps(&table, faults);
     let class = table.integer("class", 0..5, faults).and_then(|class| u8::try_from(class).ok());
@@ -76,9 +85,15 @@ pub(crate) fn read(
     })
 }
 
-fn expression(table: &Table<'_, '_>, key: &str, faults: &mut Faults<'_>) -> Option<Expression> {
+fn expression(
+    table: &Table<'_, '_>,
+    key: &str,
+    documents: bool,
+    faults: &mut Faults<'_>,
+) -> Option<Expression> {
     let text = table.text(key, faults)?;
-    match Expression::compile(text) {
+    let compiled = if documents { Expression::compile_document(text) } else { Expression::compile(text) };
+    match compiled {
         Ok(expression) => Some(expression),
         Err((message, help)) => {
             let span = table.get(key).map_or(0..0, toml::Spanned::span);

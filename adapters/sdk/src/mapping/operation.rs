@@ -7,6 +7,8 @@ use super::def::{
 use super::fault::{Faults, nearest};
 use super::field;
 use super::read::{Node, Table, id, kind, one_of, shown, text};
+use super::service::ParamPlace;
+use super::service_operation::{self, CALL_KEYS, SEARCH_KEYS};
 use super::sql_text::scan;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,6 +20,8 @@ use yiwang_proto::ids::FieldName;
 use yiwang_proto::limits::{ARGUMENTS_MAX, FIELDS_MAX, ROWS_MAX};
 
 const KEYS: [&str; 9] = ["name", "kind", "subject", "params", "sql", "where", "limit", "timeout", "fields"];
+/// Keys of sources that have neither statements nor columns.
+const PLAIN_KEYS: [&str; 7] = ["name", "kind", "subject", "params", "limit", "timeout", "fields"];
 
 pub(crate) fn read(
     table: &Table<'_, '_>,
@@ -25,12 +29,17 @@ pub(crate) fn read(
     codes: &BTreeMap<String, Arc<CodeTable>>,
     faults: &mut Faults<'_>,
 ) -> Option<OperationDef> {
-    table.only(&KEYS, faults);
+    match source {
+        Some(SourceDef::Http(_)) => table.only(&[&PLAIN_KEYS[..], &CALL_KEYS].concat(), faults),
+        Some(SourceDef::Fhir(_)) => table.only(&[&PLAIN_KEYS[..], &SEARCH_KEYS].concat(), faults),
+        _ => table.only(&KEYS, faults),
+    }
     let name_span = table.get("name").map_or_else(|| table.span.clone(), toml::Spanned::span);
     let name = table.need_text("name", faults).and_then(|text| id(text, name_span.clone(), "name", faults));
     let choices = [("lookup", OperationKind::Lookup), ("search", OperationKind::Search)];
     let kind = table.need("kind", faults).and_then(|node| one_of(node, "kind", &choices, faults));
-    let params = table.get("params").map(|node| params(node, faults)).unwrap_or_default();
+    let called = matches!(source, Some(SourceDef::Http(_) | SourceDef::Fhir(_)));
+    let params = table.get("params").map(|node| params(node, called, faults)).unwrap_or_default();
     let subject = subject(table, &params, faults);
     let access = access(table, source, &params, faults);
     table.need("limit", faults);
@@ -75,18 +84,26 @@ fn subject(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Faults<'_>) 
     }
 }
 
-fn params(node: &Node<'_>, faults: &mut Faults<'_>) -> Vec<ParamDef> {
+fn params(node: &Node<'_>, called: bool, faults: &mut Faults<'_>) -> Vec<ParamDef> {
     let Some(all) = Table::of(node, "params", faults) else { return Vec::new() };
     let entries = all.entries();
     if entries.len() > ARGUMENTS_MAX {
         faults.add(node.span(), format!("an operation has at most {ARGUMENTS_MAX} parameters"), None);
     }
-    entries.into_iter().filter_map(|(name, span, node)| param(name, span, node, faults)).collect()
+    entries.into_iter().filter_map(|(name, span, node)| param(name, span, node, called, faults)).collect()
 }
 
-fn param(name: &str, span: Range<usize>, node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ParamDef> {
+fn param(
+    name: &str,
+    span: Range<usize>,
+    node: &Node<'_>,
+    called: bool,
+    faults: &mut Faults<'_>,
+) -> Option<ParamDef> {
     let table = Table::of(node, format!("parameter `{}`", shown(name)), faults)?;
-    table.only(&["type", "pattern", "min", "max", "format", "optional"], faults);
+    let keys = ["type", "pattern", "min", "max", "format", "optional", "in"];
+    // Only a call has places.
+    table.only(if called { &keys } else { keys.split_last().map_or(&[], |(_, rest)| rest) }, faults);
     let choices = [
         ("string", ParamType::String),
         ("integer", ParamType::Integer),
@@ -109,7 +126,9 @@ fn param(name: &str, span: Range<usize>, node: &Node<'_>, faults: &mut Faults<'_
         faults.add(table.key_span("format"), "only a date or timestamp has a format", None);
     }
     let optional = table.boolean("optional", faults).unwrap_or(false);
-    Some(ParamDef { name: name?, kind: kind?, pattern, min, max, format, optional })
+    let places = [("body", ParamPlace::Body), ("path", ParamPlace::Path), ("query", ParamPlace::Query)];
+    let place = table.get("in").and_then(|node| one_of(node, "in", &places, faults)).unwrap_or_default();
+    Some(ParamDef { name: name?, kind: kind?, pattern, min, max, format, optional, place })
 }
 
 fn pattern(
@@ -152,6 +171,8 @@ fn access(
     let (wanted, other) = match source? {
         SourceDef::Sqlite(_) => ("sql", "where"),
         SourceDef::Csv(_) => ("where", "sql"),
+        SourceDef::Http(_) => return service_operation::call(table, params, faults),
+        SourceDef::Fhir(_) => return service_operation::search(table, params, faults),
     };
     if table.get(other).is_some() {
         let help = Some(format!("this source is asked with `{wanted}`"));
@@ -159,6 +180,7 @@ fn access(
     }
     let node = table.need(wanted, faults)?;
     match source? {
+        SourceDef::Http(_) | SourceDef::Fhir(_) => None,
         SourceDef::Sqlite(_) => sql(node, params, faults).map(Access::Sql),
         SourceDef::Csv(csv) => {
             let inner = Table::of(node, "where", faults)?;
@@ -210,7 +232,7 @@ fn sql(node: &Node<'_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Option<
     Some(statement.to_owned())
 }
 
-fn unused(used: &[&str], params: &[ParamDef], span: Range<usize>, faults: &mut Faults<'_>) {
+pub(crate) fn unused(used: &[&str], params: &[ParamDef], span: Range<usize>, faults: &mut Faults<'_>) {
     for param in params.iter().filter(|param| !used.contains(&param.name.as_str())) {
         let help = "use it, or take it out of params".to_owned();
         faults.add(span.clone(), format!("parameter :{} is declared but not used", param.name), Some(help));
@@ -290,7 +312,8 @@ fn fields(
     let Some(node) = table.need("fields", faults) else { return (fields, as_of) };
     let Some(all) = Table::of(node, "fields", faults) else { return (fields, as_of) };
     for (name, span, node) in all.entries() {
-        let Some(field) = field::read(name, span, node, codes, faults) else { continue };
+        let documents = source.is_some_and(SourceDef::gives_documents);
+        let Some(field) = field::read(name, span, node, documents, codes, faults) else { continue };
         if let Some(SourceDef::Csv(csv)) = source {
             for column in field.columns().filter(|column| !csv.columns.contains_key(column)) {
                 let known = csv.columns.keys().map(AsRef::as_ref);

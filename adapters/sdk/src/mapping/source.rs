@@ -5,6 +5,7 @@ use super::def::{
 };
 use super::fault::{Faults, nearest};
 use super::read::{Node, Table, kind, one_of, shown, text};
+use super::service_read;
 use super::sql_text::scan;
 use crate::source::Setting;
 use crate::value::zone;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
 
-const KINDS: [&str; 2] = ["sqlite", "csv"];
+const KINDS: [&str; 4] = ["sqlite", "csv", "http", "fhir"];
 
 pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
     let all = Table::of(node, "source", faults)?;
@@ -28,6 +29,8 @@ pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef
     match *kind {
         "sqlite" => sqlite(&Table::of(node, "source.sqlite", faults)?, faults),
         "csv" => csv(&Table::of(node, "source.csv", faults)?, faults),
+        "http" => service_read::http(&Table::of(node, "source.http", faults)?, faults),
+        "fhir" => service_read::fhir(&Table::of(node, "source.fhir", faults)?, faults),
         other => {
             let help = match nearest(other, KINDS) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -134,6 +137,16 @@ fn column_type(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {
 }
 
 fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCommon {
+    SourceCommon {
+        health: health(table, sql, faults),
+        freshness: freshness(table, sql, faults),
+        zone: zone_of(table, faults),
+        span: table.span.clone(),
+    }
+}
+
+/// The zone that a source must name.
+pub(crate) fn zone_of(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> TimeZone {
     let zone = match table.need("time_zone", faults).and_then(|node| text(node, "time_zone", faults)) {
         None => None,
         Some(name) => {
@@ -146,13 +159,8 @@ fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCo
             found
         }
     };
-    SourceCommon {
-        health: health(table, sql, faults),
-        freshness: freshness(table, sql, faults),
-        // A zone that is not known is a fault already, so this UTC never serves.
-        zone: zone.unwrap_or(TimeZone::UTC),
-        span: table.span.clone(),
-    }
+    // A zone that is not known is a fault already, so this UTC never serves.
+    zone.unwrap_or(TimeZone::UTC)
 }
 
 fn health(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> HealthDef {
@@ -205,7 +213,7 @@ fn probe(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> Option<St
 }
 
 /// A setting: `{ env = "…" }`, `{ file = "…" }` or a plain path.
-fn setting(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Setting> {
+pub(crate) fn setting(node: &Node<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Setting> {
     match node.get_ref() {
         DeValue::String(plain) if plain.contains("://") => {
             let help = "write { env = \"NAME\" } or { file = \"path\" }";

@@ -3,7 +3,7 @@
 use super::{CsvDef, Expectation, Mapping, OperationDef, SourceDef, TestDef};
 use crate::fetch::bind_test;
 use crate::reduce::{Layout, Writer};
-use crate::value::{Cell, Rows, typed_column};
+use crate::value::{Cell, Rows, json_cell, typed_column};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,10 +45,18 @@ fn records(mapping: &Mapping, operation: &OperationDef, test: &TestDef) -> Resul
     let columns: Vec<Arc<str>> = operation.columns().into_iter().collect();
     let csv = match mapping.source() {
         SourceDef::Csv(csv) => Some(csv),
-        SourceDef::Sqlite(_) => None,
+        _ => None,
     };
     let mut rows = Rows::new(columns.len());
+    let documents = mapping.source().gives_documents();
     for row in &test.rows {
+        if documents {
+            let document = Value::Object(row.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
+            for column in &columns {
+                rows.push(json_cell(document.pointer(column))).map_err(|error| error.to_string())?;
+            }
+            continue;
+        }
         for column in &columns {
             push(&mut rows, column, row, csv)?;
         }

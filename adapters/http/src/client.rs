@@ -1,0 +1,155 @@
+//! Calls of one service: bounded, with a deadline, made again only where that changes nothing.
+
+mod assertion;
+mod auth;
+mod base;
+mod body;
+mod connect;
+mod tls;
+mod transport;
+
+pub use assertion::AssertionKey;
+pub use base::Base;
+pub use transport::{Call, Deadline, Reply};
+
+use auth::Auth;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use transport::{Transport, refused};
+use yiwang_adapter_sdk::mapping::{RetryDef, ServiceDef};
+use yiwang_adapter_sdk::source::{Environment, SourceError};
+use yiwang_proto::ambient::{Clock, Entropy, random};
+
+/// Between two calls of one question at most, whatever doubling yields.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A client of one service.
+pub struct Client {
+    base: Base,
+    transport: Transport,
+    auth: Auth,
+    turns: Semaphore,
+    turns_max: usize,
+    acquire: Duration,
+    retry: RetryDef,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Client {
+    /// Prepares calls of a service; nothing is sent yet. Relative paths are relative to `folder`. Errors: a
+    /// setting that is missing or no address, a file that holds no certificate or key.
+    pub fn new(
+        def: &ServiceDef,
+        folder: &Path,
+        environment: &dyn Environment,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, SourceError> {
+        let base = Base::parse(def.url.resolve(folder, environment)?.trim(), def.tls.plain)?;
+        let auth = Auth::new(&def.auth, def.tls.plain, folder, environment)?;
+        let proxy = match &def.proxy {
+            Some(proxy) => Some(connect::Proxy::parse(proxy.resolve(folder, environment)?.trim())?),
+            None => None,
+        };
+        let transport = Transport::new(def, folder, proxy, clock)?;
+        Ok(Self {
+            base,
+            transport,
+            auth,
+            turns: Semaphore::new(def.pool_max),
+            turns_max: def.pool_max,
+            acquire: def.acquire,
+            retry: def.retry.clone(),
+            entropy,
+        })
+    }
+
+    /// The service's address.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The moment after which a question is too late.
+    pub fn deadline(&self, left: Duration) -> Deadline {
+        self.transport.deadline(left)
+    }
+
+    /// Whether a connection can be made.
+    pub async fn reach(&self, left: Duration) -> Result<(), SourceError> {
+        self.transport.reach(&self.base, left).await
+    }
+
+    /// Makes a call; again where that changes nothing, as long as there is time. Errors: the service is
+    /// away, slow, turns the adapter away, moves elsewhere, or answers what cannot be read. Statuses from 400
+    /// to 499 that are not about the adapter's credentials come back as replies.
+    pub async fn send(&self, call: &Call, deadline: Deadline) -> Result<Reply, SourceError> {
+        let _turn = self.turn().await?;
+        let response = self.answered(call, deadline).await?;
+        self.transport.finish(response, deadline).await
+    }
+
+    /// Makes a call whose answer says enough by its status. Errors: as [`Client::send`]; any refusal.
+    pub async fn ping(&self, call: &Call, deadline: Deadline) -> Result<(), SourceError> {
+        let _turn = self.turn().await?;
+        let status = self.answered(call, deadline).await?.status();
+        if status.is_success() { Ok(()) } else { Err(refused(status)) }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, SourceError> {
+        match tokio::time::timeout(self.acquire, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(SourceError::Busy { waiting: self.turns_max }),
+        }
+    }
+
+    async fn answered(&self, call: &Call, deadline: Deadline) -> Result<Response<Incoming>, SourceError> {
+        let (mut made, mut renewed) = (1, false);
+        loop {
+            let shown = self.auth.shown(&self.transport, self.entropy.as_ref(), deadline).await?;
+            let (failure, retry_after) =
+                match self.transport.once(&self.base, call, shown.as_ref(), deadline).await {
+                    Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                        // A token may end sooner than was said: one new one, once.
+                        if renewed || !self.auth.forget(shown.as_ref()).await {
+                            return Err(refused(StatusCode::UNAUTHORIZED));
+                        }
+                        renewed = true;
+                        continue;
+                    }
+                    Ok(response) if !self.retry.only.contains(&response.status().as_u16()) => {
+                        return Ok(response);
+                    }
+                    Ok(response) => (refused(response.status()), retry_after(&response)),
+                    Err(failed) if failed.again => (failed.error, None),
+                    Err(failed) => return Err(failed.error),
+                };
+            if !call.idempotent || made >= self.retry.attempts {
+                return Err(failure);
+            }
+            let wait = self.wait(made).max(retry_after.unwrap_or_default());
+            if wait >= self.transport.left(deadline) {
+                return Err(failure);
+            }
+            tokio::time::sleep(wait).await;
+            made += 1;
+        }
+    }
+
+    /// Half of the doubled wait, and up to as much again, so that many adapters do not come back at once.
+    fn wait(&self, made: u32) -> Duration {
+        let doubled = self.retry.first.saturating_mul(1 << made.saturating_sub(1).min(10));
+        let whole = doubled.min(WAIT_MAX);
+        let [share] = random::<1>(self.entropy.as_ref());
+        whole / 2 + whole.mul_f64(f64::from(share) / 512.0)
+    }
+}
+
+/// Seconds that a service asks for; a date is as good as nothing said, since clocks differ.
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let value = response.headers().get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,224 @@
+//! How the adapter shows who it is: a fixed header, or a token that it asks for and keeps while it lasts.
+
+use super::assertion::AssertionKey;
+use super::base::Base;
+use super::transport::{Call, Deadline, Transport, refused};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use yiwang_adapter_sdk::mapping::{AuthDef, ClientDef, Method};
+use yiwang_adapter_sdk::source::{Environment, SourceError};
+use yiwang_proto::ambient::Entropy;
+use zeroize::Zeroizing;
+
+/// How long a token lasts where its issuer does not say: SMART's recommendation.
+const LIFE: Duration = Duration::from_secs(300);
+/// However long its issuer says, so that what it takes back ends within the hour.
+const LIFE_MAX: Duration = Duration::from_secs(3600);
+/// A token is not used in the last part of its life, which clocks and the way may take.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Characters of a token: a header must hold it.
+const TOKEN_MAX: usize = 16 * 1024;
+/// What a token endpoint may say of a refusal (RFC 6749, section 5.2).
+const ERRORS: [&str; 6] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
+
+pub(crate) enum Auth {
+    None,
+    Header(HeaderName, HeaderValue),
+    Token(Box<Tokens>),
+}
+
+pub(crate) struct Tokens {
+    endpoint: Base,
+    /// The endpoint as it was named: who verifies an assertion compares it.
+    audience: String,
+    client: ClientDef,
+    proof: Proof,
+    kept: Mutex<Option<Token>>,
+}
+
+enum Proof {
+    Secret(Zeroizing<String>),
+    Key(AssertionKey),
+}
+
+struct Token {
+    value: HeaderValue,
+    until_us: u64,
+}
+
+impl Auth {
+    pub(crate) fn new(
+        def: &AuthDef,
+        plain: bool,
+        folder: &Path,
+        environment: &dyn Environment,
+    ) -> Result<Self, SourceError> {
+        let (client, proof) = match def {
+            AuthDef::None => return Ok(Self::None),
+            AuthDef::Header { name, value } => {
+                let bad = || SourceError::Setting("auth: name or value cannot be a header".to_owned());
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+                let value = Zeroizing::new(value.resolve(folder, environment)?);
+                let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
+                value.set_sensitive(true);
+                return Ok(Self::Header(name, value));
+            }
+            AuthDef::ClientCredentials { client, secret } => {
+                (client, Proof::Secret(Zeroizing::new(secret.resolve(folder, environment)?)))
+            }
+            AuthDef::SmartBackend { client, key, kid } => {
+                let text = Zeroizing::new(key.resolve(folder, environment)?);
+                (client, Proof::Key(AssertionKey::parse(&text, kid.as_deref())?))
+            }
+        };
+        let audience = client.token_url.resolve(folder, environment)?.trim().to_owned();
+        Ok(Self::Token(Box::new(Tokens {
+            endpoint: Base::parse(&audience, plain)?,
+            audience,
+            client: client.clone(),
+            proof,
+            kept: Mutex::new(None),
+        })))
+    }
+
+    /// The header to send; asks for a token where none lasts long enough. One asks, the others wait for it.
+    pub(crate) async fn shown(
+        &self,
+        transport: &Transport,
+        entropy: &dyn Entropy,
+        deadline: Deadline,
+    ) -> Result<Option<(HeaderName, HeaderValue)>, SourceError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Header(name, value) => Ok(Some((name.clone(), value.clone()))),
+            Self::Token(tokens) => {
+                let mut kept = tokens.kept.lock().await;
+                if let Some(token) = kept.as_ref().filter(|token| token.until_us > transport.monotonic_us()) {
+                    return Ok(Some((AUTHORIZATION, token.value.clone())));
+                }
+                let token = tokens.ask(transport, entropy, deadline).await?;
+                let value = token.value.clone();
+                *kept = Some(token);
+                Ok(Some((AUTHORIZATION, value)))
+            }
+        }
+    }
+
+    /// Forgets a token that was refused, unless another was had since; false where there is none to renew.
+    pub(crate) async fn forget(&self, shown: Option<&(HeaderName, HeaderValue)>) -> bool {
+        let (Self::Token(tokens), Some((_, refused))) = (self, shown) else { return false };
+        let mut kept = tokens.kept.lock().await;
+        if kept.as_ref().is_some_and(|token| token.value == *refused) {
+            *kept = None;
+        }
+        true
+    }
+}
+
+impl Tokens {
+    async fn ask(
+        &self,
+        transport: &Transport,
+        entropy: &dyn Entropy,
+        deadline: Deadline,
+    ) -> Result<Token, SourceError> {
+        let (form, header) = self.request(transport, entropy)?;
+        let call = Call {
+            method: Method::Post,
+            target: if self.endpoint.path().is_empty() {
+                "/".to_owned()
+            } else {
+                self.endpoint.path().to_owned()
+            },
+            content: Some(("application/x-www-form-urlencoded", Bytes::from(form))),
+            accept: "application/json",
+            headers: Vec::new(),
+            idempotent: false,
+        };
+        let asked = transport.once(&self.endpoint, &call, header.as_ref(), deadline).await;
+        let response = asked.map_err(|failed| no_token(&failed.error.to_string()))?;
+        let began_us = transport.monotonic_us();
+        let status = response.status();
+        let reply =
+            transport.finish(response, deadline).await.map_err(|error| no_token(&error.to_string()))?;
+        let json = reply.json.unwrap_or_default();
+        if status != StatusCode::OK {
+            let said = json.get("error").and_then(Value::as_str);
+            let known = said.and_then(|said| ERRORS.into_iter().find(|known| *known == said));
+            let what = known.map_or_else(|| refused(status).to_string(), |known| format!("it says {known}"));
+            return Err(no_token(&what));
+        }
+        let token = json.get("access_token").and_then(Value::as_str).unwrap_or_default();
+        let bearer = json
+            .get("token_type")
+            .and_then(Value::as_str)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        if !bearer
+            || token.is_empty()
+            || token.len() > TOKEN_MAX
+            || !token.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Err(no_token("its answer holds no bearer token"));
+        }
+        let life =
+            json.get("expires_in").and_then(Value::as_u64).map_or(LIFE, Duration::from_secs).min(LIFE_MAX);
+        let usable = life.saturating_sub(MARGIN.min(life / 5));
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| no_token("its answer holds no bearer token"))?;
+        value.set_sensitive(true);
+        let usable_us = u64::try_from(usable.as_micros()).unwrap_or(u64::MAX);
+        Ok(Token { value, until_us: began_us.saturating_add(usable_us) })
+    }
+
+    fn request(
+        &self,
+        transport: &Transport,
+        entropy: &dyn Entropy,
+    ) -> Result<(String, Option<(HeaderName, HeaderValue)>), SourceError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !self.client.scopes.is_empty() {
+            form.append_pair("scope", &self.client.scopes.join(" "));
+        }
+        let header = match &self.proof {
+            Proof::Secret(secret) => {
+                let encode =
+                    |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = Zeroizing::new(format!("{}:{}", encode(&self.client.client_id), encode(secret)));
+                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+                    .map_err(|_| SourceError::Setting("auth: the secret cannot be sent".to_owned()))?;
+                value.set_sensitive(true);
+                Some((AUTHORIZATION, value))
+            }
+            Proof::Key(key) => {
+                let assertion =
+                    key.assertion(&self.client.client_id, &self.audience, transport.now_ms(), entropy)?;
+                form.append_pair(
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                );
+                form.append_pair("client_assertion", &assertion);
+                None
+            }
+        };
+        Ok((form.finish(), header))
+    }
+}
+
+fn no_token(what: &str) -> SourceError {
+    SourceError::Unavailable(format!("no access token: {what}"))
+}
