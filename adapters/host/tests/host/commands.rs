@@ -173,3 +173,33 @@ async fn a_whole_configuration_is_checked_with_its_folder_and_its_hub() {
     assert_eq!(code, OK, "{out}");
     town.stop().await;
 }
+
+#[tokio::test]
+async fn services_are_shown_by_their_references_and_a_service_that_is_away_is_said() {
+    let gas = departments().join("gas/connection.toml").display().to_string();
+    let hospital = departments().join("hospital/summary.toml").display().to_string();
+    let settings = [
+        ("GAS_API", "https://127.0.0.1:9/hunter2"),
+        ("GAS_TOKENS", "https://127.0.0.1:9/hunter2"),
+        ("FHIR_BASE_URL", "http://127.0.0.1:9/hunter2"),
+    ];
+    let settings = Settings(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    for (path, wanted) in [
+        (&gas, ["env = \"GAS_API\"", "kind = \"client-credentials\"", "POST /v2/meters/search"]),
+        (
+            &hospital,
+            ["env = \"FHIR_BASE_URL\"", "kind = \"fhir\"", "POST Condition/_search by patient.identifier"],
+        ),
+    ] {
+        let (code, out) = call(&["show", path], around(settings.clone())).await;
+        assert_eq!(code, OK, "{out}");
+        assert!(wanted.iter().all(|wanted| out.contains(wanted)), "{out}");
+        assert!(!out.contains("hunter2"), "{out}");
+    }
+    // The secret's file is missing here; the other server does not answer.
+    for (path, what) in [(&gas, "/run/secrets/gas-api"), (&hospital, "A-FHIR-001")] {
+        let (code, out) = call(&["check", path], around(settings.clone())).await;
+        assert_eq!(code, ENVIRONMENT, "{out}");
+        assert!(out.contains(what) && !out.contains("hunter2"), "{out}");
+    }
+}
