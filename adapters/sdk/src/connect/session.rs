@@ -385,7 +385,11 @@ impl Session {
             } else {
                 adapter.handle_within(whole.request, whole.body, material.as_ref(), left_ms).await
             };
-            send(exchange, reply, part_bytes, &answers, &sending).await;
+            // After a failed write nobody knows whether the request's record is there. If it is, its answer is offered
+            // after the next start: a second statement would contradict it for ever.
+            if !adapter.is_dead() {
+                send(exchange, reply, part_bytes, &answers, &sending).await;
+            }
             exchange
         };
         let task = self.tasks.spawn(work.instrument(span));

@@ -5,8 +5,10 @@ use crate::adapter::Adapter;
 use crate::journal::{Followed, HeldHead, JournalError, Kind, Record};
 use crate::material::{MaterialError, MaterialSource, Wanted, is_app_of};
 use std::collections::BTreeMap;
+use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::case::CaseStatement;
 use yiwang_proto::checkpoint::Checkpoint;
+use yiwang_proto::codes::Code;
 use yiwang_proto::entry;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::merkle::{Hash, leaf_hash, verify_growth};
@@ -267,12 +269,16 @@ impl Adapter {
         }
     }
 
-    /// Whether the answer was made under this adapter's own delegation.
+    /// Whether the answer was made under this adapter's own delegation, and its journal must hold it. It holds no
+    /// refusal for want of space, and asks no receipt for a refusal because receipts are owed.
     fn is_own_answer(&self, exchange: &pb::ExchangeEntry) -> bool {
         let signed = SignedStatement::parse(exchange.answer.clone()).ok();
-        let answer =
-            signed.and_then(|signed| yiwang_proto::answer::Answer::parse(signed.unverified_payload()).ok());
-        answer.is_some_and(|answer| answer.delegation_digest == self.delegation.digest)
+        let answer = signed.and_then(|signed| Answer::parse(signed.unverified_payload()).ok());
+        answer.is_some_and(|answer| {
+            let unrecorded = [Verdict::Failed(Code::LedgerFull), Verdict::Failed(Code::ReceiptsOwed)]
+                .contains(&answer.verdict);
+            answer.delegation_digest == self.delegation.digest && !unrecorded
+        })
     }
 
     /// Whether an app that the own root delegated has signed. Not on the way of any exchange. A hub that answers

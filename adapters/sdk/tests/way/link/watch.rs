@@ -8,8 +8,10 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use yiwang_adapter_sdk::health::LinkState;
+use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
 use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
@@ -338,6 +340,40 @@ async fn t07_a_hub_that_proves_nothing_is_answered_nothing() {
     until(|| adapter.health().unreceipted == 7).await;
     conn.served(&world).await.answered();
     assert_eq!(conn.served(&world).await.failed(), Code::ReceiptsOwed);
+    served.stop().await;
+}
+
+/// Such a refusal is an entry too, and comes back as one: it accuses nobody.
+#[tokio::test]
+async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    {
+        let shown = hub.shown.lock().unwrap().clone();
+        *hub.shown.lock().unwrap() = Shown { credit: 1, ..shown };
+    }
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    for _ in 0..2 {
+        conn.served(&world).await.answered();
+    }
+    let (request, body) = world.request(ONE);
+    let request = request.sign(&key(APP)).bytes().clone();
+    let chunk = conn.chunk(request.clone(), body);
+    let exchange = chunk.exchange;
+    conn.send(ToAdapter::Request(chunk)).await;
+    let answer = conn.answer(exchange).await.answer;
+    let stated = SignedStatement::parse(answer.clone()).unwrap();
+    let stated = Answer::parse(stated.unverified_payload()).unwrap();
+    assert_eq!(stated.verdict, Verdict::Failed(Code::ReceiptsOwed));
+    let failed = pb::Outcome::Failed.into();
+    let entry = pb::ExchangeEntry { request, answer, outcome: failed, ..Default::default() };
+    let from = adapter.head().head.size;
+    let index = enter(&world.ledger, pb::Entry { time_ms: NOW, kind: Some(Kind::Exchange(entry)) });
+    conn.send(batch(&world.ledger, from, &[index])).await;
+    assert_eq!(taken(&mut conn).await, index + 1);
+    assert_eq!(adapter.health().alarms, 0);
     served.stop().await;
 }
 
