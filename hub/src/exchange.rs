@@ -19,6 +19,7 @@ use accept::Accepted;
 use bytes::Bytes;
 use record::Outcome;
 use reply::Reply;
+use std::sync::atomic::Ordering;
 use tracing::{Instrument as _, debug_span};
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
@@ -102,6 +103,10 @@ pub async fn run(
         Ok(decided) => decided,
         Err(refusal) => return refuse(hub, accepted, refusal).await,
     };
+    // Its contract came between the two looks: what cannot stand in the ledger whole is not asked for.
+    if !accepted.verbatim.load(Ordering::Relaxed) {
+        return refuse(hub, accepted, Code::NoContract.into()).await;
+    }
     watch.done(Stage::Decide);
 
     let forwarded = forward::forward(hub, &accepted, &decided).instrument(debug_span!("forward")).await;

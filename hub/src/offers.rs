@@ -5,7 +5,7 @@
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
 use crate::links::previous;
-use crate::views::{CaseStatus, DelegationView};
+use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
@@ -99,13 +99,11 @@ fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offe
             .verify_at(OFFICER_SIGNS, payload_type::REQUEST, &officer.delegation.key)
             .map_err(|_| Code::SignatureInvalid)?;
     }
-    if asked.is_in_batch() || said.is_in_batch() {
-        let contract = views.contract(&request.contract);
-        let agreed = contract.is_some_and(|view| view.contract.text.batch_signatures);
-        if !agreed {
-            return Err(Code::SignatureInvalid);
-        }
+    let key = &app.delegation;
+    if key.member != request.consumer || key.role != Role::App || key.name != request.app {
+        return Err(Code::DelegationInvalid);
     }
+    agreed(views, &request, [&asked, &said])?;
     let adapter = views.delegation(&claimed.delegation_digest).ok_or(Code::KeyUnknown)?;
     let is_adapter = adapter.delegation.role == Role::Adapter && adapter.delegation.member == *provider;
     if !is_adapter || adapter.delegation.name != claimed.adapter {
@@ -116,6 +114,26 @@ fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offe
         return Err(Code::AnswerInvalid);
     }
     Ok(Offered { request_bytes: offer.request.clone(), answer_bytes: offer.answer.clone(), request, adapter })
+}
+
+/// What an entry of an offer names must be as known as what the hub itself forwards. A contract may have been replaced since
+/// it was asked under: of an older version the hub knows the parties, and the verifier judges the rest.
+fn agreed(views: &Views, request: &Request, signed: [&SignedStatement; 2]) -> Result<(), Code> {
+    let contract = views.contract(&request.contract).ok_or(Code::NoContract)?;
+    let text = &contract.contract.text;
+    if text.consumer.member != request.consumer || text.provider.member != request.provider {
+        return Err(Code::NoContract);
+    }
+    let replaced = contract.contract.digest != request.contract_digest;
+    if !replaced && !signed.into_iter().all(|one| text.allows(one)) {
+        return Err(Code::SignatureInvalid);
+    }
+    let catalogue = views.decider().catalogue();
+    let known = (replaced || text.operations.contains(&request.operation))
+        && catalogue.record(&request.record).is_some()
+        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
+        && catalogue.has_purpose(&request.purpose);
+    if known { Ok(()) } else { Err(Code::NoContract) }
 }
 
 /// Looks back through the provider's own entries, as far as the exchange can lie.

@@ -10,8 +10,10 @@ use crate::limits::{STREAM_IN_FLIGHT, STREAMS_OF_MEMBER};
 use crate::replies::{Handing, Mark};
 use crate::tls::identity::Peer;
 use futures_util::Stream;
+use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,7 +26,10 @@ use yiwang_proto::pb::stream_response::Result as Came;
 #[derive(Default)]
 pub struct Streams(Arc<Mutex<HashMap<MemberId, usize>>>);
 
-/// The place of one stream.
+/// How often a stream on which nothing comes is looked at: dismissals are rare, and this is short beside the certificate's life.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// The place of one stream, until its last answer is given away.
 struct Place {
     of: Arc<Mutex<HashMap<MemberId, usize>>>,
     member: MemberId,
@@ -80,15 +85,23 @@ pub fn serve<S>(hub: &Arc<Hub>, member: MemberId, peer: Peer, incoming: S) -> Re
 where
     S: Stream<Item = Result<pb::StreamRequest, tonic::Status>> + Send + Unpin + 'static,
 {
-    let place = hub.streams.take(&member)?;
+    let place = Arc::new(hub.streams.take(&member)?);
     let handing = Handing::lasting();
     // One more than exchanges: the announcement of the end needs no room.
     let (sender, receiver) = mpsc::channel(STREAM_IN_FLIGHT + 1);
-    let served =
-        Served { hub: Arc::clone(hub), member, peer, sender, handing: handing.clone(), _place: place };
+    let served = Served {
+        hub: Arc::clone(hub),
+        member,
+        peer,
+        sender,
+        handing: handing.clone(),
+        _place: Arc::clone(&place),
+    };
     hub.tasks.spawn(served.run(incoming));
     let given = handing.clone();
     let answers = futures_util::StreamExt::map(ReceiverStream::new(receiver), move |one: Outgoing| {
+        // Here too: answers that nobody takes are a stream's as long as they wait.
+        let _open = &place;
         if let Some(mark) = one.mark {
             given.add(mark);
         }
@@ -103,7 +116,7 @@ struct Served {
     peer: Peer,
     sender: mpsc::Sender<Outgoing>,
     handing: Handing,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 impl Served {
@@ -116,7 +129,7 @@ impl Served {
         loop {
             let next = async {
                 let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((permit, incoming.next().await?.ok()?))
+                Some((permit, incoming.next().await?))
             };
             let next = tokio::select! {
                 biased;
@@ -124,9 +137,15 @@ impl Served {
                 // Nobody reads any more. What was taken runs to its entry.
                 () = self.sender.closed() => return,
                 next = next => next,
+                () = tokio::time::sleep(LOOK) => match self.may_go_on() {
+                    true => continue,
+                    false => break,
+                },
             };
-            // The app ended its side, or broke the form: what was taken is answered.
+            // The app ended its side: what was taken is answered.
             let Some((permit, message)) = next else { return };
+            // Bytes that are no message end the stream, and what came behind them can be sent again.
+            let Ok(message) = message else { break };
             if message.number <= last || !self.may_go_on() {
                 break;
             }
@@ -152,11 +171,18 @@ impl Served {
         self.hub.tasks.spawn(async move {
             let pb::StreamRequest { number, exchange, traceparent } = message;
             let exchange = exchange.unwrap_or_default();
-            let (result, mark) = match exchange::joined(&hub, member, exchange, &traceparent).await {
+            let (running, asking) = (Arc::clone(&hub), member.clone());
+            // By itself, so that also one that breaks is told to its app.
+            let run = async move { exchange::joined(&running, asking, exchange, &traceparent).await };
+            let ended = hub.tasks.spawn(run).await.unwrap_or(Err(Code::Internal));
+            let (result, mark) = match ended {
                 Ok(Reply { response, mark }) => (Came::Answered(response), mark),
                 Err(code) => {
                     let (code, message) = (code.as_str().to_owned(), code.help().to_owned());
-                    (Came::Failed(pb::ExchangeFailure { code, message }), None)
+                    let failure = pb::ExchangeFailure { code, message };
+                    // What is no answer waits for its reader too.
+                    let mark = hub.replies.owe(&member, failure.encoded_len());
+                    (Came::Failed(failure), Some(mark))
                 }
             };
             let (mark, place) = match mark {

@@ -42,7 +42,8 @@ pub(crate) fn is_batched(payload_type: &str) -> bool {
     matches!(payload_type, payload_type::REQUEST_IN_BATCH | payload_type::ANSWER_IN_BATCH)
 }
 
-/// Whether these bytes have the form of a signature with its proof: nothing in them is free.
+/// Whether these bytes have the form of a signature with its proof: neither shorter nor longer, nothing beside it. (A signer
+/// can choose the hashes, as it can choose tags and digests.)
 pub(crate) fn is_proof(bytes: &[u8]) -> bool {
     Proof::parse(bytes).is_some()
 }

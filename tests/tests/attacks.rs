@@ -7,8 +7,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
 use yiwang_client::exchange::{Ask, SignedRequest};
+use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::case::Act;
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
@@ -17,12 +19,14 @@ use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, MemberId, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
+use yiwang_proto::request::Request;
 use yiwang_tests::contracts::draft;
 use yiwang_tests::evil::{Bend, evil_adapter};
+use yiwang_tests::raw::{RawLink, message};
 use yiwang_tests::scene::{Scene, fields, outcome};
 
 /// Changes the statement of an allowed request and signs it again.
-fn bent(scene: &Scene, bend: impl FnOnce(&mut yiwang_proto::request::Request)) -> SignedRequest {
+fn bent(scene: &Scene, bend: impl FnOnce(&mut Request)) -> SignedRequest {
     let signed = scene.signed();
     let mut request = signed.request.clone();
     bend(&mut request);
@@ -361,6 +365,71 @@ async fn t32_ids_that_an_app_made_up_leave_their_digest_only() {
     let kept: Vec<_> = (begun..=begun + count).map(kept).collect();
     assert_eq!(kept, [(false, 32), (false, 32), (false, 32), (true, 0)]);
     assert!(!in_segments(&scene, &scene.mother));
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// An answer of the police to a request that they signed themselves, in the name of the street office.
+async fn forged_offer(scene: &Scene, bend: impl FnOnce(&mut Request)) -> String {
+    let (police, name) = (&scene.police.folder, AppId::parse("police-desk").unwrap());
+    scene.police.app(&scene.world, "police-desk").await;
+    let app = police.load_key(Role::App, &name).unwrap();
+    let mut request = scene.signed().request;
+    request.delegation_digest = police.load_delegation(Role::App, &name).unwrap().1.digest;
+    bend(&mut request);
+    let asked = request.sign(&app);
+    let main = AppId::parse("main").unwrap();
+    let answer = Answer {
+        request_id: request.id.clone(),
+        request_digest: asked.digest(),
+        provider: request.provider.clone(),
+        adapter: main.clone(),
+        verdict: Verdict::Failed(Code::SourceError),
+        clause: String::new(),
+        fields: Vec::new(),
+        withheld: Vec::new(),
+        rows: 0,
+        subject_tags: Vec::new(),
+        subject_tags_root: None,
+        answered_at_ms: request.issued_at_ms,
+        as_of_ms: 0,
+        body_digest: None,
+        mapping_digest: [0; 32],
+        head: request.head,
+        delegation_digest: police.load_delegation(Role::Adapter, &main).unwrap().1.digest,
+        truncated: false,
+        sealed_to: None,
+    };
+    let answer = answer.sign(&police.load_key(Role::Adapter, &main).unwrap());
+    let offer = pb::AnswerOffer { request: asked.bytes().clone(), answer: answer.bytes().clone() };
+    let mut link = RawLink::open(&scene.world, &scene.police, |_| ()).await;
+    scene.world.until_linked(scene.police.id()).await;
+    link.frames.send(message(vec![pb::adapter_frame::Kind::Offer(offer)])).await.unwrap();
+    loop {
+        for frame in link.incoming.message().await.unwrap().unwrap().frames {
+            match frame.kind {
+                Some(pb::hub_frame::Kind::OfferRefused(refused)) => return refused.code,
+                Some(pb::hub_frame::Kind::Receipts(_)) => return "entered".to_owned(),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t14_a_provider_makes_up_no_request_of_another_member() {
+    let mut scene = Scene::new(311).await;
+    scene.adapter.take().unwrap().stop().await;
+    let app = AppId::parse("police-desk").unwrap();
+    assert_eq!(forged_offer(&scene, |_| ()).await, "delegation_invalid");
+    assert_eq!(forged_offer(&scene, |request| request.app = app.clone()).await, "delegation_invalid");
+    // As their own request the contract has no such consumer.
+    let police = scene.police.id().clone();
+    let own = forged_offer(&scene, |request| {
+        request.app = app.clone();
+        request.consumer = police;
+    });
+    assert_eq!(own.await, "no_contract");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

@@ -256,6 +256,8 @@ impl Client {
         endings
             .map(|ending| match ending {
                 Err(ClientError::Hub { code }) => Ok(Err(code)),
+                // The stream ended before this one came; the others' answers stand.
+                Err(ClientError::Transport(_)) => Ok(Err(Code::DeadlineExceeded)),
                 Err(error) => Err(error),
                 Ok(exchanged) => Ok(Ok(exchanged)),
             })

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, MESSAGE_MAX};
 use crate::error::ClientError;
+use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +15,8 @@ use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
 
 /// Requests that wait for the connection: as many as the hub takes of one stream at a time.
 const QUEUE: usize = 256;
+/// Larger requests are no matter for a stream; the hub takes 128 KiB.
+const REQUEST_MAX: usize = 120 * 1024;
 
 /// The stream that is open, if one is.
 #[derive(Default)]
@@ -51,11 +54,12 @@ impl Streams {
         exchange: &pb::ExchangeRequest,
         traceparent: &str,
     ) -> Result<Option<pb::ExchangeResponse>, ClientError> {
+        if exchange.encoded_len() > REQUEST_MAX {
+            // A call is refused alone; here it would end the stream for all.
+            return Ok(None);
+        }
         for _ in 0..2 {
-            let open = match self.open(client).await {
-                Err(ClientError::Hub { code: Code::Overloaded }) => return Ok(None),
-                opened => opened?,
-            };
+            let Some(open) = self.open(client).await? else { return Ok(None) };
             let Some(ended) = open.send(exchange.clone(), traceparent.to_owned()).await else { continue };
             match ended.await {
                 Ok(Ended::Answered(response)) => return Ok(Some(*response)),
@@ -66,23 +70,32 @@ impl Streams {
                 }
             }
         }
-        Err(ClientError::Transport("the hub takes no more on its streams".to_owned()))
+        // It said that it looked at nothing, so a call does no harm.
+        Ok(None)
     }
 
-    async fn open(&self, client: &Client) -> Result<Arc<Open>, ClientError> {
+    async fn open(&self, client: &Client) -> Result<Option<Arc<Open>>, ClientError> {
         let mut held = self.0.lock().await;
         if let Some(open) = held.as_ref().filter(|open| !lock(&open.state).closed) {
-            return Ok(Arc::clone(open));
+            return Ok(Some(Arc::clone(open)));
         }
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let mut service =
             ExchangeServiceClient::new(client.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
-        let incoming = service.stream(ReceiverStream::new(queue)).await?.into_inner();
+        let incoming = match service.stream(ReceiverStream::new(queue)).await {
+            Ok(opened) => opened.into_inner(),
+            // A hub of before there were streams.
+            Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
+            Err(status) => match ClientError::from(status) {
+                ClientError::Hub { code: Code::Overloaded } => return Ok(None),
+                error => return Err(error),
+            },
+        };
         let state = Arc::<Mutex<State>>::default();
         tokio::spawn(receive(incoming, Arc::clone(&state)));
         let open = Arc::new(Open { outgoing, state });
         *held = Some(Arc::clone(&open));
-        Ok(open)
+        Ok(Some(open))
     }
 }
 

@@ -8,8 +8,9 @@ use crate::views::{DelegationView, Views};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use yiwang_proto::codes::Code;
+use yiwang_proto::contract::ContractText;
 use yiwang_proto::delegation::Role;
-use yiwang_proto::envelope::payload_type;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
 
@@ -47,11 +48,13 @@ fn officer(views: &Views, accepted: &Accepted) -> Option<Arc<DelegationView>> {
 /// Whether the hub knows every name in a statement, so that its words may stand in the ledger: grammars keep out
 /// sentences, and no numbers. Of contracts only the consumer's own count, since the form of its entry must not tell
 /// anybody that another one exists.
-fn names_known(views: &Views, request: &Request) -> bool {
+fn names_known(views: &Views, signed: &SignedStatement, request: &Request) -> bool {
     let catalogue = views.decider().catalogue();
     let contract = views.contract(&request.contract);
     let own = contract.filter(|view| view.contract.text.consumer.member == request.consumer);
-    own.is_some_and(|view| view.contract.text.operations.contains(&request.operation))
+    // Hashes beside a signature over many statements could say anything too, where nobody agreed on them.
+    let names = |text: &ContractText| text.operations.contains(&request.operation) && text.allows(signed);
+    own.is_some_and(|view| names(&view.contract.text))
         && views.member(&request.provider).is_some()
         && catalogue.record(&request.record).is_some()
         && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
@@ -81,7 +84,7 @@ pub fn authenticate(hub: &Hub, accepted: &Accepted) -> Result<Authentic, Refusal
     // A second signature that nobody could verify may be any 64 bytes.
     let verified = 1 + usize::from(officer.is_some());
     let whole = accepted.signed.signature_count() == verified;
-    accepted.verbatim.store(whole && names_known(views, request), Ordering::Relaxed);
+    accepted.verbatim.store(whole && names_known(views, &accepted.signed, request), Ordering::Relaxed);
     let now = hub.ledger.now_ms();
     if request.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew.into());

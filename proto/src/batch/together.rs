@@ -89,7 +89,17 @@ impl Together {
             .await;
             drop(lead);
         }
+        let mut looked = false;
         poll_fn(|context| {
+            if std::mem::replace(&mut looked, true) {
+                // Polled again and not yet signed: whoever leads may rest in a future that nobody polls.
+                let waits = lock(&place.0).signed.is_none();
+                if waits {
+                    drop(Lead(self));
+                }
+            } else {
+                context.waker().wake_by_ref();
+            }
             let mut filled = lock(&place.0);
             match filled.signed.take() {
                 Some(signed) => Poll::Ready(signed),

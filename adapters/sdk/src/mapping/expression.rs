@@ -92,10 +92,16 @@ impl Expression {
     pub(crate) fn compile_document(text: &str) -> Result<Self, Refusal> {
         let program = parse(text)?;
         let mut places: Vec<Vec<Step>> = Vec::new();
+        let mut computed = false;
         inspect(program.expression(), &mut |node| {
             let mut place = Vec::new();
+            computed |= is_computed(node);
             (place_of(node, &mut place) && !place.is_empty()).then(|| places.push(place))
         })?;
+        if computed {
+            let help = "write the place itself: row.list[0] or row['name']".to_owned();
+            return Err(("expression reads a place that it computes".to_owned(), Some(help)));
+        }
         places.sort();
         places.dedup();
         if places.windows(2).any(|pair| matches!(pair, [a, b] if b.starts_with(a))) {
@@ -216,6 +222,15 @@ fn column_of(node: &IdedExpr) -> Option<Arc<str>> {
         (true, [Step::Member(name)]) => Some(Arc::from(name.as_str())),
         _ => None,
     }
+}
+
+/// Whether it reads a part of the row whose place is known only when it runs.
+fn is_computed(node: &IdedExpr) -> bool {
+    let Expr::Call(call) = &node.expr else { return false };
+    let [over, _] = call.args.as_slice() else { return false };
+    call.func_name == cel::common::ast::operators::INDEX
+        && place_of(over, &mut Vec::new())
+        && !place_of(node, &mut Vec::new())
 }
 
 /// Collects the steps from `row` to what an expression reads; false if it reads something else.
