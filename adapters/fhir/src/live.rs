@@ -3,21 +3,25 @@
 use crate::capability::Capability;
 use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{Access, FhirDef, OperationDef};
+use yiwang_adapter_sdk::mapping::{Access, OperationDef};
 use yiwang_adapter_sdk::source::SourceError;
 
 /// What the settings say of themselves.
-pub(crate) fn settings(def: &FhirDef, is_tls: bool) -> Vec<Finding> {
+pub(crate) fn settings(is_tls: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::new(
         Severity::Note,
         "A-FHIR-010",
         "only searches are sent, in the body and with the elements of granted fields; whether the server lets \
          the credentials change anything is for its owner to say",
     )];
-    if def.service.tls.plain && !is_tls {
+    if !is_tls {
         findings.push(
-            Finding::new(Severity::Warning, "A-FHIR-003", "the server is called without TLS")
-                .help("have a certificate put before it: records and credentials can be read on the way"),
+            Finding::new(
+                Severity::Warning,
+                "A-FHIR-003",
+                "the server, or what gives its tokens, is called without TLS",
+            )
+            .help("have a certificate put before it: records and credentials can be read on the way"),
         );
     }
     findings

@@ -1,7 +1,8 @@
 //! From an operation and its arguments to the form of a search.
 
 use std::collections::BTreeSet;
-use yiwang_adapter_sdk::mapping::{Piece, SearchDef};
+use yiwang_adapter_http::unfit;
+use yiwang_adapter_sdk::mapping::{Piece, SearchDef, search_name};
 use yiwang_adapter_sdk::source::{FetchQuery, SourceError};
 use yiwang_proto::contract::Scalar;
 
@@ -63,6 +64,11 @@ pub(crate) fn form(def: &SearchDef, query: &FetchQuery) -> Result<Vec<(String, S
     Ok(form)
 }
 
+/// Whether a name in an address is one of the search's, with or without a modifier, in whatever case.
+pub(crate) fn names(def: &SearchDef, name: &str) -> bool {
+    def.search.iter().any(|(known, _)| search_name(known).eq_ignore_ascii_case(search_name(name.trim())))
+}
+
 /// The elements that hold the columns, each by the name that a server knows it by.
 pub(crate) fn elements(query: &FetchQuery) -> String {
     let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -92,6 +98,9 @@ fn value(pieces: &[Piece], query: &FetchQuery) -> Result<Option<String>, SourceE
                 if value.trim().is_empty() {
                     // A server leaves out a parameter without a value, and finds everybody.
                     let what = "is empty, and a search without a value finds everybody";
+                    return Err(SourceError::Argument { name: name.clone(), what });
+                }
+                if let Some(what) = unfit(&value) {
                     return Err(SourceError::Argument { name: name.clone(), what });
                 }
                 escape(&mut text, &value);

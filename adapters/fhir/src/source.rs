@@ -110,22 +110,25 @@ impl FhirSource {
     }
 
     /// The next page: this server's own, and without an argument in its address. A link that repeats the
-    /// search is sent as the search was, in the body.
+    /// search, by its names or by a value, is sent as the search was, in the body; only one that tells
+    /// nothing of it is asked for as it stands.
     fn next(&self, link: &str, def: &SearchDef, query: &FetchQuery) -> Result<Call, SourceError> {
         let target = self.client.base().within(link)?;
-        if !query.params.iter().any(|(_, value)| carries(&target, value.as_ref())) {
-            return Ok(self.get(target));
-        }
         let (path, pairs) = target.split_once('?').unwrap_or((&target, ""));
-        let own = self.client.base().target(&format!("/{}", def.resource));
-        if path != own && path != format!("{own}/_search") {
-            let what = "the address of the next page carries an argument, and is no search";
-            return Err(SourceError::Drift(what.to_owned()));
-        }
         let mut form: Vec<(String, String)> = form_urlencoded::parse(pairs.as_bytes())
             .filter(|(name, _)| name != "_elements")
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
+        let repeats = form.iter().any(|(name, _)| search::names(def, name));
+        if !repeats && !query.params.iter().any(|(_, value)| carries(&target, value.as_ref())) {
+            return Ok(self.get(target));
+        }
+        let (path, base) = (path.trim_end_matches('/'), self.client.base());
+        let own = base.target(&format!("/{}", def.resource));
+        if path != base.path() && path != own && path != format!("{own}/_search") {
+            let what = "the address of the next page carries an argument, and is no search";
+            return Err(SourceError::Drift(what.to_owned()));
+        }
         form.push(("_elements".to_owned(), search::elements(query)));
         Ok(self.search(&def.resource, &form))
     }
@@ -198,7 +201,7 @@ impl Source for FhirSource {
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(async move {
-            let mut findings = live::settings(&self.def, self.client.base().is_tls());
+            let mut findings = live::settings(self.client.is_tls());
             match self.declared(self.client.deadline(PROBE_TIMEOUT)).await {
                 Ok(known) => live::declared(&known, &operations, &mut findings),
                 Err(error) => findings.push(live::failed(&error)),

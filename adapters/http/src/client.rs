@@ -55,6 +55,14 @@ impl Client {
             Some(proxy) => Some(connect::Proxy::parse(proxy.resolve(folder, environment)?.trim())?),
             None => None,
         };
+        if proxy.is_some() && !def.tls.plain && !(base.is_tls() && auth.is_tls()) {
+            // This machine's own address, behind a proxy, is another machine's.
+            return Err(SourceError::Setting(
+                "a proxy would read credentials and records: an address has no TLS; leave `proxy` out for a \
+                 service on this machine, or write `tls = { mode = \"off\" }` where the department has none"
+                    .to_owned(),
+            ));
+        }
         let transport = Transport::new(def, folder, proxy, clock)?;
         Ok(Self {
             base,
@@ -71,6 +79,11 @@ impl Client {
     /// The service's address.
     pub fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// Whether everything is called over TLS: the service, and where tokens are asked for.
+    pub fn is_tls(&self) -> bool {
+        self.base.is_tls() && self.auth.is_tls()
     }
 
     /// The moment after which a question is too late.

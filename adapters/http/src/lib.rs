@@ -13,5 +13,6 @@ mod request;
 mod rows;
 mod source;
 
+pub use request::unfit;
 pub use rows::{push_row, pushed};
 pub use source::{HttpSource, carries};

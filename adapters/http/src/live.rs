@@ -14,10 +14,14 @@ pub(crate) fn settings(def: &HttpDef, client: &Client) -> Vec<Finding> {
         "only the mapping's own calls are made, GET and POST; whether the API lets its credentials change \
          anything is for its owner to say",
     )];
-    if !client.base().is_tls() && def.service.tls.plain {
+    if !client.is_tls() {
         findings.push(
-            Finding::new(Severity::Warning, "A-HTTP-003", "the API is called without TLS")
-                .help("have a certificate put before it: records and credentials can be read on the way"),
+            Finding::new(
+                Severity::Warning,
+                "A-HTTP-003",
+                "the API, or what gives its tokens, is called without TLS",
+            )
+            .help("have a certificate put before it: records and credentials can be read on the way"),
         );
     }
     if def.openapi.is_none() {

@@ -28,7 +28,7 @@ pub(crate) fn call(def: &CallDef, params: &[BoundParam], base: &Base) -> Result<
     for (key, piece) in &def.query {
         let text = match piece {
             Piece::Constant(scalar) => text(scalar),
-            Piece::Param(name) => match value(name, params) {
+            Piece::Param(name) => match sound(name, params)? {
                 Some(scalar) => text(scalar),
                 None => continue,
             },
@@ -42,7 +42,7 @@ pub(crate) fn call(def: &CallDef, params: &[BoundParam], base: &Base) -> Result<
     let content = match &def.body {
         None => None,
         Some(template) => {
-            let body = filled(template, params).unwrap_or(Value::Null);
+            let body = filled(template, params)?.unwrap_or(Value::Null);
             Some(("application/json", Bytes::from(body.to_string())))
         }
     };
@@ -58,6 +58,32 @@ pub(crate) fn call(def: &CallDef, params: &[BoundParam], base: &Base) -> Result<
 
 fn value<'p>(name: &FieldName, params: &'p [BoundParam]) -> Option<&'p Scalar> {
     params.iter().find(|(known, _)| known.as_ref() == name.as_str()).and_then(|(_, value)| value.as_ref())
+}
+
+/// The value of a parameter for a query or a body.
+fn sound<'p>(name: &FieldName, params: &'p [BoundParam]) -> Result<Option<&'p Scalar>, SourceError> {
+    let value = value(name, params);
+    match value {
+        Some(Scalar::Text(text)) => match unfit(text) {
+            Some(what) => Err(SourceError::Argument { name: name.clone(), what }),
+            None => Ok(value),
+        },
+        _ => Ok(value),
+    }
+}
+
+/// Why a text is not sent to a service: what many of them drop or cut, and then find everybody.
+pub fn unfit(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("is empty, and a question without a value finds everybody");
+    }
+    if text.contains(char::is_control) {
+        return Some("holds a control character, which services drop or cut at");
+    }
+    if !text.contains(char::is_alphanumeric) {
+        return Some("has neither letter nor digit, which services drop");
+    }
+    None
 }
 
 pub(crate) fn text(scalar: &Scalar) -> String {
@@ -82,29 +108,42 @@ fn segment(name: &FieldName, value: Option<&Scalar>) -> Result<String, SourceErr
 }
 
 /// A body; an entry whose optional parameter was not given is left out.
-fn filled(template: &Template, params: &[BoundParam]) -> Option<Value> {
+fn filled(template: &Template, params: &[BoundParam]) -> Result<Option<Value>, SourceError> {
     let json = |scalar: &Scalar| match scalar {
         Scalar::Text(text) => Value::from(text.as_str()),
         Scalar::Integer(number) => Value::from(*number),
         Scalar::Number(number) => Value::from(*number),
         Scalar::Bool(value) => Value::from(*value),
     };
-    match template {
+    Ok(match template {
         Template::Piece(Piece::Constant(scalar)) => Some(json(scalar)),
-        Template::Piece(Piece::Param(name)) => value(name, params).map(json),
+        Template::Piece(Piece::Param(name)) => sound(name, params)?.map(json),
         Template::List(list) => {
-            Some(Value::Array(list.iter().filter_map(|item| filled(item, params)).collect()))
+            let items = list.iter().filter_map(|item| filled(item, params).transpose());
+            Some(Value::Array(items.collect::<Result<_, _>>()?))
         }
         Template::Object(entries) => {
-            let entries = entries.iter().filter_map(|(key, item)| Some((key.clone(), filled(item, params)?)));
-            Some(Value::Object(entries.collect::<Map<_, _>>()))
+            let entries = entries.iter().filter_map(|(key, item)| {
+                Some(filled(item, params).transpose()?.map(|item| (key.clone(), item)))
+            });
+            Some(Value::Object(entries.collect::<Result<Map<_, _>, SourceError>>()?))
         }
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t17_a_text_that_a_service_may_drop_is_not_sent() {
+        for bad in ["", " ", "\u{3000}", "'", "/*", "\u{feff}", "\0", "a\0b", "line\nbreak", "a\u{85}"] {
+            assert!(unfit(bad).is_some(), "{bad:?}");
+        }
+        for good in ["a", "7", "张三", "𠮷", "' or '1'='1", "a b"] {
+            assert_eq!(unfit(good), None, "{good:?}");
+        }
+    }
 
     #[test]
     fn t18_a_segment_of_a_path_never_climbs_or_splits() {

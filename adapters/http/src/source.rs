@@ -150,14 +150,19 @@ fn take(rows: &mut Rows, answer: &Value, def: &CallDef, query: &FetchQuery) -> R
     }
 }
 
-/// Whether an address holds an argument's value. Short ones could stand there by chance.
+/// Whether an address holds an argument's value, in whatever case, and also where FHIR's marks in it are
+/// escaped. Short ones could stand there by chance.
 pub fn carries(target: &str, value: Option<&Scalar>) -> bool {
     const TELLING: usize = 4;
+    let bare = |text: &str| text.replace('\\', "").to_lowercase();
     let Some(value) = value.map(request::text).filter(|value| value.chars().count() >= TELLING) else {
         return false;
     };
-    let decoded = percent_encoding::percent_decode_str(target).decode_utf8_lossy();
-    decoded.contains(&value) || decoded.replace('+', " ").contains(&value)
+    let value = bare(&value);
+    let decoded = |text: &str| bare(&percent_encoding::percent_decode_str(text).decode_utf8_lossy());
+    // A plus is a blank in some parts of an address, and itself in others.
+    let holds = |text: &str| decoded(text).contains(&value);
+    !value.is_empty() && (holds(target) || holds(&target.replace('+', " ")))
 }
 
 impl Source for HttpSource {
@@ -184,5 +189,28 @@ impl Source for HttpSource {
             }
             findings
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t19_an_argument_in_an_address_is_known_however_it_is_written() {
+        let carries = |target: &str, value: &str| carries(target, Some(&Scalar::Text(value.to_owned())));
+        for (target, value) in [
+            ("/x?id=urn%3Aa%7Cb", "urn:a|b"),
+            ("/x?id=urn%3Aa%5C%7Cb", "urn:a|b"),
+            ("/x?id=abCD", "ABcd"),
+            ("/x?id=%E5%BC%A0+%E4%B8%89%E4%B8%89", "张 三三"),
+            ("/x?id=a%2Bbc", "a+bc"),
+            ("/x/a\\bcd", "a\\bcd"),
+        ] {
+            assert!(carries(target, value), "{target} {value}");
+        }
+        for (target, value) in [("/x?id=abc", "abcd"), ("/x?page=7", "7"), ("/x?a=1", "\\\\\\\\")] {
+            assert!(!carries(target, value), "{target} {value}");
+        }
     }
 }

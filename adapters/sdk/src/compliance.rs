@@ -9,7 +9,7 @@ pub use data::{COLUMNS, HOSTILE, NOW_MS, mapping, mapping_of_documents, rows};
 pub use recording::Recording;
 
 use crate::fetch::MappedSource;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, SourceDef};
 use crate::source::Source;
 use std::sync::Arc;
 
@@ -30,6 +30,14 @@ pub struct Fixture {
     pub recording: Arc<Recording>,
     /// The source's own name of a column of the suite's table.
     pub name: fn(&str) -> String,
+}
+
+impl Fixture {
+    /// Whether a text must be refused: services, unlike databases and files, drop or cut it on the way.
+    fn drops(&self, text: &str) -> bool {
+        let service = matches!(self.mapped.mapping().source(), SourceDef::Http(_) | SourceDef::Fhir(_));
+        service && (text.contains(char::is_control) || !text.contains(char::is_alphanumeric))
+    }
 }
 
 /// Runs every check, each on a fixture of its own. `make` builds the suite's table ([`COLUMNS`],

@@ -42,6 +42,11 @@ pub trait Dialect: Send + Sync {
     /// The dialect of row filters, whose first placeholder has this position.
     fn rows(&self, first: usize) -> rows::Dialect;
 
+    /// A probe's statement, held to its first row.
+    fn first_row(&self, statement: &str) -> String {
+        format!("select * from (\n{statement}\n) q limit 1")
+    }
+
     /// `select <columns> from (<statement>) q where <filter> limit <n>`; without columns, all of them.
     fn wrap(
         &self,
@@ -177,6 +182,11 @@ impl Dialect for Mariadb {
 
     fn rows(&self, _first: usize) -> rows::Dialect {
         rows::Dialect::Mariadb
+    }
+
+    // In a derived table it forgets the order.
+    fn first_row(&self, statement: &str) -> String {
+        format!("(\n{statement}\n) limit 1")
     }
 }
 

@@ -8,7 +8,7 @@ mod trouble;
 
 use crate::dialect::{Mariadb, Wrapped};
 use crate::server::{
-    Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Trouble, trust,
+    Described, Host, Link, Rights, Room, Server, ServerSource, Settings, Statement, Trouble, trust,
 };
 use jiff::tz::{Offset, TimeZone};
 use mysql_async::prelude::Queryable as _;
@@ -141,8 +141,9 @@ impl MyLink {
         let values = Params::Positional(statement.values.iter().map(value).collect());
         let values = if statement.values.is_empty() { Params::Empty } else { values };
         let mut result = self.conn.exec_iter(prepared, values).await.map_err(|error| at(&error))?;
-        let mut rows = Rows::new(statement.width);
+        let (mut rows, mut room) = (Rows::new(statement.width), Room::of(statement));
         while let Some(row) = result.next().await.map_err(|error| at(&error))? {
+            room.take()?;
             for column in 0..statement.width {
                 cells::push(&row, column, self.offset, &self.zone, &mut rows)?;
             }
@@ -178,7 +179,14 @@ impl Link for MyLink {
     }
 
     async fn fetch(&mut self, statement: &Statement) -> Result<Rows, Trouble> {
-        self.run(statement).await
+        let outcome = self.run(statement).await;
+        if let Err(Trouble::Stale(_)) = outcome
+            && let Ok(prepared) = self.conn.prep(statement.text.as_str()).await
+        {
+            // The library forgets it first; where closing it fails, the next preparation tells.
+            drop(self.conn.close(prepared).await);
+        }
+        outcome
     }
 
     async fn rights(&mut self) -> Result<Rights, SourceError> {

@@ -10,10 +10,10 @@ mod trouble;
 
 use crate::dialect::{Postgres, Wrapped};
 use crate::server::{
-    Described, Host, Link, Rights, Server, ServerSource, Settings, Statement, Target, Trouble, trust,
+    Described, Host, Link, Rights, Room, Server, ServerSource, Settings, Statement, Target, Trouble, trust,
 };
-use futures_util::TryStreamExt as _;
-use futures_util::future::join3;
+use futures_util::future::try_join3;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
 use std::io;
@@ -183,17 +183,23 @@ impl PgLink {
         let read = async {
             let rows = client.query_raw(&prepared, values).await.map_err(|error| at(&error))?;
             let mut rows = std::pin::pin!(rows);
-            let mut read = Rows::new(statement.width);
+            let (mut read, mut room) = (Rows::new(statement.width), Room::of(statement));
             while let Some(row) = rows.try_next().await.map_err(|error| at(&error))? {
+                room.take()?;
                 for column in 0..statement.width {
                     cells::push(&row, column, &self.zone, &mut read)?;
                 }
             }
             Ok(read)
         };
+        // What is left of an answer that is not read on is not waited for either: the connection is closed.
+        let read = read.map(|read| match read {
+            Err(spent @ Trouble::Spent(_)) => Err(spent),
+            other => Ok(other),
+        });
         // Polled in this order, and so sent in it.
-        let outcome = join3(client.batch_execute(&begin), read, client.batch_execute("rollback")).await;
-        let (begun, rows, ended) = outcome;
+        let (begun, ended) = (client.batch_execute(&begin), client.batch_execute("rollback"));
+        let (begun, rows, ended) = try_join3(begun.map(Ok), read, ended.map(Ok)).await?;
         begun.map_err(|error| at(&error))?;
         let rows = rows?;
         ended.map_err(|error| at(&error))?;

@@ -6,10 +6,12 @@ mod pool;
 mod rights;
 mod target;
 mod trust;
+mod words;
 
 pub(crate) use rights::Rights;
 pub(crate) use target::{Host, Settings, Target};
 pub(crate) use trust::trust;
+pub(crate) use words::words;
 
 use crate::dialect::{Dialect, Wrapped};
 use pool::Pool;
@@ -20,11 +22,11 @@ use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, OperationDef, ParamType, SourceCommon};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
-use yiwang_adapter_sdk::value::Rows;
+use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::contract::Scalar;
 
-/// How long a probe may take.
+/// How long the proof of the role's rights may take, and after it a probe's statements.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a live check of all operations may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +50,21 @@ impl Trouble {
     }
 }
 
+/// Counts the rows of an answer up to what was asked for.
+pub(crate) struct Room(usize);
+
+impl Room {
+    pub(crate) fn of(statement: &Statement) -> Self {
+        Self(statement.limit)
+    }
+
+    /// Takes the place of one row. Errors: the server gives more than it was asked for.
+    pub(crate) fn take(&mut self) -> Result<(), Trouble> {
+        self.0 = self.0.checked_sub(1).ok_or(Trouble::Spent(SourceError::TooLarge(TooMuchText)))?;
+        Ok(())
+    }
+}
+
 impl From<Trouble> for SourceError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
@@ -64,6 +81,8 @@ pub(crate) struct Statement {
     pub(crate) values: Vec<Option<Scalar>>,
     /// How many columns it gives.
     pub(crate) width: usize,
+    /// Rows at most, which the text says to the server as well: a server that gives more is not read on.
+    pub(crate) limit: usize,
     /// After this the server itself ends it: the operation's time, which is the same for all its queries.
     pub(crate) timeout: Duration,
 }
@@ -138,12 +157,15 @@ impl<S: Server> ServerSource<S> {
         let mut first = true;
         loop {
             let mut lease = self.pool.lease().await?;
-            let outcome = lease.begin()?.fetch(statement).await;
+            let mut outcome = lease.begin()?.fetch(statement).await;
+            if let Err(Trouble::Stale(_)) = outcome {
+                // On the same connection, which has forgotten what was prepared.
+                outcome = lease.begin()?.fetch(statement).await;
+            }
             lease.done(outcome.as_ref().err().is_none_or(Trouble::keeps));
             match outcome {
                 Ok(rows) => return Ok(rows),
                 Err(Trouble::Lost(_)) if first && lease.was_used() => self.pool.renew(),
-                Err(Trouble::Stale(_)) if first => {}
                 Err(trouble) => return Err(trouble.into()),
             }
             first = false;
@@ -153,22 +175,43 @@ impl<S: Server> ServerSource<S> {
     async fn probe_all(&self) -> Result<Probe, SourceError> {
         let mut probe = Probe::default();
         if let Some(text) = &self.common.health.probe {
-            self.run(&asked(text)).await.map_err(|error| named("health probe", error))?;
+            self.run(&asked::<S>(text)).await.map_err(|error| named("health probe", error))?;
         }
         if let Some(text) = self.common.freshness.as_ref().and_then(|freshness| freshness.probe.as_ref()) {
-            let rows = self.run(&asked(text)).await.map_err(|error| named("freshness probe", error))?;
+            let rows = self.run(&asked::<S>(text)).await.map_err(|error| named("freshness probe", error))?;
             probe.newest_ms = check::newest(&rows, &self.common)?;
         }
-        // A right that was given since the connections were opened.
-        let mut lease = self.pool.lease().await?;
-        let rights = lease.begin()?.rights().await;
-        lease.done(rights.is_ok());
-        let proved = rights.and_then(|rights| rights.refuse_writer());
+        Ok(probe)
+    }
+
+    /// Looks for a right that was given since the connections were opened. Where that cannot be told, for
+    /// whatever reason, every connection has to prove itself again before it is used.
+    async fn prove(&self) -> Result<(), SourceError> {
+        let proved = match tokio::time::timeout(PROBE_TIMEOUT, self.proof()).await {
+            Ok(proved) => proved,
+            Err(_) => Err(SourceError::Timeout(PROBE_TIMEOUT)),
+        };
         if proved.is_err() {
-            lease.done(false);
             self.pool.renew();
         }
-        proved.map(|()| probe)
+        proved
+    }
+
+    async fn proof(&self) -> Result<(), SourceError> {
+        let mut first = true;
+        loop {
+            let mut lease = self.pool.lease().await?;
+            let rights = lease.begin()?.rights().await;
+            // The server had gone while the connection lay idle.
+            let gone = first && lease.was_used() && matches!(rights, Err(SourceError::Unavailable(_)));
+            let proved = rights.and_then(|rights| rights.refuse_writer());
+            lease.done(proved.is_ok());
+            if !gone {
+                return proved;
+            }
+            self.pool.renew();
+            first = false;
+        }
     }
 }
 
@@ -194,6 +237,8 @@ impl<S: Server> Source for ServerSource<S> {
     fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
         Box::pin(async move {
             self.pool.reap();
+            // First, so that no statement that fails or takes its time keeps it from being made.
+            self.prove().await?;
             match tokio::time::timeout(PROBE_TIMEOUT, self.probe_all()).await {
                 Ok(probe) => probe,
                 Err(_) => Err(SourceError::Timeout(PROBE_TIMEOUT)),
@@ -212,9 +257,10 @@ impl<S: Server> Source for ServerSource<S> {
     }
 }
 
-/// A probe's statement.
-fn asked(text: &str) -> Statement {
-    Statement { text: text.to_owned(), values: Vec::new(), width: 1, timeout: PROBE_TIMEOUT }
+/// A probe's statement, of which the first row is wanted.
+fn asked<S: Server>(text: &str) -> Statement {
+    let text = S::Dialect::default().first_row(text);
+    Statement { text, values: Vec::new(), width: 1, limit: 1, timeout: PROBE_TIMEOUT }
 }
 
 fn named(what: &str, error: SourceError) -> SourceError {
@@ -250,5 +296,6 @@ fn statement<S: Server>(query: &FetchQuery) -> Result<Statement, SourceError> {
     }
     values.extend(filter_values.into_iter().map(Some));
     values.push(Some(Scalar::Integer(i64::from(query.limit))));
-    Ok(Statement { text, values, width: query.columns.len(), timeout: query.operation.timeout })
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    Ok(Statement { text, values, width: query.columns.len(), limit, timeout: query.operation.timeout })
 }

@@ -107,6 +107,18 @@ async fn t19_next_pages_elsewhere_are_never_followed() {
         let elements: Vec<_> = form.iter().filter(|pair| pair[0] == "_elements").collect();
         assert_eq!(elements, [&json!(["_elements", "modelNumber,note"])]);
     }
+    // So it is where only its name tells, or the link is to the base.
+    for place in ["Device", "Device/", "Device/_search", "", "/"] {
+        let odd = format!("{}/{place}?Manufacturer:exact=7&_start=7", world.server.url());
+        let odd = if place.is_empty() { odd.replace("/?", "?") } else { odd.replace("//?", "/?") };
+        world.server.control(&json!({ "clear": true, "paging": odd }));
+        drop(by_area(&world.mapped, "980199", 20_000).await);
+        let log = world.server.log();
+        assert!(log.len() > 1, "{odd}");
+        for entry in &log {
+            assert_eq!(entry["line"], "POST /fhir/Device/_search HTTP/1.1", "{odd}");
+        }
+    }
     // One that repeats it at another place is not followed.
     let odd = format!("{}/$page?area=980199", world.server.url());
     world.server.control(&json!({ "clear": true, "paging": odd }));

@@ -95,6 +95,14 @@ impl Auth {
         })))
     }
 
+    /// Whether what it shows itself to is called over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        match self {
+            Self::None | Self::Header(..) => true,
+            Self::Token(tokens) => tokens.endpoint.is_tls(),
+        }
+    }
+
     /// The header to send; asks for a token where none lasts long enough. One asks, the others wait for it.
     pub(crate) async fn shown(
         &self,

@@ -1,8 +1,9 @@
 //! TLS and proxies.
 
-use crate::double::{BY_AREA, BY_ID, Double, file, mapping_text, name_of, open_with, settings};
+use crate::double::{BY_AREA, BY_ID, Double, file, mapping_text, name_of, open_with, parse, settings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::path::Path;
+use yiwang_adapter_http::HttpSource;
 
 const FOUND: &str = "云甲";
 
@@ -62,16 +63,25 @@ async fn a_proxy_passes_plain_calls_and_tunnels_the_others() {
         (Double::api(folder.path()).unwrap(), Double::start(&["proxy", "adapter:p@ss"]).unwrap());
     let way = "proxy = { env = \"PROXY\" }\ntls = { ca = { file = \"own.ca\" } }\nretry = { attempts = 1 }";
     let text = mapping_text(way, BY_ID, BY_AREA);
-    let open = |url: &str, proxy: &str| {
+    let told = text.replace("tls = { ca = { file = \"own.ca\" } }", "tls = { mode = \"off\" }");
+    let with = |url: &str, proxy: &str| {
         let mut settings = settings(url);
         settings.vars.insert("PROXY".to_owned(), proxy.to_owned());
-        open_with(&text, folder.path(), &settings)
+        settings
+    };
+    let open = |url: &str, proxy: &str| {
+        let text = if url.starts_with("https") { &text } else { &told };
+        open_with(text, folder.path(), &with(url, proxy))
     };
     let right = format!("http://adapter:p%40ss@127.0.0.1:{}", proxy.port);
     let wrong = format!("http://adapter:hunter2@127.0.0.1:{}", proxy.port);
     let tls_url = format!("https://127.0.0.1:{}", tls.port);
     assert_eq!(name_of(&open(&plain.url(), &right), "P1").await.unwrap(), [FOUND]);
     assert_eq!(name_of(&open(&tls_url, &right), "P1").await.unwrap(), [FOUND]);
+    // An address of this machine is none behind a proxy.
+    let untold = HttpSource::open(&parse(&text, folder.path()), &with(&plain.url(), &right));
+    let error = untold.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("a proxy would read credentials"), "{error}");
     let lines = proxy.lines();
     assert_eq!(
         lines,

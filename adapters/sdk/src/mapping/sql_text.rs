@@ -32,10 +32,12 @@ pub fn parameters(sql: &str) -> (Vec<(&str, &str)>, &str) {
     (pieces, sql.get(start..).unwrap_or_default())
 }
 
+const UNBALANCED: &str = "parentheses do not match: each opens and closes inside the statement";
+
 /// Scans a statement; texts, quoted names and comments are skipped.
 pub(crate) fn scan(sql: &str) -> Scanned {
     let mut scanned = Scanned::default();
-    let mut rest = sql;
+    let (mut rest, mut open) = (sql, 0_usize);
     while let Some(next) = rest.chars().next() {
         rest = match next {
             '\'' | '"' | '`' => quoted(rest, next, &mut scanned),
@@ -52,25 +54,17 @@ pub(crate) fn scan(sql: &str) -> Scanned {
                     ""
                 }
             },
-            ':' => {
-                let (name, after) = word(rest.get(1..).unwrap_or_default());
-                if name.is_empty() {
-                    scanned.faults.push("a colon without a parameter name stands outside quotes");
-                } else {
-                    let start = sql.len() - rest.len();
-                    scanned.places.push(start..start + 1 + name.len());
-                    if !scanned.params.iter().any(|known| known == name) {
-                        scanned.params.push(name.to_owned());
-                    }
-                }
-                after
-            }
+            ':' => parameter(sql, rest, &mut scanned),
             '?' | '$' | '@' => {
                 scanned.faults.push("parameters are written :name");
                 rest.get(1..).unwrap_or_default()
             }
             ';' => {
                 scanned.faults.push("a statement holds no `;`: one `select` only");
+                rest.get(1..).unwrap_or_default()
+            }
+            '(' | ')' => {
+                open = parenthesis(next, open, &mut scanned);
                 rest.get(1..).unwrap_or_default()
             }
             '\0' => {
@@ -90,11 +84,41 @@ pub(crate) fn scan(sql: &str) -> Scanned {
             }
         };
     }
+    if open > 0 {
+        scanned.faults.push(UNBALANCED);
+    }
     if !matches!(scanned.first.as_str(), "select" | "with") {
         scanned.faults.push("a statement begins with `select` or `with`");
     }
     scanned.faults.dedup();
     scanned
+}
+
+/// Takes a parameter, whose colon `rest` begins with.
+fn parameter<'s>(sql: &'s str, rest: &'s str, scanned: &mut Scanned) -> &'s str {
+    let (name, after) = word(rest.get(1..).unwrap_or_default());
+    if name.is_empty() {
+        scanned.faults.push("a colon without a parameter name stands outside quotes");
+        return after;
+    }
+    let start = sql.len() - rest.len();
+    scanned.places.push(start..start + 1 + name.len());
+    if !scanned.params.iter().any(|known| known == name) {
+        scanned.params.push(name.to_owned());
+    }
+    after
+}
+
+/// How many parentheses are open after this one. The adapter puts the statement between parentheses of its
+/// own, which it must not leave.
+fn parenthesis(which: char, open: usize, scanned: &mut Scanned) -> usize {
+    if which == '(' {
+        return open.saturating_add(1);
+    }
+    open.checked_sub(1).unwrap_or_else(|| {
+        scanned.faults.push(UNBALANCED);
+        0
+    })
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -162,8 +186,14 @@ mod tests {
             "select 1\0",
             "select 1 /*! into outfile '/tmp/x' */",
             "select 1 /*M!100000 , 2 */",
+            "select 1) q where true or exists (select 1",
+            "select 1) q -- (",
+            "select (1",
+            "select ')' from (t",
         ] {
             assert!(!scan(sql).faults.is_empty(), "{sql:?}");
         }
+        let balanced = "select ')', \"(\" -- )\n from (select (1)) q /* ( */ where f(:a, (:b)) = 1";
+        assert_eq!(scan(balanced).faults, [""; 0]);
     }
 }

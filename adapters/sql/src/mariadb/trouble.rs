@@ -1,7 +1,7 @@
 //! MariaDB's errors as ours. Its words are repeated only where they speak of a statement, which the
 //! mapping's author wrote; elsewhere they can hold values.
 
-use crate::server::Trouble;
+use crate::server::{Trouble, words};
 use mysql_async::{Error, IoError};
 use std::time::Duration;
 use yiwang_adapter_sdk::source::SourceError;
@@ -41,9 +41,10 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
             "what the statement names is not there, or the role may not read it ({code}); grant it select"
         ))),
         1243 | 1615 => Trouble::Stale(format!("a table has changed ({code})")),
-        // Names of tables, columns and functions that are not there; no values are in these words.
-        1051 | 1054 | 1146 | 1305 | 1356 => Trouble::Kept(SourceError::Drift(fault.message.clone())),
-        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(fault.message.clone())),
+        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(words(&fault.message))),
+        // Names of tables, columns and functions that are not there any more are told when the statement is
+        // prepared anew, before a value is sent.
+        1051 | 1054 | 1146 | 1305 | 1356 => Trouble::Stale(format!("a table has changed ({code})")),
         _ => Trouble::Kept(SourceError::Query(format!("the database says {code}"))),
     }
 }
@@ -66,10 +67,10 @@ pub(super) fn opening(error: &Error) -> SourceError {
             1053 => "the server is stopping".to_owned(),
             code => format!("the server refuses the connection ({code})"),
         },
-        Error::Io(IoError::Tls(fault)) => format!("TLS to the server failed: {fault}"),
+        Error::Io(IoError::Tls(fault)) => format!("TLS to the server failed: {}", words(&fault.to_string())),
         Error::Io(IoError::Io(fault)) => {
             match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(fault) => format!("TLS to the server failed: {fault}"),
+                Some(fault) => format!("TLS to the server failed: {}", words(&fault.to_string())),
                 None => format!("the server cannot be reached: {}", fault.kind()),
             }
         }

@@ -1,7 +1,7 @@
 //! PostgreSQL's errors as ours. Its words are repeated only where they speak of a statement, which the
 //! mapping's author wrote; elsewhere they can hold values.
 
-use crate::server::Trouble;
+use crate::server::{Trouble, words};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
@@ -19,7 +19,7 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
     let Some(db) = error.as_db_error() else {
         return Trouble::Lost("the connection was lost".to_owned());
     };
-    let code = db.code().code();
+    let code = state(db.code().code());
     match code {
         // The server stops, crashed, or starts; connections that it ends.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => {
@@ -30,7 +30,7 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
         "42501" => Trouble::Kept(SourceError::Drift(format!(
             "the role may not read what the statement names ({code}); grant it select"
         ))),
-        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(db.message().to_owned())),
+        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(words(db.message()))),
         // The plan or the names of a statement that was prepared before the table changed.
         "0A000" | "26000" => Trouble::Stale(format!("a table has changed ({code})")),
         _ if code.starts_with("42") => Trouble::Stale(format!("a table has changed ({code})")),
@@ -39,9 +39,14 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
     }
 }
 
+/// A code as the protocol has it, five letters and digits; what else a server says is not repeated.
+fn state(code: &str) -> &str {
+    if code.len() == 5 && code.bytes().all(|b| b.is_ascii_alphanumeric()) { code } else { "no code" }
+}
+
 /// An error of a connection that was being opened.
 pub(super) fn opening(error: &Error) -> SourceError {
-    let text = match error.as_db_error().map(|db| db.code().code()) {
+    let text = match error.as_db_error().map(|db| state(db.code().code())) {
         Some("28P01" | "28000") => {
             "the server refuses the role or its password; see what `url` refers to".to_owned()
         }
@@ -61,5 +66,5 @@ pub(super) fn opening(error: &Error) -> SourceError {
 fn tls_fault(error: &Error) -> Option<String> {
     let io = error.source()?.downcast_ref::<std::io::Error>()?;
     let fault = io.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(fault.to_string())
+    Some(words(&fault.to_string()))
 }

@@ -20,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_US: u64 = 500_000;
 /// How long stopping a query may take before its connection is closed all the same.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How old a connection grows, however much it is used: its role was proved and its password taken when it was
+/// opened, so neither is believed for longer; opening one costs some tens of milliseconds.
+const AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
 pub(crate) struct Pool<S: Server> {
     shared: Arc<Shared<S>>,
@@ -39,6 +42,7 @@ struct Shared<S: Server> {
 
 struct Idle<L> {
     link: L,
+    opened_us: u64,
     since_us: u64,
     generation: u64,
 }
@@ -86,7 +90,7 @@ impl<S: Server> Pool<S> {
         loop {
             let Some(idle) = lock(&shared.idle).pop() else { break };
             if idle.generation == generation && idle.link.lives() && !is_old(&idle, now, &shared.def) {
-                return Ok(Lease::new(self, permit, idle.link, generation, true));
+                return Ok(Lease::new(self, permit, (idle.link, idle.opened_us), generation, true));
             }
         }
         if let Some((until, error)) = lock(&shared.failed).clone()
@@ -97,7 +101,8 @@ impl<S: Server> Pool<S> {
         match self.connect().await {
             Ok(link) => {
                 *lock(&shared.failed) = None;
-                Ok(Lease::new(self, permit, link, generation, false))
+                // As of before it was opened: the proof is no younger than that.
+                Ok(Lease::new(self, permit, (link, now), generation, false))
             }
             Err(error) => {
                 let until = shared.clock.monotonic_us().saturating_add(PAUSE_US);
@@ -144,7 +149,7 @@ impl<S: Server> Pool<S> {
         lock(&self.shared.idle).clear();
     }
 
-    /// Closes what was idle for too long.
+    /// Closes what was idle or open for too long.
     pub(crate) fn reap(&self) {
         let now = self.shared.clock.monotonic_us();
         lock(&self.shared.idle).retain(|idle| idle.link.lives() && !is_old(idle, now, &self.shared.def));
@@ -152,7 +157,8 @@ impl<S: Server> Pool<S> {
 }
 
 fn is_old<L>(idle: &Idle<L>, now_us: u64, def: &PoolDef) -> bool {
-    u128::from(now_us.saturating_sub(idle.since_us)) >= def.idle.as_micros()
+    let since = |at_us: u64| u128::from(now_us.saturating_sub(at_us));
+    since(idle.since_us) >= def.idle.as_micros() || since(idle.opened_us) >= AGE_MAX.as_micros()
 }
 
 /// A connection in one pair of hands. Dropped while a query runs, it stops the query at the server and
@@ -162,15 +168,22 @@ pub(crate) struct Lease<S: Server> {
     shared: Arc<Shared<S>>,
     permit: Option<OwnedSemaphorePermit>,
     link: Option<S::Link>,
+    opened_us: u64,
     generation: u64,
     used: bool,
     running: bool,
 }
 
 impl<S: Server> Lease<S> {
-    fn new(pool: &Pool<S>, permit: OwnedSemaphorePermit, link: S::Link, generation: u64, used: bool) -> Self {
-        let shared = Arc::clone(&pool.shared);
-        Self { shared, permit: Some(permit), link: Some(link), generation, used, running: false }
+    fn new(
+        pool: &Pool<S>,
+        permit: OwnedSemaphorePermit,
+        (link, opened_us): (S::Link, u64),
+        generation: u64,
+        used: bool,
+    ) -> Self {
+        let (shared, permit, link) = (Arc::clone(&pool.shared), Some(permit), Some(link));
+        Self { shared, permit, link, opened_us, generation, used, running: false }
     }
 
     /// Whether it lay idle before: then its server may have gone since.
@@ -212,7 +225,28 @@ impl<S: Server> Drop for Lease<S> {
         let generation = self.shared.generation.load(Ordering::Acquire);
         if self.generation == generation && link.lives() {
             let since_us = self.shared.clock.monotonic_us();
-            lock(&self.shared.idle).push(Idle { link, since_us, generation });
+            lock(&self.shared.idle).push(Idle { link, opened_us: self.opened_us, since_us, generation });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t36_a_connection_grows_old_however_much_it_is_used() {
+        let def = PoolDef { max: 1, idle: Duration::from_secs(300), acquire: Duration::from_secs(1) };
+        let old = |opened_s: u64, since_s: u64, now_s: u64| {
+            let idle = Idle {
+                link: (),
+                opened_us: opened_s * 1_000_000,
+                since_us: since_s * 1_000_000,
+                generation: 0,
+            };
+            is_old(&idle, now_s * 1_000_000, &def)
+        };
+        assert!(!old(0, 599, 599) && old(0, 599, 600));
+        assert!(!old(0, 0, 299) && old(0, 0, 300));
     }
 }

@@ -1,5 +1,6 @@
 //! What a role may do, and the refusal of one that can write.
 
+use super::words;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::source::SourceError;
 
@@ -17,7 +18,7 @@ pub(crate) struct Rights {
 }
 
 fn some(all: &[String]) -> String {
-    let mut named = all.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    let mut named = all.iter().take(NAMED_MAX).map(|right| words(right)).collect::<Vec<_>>().join("; ");
     if all.len() > NAMED_MAX {
         named.push_str(&format!("; and {} more", all.len() - NAMED_MAX));
     }
@@ -26,7 +27,7 @@ fn some(all: &[String]) -> String {
 
 impl Rights {
     fn writer(&self) -> String {
-        format!("role `{}` can write: {}", self.role, some(&self.writes))
+        format!("role `{}` can write: {}", words(&self.role), some(&self.writes))
     }
 
     const HELP: &str = "give the adapter a role of its own that may only select what the mapping reads";
@@ -41,15 +42,20 @@ impl Rights {
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![if self.writes.is_empty() {
-            let message =
-                format!("proved: role `{}` can write nothing, nor any role that it can take", self.role);
+            let message = format!(
+                "proved: role `{}` can write nothing, nor any role that it can take",
+                words(&self.role)
+            );
             Finding::new(Severity::Note, "A-SQL-010", message)
         } else {
             Finding::new(Severity::Error, "A-SQL-012", self.writer()).help(Self::HELP)
         }];
         if !self.lends.is_empty() {
-            let message =
-                format!("role `{}` may run with the rights of others: {}", self.role, some(&self.lends));
+            let message = format!(
+                "role `{}` may run with the rights of others: {}",
+                words(&self.role),
+                some(&self.lends)
+            );
             findings.push(
                 Finding::new(Severity::Warning, "A-SQL-015", message)
                     .help("take the right to execute away, or see that none of these writes"),

@@ -8,6 +8,7 @@ mod filters;
 mod injection;
 mod lab;
 mod minimal;
+mod probes;
 mod values;
 
 use lab::{Kind, Lab, Settings};
@@ -201,6 +202,20 @@ async fn t17_nothing_of_a_statement_that_writes_stays() {
 async fn t36_a_role_that_can_write_is_refused() {
     for lab in servers() {
         checks::writers(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t36_rights_are_proved_also_where_a_probe_fails_or_is_slow() {
+    for lab in servers() {
+        probes::rights(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t19_a_probe_reads_its_first_row_and_no_table() {
+    for lab in servers() {
+        probes::first_row(lab).await;
     }
 }
 

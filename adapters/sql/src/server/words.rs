@@ -1,0 +1,32 @@
+//! What a server says of itself, held short: it reaches logs and health.
+
+/// Characters of a server's words: a sentence that names a table and a column has fewer.
+const WORDS_MAX: usize = 200;
+
+/// A server's own words: so many at most, and nothing in them that a log or a terminal would obey.
+pub(crate) fn words(text: &str) -> String {
+    let mut words: String = text.chars().take(WORDS_MAX).map(shown).collect();
+    if text.chars().nth(WORDS_MAX).is_some() {
+        words.push('…');
+    }
+    words
+}
+
+/// Control characters, and what turns the direction of a line or breaks it, become a blank square.
+fn shown(c: char) -> char {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns { '\u{fffd}' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t19_a_servers_words_are_short_and_hold_nothing_that_a_log_obeys() {
+        assert_eq!(words("column \"NM\" does not exist"), "column \"NM\" does not exist");
+        assert_eq!(words("a\r\nlevel=error \u{1b}[2J\u{202e}b"), "a��level=error �[2J�b");
+        assert_eq!(words(&"云".repeat(200)), "云".repeat(200));
+        assert_eq!(words(&"x".repeat(1 << 20)), format!("{}…", "x".repeat(200)));
+    }
+}
