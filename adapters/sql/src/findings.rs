@@ -51,6 +51,12 @@ pub(crate) fn no_plan(operation: &OperationDef) -> Finding {
     about(operation, Severity::Warning, "A-SQL-006", "its plan cannot be shown")
 }
 
+pub(crate) fn may_not_read(operation: &OperationDef) -> Finding {
+    about(operation, Severity::Error, "A-SQL-018", "the role may not read all that the statement names").help(
+        "grant it `select` on these tables, or on the columns that are named, and `usage` on their schema",
+    )
+}
+
 /// A look-up that reads a table from end to end is refused: it is slow for us and hurts the department.
 pub(crate) fn reads_in_full(operation: &OperationDef, table: &str) -> Finding {
     about(operation, Severity::Error, "A-SQL-008", &format!("reads `{table}` in full"))

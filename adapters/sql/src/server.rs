@@ -44,6 +44,9 @@ pub(crate) enum Trouble {
     Stale(String),
 }
 
+/// What a server is taken to say where the role lacks a right: the words for it begin so.
+pub(crate) const MAY_NOT_READ: &str = "the role may not read what the statement names";
+
 impl Trouble {
     fn keeps(&self) -> bool {
         matches!(self, Self::Kept(_) | Self::Stale(_))

@@ -359,13 +359,27 @@ mod tests {
         stored.write(&[contract(8), contract(12), closed, open], &parties, 20).unwrap();
     }
 
+    /// sled gives its lock back a little after it was dropped, by a thread of its own.
+    fn until_free(dir: &Path) {
+        let database = std::fs::File::open(dir.join("db")).unwrap();
+        for _ in 0..1000 {
+            if database.try_lock().is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the store was not given back");
+    }
+
     fn changed(change: impl Fn(&sled::Db)) -> u64 {
         let dir = tempfile::tempdir().unwrap();
         written(dir.path());
+        until_free(dir.path());
         let database = sled::Config::new().path(dir.path()).open().unwrap();
         change(&database);
         database.flush().unwrap();
         drop(database);
+        until_free(dir.path());
         Persisted::open(dir.path(), LEDGER, &key()).unwrap().size()
     }
 
@@ -373,10 +387,12 @@ mod tests {
     fn whole_views_are_kept_over_any_number_of_writes() {
         let dir = tempfile::tempdir().unwrap();
         written(dir.path());
+        until_free(dir.path());
         let stored = Persisted::open(dir.path(), LEDGER, &key()).unwrap();
         assert_eq!((stored.size(), stored.points(Table::Contracts)), (20, vec![12]));
         stored.write(&[Row::point(Table::Members, b"police".to_vec(), 21)], &HashMap::new(), 22).unwrap();
         drop(stored);
+        until_free(dir.path());
         let stored = Persisted::open(dir.path(), LEDGER, &key()).unwrap();
         assert_eq!(
             (stored.size(), stored.closed_case(&case("01890000-0000-7000-8000-000000000001"))),

@@ -232,8 +232,8 @@ impl Driver<'_> {
             let machine = self.town.host(host);
             if machine.disk.stopped() {
                 self.crash(host, true);
-            } else if !self.down.contains(host) {
-                // An end that was planned and did not come.
+            } else {
+                // An end that was planned and did not come, also of a host that was down when it was planned.
                 machine.disk.stop_after(u64::MAX / 2);
             }
             self.start(host);

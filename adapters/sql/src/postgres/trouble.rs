@@ -1,7 +1,7 @@
 //! PostgreSQL's errors as ours. Its words are repeated only where they speak of a statement, which the
 //! mapping's author wrote; elsewhere they can hold values.
 
-use crate::server::{Trouble, words};
+use crate::server::{MAY_NOT_READ, Trouble, words};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
@@ -27,9 +27,7 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
         }
         _ if code.starts_with("08") => Trouble::Lost(format!("the connection failed ({code})")),
         "57014" => Trouble::Kept(SourceError::Timeout(timeout)),
-        "42501" => Trouble::Kept(SourceError::Drift(format!(
-            "the role may not read what the statement names ({code}); grant it select"
-        ))),
+        "42501" => Trouble::Kept(SourceError::Drift(format!("{MAY_NOT_READ} ({code}); grant it select"))),
         _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(words(db.message()))),
         // The plan or the names of a statement that was prepared before the table changed.
         "0A000" | "26000" => Trouble::Stale(format!("a table has changed ({code})")),

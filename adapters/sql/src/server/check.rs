@@ -1,7 +1,7 @@
 //! The live check of a server, and what a freshness probe gave.
 
-use super::{Link, Server, wrap};
-use crate::findings::{about, compare_columns, failed, no_plan, not_prepared, reads_in_full};
+use super::{Link, MAY_NOT_READ, Server, Trouble, wrap};
+use crate::findings::{about, compare_columns, failed, may_not_read, no_plan, not_prepared, reads_in_full};
 use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind, ParamType, SourceCommon};
@@ -100,6 +100,10 @@ async fn plan<S: Server>(
         Ok(Some(tables)) => {
             findings.extend(tables.iter().map(|table| reads_in_full(operation, table)));
         }
+        Err(Trouble::Kept(error)) if error.to_string().contains(MAY_NOT_READ) => {
+            findings.push(may_not_read(operation));
+        }
+        // MariaDB shows no plan of a view to a role that may read the view alone.
         Ok(None) | Err(_) => findings.push(no_plan(operation)),
     }
 }

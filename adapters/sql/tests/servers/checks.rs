@@ -127,6 +127,17 @@ async fn tiny(people: &People<'_>, by_id: &str) {
     let by_name = select(kind, "NM", ":id").replace(&person, "tiny");
     let said = findings(people, &people.text.replace(by_id, &by_name)).await;
     assert_eq!(with(&said, "A-SQL-008"), ["operation person.by_id: reads `tiny` in full"], "{said:?}");
+    // PostgreSQL prepares what the role may not read, and refuses only when it is asked.
+    people.lab.admin(
+        people.name,
+        &match kind {
+            Kind::Postgres => format!("revoke select on tiny from {}", people.name),
+            Kind::Mariadb => format!("revoke select on {0}.tiny from {0}@'%'", people.name),
+        },
+    );
+    let said = findings(people, &small).await;
+    let code = if kind == Kind::Postgres { "A-SQL-018" } else { "A-SQL-002" };
+    assert_eq!(with(&said, code).len(), 1, "{said:?}");
 }
 
 /// A right that lets a role write, how it is taken away again, what is said of it.
