@@ -2,12 +2,14 @@
 
 use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
-use crate::limits::{MATERIAL_BYTES_MAX, MATERIAL_KEYS_MAX};
+use crate::limits::{MATERIAL_BYTES_MAX, MATERIAL_KEYS_MAX, RECORD_TYPES_MAX};
 use crate::standings::check_revocation;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use yiwang_policies::record_type::PROVIDERS_MAX;
+use yiwang_policies::{RecordTypeError, RecordTypeVersion};
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -35,6 +37,7 @@ enum Published {
     /// With the delegation of its officer, under which it was verified.
     Ticket(Box<Ticket>, Arc<DelegationView>),
     Revocation(Box<Revocation>),
+    RecordType(Box<RecordTypeVersion>),
 }
 
 impl PublishDraft {
@@ -43,7 +46,11 @@ impl PublishDraft {
     pub fn open(peer: MemberId, document: Bytes, views: &Views) -> Result<Self, Code> {
         let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
         // What nobody verifies must not enter the ledger beside what somebody does.
-        let wanted = if signed.payload_type() == payload_type::CONTRACT { 2 } else { 1 };
+        let wanted = match signed.payload_type() {
+            payload_type::CONTRACT => 2,
+            payload_type::RECORD_TYPE => PROVIDERS_MAX,
+            _ => 1,
+        };
         if signed.signature_count() > wanted {
             return Err(Code::SignatureInvalid);
         }
@@ -67,9 +74,22 @@ impl PublishDraft {
                 if contract.root_of(&peer).is_none() {
                     return Err(Code::WrongMember);
                 }
-                let prepared = views.decider().prepare(std::sync::Arc::new(contract.clone()));
+                let added = contract.text.pinned_record_type().and_then(|pin| views.record_type(&pin));
+                let added = added.as_ref().map(|view| &view.version);
+                let prepared = views.decider().prepare(Arc::new(contract.clone()), added);
                 prepared.map_err(|_| Code::ContractInvalid)?;
                 Published::Contract(Box::new(contract))
+            }
+            payload_type::RECORD_TYPE => {
+                let version = RecordTypeVersion::open(&signed, views.decider().catalogue());
+                let version = version.map_err(|error| match error {
+                    RecordTypeError::NotSigned(_) => Code::SignatureInvalid,
+                    _ => Code::CatalogueInvalid,
+                })?;
+                if !version.text.providers.iter().any(|provider| provider.member == peer) {
+                    return Err(Code::WrongMember);
+                }
+                Published::RecordType(Box::new(version))
             }
             payload_type::TICKET if document.len() <= DOCUMENT_MAX => {
                 let claimed = Ticket::read(&signed).map_err(|_| Code::TicketInvalid)?;
@@ -101,6 +121,9 @@ impl Draft for PublishDraft {
             }
             Published::Revocation(revocation) => {
                 check_revocation(&self.peer, revocation, at).map(|()| Kind::Revocation(entry))
+            }
+            Published::RecordType(version) => {
+                check_record_type(version, at.views).map(|()| Kind::RecordType(entry))
             }
         }
     }
@@ -138,6 +161,11 @@ fn check_contract(contract: &Contract, views: &Views) -> Result<(), Code> {
             return Err(Code::ContractInvalid);
         }
     }
+    // What is newly agreed is agreed under the newest classes.
+    let newest = views.newest_record_type(&text.record).map(|view| view.version.digest);
+    if text.pinned_record_type() != newest {
+        return Err(Code::ContractInvalid);
+    }
     let Some(current) = views.contract(&text.id) else { return Ok(()) };
     let same_parties = current.contract.text.provider.member == text.provider.member
         && current.contract.text.consumer.member == text.consumer.member;
@@ -145,6 +173,26 @@ fn check_contract(contract: &Contract, views: &Views) -> Result<(), Code> {
         return Err(Code::NotFound);
     }
     if current.contract.text.version >= text.version { Err(Code::Replayed) } else { Ok(()) }
+}
+
+/// Whether a version follows the one before it, under the roots that its members' cards name now.
+fn check_record_type(version: &RecordTypeVersion, views: &Views) -> Result<(), Code> {
+    for provider in &version.text.providers {
+        let root = views.member(&provider.member).map(|view| view.card.root);
+        if root != Some(provider.root) {
+            return Err(Code::CatalogueInvalid);
+        }
+    }
+    match views.newest_record_type(&version.text.record) {
+        Some(held) if held.version.digest == version.digest => Err(Code::Replayed),
+        Some(held) => follows(version.text.breaks(&held.version).is_empty()),
+        None if views.record_types().len() >= RECORD_TYPES_MAX => Err(Code::QuotaExceeded),
+        None => follows(version.text.version == 1),
+    }
+}
+
+fn follows(sound: bool) -> Result<(), Code> {
+    if sound { Ok(()) } else { Err(Code::CatalogueInvalid) }
 }
 
 /// A member that joins, or that replaces its card.
@@ -281,6 +329,10 @@ fn officer_of(views: &Views, digest: &Bytes) -> Option<Bytes> {
 fn document(views: &Views, member: &MemberId, digest: &Digest) -> Option<Bytes> {
     if let Some(contract) = views.contract_by_digest(digest) {
         return contract.contract.root_of(member).map(|_| contract.document.clone());
+    }
+    // Every member may know what records there are.
+    if let Some(added) = views.record_type(digest) {
+        return Some(added.document.clone());
     }
     if let Some(ticket) = views.ticket(digest) {
         return serves(views, member, &ticket.ticket.member).then(|| ticket.document.clone());

@@ -6,6 +6,7 @@ use crate::ledger::Appended;
 use crate::views::CaseStatus;
 use std::collections::BTreeSet;
 use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::evidence::{ENTRIES_MAX, Evidence, FORMAT, ProvedEntry, document_of, statement_json};
@@ -73,6 +74,15 @@ fn standing_key(hub: &Hub, index: u64) -> Option<u64> {
     hub.ledger.views().delegation(&standing.delegation_digest).map(|view| view.index)
 }
 
+/// The entry of the record type that the contract at an index pins.
+fn record_type(hub: &Hub, index: u64) -> Option<u64> {
+    let entry = entry::decode(&hub.ledger.reader().read(index).ok()?).ok()?;
+    let Some(Kind::Contract(document)) = entry.kind else { return None };
+    let contract = Contract::open_bytes(document.document).ok()?;
+    let pinned = contract.text.pinned_record_type()?;
+    hub.ledger.views().record_type(&pinned).map(|view| view.index)
+}
+
 /// The entries that an exchange rests on: policy, both members' cards, delegations, contract, case.
 fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64> {
     let views = hub.ledger.views();
@@ -91,6 +101,7 @@ fn supports(hub: &Hub, exchange: &pb::ExchangeEntry, index: u64) -> BTreeSet<u64
         wanted.insert(*standing);
         wanted.extend(standing_key(hub, *standing));
     }
+    wanted.extend(record_type(hub, exchange.contract_index));
     // The origin entry comes first in every bundle: it names the ledger's key.
     wanted.insert(0);
     let signed = SignedStatement::parse(exchange.request.clone()).ok();

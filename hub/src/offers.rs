@@ -128,11 +128,9 @@ fn agreed(views: &Views, request: &Request, signed: [&SignedStatement; 2]) -> Re
     if !replaced && !signed.into_iter().all(|one| text.allows(one)) {
         return Err(Code::SignatureInvalid);
     }
-    let catalogue = views.decider().catalogue();
     let known = (replaced || text.operations.contains(&request.operation))
-        && catalogue.record(&request.record).is_some()
-        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
-        && catalogue.has_purpose(&request.purpose);
+        && views.knows_fields(&request.record, &request.fields)
+        && views.decider().catalogue().has_purpose(&request.purpose);
     if known { Ok(()) } else { Err(Code::NoContract) }
 }
 

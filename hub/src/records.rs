@@ -35,6 +35,7 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
         .map(|view| {
             let provider = &view.contract.text.provider.member;
             pb::PlannedContract {
+                record_type: hub.ledger.views().pinned_document(&view.contract),
                 contract: view.document.clone(),
                 connected: hub.links.of(provider).is_some(),
                 disconnected_since_ms: hub.links.lost_since(provider),

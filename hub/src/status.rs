@@ -41,6 +41,7 @@ pub fn grpc(code: Code) -> Grpc {
         | Code::ContractExpired
         | Code::ContractNotYetValid
         | Code::ContractInvalid
+        | Code::CatalogueInvalid
         | Code::PurposeMismatch
         | Code::ConsumerMismatch
         | Code::NoCase

@@ -15,14 +15,14 @@ pub use standings::{Claims, Held, Objection, Pair, RevocationView, StandingView}
 use crate::quotas::Holdings;
 use crate::tls::identity::Identity;
 use bytes::Bytes;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use yiwang_policies::{Decider, Prepared};
+use yiwang_policies::{Decider, Prepared, RecordDef, RecordTypeVersion};
 use yiwang_proto::Digest;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::{AppId, CaseId, ContractId, Matter, MemberId, Operation};
+use yiwang_proto::ids::{AppId, CaseId, ContractId, FieldName, Matter, MemberId, Operation, RecordType};
 use yiwang_proto::member::MemberCard;
 use yiwang_proto::tag::Tag;
 use yiwang_proto::ticket::Ticket;
@@ -78,6 +78,17 @@ pub struct ContractView {
     pub index: u64,
     // Until when it counts against its members' quotas, ledger time.
     counts_until_ms: i64,
+}
+
+/// A version of a record type that members added, with its entry.
+#[derive(Debug)]
+pub struct RecordTypeView {
+    /// Verified under the roots that its providers' cards name.
+    pub version: RecordTypeVersion,
+    /// The document's exact bytes.
+    pub document: Bytes,
+    /// Its entry.
+    pub index: u64,
 }
 
 /// A ticket with its entry.
@@ -145,6 +156,8 @@ struct Registry {
     cases: HashMap<CaseId, Arc<CaseView>>,
     auditors: HashMap<AppId, Arc<AuditorView>>,
     mappings: HashMap<(MemberId, String), Digest>,
+    record_types: HashMap<Digest, Arc<RecordTypeView>>,
+    newest_types: BTreeMap<RecordType, Arc<RecordTypeView>>,
     held: HashMap<MemberId, Holding>,
     // By the form of enrolment tokens; the time of the newest dismissal.
     dismissed: HashMap<String, i64>,
@@ -223,6 +236,36 @@ impl Views {
     /// A ticket by the digest of its payload, as long as it may be used.
     pub fn ticket(&self, digest: &Digest) -> Option<Arc<TicketView>> {
         self.registry().tickets.get(digest).cloned()
+    }
+
+    /// A version of a record type that members added, by the digest of its payload.
+    pub fn record_type(&self, digest: &Digest) -> Option<Arc<RecordTypeView>> {
+        self.registry().record_types.get(digest).cloned()
+    }
+
+    /// The newest version of a record type that members added.
+    pub fn newest_record_type(&self, record: &RecordType) -> Option<Arc<RecordTypeView>> {
+        self.registry().newest_types.get(record).cloned()
+    }
+
+    /// The newest version of each record type that members added, by name.
+    pub fn record_types(&self) -> Vec<Arc<RecordTypeView>> {
+        self.registry().newest_types.values().cloned().collect()
+    }
+
+    /// The document of the record type that a contract pins; empty where it pins none.
+    pub fn pinned_document(&self, contract: &Contract) -> Bytes {
+        let pinned = contract.text.pinned_record_type().and_then(|digest| self.record_type(&digest));
+        pinned.map(|view| view.document.clone()).unwrap_or_default()
+    }
+
+    /// Whether a record type comes with the program or was added, and has these fields.
+    pub fn knows_fields(&self, record: &RecordType, fields: &[FieldName]) -> bool {
+        let known = |def: &RecordDef| fields.iter().all(|field| def.field(field).is_some());
+        match self.decider.catalogue().record(record) {
+            Some(def) => known(def),
+            None => self.registry().newest_types.get(record).is_some_and(|view| known(&view.version.def)),
+        }
     }
 
     /// The newest version of a contract.

@@ -40,7 +40,7 @@ fn contract() -> Result<Contract, Box<dyn std::error::Error>> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let decider = Decider::builtin()?;
     let contract = Arc::new(contract()?);
-    let prepared = decider.prepare(Arc::clone(&contract)).map_err(|faults| format!("{faults:?}"))?;
+    let prepared = decider.prepare(Arc::clone(&contract), None).map_err(|faults| format!("{faults:?}"))?;
     let said = &contract.text;
     let app = said.apps.first().ok_or("no app")?;
     let delegation = Delegation {

@@ -11,8 +11,9 @@
 
 use crate::bundle;
 use crate::lint::lint_name;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Matter, Purpose, RecordType};
 
@@ -40,7 +41,7 @@ pub enum CatalogueError {
 }
 
 /// What a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SubjectKind {
     /// Always a person or household: the case must list its tag, whatever the fields.
@@ -52,7 +53,7 @@ pub enum SubjectKind {
 }
 
 /// Type of a field's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// Any text.
@@ -106,7 +107,7 @@ impl FieldType {
 }
 
 /// One field of a record type.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldDef {
     /// Type of its values.
@@ -116,6 +117,12 @@ pub struct FieldDef {
     pub class: u8,
     /// What it is, in a few words.
     pub about: String,
+    /// Its Chinese name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zh: Option<String>,
+    /// The code table of a field of type `code`: the values that it may have; empty where any may come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<String>,
 }
 
 /// One record type.
@@ -130,6 +137,9 @@ pub struct RecordDef {
     pub subject: SubjectKind,
     /// What it is, in a few words.
     pub about: String,
+    /// Its Chinese name, where it has one.
+    #[serde(default)]
+    pub zh: Option<String>,
     /// Its fields.
     pub fields: BTreeMap<FieldName, FieldDef>,
 }
@@ -151,7 +161,7 @@ impl RecordDef {
 /// All record types, purposes and matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
-    records: BTreeMap<RecordType, RecordDef>,
+    records: BTreeMap<RecordType, Arc<RecordDef>>,
     purposes: BTreeMap<Purpose, String>,
     matters: BTreeMap<Matter, String>,
 }
@@ -221,7 +231,7 @@ impl Catalogue {
             for record in read::<RecordFile>(file, text)?.record {
                 check_record(file, &record)?;
                 let name = record.name.clone();
-                if all.insert(name.clone(), record).is_some() {
+                if all.insert(name.clone(), Arc::new(record)).is_some() {
                     return Err(fault(file, name.as_str(), "stands twice"));
                 }
             }
@@ -235,12 +245,24 @@ impl Catalogue {
 
     /// A record type.
     pub fn record(&self, name: &RecordType) -> Option<&RecordDef> {
-        self.records.get(name)
+        self.records.get(name).map(Arc::as_ref)
+    }
+
+    /// A record type, shared.
+    pub fn shared(&self, name: &RecordType) -> Option<Arc<RecordDef>> {
+        self.records.get(name).cloned()
+    }
+
+    /// The same catalogue with one more record type, or another version of one.
+    #[must_use]
+    pub fn with(mut self, record: Arc<RecordDef>) -> Self {
+        self.records.insert(record.name.clone(), record);
+        self
     }
 
     /// All record types, by name.
     pub fn records(&self) -> impl Iterator<Item = &RecordDef> {
-        self.records.values()
+        self.records.values().map(Arc::as_ref)
     }
 
     /// A field of a record type.
@@ -278,7 +300,7 @@ impl Catalogue {
     }
 }
 
-fn check_record(file: &str, record: &RecordDef) -> Result<(), CatalogueError> {
+pub(crate) fn check_record(file: &str, record: &RecordDef) -> Result<(), CatalogueError> {
     let name = record.name.as_str();
     if let Some(refusal) = lint_name(name) {
         return Err(fault(file, name, refusal.to_string()));
@@ -303,8 +325,31 @@ fn check_record(file: &str, record: &RecordDef) -> Result<(), CatalogueError> {
         if let Some(refusal) = lint_name(field.as_str()) {
             return Err(fault(file, &place, refusal.to_string()));
         }
+        check_codes(file, &place, def)?;
     }
     Ok(())
+}
+
+/// Values of one code table: those of a large register of matters.
+const CODES_MAX: usize = 512;
+
+fn check_codes(file: &str, place: &str, def: &FieldDef) -> Result<(), CatalogueError> {
+    if !def.codes.is_empty() && def.kind != FieldType::Code {
+        return Err(fault(file, place, "only a field of type `code` has codes"));
+    }
+    let distinct: BTreeSet<&String> = def.codes.iter().collect();
+    let sound =
+        |code: &&String| (1..=64).contains(&code.chars().count()) && !code.chars().any(char::is_control);
+    if def.codes.len() > CODES_MAX
+        || distinct.len() != def.codes.len()
+        || !def.codes.iter().all(|code| sound(&code))
+    {
+        return Err(fault(file, place, "codes are at most 512, each once, of 1 to 64 characters"));
+    }
+    match def.codes.iter().find_map(|code| lint_name(code).map(|refusal| (code, refusal))) {
+        Some((code, refusal)) => Err(fault(file, place, format!("code `{code}`: {refusal}"))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,15 @@
 
 use crate::asked::{granted, key};
 use crate::bundle;
-use crate::catalogue::{Catalogue, CatalogueError};
+use crate::catalogue::{Catalogue, CatalogueError, RecordDef};
 use crate::decision::{Denial, Permit};
 use crate::facts::{Facts, Resource, method_text};
-use crate::fields::{Fault, check_contract};
+use crate::fields::{Fault, check_contract, record_of};
 use crate::input::Context;
 use crate::lint::{Lint, LintError};
 use crate::memory::Memory;
 use crate::officer;
+use crate::record_type::RecordTypeVersion;
 use crate::rows::{RowFault, check_arguments};
 use crate::rules::{BATCH_SIGNATURE, ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
@@ -68,6 +69,7 @@ pub struct Decider {
 #[derive(Debug, Clone)]
 pub struct Prepared {
     contract: Arc<Contract>,
+    record: Option<Arc<RecordDef>>,
     limits: Resource,
     memory: Memory,
 }
@@ -76,6 +78,11 @@ impl Prepared {
     /// The contract.
     pub fn contract(&self) -> &Arc<Contract> {
         &self.contract
+    }
+
+    /// The record type that the contract is about, as it was when the contract was checked.
+    pub fn record(&self) -> Option<&RecordDef> {
+        self.record.as_deref()
     }
 }
 
@@ -136,23 +143,32 @@ impl Decider {
         &self.schema
     }
 
-    /// Checks a contract against the catalogue and builds its entity. Errors: everything that cannot
-    /// stand, at once.
-    pub fn prepare(&self, contract: Arc<Contract>) -> Result<Prepared, Vec<Fault>> {
-        let faults = check_contract(&contract.text, &self.catalogue);
+    /// Checks a contract against the catalogue and builds its entity; for a record that members added, with the version
+    /// that it pins. Errors: everything that cannot stand, at once.
+    pub fn prepare(
+        &self,
+        contract: Arc<Contract>,
+        added: Option<&RecordTypeVersion>,
+    ) -> Result<Prepared, Vec<Fault>> {
+        let faults = check_contract(&contract.text, &self.catalogue, added);
         if !faults.is_empty() {
             return Err(faults);
         }
-        self.prepare_unchecked(contract).map_err(|fault| {
+        let record = record_of(&contract.text, &self.catalogue, added).ok();
+        self.prepare_unchecked(contract, record).map_err(|fault| {
             vec![Fault::new("contract", fault, "tell the operator; the rules could not take the contract")]
         })
     }
 
-    pub(crate) fn prepare_unchecked(&self, contract: Arc<Contract>) -> Result<Prepared, String> {
+    pub(crate) fn prepare_unchecked(
+        &self,
+        contract: Arc<Contract>,
+        record: Option<Arc<RecordDef>>,
+    ) -> Result<Prepared, String> {
         // What cannot be built is known before the contract is used.
-        self.facts.contract(&contract, &self.catalogue)?;
+        self.facts.contract(&contract, record.as_deref())?;
         let limits = self.facts.limits(&contract)?;
-        Ok(Prepared { contract, limits, memory: Memory::default() })
+        Ok(Prepared { contract, record, limits, memory: Memory::default() })
     }
 
     /// Judges one request under one contract. Errors: a denial that names every rule that denies, the
@@ -182,7 +198,7 @@ impl Decider {
         }
         let resource = match built {
             Some(resource) => resource,
-            None => self.facts.contract(&contract.contract, &self.catalogue).map_err(unjudged)?,
+            None => self.facts.contract(&contract.contract, contract.record()).map_err(unjudged)?,
         };
         let judged = self.facts.exchange(request, &resource.uid, context, None).map_err(unjudged)?;
         let response = self.authorizer.is_authorized(&judged, &self.rules.each, &resource.entities);
@@ -194,7 +210,7 @@ impl Decider {
             for id in response.diagnostics().reason() {
                 let (rank, rule) = find(id.as_ref())
                     .ok_or_else(|| Denial::policy_error("rule table: a rule without a code denied"))?;
-                let clause = explain(rule, request, &contract.contract, context, &self.catalogue);
+                let clause = explain(rule, request, contract, context);
                 rules.push((rank, rule, clause));
             }
         }
@@ -224,7 +240,7 @@ impl Decider {
         context: &Context<'_>,
         built: &mut Option<Resource>,
     ) -> Result<bool, String> {
-        let Prepared { contract, limits, memory } = contract;
+        let Prepared { contract, record, limits, memory } = contract;
         let now = self.facts.now(request, &limits.uid, context, None)?;
         if !self.permits(&now, &self.rules.now, limits) {
             return Ok(false);
@@ -235,7 +251,7 @@ impl Decider {
         if memory.has(&key) {
             return Ok(true);
         }
-        let resource = self.facts.contract(contract, &self.catalogue)?;
+        let resource = self.facts.contract(contract, record.as_deref())?;
         let grant = self.facts.grant(request, &resource.uid, &facts, None)?;
         let holds = self.permits(&grant, &self.rules.grant, &resource);
         if holds {
@@ -257,28 +273,22 @@ fn erred(response: &Response) -> bool {
 }
 
 /// The clause text of a rule that denied; with the names of fields where the rule is about them.
-fn explain(
-    rule: &Rule,
-    request: &Request,
-    contract: &Contract,
-    context: &Context<'_>,
-    catalogue: &Catalogue,
-) -> String {
-    let delegation = context.delegation;
+fn explain(rule: &Rule, request: &Request, prepared: &Prepared, context: &Context<'_>) -> String {
+    let (delegation, contract, record) = (context.delegation, &prepared.contract, prepared.record());
     let detail = match rule.id {
-        "fields" => Some(names(contract, catalogue, request, |field| !contract.text.fields.contains(field))),
+        "fields" => Some(names(record, request, |field| !contract.text.fields.contains(field))),
         "method" => Some(format!("{} is not served", method_text(contract.text.method))),
         "break-glass" => Some("emergency access is not served".to_owned()),
         "sealing" | "approvals" | "officer-signature" => {
             let class = |name: &FieldName| {
-                catalogue.field(&contract.text.record, name).map_or(4, |field| field.class)
+                record.and_then(|record| record.field(name)).map_or(4, |field| field.class)
             };
             let least = match rule.id {
                 "approvals" => 4,
                 "sealing" if contract.text.sealed => 0,
                 _ => 3,
             };
-            Some(names(contract, catalogue, request, |field| class(field) >= least))
+            Some(names(record, request, |field| class(field) >= least))
         }
         "delegation" if delegation.root == contract.text.consumer.root => Some(
             if delegation.digest != request.delegation_digest {
@@ -300,17 +310,12 @@ fn explain(
 
 /// The request's fields that a rule is about. A clause goes into the ledger, so a name that is in no catalogue,
 /// which may be anything that the asking app wrote, is not repeated.
-fn names(
-    contract: &Contract,
-    catalogue: &Catalogue,
-    request: &Request,
-    about: impl Fn(&FieldName) -> bool,
-) -> String {
+fn names(record: Option<&RecordDef>, request: &Request, about: impl Fn(&FieldName) -> bool) -> String {
     let (known, unknown): (Vec<&FieldName>, Vec<&FieldName>) = request
         .fields
         .iter()
         .filter(|field| about(field))
-        .partition(|field| catalogue.field(&contract.text.record, field).is_some());
+        .partition(|field| record.is_some_and(|record| record.field(field).is_some()));
     let mut names: Vec<&str> = known.into_iter().map(FieldName::as_str).collect();
     if !unknown.is_empty() {
         names.push("(names of no catalogue)");

@@ -32,7 +32,7 @@ fn at(site: Site, world: &World) -> World {
 }
 
 fn resource(world: &World) -> Resource {
-    DECIDER.facts.contract(&world.contract, DECIDER.catalogue()).unwrap()
+    DECIDER.facts.contract(&world.contract, DECIDER.catalogue().record(&world.contract.text.record)).unwrap()
 }
 
 fn judged(world: &World) -> cedar_policy::Request {
@@ -42,7 +42,7 @@ fn judged(world: &World) -> cedar_policy::Request {
 #[test]
 fn the_example_is_granted() {
     let world = World::new();
-    DECIDER.prepare(Arc::clone(&world.contract)).unwrap();
+    DECIDER.prepare(Arc::clone(&world.contract), None).unwrap();
     let permit = world.decide().unwrap();
     assert_eq!(permit.fields(), fields(&["scheme", "status"]));
     assert_eq!((permit.row_limit(), permit.deadline_ms()), (5, 2000));
@@ -166,7 +166,7 @@ fn clauses_help_without_values() {
 #[test]
 fn a_contract_with_faults_is_not_prepared() {
     let world = World::new().contract_with(|json| json["class"] = 2.into());
-    let faults = DECIDER.prepare(Arc::clone(&world.contract)).unwrap_err();
+    let faults = DECIDER.prepare(Arc::clone(&world.contract), None).unwrap_err();
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].place, "class");
 }

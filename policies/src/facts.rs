@@ -3,7 +3,7 @@
 
 use crate::asked::{Fact, claimed, lasting, moment};
 use crate::bundle;
-use crate::catalogue::{Catalogue, SubjectKind};
+use crate::catalogue::{RecordDef, SubjectKind};
 use crate::decide::PolicyError;
 use crate::input::Context;
 use crate::terms::granted_terms;
@@ -111,19 +111,18 @@ impl Facts {
         EntityUid::from_type_name_and_id(self.app.clone(), id)
     }
 
-    /// The contract as a resource.
-    pub fn contract(&self, contract: &Contract, catalogue: &Catalogue) -> Result<Resource, String> {
+    /// The contract as a resource; without its record everything counts as sealed and about a person.
+    pub fn contract(&self, contract: &Contract, record: Option<&RecordDef>) -> Result<Resource, String> {
         let said = &contract.text;
         let of_class = |least: u8| {
             let is = |name: &&_| {
                 // A field that the catalogue lost counts as sealed.
-                catalogue.field(&said.record, name).map_or(4, |field| field.class) >= least
+                record.and_then(|record| record.field(name)).map_or(4, |field| field.class) >= least
             };
             texts(said.fields.iter().filter(is))
         };
         let apps = said.apps.iter().map(|app| Expr::new_entity_uid(self.app(&said.consumer.member, app)));
-        let about_person =
-            catalogue.record(&said.record).is_none_or(|record| record.subject == SubjectKind::Person);
+        let about_person = record.is_none_or(|record| record.subject == SubjectKind::Person);
         let mut attributes = HashMap::from([
             pair("id", text(said.id.as_str())),
             pair("digest", bytes(&contract.digest)),

@@ -3,8 +3,11 @@
 
 use crate::catalogue::{Catalogue, RecordDef};
 use crate::lint::lint_name;
+use crate::record_type::RecordTypeVersion;
+use std::sync::Arc;
 use yiwang_proto::contract::{ContractText, Method, RowClause, RowOperator, Scalar};
 use yiwang_proto::ids::FieldName;
+use yiwang_proto::ticket::from_hex;
 
 /// Farther names are no typing errors.
 const SUGGESTION_DISTANCE: usize = 3;
@@ -27,8 +30,13 @@ impl Fault {
     }
 }
 
-/// All that cannot stand in a contract, by the catalogue; empty when it is sound.
-pub fn check_contract(contract: &ContractText, catalogue: &Catalogue) -> Vec<Fault> {
+/// All that cannot stand in a contract, by the catalogue; empty when it is sound. `added` is the version of a record type
+/// that it pins, for a record that does not come with the program.
+pub fn check_contract(
+    contract: &ContractText,
+    catalogue: &Catalogue,
+    added: Option<&RecordTypeVersion>,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     check_names(contract, &mut faults);
     if !catalogue.has_purpose(&contract.purpose) {
@@ -59,18 +67,52 @@ pub fn check_contract(contract: &ContractText, catalogue: &Catalogue) -> Vec<Fau
             "leave it out, and open a case",
         ));
     }
-    match catalogue.record(&contract.record) {
-        Some(record) => check_record(contract, record, &mut faults),
-        None => {
-            let near = nearest(contract.record.as_str(), catalogue.records().map(|r| r.name.as_str()));
-            faults.push(Fault::new(
-                "record",
-                format!("`{}` is not in the catalogue", contract.record),
-                near.unwrap_or_else(|| "choose a record type of the catalogue".to_owned()),
-            ));
-        }
+    match record_of(contract, catalogue, added) {
+        Ok(record) => check_record(contract, &record, &mut faults),
+        Err(fault) => faults.push(fault),
     }
     faults
+}
+
+/// The record that a contract is about: the catalogue's, or of the version that it pins.
+pub(crate) fn record_of(
+    contract: &ContractText,
+    catalogue: &Catalogue,
+    added: Option<&RecordTypeVersion>,
+) -> Result<Arc<RecordDef>, Fault> {
+    let name = &contract.record;
+    let Some(pinned) = contract.record_type.as_deref() else {
+        return catalogue.shared(name).ok_or_else(|| {
+            let near = nearest(name.as_str(), catalogue.records().map(|record| record.name.as_str()));
+            let next = near.unwrap_or_else(|| {
+                "choose a record type of the catalogue, or pin one that members added: `record_type`"
+                    .to_owned()
+            });
+            Fault::new("record", format!("`{name}` is not in the catalogue"), next)
+        });
+    };
+    if catalogue.record(name).is_some() {
+        let what = format!("`{name}` comes with the program and has no version to pin");
+        return Err(Fault::new("record_type", what, "leave it out"));
+    }
+    let Some(added) = added.filter(|added| from_hex(pinned) == Some(added.digest)) else {
+        let what = format!("the pinned version of `{name}` is not at hand");
+        return Err(Fault::new(
+            "record_type",
+            what,
+            "give the signed record type (`--record-type FILE`); `yiwang catalogue show` fetches the newest, `add` enters one",
+        ));
+    };
+    if added.text.record != *name {
+        let what = format!("the pinned version is of `{}`", added.text.record);
+        return Err(Fault::new("record_type", what, "pin a version of the contract's record"));
+    }
+    if !added.is_provided_by(&contract.provider.member, &contract.provider.root) {
+        let what = format!("`{}` did not sign the pinned version of `{name}`", contract.provider.member);
+        let next = "let it sign the next version as one of its providers: `yiwang catalogue sign`";
+        return Err(Fault::new("record_type", what, next));
+    }
+    Ok(Arc::clone(&added.def))
 }
 
 fn check_names(contract: &ContractText, faults: &mut Vec<Fault>) {

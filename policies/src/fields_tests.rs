@@ -5,7 +5,7 @@ fn faults(change: impl FnOnce(&mut serde_json::Value)) -> Vec<String> {
     let catalogue = Catalogue::builtin().unwrap();
     let mut json = contract_json();
     change(&mut json);
-    check_contract(&text(&json), &catalogue).iter().map(Fault::to_string).collect()
+    check_contract(&text(&json), &catalogue, None).iter().map(Fault::to_string).collect()
 }
 
 fn only(faults: Vec<String>, said: &str) {

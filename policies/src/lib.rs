@@ -29,6 +29,7 @@ mod memory;
 pub mod naive;
 mod officer;
 pub mod rates;
+pub mod record_type;
 pub mod rows;
 mod rules;
 mod ruleset;
@@ -42,6 +43,7 @@ pub use fields::{Fault, check_contract};
 pub use input::{CaseFacts, Context, Counts, OfficerEvidence, Site};
 pub use lint::{Refusal, lint_name};
 pub use rates::Rates;
+pub use record_type::{RecordTypeError, RecordTypeText, RecordTypeVersion};
 pub use rows::{RowFault, RowFilter, check_arguments};
 pub use tickets::TicketUses;
 

@@ -223,7 +223,12 @@ impl World {
     }
 
     pub fn prepared(&self) -> Prepared {
-        DECIDER.prepare_unchecked(Arc::clone(&self.contract)).unwrap()
+        DECIDER
+            .prepare_unchecked(
+                Arc::clone(&self.contract),
+                DECIDER.catalogue().shared(&self.contract.text.record),
+            )
+            .unwrap()
     }
 
     pub fn decide(&self) -> Result<Permit, Denial> {

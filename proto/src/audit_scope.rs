@@ -78,7 +78,7 @@ impl AuditScope {
     }
 
     /// Whether the scope shows an entry to its auditor. What carries the trust of everything else (origin,
-    /// members' cards, delegations, revocations, standings, dismissals, rules, mappings, scopes, accepted clocks) is
+    /// members' cards, delegations, revocations, standings, dismissals, rules, record types, mappings, scopes, accepted clocks) is
     /// shown to every auditor: it is about keys and rules, and nothing could be verified without it.
     #[must_use]
     pub fn shows(&self, auditor: &str, entry: &pb::Entry) -> bool {
@@ -93,6 +93,7 @@ impl AuditScope {
                 | Kind::Revocation(_)
                 | Kind::Policy(_)
                 | Kind::Mapping(_)
+                | Kind::RecordType(_)
                 | Kind::Snapshot(_)
                 | Kind::Auditor(_)
                 | Kind::Standing(_)

@@ -58,6 +58,8 @@ codes! {
     ContractNotYetValid = "contract_not_yet_valid", "wait until the contract's first day";
     /// The contract's signatures or text do not hold.
     ContractInvalid = "contract_invalid", "compare the contract with the copy that both members signed";
+    /// A record type does not hold: text, signers, roots, or it does not follow the version before.
+    CatalogueInvalid = "catalogue_invalid", "run `yiwang catalogue check` with the version before; all providers must be members";
     /// Another purpose than the contract's.
     PurposeMismatch = "purpose_mismatch", "name the purpose of the contract, or use another contract";
     /// Another consumer or app than the contract's.
@@ -151,6 +153,7 @@ impl Code {
             | Self::ContractExpired
             | Self::ContractNotYetValid
             | Self::ContractInvalid
+            | Self::CatalogueInvalid
             | Self::PurposeMismatch
             | Self::ConsumerMismatch
             | Self::NoCase

@@ -177,6 +177,9 @@ pub struct ContractText {
     pub method: Method,
     /// The record type of the catalogue.
     pub record: RecordType,
+    /// For a record type that members added: SHA-256 of the version that is granted, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_type: Option<String>,
     /// Operations of the provider's mapping that may be called.
     pub operations: Vec<Operation>,
     /// Fields that may leave the source.
@@ -275,6 +278,9 @@ impl ContractText {
             self.standing_seconds.is_none_or(|seconds| (60..=86_400).contains(&seconds)),
             "standing_seconds is 60 to 86400",
         );
+        if self.record_type.as_deref().is_some_and(|text| crate::ticket::from_hex(text).is_none()) {
+            faults.push("record_type is not 64 hexadecimal digits".to_owned());
+        }
         for clause in &self.rows {
             if let Err(fault) = clause.check() {
                 faults.push(format!("rows: `{}`: {fault}", clause.field));
@@ -290,6 +296,11 @@ impl ContractText {
             }
         }
         faults
+    }
+
+    /// The digest of the version of a record type that is pinned, if one is.
+    pub fn pinned_record_type(&self) -> Option<crate::Digest> {
+        self.record_type.as_deref().and_then(crate::ticket::from_hex)
     }
 
     /// How old a party's standing may be, milliseconds.

@@ -179,6 +179,7 @@ pub fn is_document_type(kind: &str) -> bool {
         payload_type::CONTRACT,
         payload_type::REVOCATION,
         payload_type::TICKET,
+        payload_type::RECORD_TYPE,
     ]
     .contains(&kind)
 }

@@ -67,6 +67,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::Dismissal(_) => "dismissal",
         Kind::Ticket(_) => "ticket",
         Kind::Standing(_) => "standing",
+        Kind::RecordType(_) => "record-type",
     }
 }
 

@@ -30,6 +30,8 @@ pub mod payload_type {
     pub const DELEGATION: &str = "application/vnd.yiwang.delegation.v1+json";
     /// A contract.
     pub const CONTRACT: &str = "application/vnd.yiwang.contract.v1+json";
+    /// A record type that members add to the catalogue.
+    pub const RECORD_TYPE: &str = "application/vnd.yiwang.record-type.v1+json";
     /// A revocation.
     pub const REVOCATION: &str = "application/vnd.yiwang.revocation.v1+json";
 }

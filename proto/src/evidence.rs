@@ -81,6 +81,7 @@ pub fn document_of(entry: &pb::Entry) -> Option<&Bytes> {
         crate::entry::Kind::Delegation(doc)
         | crate::entry::Kind::Contract(doc)
         | crate::entry::Kind::Ticket(doc)
+        | crate::entry::Kind::RecordType(doc)
         | crate::entry::Kind::Revocation(doc) => Some(&doc.document),
         crate::entry::Kind::Member(member) => Some(&member.card),
         _ => None,

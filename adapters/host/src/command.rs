@@ -58,6 +58,9 @@ pub struct Check {
     /// Mapping files
     #[arg(required_unless_present = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// A signed record type that members added, where a mapping is of one
+    #[arg(long = "record-type", value_name = "FILE", conflicts_with = "config")]
+    pub record_types: Vec<PathBuf>,
     /// Check this adapter.toml with its member folder, its mappings and the hub
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
     pub config: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! member_folder = "member"          # relative to this file
 //! adapter = "main"                  # the adapter's key; without it the host is a gateway only
 //! mappings = ["mappings/person.toml"]
+//! record_types = ["bus-pass.json"]   # signed record types that members added, where a mapping is of one
 //! journal = "journal"              # evidence of a forked ledger goes to `journal.evidence` beside it
 //! witness = true                    # cosigns checkpoints; `yiwang member witness` makes the key
 //!
@@ -90,6 +91,8 @@ pub struct AdapterPart {
     pub name: AppId,
     /// Mapping files.
     pub mappings: Vec<PathBuf>,
+    /// Signed record types that members added to the catalogue and the mappings are of; for `check`.
+    pub record_types: Vec<PathBuf>,
     /// Folder of the journal.
     pub journal: PathBuf,
     /// Bytes of a journal segment.

@@ -1,7 +1,7 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
-use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef};
+use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef, UnknownCode};
 use crate::source::Source;
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
 
@@ -94,13 +94,18 @@ pub enum Level<'a> {
     },
 }
 
-/// Checks a mapping that parsed.
+/// Checks a mapping that parsed, against the catalogue that comes with the program.
 pub async fn check(mapping: &Mapping, level: Level<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
     match Catalogue::builtin() {
-        Ok(catalogue) => names(mapping, &catalogue, &mut findings),
-        Err(error) => findings.push(Finding::new(Severity::Error, "A-MAP-001", error.to_string())),
+        Ok(catalogue) => check_by(mapping, &catalogue, level).await,
+        Err(error) => vec![Finding::new(Severity::Error, "A-MAP-001", error.to_string())],
     }
+}
+
+/// Checks a mapping that parsed, against a catalogue that may have record types which members added.
+pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    names(mapping, catalogue, &mut findings);
     tests(mapping, &mut findings);
     if let Level::Live { source, now_ms } = level {
         findings.extend(source.check(mapping.operations().to_vec()).await);
@@ -178,6 +183,27 @@ fn against_catalogue(
         let (has, wants) = (field.kind.as_str(), known.kind.as_str());
         let message = format!("{place}: is of type {has} here and of type {wants} in the catalogue");
         findings.push(Finding::new(Severity::Error, "A-MAP-006", message).at(field.span.clone()));
+    }
+    if let Some(table) = field.codes.as_ref().filter(|_| !known.codes.is_empty()) {
+        let listed = |word: &&String| known.codes.contains(*word);
+        if let Some(word) = table.words.values().find(|word| !listed(word)) {
+            let message = format!(
+                "{place}: table `{}` gives a word that the catalogue's codes do not have",
+                table.name
+            );
+            let mut finding = Finding::new(Severity::Error, "A-MAP-012", message).at(table.span.clone());
+            let near = super::mapping::nearest(word, known.codes.iter().map(String::as_str));
+            finding.help = near.map(|near| format!("did you mean `{near}`?"));
+            findings.push(finding);
+        }
+        if table.unknown == UnknownCode::Keep {
+            let message = format!(
+                "{place}: table `{}` keeps codes that the catalogue's list does not have",
+                table.name
+            );
+            let finding = Finding::new(Severity::Error, "A-MAP-013", message).at(table.span.clone());
+            findings.push(finding.help("write unknown = \"fail\" or \"null\""));
+        }
     }
     if let Some(class) = field.class.filter(|class| *class < known.class) {
         let message = format!("{place}: class {class} is under class {} of the catalogue", known.class);

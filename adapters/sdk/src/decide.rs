@@ -3,7 +3,7 @@
 
 use crate::adapter::{Adapter, Incoming, Trail};
 use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
-use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of};
+use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of, pinned_by};
 use crate::officer::Evidence;
 use crate::reply::Refusal;
 use crate::standings::Claims;
@@ -147,7 +147,15 @@ impl Adapter {
             return Ok(Gathered::default());
         }
         let delivered = material.fetch(wanted).await?;
-        Ok(Gathered { documents: delivered.documents.clone(), case: ask_case.then_some(delivered) })
+        let mut documents = delivered.documents.clone();
+        // Which record type a contract pins is known when the contract is here; both are asked for once.
+        if !self.documents.has_contract(&request.contract_digest)
+            && let Some(pinned) = pinned_by(&request.contract_digest, &documents)
+        {
+            let wanted = Wanted { documents: vec![pinned], cases: Vec::new() };
+            documents.extend(material.fetch(wanted).await?.documents);
+        }
+        Ok(Gathered { documents, case: ask_case.then_some(delivered) })
     }
 
     fn contract(&self, request: &Request, documents: &[Bytes]) -> Result<Arc<HeldContract>, Refusal> {

@@ -10,7 +10,7 @@ pub use cases::CaseView;
 pub use documents::HeldContract;
 
 pub(crate) use cases::{Cases, Look};
-pub(crate) use documents::{Documents, is_app_of};
+pub(crate) use documents::{Documents, is_app_of, pinned_by};
 pub(crate) use tickets::HeldTicket;
 
 use crate::reply::Refusal;

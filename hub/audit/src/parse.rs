@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
+use yiwang_policies::RecordTypeVersion;
 use yiwang_proto::Digest;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::case::CaseStatement;
@@ -49,6 +50,7 @@ pub(crate) enum Body {
     Policy(pb::PolicyEntry),
     Lookup(pb::LookupEntry),
     Revocation(Result<Box<Revocation>, String>),
+    RecordType(Result<Arc<RecordTypeVersion>, String>),
     Standing(Result<Stated<Standing>, String>),
     Mapping(pb::MappingEntry),
     Folded(pb::FoldedEntry),
@@ -91,6 +93,10 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
             let opened = document(raw.document, DOCUMENT_MAX).and_then(|doc| text(Revocation::open(&doc)));
             Body::Revocation(opened.map(Box::new))
         }
+        Kind::RecordType(raw) => {
+            let opened = document(raw.document, CONTRACT_MAX).and_then(|doc| record_type(&doc));
+            Body::RecordType(opened.map(Arc::new))
+        }
         Kind::Standing(raw) => {
             Body::Standing(stated(&raw.statement, payload_type::STANDING, Standing::parse))
         }
@@ -113,6 +119,11 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Dismissal(raw) => Body::Dismissal(raw),
     };
     Ok(Parsed { index, time_ms: decoded.time_ms, kind: name, body })
+}
+
+fn record_type(document: &SignedDocument) -> Result<RecordTypeVersion, String> {
+    let rules = crate::ledger::load_decider().map_err(|error| error.to_string())?;
+    text(RecordTypeVersion::open(document, rules.catalogue()))
 }
 
 fn exchange(raw: pb::ExchangeEntry) -> Exchange {

@@ -48,6 +48,8 @@ rules! {
     Delegation = "delegation", "ask the member whether its root signed this delegation";
     /// Contracts.
     Contract = "contract", "ask both members for the contract that their heads signed";
+    /// Record types that members added.
+    RecordType = "record-type", "ask the members that it lists which version they signed";
     /// Case statements.
     Case = "case", "ask the case's member for its own record of the case";
     /// Policy entries.

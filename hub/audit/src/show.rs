@@ -83,9 +83,11 @@ fn content(kind: &Kind) -> Value {
             "old_head": String::from_utf8_lossy(&raw.old_head),
         }),
         Kind::Member(raw) => document(&raw.card),
-        Kind::Delegation(raw) | Kind::Contract(raw) | Kind::Revocation(raw) | Kind::Ticket(raw) => {
-            document(&raw.document)
-        }
+        Kind::Delegation(raw)
+        | Kind::Contract(raw)
+        | Kind::Revocation(raw)
+        | Kind::Ticket(raw)
+        | Kind::RecordType(raw) => document(&raw.document),
         Kind::CaseStatement(raw) => statement(&raw.statement, case),
         Kind::Exchange(raw) => exchange(raw),
         Kind::Policy(raw) => json!({ "digest": hex(&raw.digest), "version": raw.version }),

@@ -9,6 +9,7 @@ mod directory;
 mod exchanges;
 mod late;
 mod officers;
+mod record_types;
 mod references;
 mod replays;
 mod standings;
@@ -23,6 +24,7 @@ use cases::Register;
 pub(crate) use exchanges::BEFORE_USE;
 use late::Unanswered;
 use officers::Tickets;
+use record_types::RecordTypes;
 use replays::Seen;
 use standings::Words;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -100,6 +102,7 @@ pub(crate) struct State<'a> {
     newest: HashMap<ContractId, (u32, Digest)>,
     /// Operations of all versions of a contract.
     operations: HashMap<ContractId, BTreeSet<Operation>>,
+    record_types: RecordTypes,
     policies: BTreeMap<u64, Digest>,
     cases: Register,
     tickets: Tickets,
@@ -142,6 +145,7 @@ impl<'a> State<'a> {
             contracts: HashMap::new(),
             newest: HashMap::new(),
             operations: HashMap::new(),
+            record_types: RecordTypes::default(),
             policies: BTreeMap::new(),
             cases: Register::default(),
             tickets: Tickets::default(),
@@ -202,6 +206,8 @@ impl<'a> State<'a> {
             Body::Policy(raw) => self.policy(at, raw),
             Body::Revocation(Ok(revocation)) => self.revocation(at, revocation),
             Body::Revocation(Err(fault)) => self.finding(at, Rule::Revocation, fault),
+            Body::RecordType(Ok(version)) => self.record_type(at, version),
+            Body::RecordType(Err(fault)) => self.finding(at, Rule::RecordType, fault),
             Body::Standing(Ok(stated)) => self.standing(at, stated),
             Body::Standing(Err(fault)) => self.finding(at, Rule::Standing, fault),
             Body::Lookup(raw) => self.lookup(at, raw),

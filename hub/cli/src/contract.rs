@@ -4,7 +4,7 @@ use crate::fail::{Failure, Outcome, file};
 use crate::{member, setup};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
-use yiwang_policies::{Catalogue, check_contract};
+use yiwang_policies::{Catalogue, RecordTypeVersion, check_contract};
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
@@ -29,6 +29,9 @@ pub enum Command {
         /// End, RFC 3339; the draft's otherwise.
         #[arg(long)]
         valid_until: Option<String>,
+        /// The signed record type, for a record that members added; its digest is put into the text.
+        #[arg(long, value_name = "FILE")]
+        record_type: Option<PathBuf>,
         /// Where to write it; standard output otherwise.
         #[arg(long, short)]
         out: Option<PathBuf>,
@@ -40,6 +43,9 @@ pub enum Command {
         folder: PathBuf,
         /// The text from `new`, or the envelope that the other member signed.
         contract: PathBuf,
+        /// The signed record type that the contract pins, for a record that members added.
+        #[arg(long, value_name = "FILE")]
+        record_type: Option<PathBuf>,
         /// Where to write the envelope.
         #[arg(long, short)]
         out: PathBuf,
@@ -56,12 +62,15 @@ pub enum Command {
     Show {
         /// The text or envelope.
         contract: PathBuf,
+        /// The signed record type that the contract pins, for a record that members added.
+        #[arg(long, value_name = "FILE")]
+        record_type: Option<PathBuf>,
     },
 }
 
 pub fn run(command: &Command) -> Outcome {
     match command {
-        Command::New { draft, provider_root, consumer_root, valid_from, valid_until, out } => {
+        Command::New { draft, provider_root, consumer_root, valid_from, valid_until, record_type, out } => {
             let mut text = read_text(draft)?;
             for (root, party) in [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)] {
                 if let Some(root) = root {
@@ -74,7 +83,11 @@ pub fn run(command: &Command) -> Outcome {
             if let Some(until) = valid_until {
                 text.valid_until.clone_from(until);
             }
-            check(&text)?;
+            let added = added(record_type.as_deref())?;
+            if let Some(added) = &added {
+                text.record_type = Some(yiwang_proto::hex(&added.digest));
+            }
+            check(&text, added.as_ref())?;
             let json = text.to_json();
             match out {
                 Some(path) => std::fs::write(path, &json).map_err(file(path)),
@@ -84,13 +97,15 @@ pub fn run(command: &Command) -> Outcome {
                 }
             }
         }
-        Command::Sign { folder, contract, out } => sign(folder, contract, out),
+        Command::Sign { folder, contract, record_type, out } => {
+            sign(folder, contract, added(record_type.as_deref())?.as_ref(), out)
+        }
         Command::Publish { folder, contract } => {
             let document = read_envelope(contract)?;
             Contract::open(&document).map_err(Failure::refused)?;
             member::publish_document(&setup::folder(folder)?, &document)
         }
-        Command::Show { contract } => show(contract),
+        Command::Show { contract, record_type } => show(contract, added(record_type.as_deref())?.as_ref()),
     }
 }
 
@@ -105,18 +120,24 @@ fn read_envelope(path: &Path) -> Result<SignedDocument, Failure> {
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
+/// The record type that a contract pins.
+fn added(path: Option<&Path>) -> Result<Option<RecordTypeVersion>, Failure> {
+    let builtin = Catalogue::builtin().map_err(Failure::environment)?;
+    path.map(|path| crate::catalogue::read_signed(path, &builtin)).transpose()
+}
+
 /// All faults of text and catalogue at once.
-fn check(text: &ContractText) -> Outcome {
+fn check(text: &ContractText, added: Option<&RecordTypeVersion>) -> Outcome {
     let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
     let mut faults = text.faults();
-    faults.extend(check_contract(text, &catalogue).iter().map(ToString::to_string));
+    faults.extend(check_contract(text, &catalogue, added).iter().map(ToString::to_string));
     if faults.is_empty() {
         return Ok(());
     }
     Err(Failure::usage(format!("the contract cannot stand:\n  - {}", faults.join("\n  - "))))
 }
 
-fn sign(dir: &Path, path: &Path, out: &Path) -> Outcome {
+fn sign(dir: &Path, path: &Path, added: Option<&RecordTypeVersion>, out: &Path) -> Outcome {
     let folder = setup::folder(dir)?;
     let root = folder.root_key().map_err(Failure::usage)?;
     let bytes = std::fs::read(path).map_err(file(path))?;
@@ -125,7 +146,7 @@ fn sign(dir: &Path, path: &Path, out: &Path) -> Outcome {
         _ => SignedDocument::sign(payload_type::CONTRACT, &bytes, &[&root]),
     };
     let text = ContractText::parse(signed.unverified_payload()).map_err(Failure::usage)?;
-    check(&text)?;
+    check(&text, added)?;
     let own = [&text.provider, &text.consumer].into_iter().find(|party| party.member == *folder.member());
     match own {
         None => return Err(Failure::usage(format!("`{}` is no party of this contract", folder.member()))),
@@ -139,7 +160,7 @@ fn sign(dir: &Path, path: &Path, out: &Path) -> Outcome {
     Ok(())
 }
 
-fn show(path: &Path) -> Outcome {
+fn show(path: &Path, added: Option<&RecordTypeVersion>) -> Outcome {
     let bytes = std::fs::read(path).map_err(file(path))?;
     let (text, document) = match SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX) {
         Ok(document) => {
@@ -155,5 +176,5 @@ fn show(path: &Path) -> Outcome {
         Some(Err(error)) => println!("does not hold: {error}"),
         None => println!("a text without signatures"),
     }
-    check(&text)
+    check(&text, added)
 }

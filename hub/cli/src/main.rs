@@ -3,6 +3,7 @@
 mod auditor;
 mod bench;
 mod case;
+mod catalogue;
 mod contract;
 mod demo;
 mod fail;
@@ -36,6 +37,9 @@ enum Command {
     /// Data-sharing contracts: new, sign, publish, show.
     #[command(subcommand)]
     Contract(contract::Command),
+    /// Record types that members add to the catalogue: check, sign, add, diff, list, show.
+    #[command(subcommand)]
+    Catalogue(catalogue::Command),
     /// The case register: open, add, close, show.
     #[command(subcommand)]
     Case(case::Command),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Hub(command) => hub::run(&command),
         Command::Member(command) => member::run(&command),
         Command::Contract(command) => contract::run(&command),
+        Command::Catalogue(command) => catalogue::run(&command),
         Command::Case(command) => case::run(&command),
         Command::Auditor(command) => auditor::run(&command),
         Command::Officer(command) => officer::run(&command),

@@ -4,6 +4,7 @@
 use crate::error::ClientError;
 use crate::heads::HeadsSeen;
 use crate::keep::Keep;
+use crate::record_type::RecordTypes;
 use crate::sealed::Sealing;
 use crate::standing::Word;
 use crate::stream::Streams;
@@ -76,6 +77,7 @@ pub struct Client {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) record_types: RecordTypes,
     pub(crate) keep: Option<Keep>,
     pub(crate) sealing: Sealing,
     heads: Arc<dyn HeadStore>,
@@ -129,6 +131,7 @@ impl Client {
             clock,
             entropy,
             catalogue,
+            record_types: RecordTypes::default(),
             keep: None,
             sealing: Sealing::default(),
             heads,
@@ -154,7 +157,7 @@ impl Client {
         &self.identity
     }
 
-    /// The catalogue of records.
+    /// The catalogue of records that comes with the program.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }

@@ -13,6 +13,7 @@ pub mod keep;
 pub mod merge;
 pub mod prepared;
 pub mod record;
+pub mod record_type;
 pub mod sealed;
 pub mod standing;
 mod stream;

@@ -115,6 +115,7 @@ impl Client {
                     contract.text.id
                 )));
             }
+            self.learn_record_type(&contract, item.record_type)?;
             let since = item.disconnected_since_ms;
             planned.push(Planned {
                 contract: Arc::new(contract),
@@ -218,8 +219,10 @@ impl Client {
         let by_subject = !query.subject.is_empty();
         let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
         let Some(operation) = operation else { return Vec::new() };
-        let class =
-            |field: &FieldName| self.catalogue.field(&text.record, field).map_or(4, |known| known.class);
+        let record = self.record_of(contract);
+        let class = |field: &FieldName| {
+            record.as_ref().and_then(|record| record.field(field)).map_or(4, |known| known.class)
+        };
         let (mut open, mut signed, mut approved) = (Vec::new(), Vec::new(), Vec::new());
         for field in fields {
             match class(&field) {

@@ -74,8 +74,9 @@ impl Client {
 
     /// Whether a field of the contract's record travels in sealed bodies only.
     pub fn must_be_sealed(&self, contract: &Contract, field: &yiwang_proto::ids::FieldName) -> bool {
-        let record = &contract.text.record;
-        contract.text.sealed || self.catalogue.field(record, field).is_none_or(|known| known.class >= 3)
+        let record = self.record_of(contract);
+        let known = record.as_ref().and_then(|record| record.field(field));
+        contract.text.sealed || known.is_none_or(|known| known.class >= 3)
     }
 
     /// Signs a request, and seals its body if it is to travel sealed.

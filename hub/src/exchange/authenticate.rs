@@ -49,16 +49,14 @@ fn officer(views: &Views, accepted: &Accepted) -> Option<Arc<DelegationView>> {
 /// sentences, and no numbers. Of contracts only the consumer's own count, since the form of its entry must not tell
 /// anybody that another one exists.
 fn names_known(views: &Views, signed: &SignedStatement, request: &Request) -> bool {
-    let catalogue = views.decider().catalogue();
     let contract = views.contract(&request.contract);
     let own = contract.filter(|view| view.contract.text.consumer.member == request.consumer);
     // Hashes beside a signature over many statements could say anything too, where nobody agreed on them.
     let names = |text: &ContractText| text.operations.contains(&request.operation) && text.allows(signed);
     own.is_some_and(|view| names(&view.contract.text))
         && views.member(&request.provider).is_some()
-        && catalogue.record(&request.record).is_some()
-        && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some())
-        && catalogue.has_purpose(&request.purpose)
+        && views.knows_fields(&request.record, &request.fields)
+        && views.decider().catalogue().has_purpose(&request.purpose)
 }
 
 /// Verifies before anything in the statement is used.

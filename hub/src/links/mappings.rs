@@ -60,7 +60,7 @@ pub(super) fn unknown(
         let record = RecordType::parse(&served.record).map_err(|_| Code::Malformed)?;
         let operation = Operation::parse(&served.operation).map_err(|_| Code::Malformed)?;
         let digest = served.mapping_digest.as_ref().try_into().map_err(|_| Code::Malformed)?;
-        let named = views.decider().catalogue().record(&record).is_some();
+        let named = views.knows_fields(&record, &[]);
         let held = views.mapping(member, &operation) == Some(digest);
         if named && !held && !unknown.iter().any(|other| other.operation == operation) {
             unknown.push(Announced { operation, digest });

@@ -48,7 +48,9 @@ impl Service {
         let contract = || views.contract_by_digest(&digest).map(|view| (view.index, view.document.clone()));
         let ticket = || views.ticket(&digest).map(|view| (view.index, view.document.clone()));
         let revocation = || views.revocation(&digest).map(|view| (view.index, view.document.clone()));
-        let (index, stored) = delegation.or_else(contract).or_else(ticket).or_else(revocation)?;
+        let added = || views.record_type(&digest).map(|view| (view.index, view.document.clone()));
+        let known = delegation.or_else(contract).or_else(ticket).or_else(revocation);
+        let (index, stored) = known.or_else(added)?;
         (stored == *document).then_some(index)
     }
 
@@ -121,6 +123,7 @@ impl DirectoryService for Service {
         let sealing = sealing.map(|sealing| sealing.document.clone());
         let sealing = self.0.switches.false_sealing.clone().or(sealing);
         Ok(Response::new(pb::GetContractResponse {
+            record_type: self.0.ledger.views().pinned_document(&view.contract),
             document: view.document.clone(),
             index: view.index,
             provider_sealing: sealing.unwrap_or_default(),
@@ -136,6 +139,28 @@ impl DirectoryService for Service {
         let digest = request.get_ref().digest.as_ref().try_into().map_err(|_| not_found())?;
         let view = self.0.ledger.views().delegation(&digest).ok_or_else(not_found)?;
         Ok(Response::new(pb::GetDelegationResponse { document: view.document.clone(), index: view.index }))
+    }
+
+    async fn get_record_types(
+        &self,
+        request: Request<pb::GetRecordTypesRequest>,
+    ) -> Result<Response<pb::GetRecordTypesResponse>, Status> {
+        caller(&request)?;
+        let (views, wanted) = (self.0.ledger.views(), &request.get_ref().record);
+        let held = views.record_types();
+        let named = held.iter().find(|view| view.version.text.record.as_str() == wanted);
+        let document = named.map(|view| view.document.clone()).unwrap_or_default();
+        let record_types = held
+            .iter()
+            .map(|view| pb::RecordTypeSummary {
+                record: view.version.text.record.as_str().to_owned(),
+                version: view.version.text.version,
+                digest: Bytes::copy_from_slice(&view.version.digest),
+                index: view.index,
+                providers: view.version.text.providers.iter().map(|one| one.member.to_string()).collect(),
+            })
+            .collect();
+        Ok(Response::new(pb::GetRecordTypesResponse { record_types, document }))
     }
 
     async fn list_members(

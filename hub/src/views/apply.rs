@@ -3,12 +3,13 @@
 
 use super::persist::{Row, Table};
 use super::{
-    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, Registry,
-    RevocationView, StandingView, TicketView, Views,
+    AuditorView, CaseStatus, CaseView, ContractView, DelegationView, Held, MemberView, RecordTypeView,
+    Registry, RevocationView, StandingView, TicketView, Views,
 };
 use crate::limits::PUBLISHED_COUNTS_MS;
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use yiwang_policies::RecordTypeVersion;
 use yiwang_proto::Digest;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::case::{Act, CaseStatement};
@@ -150,6 +151,7 @@ impl Views {
                 row(Table::Delegations, digest.to_vec())
             }
             Kind::Contract(doc) => self.apply_contract(registry, index, time_ms, &doc.document),
+            Kind::RecordType(doc) => self.apply_record_type(registry, index, &doc.document).map(Some),
             Kind::Policy(policy) => {
                 let digest = policy.digest.as_ref().try_into();
                 registry.policy = Some((index, digest.map_err(|error| fault(&error))?));
@@ -212,9 +214,11 @@ impl Views {
     ) -> Result<Option<Row>, ApplyError> {
         let signed = parse(document, CONTRACT_MAX)?;
         let contract = Arc::new(Contract::open(&signed).map_err(|error| fault(&error))?);
+        let added =
+            contract.text.pinned_record_type().and_then(|pin| registry.record_types.get(&pin).cloned());
         let prepared = self
             .decider
-            .prepare(Arc::clone(&contract))
+            .prepare(Arc::clone(&contract), added.as_ref().map(|view| &view.version))
             .map_err(|faults| ApplyError(format!("the contract does not fit the catalogue: {faults:?}")))?;
         let id = contract.text.id.clone();
         if let Some(old) = registry.contracts.get(&id).cloned() {
@@ -226,6 +230,26 @@ impl Views {
         let view = ContractView { counts_until_ms, prepared, contract, document: document.clone(), index };
         registry.contracts.insert(id.clone(), Arc::new(view));
         Ok(Some(Row::point(Table::Contracts, id.as_str().as_bytes().to_vec(), index)))
+    }
+
+    fn apply_record_type(
+        &self,
+        registry: &mut Registry,
+        index: u64,
+        document: &Bytes,
+    ) -> Result<Row, ApplyError> {
+        let signed = parse(document, CONTRACT_MAX)?;
+        let version =
+            RecordTypeVersion::open(&signed, self.decider.catalogue()).map_err(|error| fault(&error))?;
+        let (digest, record, number) = (version.digest, version.text.record.clone(), version.text.version);
+        let view = Arc::new(RecordTypeView { version, document: document.clone(), index });
+        registry.record_types.insert(digest, Arc::clone(&view));
+        // Rows are read back in the order of their keys, not of their entries.
+        let newest = registry.newest_types.get(&record).is_none_or(|held| held.version.text.version < number);
+        if newest {
+            registry.newest_types.insert(record, view);
+        }
+        Ok(Row::point(Table::RecordTypes, digest.to_vec(), index))
     }
 
     fn apply_case(&self, index: u64, time_ms: i64, bytes: &Bytes) -> Result<Vec<Row>, ApplyError> {

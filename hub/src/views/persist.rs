@@ -22,6 +22,7 @@ pub(super) enum Table {
     Origin,
     Members,
     Delegations,
+    RecordTypes,
     Contracts,
     Policy,
     Auditors,
@@ -35,10 +36,12 @@ pub(super) enum Table {
 
 impl Table {
     /// Those whose rows point at one entry each, in the order in which they are read back.
-    pub(super) const POINTS: [Table; 10] = [
+    pub(super) const POINTS: [Table; 11] = [
         Table::Origin,
         Table::Members,
         Table::Delegations,
+        // Before the contracts that pin them.
+        Table::RecordTypes,
         Table::Contracts,
         Table::Policy,
         Table::Auditors,
@@ -62,6 +65,7 @@ impl Table {
             Table::Auditors => 8,
             Table::Mappings => 9,
             Table::Dismissals => 28,
+            Table::RecordTypes => 29,
             Table::Revocations => 20,
             Table::Standings => 21,
         }

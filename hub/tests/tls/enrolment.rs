@@ -122,6 +122,13 @@ impl DirectoryService for Registry {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn get_record_types(
+        &self,
+        _: Request<pb::GetRecordTypesRequest>,
+    ) -> Result<Response<pb::GetRecordTypesResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn offer_standing(
         &self,
         _: Request<pb::OfferStandingRequest>,

@@ -46,7 +46,7 @@ fn drafts_stand_and_fit_their_mappings() {
             assert_eq!(text.faults(), Vec::<String>::new(), "{}", path.display());
             assert_eq!(path.file_stem().unwrap().to_str(), Some(text.id.as_str()));
             assert!(ids.insert(text.id.clone()), "{} twice", text.id);
-            assert_eq!(check_contract(&text, &catalogue), [], "{}", path.display());
+            assert_eq!(check_contract(&text, &catalogue, None), [], "{}", path.display());
             let of_record = |mapping: &&Table| {
                 mapping.get("record").unwrap().as_str() == Some(text.record.as_str())
                     && mapping.get("owner").unwrap().as_str() == Some(text.provider.member.as_str())

@@ -8,9 +8,12 @@ use crate::sources::{open, read_mapping};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use yiwang_adapter_sdk::check::{Finding, Level, Severity, check as check_mapping};
+use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
+use yiwang_policies::{Catalogue, RecordTypeVersion};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::limits::CONTRACT_MAX;
 
 pub(super) async fn check(
     arguments: &Check,
@@ -18,23 +21,70 @@ pub(super) async fn check(
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
     let mut report = Report::default();
-    let files = match &arguments.config {
-        None => arguments.files.clone(),
+    let (files, record_types) = match &arguments.config {
+        None => (arguments.files.clone(), arguments.record_types.clone()),
         Some(path) => configuration(path, arguments.offline, surroundings, &mut report).await,
     };
+    let Some(catalogue) = catalogue(&record_types, &mut report) else {
+        return report.write(arguments.output, out);
+    };
     for file in files {
-        mapping(&file, arguments.offline, surroundings, &mut report).await;
+        mapping(&file, &catalogue, arguments.offline, surroundings, &mut report).await;
     }
     report.write(arguments.output, out)
 }
 
-/// The configuration with all that is around it; yields the mapping files that it names.
+/// The catalogue with the record types of these files; none where one does not hold, or there is no catalogue.
+fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
+    let builtin = match Catalogue::builtin() {
+        Ok(builtin) => builtin,
+        Err(error) => {
+            let mut section = Section::new("catalogue".to_owned(), NAMES);
+            section.bad(error.to_string());
+            report.0.push(section);
+            return None;
+        }
+    };
+    let mut catalogue = builtin.clone();
+    let mut sound = true;
+    for file in files {
+        let mut section = Section::new(file.display().to_string(), SHAPE);
+        match record_type(file, &builtin) {
+            Ok(version) => {
+                let text = &version.text;
+                section.good(format!(
+                    "record type {}, version {}, {} fields, signed by all {} providers",
+                    text.record,
+                    text.version,
+                    text.fields.len(),
+                    text.providers.len()
+                ));
+                catalogue = catalogue.with(version.def);
+            }
+            Err(error) => {
+                section.bad(error);
+                sound = false;
+            }
+        }
+        report.0.push(section);
+    }
+    sound.then_some(catalogue)
+}
+
+fn record_type(file: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, String> {
+    let bytes = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+    let signed = SignedDocument::parse(bytes.into(), CONTRACT_MAX)
+        .map_err(|error| format!("{error}; `yiwang catalogue sign` makes the envelope"))?;
+    RecordTypeVersion::open(&signed, builtin).map_err(|error| error.to_string())
+}
+
+/// The configuration with all that is around it; yields the mapping files and record types that it names.
 async fn configuration(
     path: &Path,
     offline: bool,
     surroundings: &Surroundings,
     report: &mut Report,
-) -> Vec<PathBuf> {
+) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let mut shape = Section::new(path.display().to_string(), SHAPE);
     let config = match Config::read(path) {
         Ok(config) => config,
@@ -46,18 +96,25 @@ async fn configuration(
                 }
             }
             report.0.push(shape);
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
     };
-    let files = config.adapter.as_ref().map(|part| part.mappings.clone()).unwrap_or_default();
+    let named = config.adapter.as_ref().map(|part| (part.mappings.clone(), part.record_types.clone()));
+    let (files, record_types) = named.unwrap_or_default();
     let apps = config.gateway.as_ref().map_or(0, |part| part.apps.len());
     shape.good(format!("{} mappings, {apps} apps", files.len()));
     report.0.push(shape);
     folder_check::check(&config, offline, surroundings, report).await;
-    files
+    (files, record_types)
 }
 
-async fn mapping(file: &Path, offline: bool, surroundings: &Surroundings, report: &mut Report) {
+async fn mapping(
+    file: &Path,
+    catalogue: &Catalogue,
+    offline: bool,
+    surroundings: &Surroundings,
+    report: &mut Report,
+) {
     let about = file.display().to_string();
     let mut shape = Section::new(about.as_str(), SHAPE);
     let text = match read_mapping(file) {
@@ -89,7 +146,7 @@ async fn mapping(file: &Path, offline: bool, surroundings: &Surroundings, report
         Some(Ok(source)) => Level::Live { source: source.as_ref(), now_ms: surroundings.clock.now_ms() },
         _ => Level::Offline,
     };
-    let findings = check_mapping(&mapping, level).await;
+    let findings = check_by(&mapping, catalogue, level).await;
     let (names, mut live): (Vec<Finding>, Vec<Finding>) =
         findings.into_iter().partition(|finding| finding.code.starts_with("A-MAP-"));
     if let Some(Err(error)) = &opened {

@@ -21,11 +21,12 @@ const SEGMENT_UNIT: u64 = 4096;
 const SEGMENT_MIN: u64 = 3 << 20;
 const SEGMENT_MAX: u64 = 1 << 30;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "format",
     "member_folder",
     "adapter",
     "mappings",
+    "record_types",
     "journal",
     "segment_bytes",
     "only_contracts",
@@ -87,7 +88,7 @@ fn build(root: &Table<'_, '_>, file: &Path, faults: &mut Faults<'_>) -> Option<C
 
 fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option<AdapterPart> {
     if root.get("adapter").is_none() {
-        for key in ["mappings", "journal", "segment_bytes", "only_contracts", "witness"] {
+        for key in ["mappings", "record_types", "journal", "segment_bytes", "only_contracts", "witness"] {
             if root.get(key).is_some() {
                 let help = "name the adapter's key with `adapter`, or leave this out";
                 faults.add(root.key_span(key), format!("`{key}` without `adapter`"), Some(help));
@@ -98,6 +99,7 @@ fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option
     let name = root.text("adapter", faults).and_then(|given| app_id(given, "adapter", faults));
     let journal = root.need("journal", faults).and_then(|node| path(node, "journal", base, faults));
     let mappings = mappings(root, base, faults);
+    let record_types = record_types(root, base, faults);
     let segment_bytes = match root.get("segment_bytes") {
         None => Some(SEGMENT_DEFAULT),
         Some(node) => segment_bytes(node, faults),
@@ -111,6 +113,7 @@ fn adapter(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Option
     Some(AdapterPart {
         name: name?,
         mappings: mappings?,
+        record_types,
         journal: journal?,
         segment_bytes: segment_bytes?,
         only_contracts,
@@ -133,6 +136,18 @@ fn mappings(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Optio
         paths.push(path);
     }
     Some(paths)
+}
+
+fn record_types(root: &Table<'_, '_>, base: &Path, faults: &mut Faults<'_>) -> Vec<PathBuf> {
+    let nodes = root.list("record_types", faults).unwrap_or_default();
+    if nodes.len() > MAPPINGS_MAX {
+        faults.add(
+            root.key_span("record_types"),
+            format!("`record_types` lists at most {MAPPINGS_MAX} files"),
+            None,
+        );
+    }
+    nodes.iter().filter_map(|node| path(node, "record_types", base, faults)).collect()
 }
 
 fn gateway(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<GatewayPart> {

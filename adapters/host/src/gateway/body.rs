@@ -23,7 +23,7 @@ const BODY_MAX: usize = 64 * 1024;
 /// From the end of the header to the end of the body.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Record types in one query: more than the catalogue has.
-const RECORDS_MAX: usize = 64;
+pub(super) const RECORDS_MAX: usize = 64;
 
 /// Reads a body as one JSON object without unknown keys.
 pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {

@@ -5,7 +5,7 @@ use super::answer;
 use super::body::{Faults, present, read};
 use super::guard::Caller;
 use super::problem::{INVALID, NO_CONTRACT, Problem};
-use super::records::{Raw as RawQuery, check};
+use super::records::{Raw as RawQuery, catalogue, check};
 use super::shapes::{PrepareBody, PreparedBody, TicketBody, TicketDocument, UnifiedBody};
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
@@ -44,9 +44,8 @@ pub(super) async fn prepare(
     let client = &caller.app.client;
     let raw = read::<RawPrepare>(request).await?;
     let query = serde_json::from_value::<RawQuery>(raw.query.unwrap_or_default())
-        .map_err(|_| invalid("#/query", "is not a query as for /v1/records/query"))
-        .and_then(|query| check(&query, client.catalogue()));
-    let (query, ticket) = query?;
+        .map_err(|_| invalid("#/query", "is not a query as for /v1/records/query"))?;
+    let (query, ticket) = check(&query, &catalogue(&caller, &query).await?)?;
     let mut faults = Faults::default();
     let delegation = digest(raw.officer_delegation.as_ref());
     if delegation.is_none() {

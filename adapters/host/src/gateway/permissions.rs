@@ -9,7 +9,7 @@ use axum::extract::Extension;
 use axum::http::StatusCode;
 use axum::response::Response;
 use yiwang_client::record::Planned;
-use yiwang_policies::Catalogue;
+use yiwang_policies::RecordDef;
 use yiwang_proto::contract::{Method, RowClause, RowOperator, Scalar};
 use yiwang_proto::hex;
 
@@ -28,17 +28,18 @@ pub(super) async fn permissions(Extension(caller): Extension<Caller>) -> Result<
     // One call a purpose: the plan is made for one, and the catalogue has some twenty.
     for (purpose, _) in client.catalogue().purposes() {
         let planned = client.plan(purpose, &[]).await.map_err(|error| caller.problem(error))?;
-        contracts.extend(planned.iter().map(|plan| permission(plan, client.catalogue())));
+        contracts
+            .extend(planned.iter().map(|plan| permission(plan, client.record_of(&plan.contract).as_deref())));
     }
     contracts.sort_by(|a, b| a.contract.cmp(&b.contract));
     let member = client.identity().member.to_string();
     answer(StatusCode::OK, &PermissionsBody { member, app: caller.app.name.to_string(), contracts })
 }
 
-fn permission(plan: &Planned, catalogue: &Catalogue) -> PermissionBody {
+fn permission(plan: &Planned, record: Option<&RecordDef>) -> PermissionBody {
     let text = &plan.contract.text;
     let fields = text.fields.iter().map(|name| {
-        let class = catalogue.field(&text.record, name).map_or(text.class, |field| field.class);
+        let class = record.and_then(|record| record.field(name)).map_or(text.class, |field| field.class);
         FieldBody { name: name.to_string(), class }
     });
     PermissionBody {

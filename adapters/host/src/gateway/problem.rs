@@ -246,6 +246,7 @@ const fn status(code: Code) -> StatusCode {
         | Code::ContractExpired
         | Code::ContractNotYetValid
         | Code::ContractInvalid
+        | Code::CatalogueInvalid
         | Code::PurposeMismatch
         | Code::ConsumerMismatch
         | Code::MatterMismatch

@@ -1,7 +1,7 @@
 //! `POST /v1/records/query`: one unified record.
 
 use super::answer;
-use super::body::{Faults, present, read};
+use super::body::{Faults, RECORDS_MAX, present, read};
 use super::guard::Caller;
 use super::officer::digest;
 use super::problem::{NO_CONTRACT, Problem};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
 use yiwang_proto::Digest;
+use yiwang_proto::ids::RecordType;
 use yiwang_proto::request::OfficerBy;
 
 #[derive(Deserialize)]
@@ -50,7 +51,8 @@ pub(super) async fn query(
     request: Request,
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
-    let (query, ticket) = check(&read(request).await?, client.catalogue())?;
+    let raw = read(request).await?;
+    let (query, ticket) = check(&raw, &catalogue(&caller, &raw).await?)?;
     let by = ticket.map_or(OfficerBy::Asserted, OfficerBy::Ticket);
     let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
@@ -58,6 +60,18 @@ pub(super) async fn query(
         return Err(Problem::new(&NO_CONTRACT).clause("app, purpose and records of a contract in force"));
     }
     answer(StatusCode::OK, &unified)
+}
+
+/// The catalogue, with the records that members added and the query names.
+pub(super) async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, Problem> {
+    let client = &caller.app.client;
+    let named = raw.fields.as_ref().and_then(Value::as_object).into_iter().flat_map(|fields| fields.keys());
+    let added: Vec<RecordType> = named
+        .take(RECORDS_MAX)
+        .filter_map(|name| RecordType::parse(name).ok())
+        .filter(|record| client.catalogue().record(record).is_none())
+        .collect();
+    client.catalogue_with(&added).await.map_err(|error| caller.problem(error))
 }
 
 /// The query, and the digest of the officer's ticket where it rests on one.

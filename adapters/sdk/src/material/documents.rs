@@ -5,10 +5,10 @@ use super::tickets::HeldTicket;
 use crate::reply::Refusal;
 use bytes::Bytes;
 use std::sync::Arc;
-use yiwang_policies::{Decider, Prepared};
+use yiwang_policies::{Decider, Prepared, RecordTypeVersion};
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::{Contract, ContractError};
+use yiwang_proto::contract::{Contract, ContractError, ContractText};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::MemberId;
@@ -90,12 +90,25 @@ impl Documents {
             return Err(invalid("provider.member is another member"));
         }
         let contract = Arc::new(contract);
-        let prepared = self.decider.prepare(Arc::clone(&contract)).map_err(|faults| {
+        let added = self.pinned(&contract, delivered)?;
+        let prepared = self.decider.prepare(Arc::clone(&contract), added.as_ref()).map_err(|faults| {
             invalid(faults.first().map_or("its text cannot stand", |fault| fault.place.as_str()))
         })?;
         let held = Arc::new(HeldContract { contract, prepared });
         self.contracts.insert(*digest, Arc::clone(&held));
         Ok(held)
+    }
+
+    /// The version of a record type that a contract pins. Its digest stands in the contract, which this member signed.
+    fn pinned(&self, contract: &Contract, delivered: &[Bytes]) -> Result<Option<RecordTypeVersion>, Refusal> {
+        let Some(digest) = contract.text.pinned_record_type() else { return Ok(None) };
+        let invalid = |clause: &str| Refusal::denied(Code::CatalogueInvalid, clause);
+        let document = find(&digest, delivered, CONTRACT_MAX)
+            .ok_or_else(|| invalid("record_type: the pinned version was not handed over"))?;
+        RecordTypeVersion::open(&document, self.decider.catalogue()).map(Some).map_err(|error| {
+            tracing::warn!(%error, "a record type does not hold");
+            invalid("record_type: it does not hold")
+        })
     }
 
     /// The root that this member pinned.
@@ -121,6 +134,12 @@ impl Documents {
         self.delegations.insert(*digest, Arc::clone(&delegation));
         Ok(delegation)
     }
+}
+
+/// The record type that a delivered contract pins; the contract is verified where it is used.
+pub(crate) fn pinned_by(contract: &Digest, delivered: &[Bytes]) -> Option<Digest> {
+    let document = find(contract, delivered, CONTRACT_MAX)?;
+    ContractText::parse(document.unverified_payload()).ok()?.pinned_record_type()
 }
 
 /// Whether a delegation makes its key an app's key of that member, under the root that counts.

@@ -93,7 +93,8 @@ impl State<'_> {
                 self.finding(at, Rule::Contract, what);
             }
         }
-        let prepared = match self.decider.prepare(Arc::clone(contract)) {
+        let added = self.pinned(at, text);
+        let prepared = match self.decider.prepare(Arc::clone(contract), added.as_deref()) {
             Ok(prepared) => Some(Arc::new(prepared)),
             Err(faults) => {
                 // Under other rules than ours the contract may well stand.

@@ -172,8 +172,8 @@ impl State<'_> {
         }
         let request = &subject.request.statement;
         let catalogue = self.decider.catalogue();
-        let listed = catalogue.has_purpose(&request.purpose)
-            && request.fields.iter().all(|field| catalogue.field(&request.record, field).is_some());
+        let listed =
+            catalogue.has_purpose(&request.purpose) && self.knows_fields(&request.record, &request.fields);
         let unlisted = !listed && self.policy_is_ours() == Some(true);
         if let Some(what) = self.made_up(request).or(unlisted.then_some("what is in no catalogue")) {
             let what = format!("was refused and is kept, though it names {what}: its digest would do");

@@ -68,7 +68,7 @@ fn prepare(decider: &Decider, parties: &Parties, number: usize) -> Result<Prepar
     let keys = [&parties.provider, &parties.consumer];
     let document = SignedDocument::sign(payload_type::CONTRACT, text.to_string().as_bytes(), &keys);
     let contract = Contract::open(&document).map_err(Failure::environment)?;
-    decider.prepare(Arc::new(contract)).map_err(|faults| Failure::environment(format!("{faults:?}")))
+    decider.prepare(Arc::new(contract), None).map_err(|faults| Failure::environment(format!("{faults:?}")))
 }
 
 /// Mean nanoseconds of a decision over all contracts in turn.

@@ -1,0 +1,292 @@
+//! `yiwang catalogue`: record types that members add, from draft to ledger.
+
+use crate::fail::{Failure, Outcome, file};
+use crate::{member, setup};
+use clap::Subcommand;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use yiwang_client::record_type::record_types;
+use yiwang_policies::{Catalogue, RecordTypeText, RecordTypeVersion};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::ids::RecordType;
+use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::pb;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Checks a draft or signed file: form, lint, and that it follows the version before.
+    Check {
+        /// The draft (JSON) or envelope.
+        file: PathBuf,
+        /// The version before, draft or envelope.
+        #[arg(long, value_name = "FILE")]
+        previous: Option<PathBuf>,
+    },
+    /// Signs a record type with the member's root; the next provider signs the first one's file.
+    Sign {
+        /// The member's folder, with root.key.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The draft, or the envelope that others signed.
+        file: PathBuf,
+        /// Where to write the envelope.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Enters a record type with all signatures in the ledger.
+    Add {
+        /// The folder of one of its providers.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The envelope.
+        file: PathBuf,
+    },
+    /// Says what a version changes; exit code 1 where it may not follow.
+    Diff {
+        /// The version before.
+        old: PathBuf,
+        /// The new one.
+        new: PathBuf,
+    },
+    /// Lists the record types: those of the program, and with a folder those that members added.
+    List {
+        /// A member's folder.
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// How the list is written.
+        #[arg(long, short, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Fetches the newest version of a record type that members added, verifies and writes it.
+    Show {
+        /// A member's folder.
+        #[arg(long)]
+        folder: PathBuf,
+        /// The record.
+        record: RecordType,
+        /// Where to write the envelope; its text goes to standard output otherwise.
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+pub fn run(command: &Command) -> Outcome {
+    let builtin = Catalogue::builtin().map_err(Failure::environment)?;
+    match command {
+        Command::Check { file, previous } => check(file, previous.as_deref(), &builtin),
+        Command::Sign { folder, file, out } => sign(folder, file, out, &builtin),
+        Command::Add { folder, file } => {
+            let document = envelope(file)?;
+            let version = RecordTypeVersion::open(&document, &builtin).map_err(Failure::refused)?;
+            member::publish_document(&setup::folder(folder)?, &document)?;
+            println!(
+                "`{}` version {}; contracts pin it with \"record_type\": \"{}\"; those of older versions stay as they were agreed",
+                version.text.record,
+                version.text.version,
+                yiwang_proto::hex(&version.digest)
+            );
+            Ok(())
+        }
+        Command::Diff { old, new } => diff(old, new),
+        Command::List { folder, output } => list(folder.as_deref(), *output, &builtin),
+        Command::Show { folder, record, out } => show(folder, record, out.as_deref(), &builtin),
+    }
+}
+
+/// A signed record type that a contract pins, verified.
+pub fn read_signed(path: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, Failure> {
+    RecordTypeVersion::open(&envelope(path)?, builtin)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+fn envelope(path: &Path) -> Result<SignedDocument, Failure> {
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    let signed = SignedDocument::parse(bytes.into(), CONTRACT_MAX).map_err(|error| {
+        let next = "`yiwang catalogue sign` makes the envelope from a draft";
+        Failure::usage(format!("{}: {error}; {next}", path.display()))
+    })?;
+    if signed.payload_type() != payload_type::RECORD_TYPE {
+        return Err(Failure::usage(format!("{}: is signed, and no record type", path.display())));
+    }
+    Ok(signed)
+}
+
+/// The text of a draft or envelope, and the envelope if it is one.
+fn read(path: &Path) -> Result<(RecordTypeText, Option<SignedDocument>), Failure> {
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    let signed = SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX)
+        .ok()
+        .filter(|signed| signed.payload_type() == payload_type::RECORD_TYPE);
+    let json = signed.as_ref().map_or(bytes.as_slice(), |signed| signed.unverified_payload());
+    let text = RecordTypeText::parse(json)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Ok((text, signed))
+}
+
+/// A version that others follow must have its digest, which only an envelope fixes.
+fn before(path: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, Failure> {
+    read_signed(path, builtin)
+}
+
+fn stands(faults: &[String]) -> Outcome {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("the record type cannot stand:\n  - {}", faults.join("\n  - "))))
+}
+
+fn check(path: &Path, previous: Option<&Path>, builtin: &Catalogue) -> Outcome {
+    let (text, signed) = read(path)?;
+    let mut faults = text.faults(builtin);
+    match previous {
+        Some(previous) => faults.extend(text.breaks(&before(previous, builtin)?)),
+        None if text.version > 1 => {
+            println!("without `--previous` it is not held against version {}", text.version - 1)
+        }
+        None => {}
+    }
+    stands(&faults)?;
+    println!("`{}` version {}: {} fields; it can stand", text.record, text.version, text.fields.len());
+    match signed {
+        None => println!("a draft: its {} providers sign with `yiwang catalogue sign`", text.providers.len()),
+        Some(signed) => match RecordTypeVersion::open(&signed, builtin) {
+            Ok(version) => {
+                println!("signed by all its providers; digest {}", yiwang_proto::hex(&version.digest))
+            }
+            Err(error) => println!("{error}"),
+        },
+    }
+    Ok(())
+}
+
+fn sign(dir: &Path, path: &Path, out: &Path, builtin: &Catalogue) -> Outcome {
+    let folder = setup::folder(dir)?;
+    let root = folder.root_key().map_err(Failure::usage)?;
+    let (text, signed) = read(path)?;
+    stands(&text.faults(builtin))?;
+    match text.providers.iter().find(|provider| provider.member == *folder.member()) {
+        None => {
+            let what =
+                format!("`{}` is no provider of this record type; add it to `providers`", folder.member());
+            return Err(Failure::usage(what));
+        }
+        Some(provider) if provider.root != root.public() => {
+            return Err(Failure::usage("the record type names another root for this member: do not sign it"));
+        }
+        Some(_) => {}
+    }
+    let signed = match signed {
+        Some(signed) => signed.add_signature(&root),
+        None => SignedDocument::sign(payload_type::RECORD_TYPE, &text.to_json(), &[&root]),
+    };
+    std::fs::write(out, signed.bytes()).map_err(file(out))?;
+    println!(
+        "signed `{}` version {} for `{}`: {} of {} signatures",
+        text.record,
+        text.version,
+        folder.member(),
+        signed.signature_count(),
+        text.providers.len()
+    );
+    Ok(())
+}
+
+fn diff(old: &Path, new: &Path) -> Outcome {
+    let (before, signed) = read(old)?;
+    let (after, _) = read(new)?;
+    let changes = after.changes(&before);
+    println!("`{}` version {} to version {}", before.record, before.version, after.version);
+    for line in &changes {
+        println!("  {line}");
+    }
+    if changes.is_empty() {
+        println!("  no change");
+    }
+    let builtin = Catalogue::builtin().map_err(Failure::environment)?;
+    let Some(signed) = signed else {
+        println!("the version before is a draft: whether the new one may follow is seen with its envelope");
+        return Ok(());
+    };
+    let before = RecordTypeVersion::open(&signed, &builtin).map_err(Failure::usage)?;
+    let faults = after.breaks(&before);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("the new version may not follow:\n  - {}", faults.join("\n  - "))))
+}
+
+/// Asks the member's hub.
+fn ask(dir: &Path, record: &str) -> Result<pb::GetRecordTypesResponse, Failure> {
+    let folder = setup::folder(dir)?;
+    setup::runtime()?.block_on(async {
+        let enrolled = folder.enrolled().map_err(Failure::usage)?;
+        let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
+        record_types(channel, record).await.map_err(Failure::refused)
+    })
+}
+
+fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
+    let added =
+        dir.map(|dir| ask(dir, "")).transpose()?.map(|answer| answer.record_types).unwrap_or_default();
+    if output == Output::Json {
+        let of_program: Vec<_> = builtin
+            .records()
+            .map(|record| json!({"record": record.name.as_str(), "about": record.about, "fields": record.fields.len()}))
+            .collect();
+        let of_members: Vec<_> = added
+            .iter()
+            .map(|one| {
+                json!({"record": one.record, "version": one.version, "digest": yiwang_proto::hex(&one.digest),
+                    "entry": one.index, "providers": one.providers})
+            })
+            .collect();
+        println!("{}", json!({"program": of_program, "added": of_members}));
+        return Ok(());
+    }
+    for record in builtin.records() {
+        println!("{:<24} {} fields; {}", record.name.as_str(), record.fields.len(), record.about);
+    }
+    for one in &added {
+        println!(
+            "{:<24} version {}, entry {}, by {}; {}",
+            one.record,
+            one.version,
+            one.index,
+            one.providers.join(", "),
+            yiwang_proto::hex(&one.digest)
+        );
+    }
+    Ok(())
+}
+
+fn show(dir: &Path, record: &RecordType, out: Option<&Path>, builtin: &Catalogue) -> Outcome {
+    let document = ask(dir, record.as_str())?.document;
+    if document.is_empty() {
+        let next = "`yiwang catalogue list --folder DIR` names those that there are";
+        return Err(Failure::refused(format!("members added no record type `{record}`; {next}")));
+    }
+    let signed = SignedDocument::parse(document, CONTRACT_MAX).map_err(Failure::refused)?;
+    let version = RecordTypeVersion::open(&signed, builtin).map_err(Failure::refused)?;
+    let said = format!("version {}, digest {}", version.text.version, yiwang_proto::hex(&version.digest));
+    match out {
+        Some(path) => {
+            std::fs::write(path, signed.bytes()).map_err(file(path))?;
+            println!("`{record}` {said}, signed by all its providers");
+        }
+        None => {
+            println!("{}", String::from_utf8_lossy(&version.text.to_json()));
+            eprintln!("{said}");
+        }
+    }
+    Ok(())
+}
