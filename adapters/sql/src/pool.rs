@@ -51,8 +51,10 @@ struct Queue<C> {
     jobs: VecDeque<(Cancel, Work<C>)>,
     /// Jobs ever taken out: with the queue's length, the number of the last job that came in.
     taken: u64,
-    /// Threads that wait for a job. Waking costs a call of the system even where nobody sleeps.
+    /// Threads that wait for a job and that nobody woke. Waking costs a call of the system even where nobody sleeps.
     idle: usize,
+    /// Threads that were woken and have not run yet.
+    woken: usize,
     closed: bool,
 }
 
@@ -94,6 +96,7 @@ impl<C: Shares> Pool<C> {
             jobs: VecDeque::with_capacity(WAITING_MAX),
             taken: 0,
             idle: 0,
+            woken: 0,
             closed: false,
         });
         let shared = Arc::new(Shared { queue, changed: Condvar::new() });
@@ -106,19 +109,36 @@ impl<C: Shares> Pool<C> {
         Ok(Self { shared, workers })
     }
 
-    /// Queues a job; false if the queue is full.
-    pub(crate) fn submit(&self, cancel: Cancel, work: Work<C>) -> bool {
+    /// Queues a job and lets whoever else is about to ask do so, then wakes a thread: each that is woken for one job
+    /// takes a core from those who ask, and jobs that came in together share a view. False if the queue is full.
+    pub(crate) async fn submit(&self, cancel: Cancel, work: Work<C>) -> bool {
+        let queued = self.queue(cancel, work);
+        if queued {
+            tokio::task::yield_now().await;
+            self.wake();
+        }
+        queued
+    }
+
+    fn queue(&self, cancel: Cancel, work: Work<C>) -> bool {
         let mut queue = self.shared.lock();
-        if queue.closed || queue.jobs.len() >= WAITING_MAX {
-            return false;
+        let room = !queue.closed && queue.jobs.len() < WAITING_MAX;
+        if room {
+            queue.jobs.push_back((cancel, work));
         }
-        queue.jobs.push_back((cancel, work));
-        let idle = queue.idle > 0;
+        room
+    }
+
+    /// Wakes a thread if a job waits and one sleeps.
+    fn wake(&self) {
+        let mut queue = self.shared.lock();
+        if queue.jobs.is_empty() || queue.idle == 0 {
+            return;
+        }
+        queue.idle -= 1;
+        queue.woken += 1;
         drop(queue);
-        if idle {
-            self.shared.changed.notify_one();
-        }
-        true
+        self.shared.changed.notify_one();
     }
 }
 
@@ -134,7 +154,9 @@ fn work<C: Shares>(shared: &Shared<C>, clock: &dyn Clock, mut connection: C) {
             }
             queue.idle += 1;
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            queue.idle = queue.idle.saturating_sub(1);
+            // Whoever woke it has taken it from the idle ones; a wait may also end by itself.
+            let count = if queue.woken > 0 { &mut queue.woken } else { &mut queue.idle };
+            *count = count.saturating_sub(1);
         };
         let (alone, last) = (queue.jobs.is_empty(), queue.last());
         drop(queue);

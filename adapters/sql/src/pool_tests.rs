@@ -16,6 +16,13 @@ impl Shares for Told {
     }
 }
 
+/// What an asker does, without a runtime.
+fn submit(pool: &Pool<Told>, cancel: Cancel, work: Work<Told>) -> bool {
+    let queued = pool.queue(cancel, work);
+    pool.wake();
+    queued
+}
+
 fn pool() -> (Pool<Told>, mpsc::Receiver<&'static str>) {
     let (pool, heard, _) = timed();
     (pool, heard)
@@ -38,14 +45,14 @@ fn held(pool: &Pool<Told>) -> mpsc::Sender<()> {
         wait.recv().unwrap();
         told.0.send("held").unwrap();
     };
-    assert!(pool.submit(Cancel::default(), Box::new(job)));
+    assert!(submit(pool, Cancel::default(), Box::new(job)));
     // Only a job that nobody stands before runs at once.
     let _ = runs.recv_timeout(Duration::from_millis(200));
     go
 }
 
 fn plain(pool: &Pool<Told>, name: &'static str) -> bool {
-    pool.submit(Cancel::default(), Box::new(move |told: &mut Told| told.0.send(name).unwrap()))
+    submit(pool, Cancel::default(), Box::new(move |told: &mut Told| told.0.send(name).unwrap()))
 }
 
 fn heard(from: &mpsc::Receiver<&'static str>, count: usize) -> Vec<&'static str> {
@@ -88,7 +95,7 @@ fn a_cancelled_job_is_skipped_and_a_full_queue_refuses() {
     let (pool, told) = pool();
     let first = held(&pool);
     let cancel = Cancel::default();
-    assert!(pool.submit(cancel.clone(), Box::new(|told: &mut Told| told.0.send("gone").unwrap())));
+    assert!(submit(&pool, cancel.clone(), Box::new(|told: &mut Told| told.0.send("gone").unwrap())));
     drop(CancelOnDrop(cancel));
     for _ in 0..WAITING_MAX - 1 {
         assert!(plain(&pool, "x"));
@@ -107,7 +114,7 @@ fn a_slow_job_ends_the_view_and_the_next_gets_a_newer_one() {
         clock.advance_ms(3);
         told.0.send("slow").unwrap();
     };
-    assert!(pool.submit(Cancel::default(), Box::new(slow)));
+    assert!(submit(&pool, Cancel::default(), Box::new(slow)));
     assert!(plain(&pool, "a"));
     assert!(plain(&pool, "b"));
     first.send(()).unwrap();
@@ -117,7 +124,7 @@ fn a_slow_job_ends_the_view_and_the_next_gets_a_newer_one() {
 #[test]
 fn a_job_that_panics_takes_neither_its_thread_nor_its_view_with_it() {
     let (pool, told) = pool();
-    let panics = || pool.submit(Cancel::default(), Box::new(|_: &mut Told| panic!("the job's own fault")));
+    let panics = || submit(&pool, Cancel::default(), Box::new(|_: &mut Told| panic!("the job's own fault")));
     let first = held(&pool);
     assert!(panics() && plain(&pool, "a"));
     first.send(()).unwrap();
@@ -129,7 +136,7 @@ fn a_job_that_panics_takes_neither_its_thread_nor_its_view_with_it() {
             let _ended = ended;
             panic!("the job's own fault");
         };
-        assert!(pool.submit(Cancel::default(), Box::new(alone)));
+        assert!(submit(&pool, Cancel::default(), Box::new(alone)));
         assert!(
             asker
                 .recv_timeout(Duration::from_secs(5))
@@ -138,4 +145,43 @@ fn a_job_that_panics_takes_neither_its_thread_nor_its_view_with_it() {
     }
     assert!(plain(&pool, "b"));
     while heard(&told, 1) != ["b"] {}
+}
+
+#[tokio::test]
+async fn an_asker_that_goes_before_it_woke_anybody_leaves_no_job_that_nobody_runs() {
+    let (pool, told) = pool();
+    {
+        let gone = Cancel::default();
+        let asking = pool.submit(gone.clone(), Box::new(|told: &mut Told| told.0.send("gone").unwrap()));
+        tokio::pin!(asking);
+        // Polled once: the job is queued, and nobody is woken.
+        assert!(futures_util::poll!(asking.as_mut()).is_pending());
+        drop(CancelOnDrop(gone));
+    }
+    assert!(pool.submit(Cancel::default(), Box::new(|told: &mut Told| told.0.send("b").unwrap())).await);
+    let mut all = Vec::new();
+    while all.last() != Some(&"b") {
+        all.push(told.recv_timeout(Duration::from_secs(5)).unwrap());
+    }
+    assert!(!all.contains(&"gone"), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_of_many_askers_runs() {
+    let (pool, told) = pool();
+    let pool = Arc::new(pool);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let pool = Arc::clone(&pool);
+        asking.spawn(async move {
+            pool.submit(Cancel::default(), Box::new(|told: &mut Told| told.0.send("x").unwrap())).await
+        });
+    }
+    while let Some(queued) = asking.join_next().await {
+        assert!(queued.unwrap());
+    }
+    let mut seen = 0;
+    while seen < 100 {
+        seen += usize::from(told.recv_timeout(Duration::from_secs(5)).unwrap() == "x");
+    }
 }

@@ -83,7 +83,7 @@ impl SqliteSource {
             // The asker may have gone; then nobody misses the outcome.
             drop(reply.send(outcome));
         };
-        if !self.pool.submit(cancel, Box::new(job)) {
+        if !self.pool.submit(cancel, Box::new(job)).await {
             return Err(SourceError::Busy { waiting: WAITING_MAX });
         }
         let outcome = tokio::time::timeout(timeout, answer).await;
@@ -100,7 +100,10 @@ impl Source for SqliteSource {
     fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
         Box::pin(async move {
             let timeout = query.timeout;
-            self.run(timeout, move |worker| fetch(&worker.connection, &query)).await
+            // What the asker allocated goes back to it: freed by another thread it costs that thread a lock.
+            let work =
+                move |worker: &mut Worker| fetch(&worker.connection, &query).map(|found| (found, query));
+            self.run(timeout, work).await.map(|(found, _query)| found)
         })
     }
 
