@@ -8,7 +8,7 @@ use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use yiwang_policies::record_type::PROVIDERS_MAX;
+use yiwang_policies::record_type::{PROVIDERS_MAX, RECORD_TYPE_MAX};
 use yiwang_policies::{RecordTypeError, RecordTypeVersion};
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
@@ -81,11 +81,15 @@ impl PublishDraft {
                 Published::Contract(Box::new(contract))
             }
             payload_type::RECORD_TYPE => {
-                let version = RecordTypeVersion::open(&signed, views.decider().catalogue());
-                let version = version.map_err(|error| match error {
+                let version = RecordTypeVersion::open(&signed).map_err(|error| match error {
                     RecordTypeError::NotSigned(_) => Code::SignatureInvalid,
                     _ => Code::CatalogueInvalid,
                 })?;
+                if document.len() > RECORD_TYPE_MAX
+                    || !version.text.faults(views.decider().catalogue()).is_empty()
+                {
+                    return Err(Code::CatalogueInvalid);
+                }
                 if !version.text.providers.iter().any(|provider| provider.member == peer) {
                     return Err(Code::WrongMember);
                 }
@@ -185,9 +189,11 @@ fn check_record_type(version: &RecordTypeVersion, views: &Views) -> Result<(), C
     }
     match views.newest_record_type(&version.text.record) {
         Some(held) if held.version.digest == version.digest => Err(Code::Replayed),
-        Some(held) => follows(version.text.breaks(&held.version).is_empty()),
+        Some(held) => {
+            follows(version.text.breaks(&held.version, |member| views.was_dismissed(member)).is_empty())
+        }
         None if views.record_types().len() >= RECORD_TYPES_MAX => Err(Code::QuotaExceeded),
-        None => follows(version.text.version == 1),
+        None => follows(version.text.version == 1 && !views.is_nearly_taken(&version.text.record)),
     }
 }
 

@@ -102,6 +102,8 @@ pub const CASE_TAGS_MAX: usize = 1_000_000;
 pub const DELEGATIONS_MAX: usize = 1_000;
 /// Contracts of one member: every other department of a city, with a dozen records each.
 pub const CONTRACTS_MAX: usize = 2_000;
+/// Versions of record types of one member: a dozen records, changed a few times a year for years.
+pub const RECORD_TYPES_OF_MEMBER: usize = 64;
 /// Record types that members added, over the whole network: ten times what the program brings.
 pub const RECORD_TYPES_MAX: usize = 256;
 /// How long what was published counts, even if it is over: else a flood of short-lived documents would not.

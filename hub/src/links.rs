@@ -41,6 +41,8 @@ pub struct Link {
     closed: CancellationToken,
     /// Its adapter said that it changes it for another.
     leaving: AtomicBool,
+    /// Its hello named a record that nobody had added yet, so that a mapping of it is in no entry.
+    unlisted: AtomicBool,
     side: side::Side,
 }
 
@@ -91,6 +93,7 @@ impl Link {
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
             leaving: AtomicBool::new(false),
+            unlisted: AtomicBool::new(false),
             side,
         };
         (Arc::new(link), queue)

@@ -26,6 +26,8 @@ pub struct QuotaLimits {
     pub delegations: usize,
     /// Contracts, as either side, that are in force or younger than 30 days.
     pub contracts: usize,
+    /// Versions of record types that it provides; they are kept for ever.
+    pub record_types: usize,
     /// Case statements and published documents, per second on average.
     pub per_second: u32,
     /// The same at once, after a quiet time.
@@ -39,6 +41,7 @@ impl Default for QuotaLimits {
             case_tags: limits::CASE_TAGS_MAX,
             delegations: limits::DELEGATIONS_MAX,
             contracts: limits::CONTRACTS_MAX,
+            record_types: limits::RECORD_TYPES_OF_MEMBER,
             per_second: limits::ADDED_PER_SECOND,
             burst: limits::ADDED_BURST,
         }
@@ -56,6 +59,8 @@ pub struct Holdings {
     pub delegations: usize,
     /// Contracts that count.
     pub contracts: usize,
+    /// Versions of record types that it provides.
+    pub record_types: usize,
 }
 
 /// A token bucket, in microseconds of its own time: one statement costs as long as it takes to refill.
@@ -94,28 +99,51 @@ impl Quotas {
         Ok(())
     }
 
+    /// Takes what a document costs: a record type is read word by word, a hundred times the work of others.
+    pub fn take_for(
+        &self,
+        member: &MemberId,
+        document: &SignedDocument,
+        monotonic_us: u64,
+    ) -> Result<(), Code> {
+        let times = if document.payload_type() == payload_type::RECORD_TYPE { 100 } else { 1 };
+        (0..times).try_for_each(|_| self.take(member, monotonic_us))
+    }
+
     /// A draft of a document that is entered only below its publisher's ceilings.
     pub fn publish(&self, member: &MemberId, document: &Bytes, draft: Box<dyn Draft>) -> Box<dyn Draft> {
         let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).ok();
-        let contract = signed.is_some_and(|signed| signed.payload_type() == payload_type::CONTRACT);
-        Box::new(Within { draft, member: member.clone(), contract, limits: self.limits })
+        let kind = match signed.as_ref().map(SignedDocument::payload_type) {
+            Some(payload_type::CONTRACT) => Counts::Contract,
+            Some(payload_type::RECORD_TYPE) => Counts::RecordType,
+            _ => Counts::Delegation,
+        };
+        Box::new(Within { draft, member: member.clone(), kind, limits: self.limits })
     }
+}
+
+/// What a document counts as.
+#[derive(Clone, Copy)]
+enum Counts {
+    Delegation,
+    Contract,
+    RecordType,
 }
 
 struct Within {
     draft: Box<dyn Draft>,
     member: MemberId,
-    contract: bool,
+    kind: Counts,
     limits: QuotaLimits,
 }
 
 impl Draft for Within {
     fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
         let held = at.views.holdings(&self.member, at.time_ms);
-        let full = if self.contract {
-            held.contracts >= self.limits.contracts
-        } else {
-            held.delegations >= self.limits.delegations
+        let full = match self.kind {
+            Counts::Contract => held.contracts >= self.limits.contracts,
+            Counts::Delegation => held.delegations >= self.limits.delegations,
+            Counts::RecordType => held.record_types >= self.limits.record_types,
         };
         if full { Err(Code::QuotaExceeded) } else { self.draft.finish(at) }
     }

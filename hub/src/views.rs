@@ -142,6 +142,8 @@ struct Holding {
     case_tags: usize,
     delegations: BTreeSet<(i64, Digest)>,
     contracts: BTreeSet<(i64, ContractId)>,
+    // Versions of record types; they are never over, since contracts pin them.
+    record_types: usize,
 }
 
 #[derive(Default)]
@@ -259,13 +261,22 @@ impl Views {
         pinned.map(|view| view.document.clone()).unwrap_or_default()
     }
 
+    /// Whether members added a record type whose name differs in capitals only.
+    pub fn is_nearly_taken(&self, record: &RecordType) -> bool {
+        let registry = self.registry();
+        registry.newest_types.keys().any(|held| held.as_str().eq_ignore_ascii_case(record.as_str()))
+    }
+
+    /// Whether the operator ever dismissed a member.
+    pub fn was_dismissed(&self, member: &MemberId) -> bool {
+        self.registry().dismissed.contains_key(&format!("member:{member}"))
+    }
+
     /// Whether a record type comes with the program or was added, and has these fields.
     pub fn knows_fields(&self, record: &RecordType, fields: &[FieldName]) -> bool {
         let known = |def: &RecordDef| fields.iter().all(|field| def.field(field).is_some());
-        match self.decider.catalogue().record(record) {
-            Some(def) => known(def),
-            None => self.registry().newest_types.get(record).is_some_and(|view| known(&view.version.def)),
-        }
+        self.decider.catalogue().record(record).is_some_and(known)
+            || self.registry().newest_types.get(record).is_some_and(|view| known(&view.version.def))
     }
 
     /// The newest version of a contract.
@@ -313,6 +324,7 @@ impl Views {
             open_cases: held.open_cases,
             case_tags: held.case_tags,
             delegations: held.delegations.iter().rev().take_while(|(until, _)| *until > time_ms).count(),
+            record_types: held.record_types,
             contracts: held.contracts.iter().rev().take_while(|(until, _)| *until > time_ms).count(),
         }
     }

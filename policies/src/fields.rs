@@ -91,11 +91,12 @@ pub(crate) fn record_of(
             Fault::new("record", format!("`{name}` is not in the catalogue"), next)
         });
     };
-    if catalogue.record(name).is_some() {
-        let what = format!("`{name}` comes with the program and has no version to pin");
-        return Err(Fault::new("record_type", what, "leave it out"));
-    }
+    // Judged by its pin even where the program has the name by now: what was agreed stays.
     let Some(added) = added.filter(|added| from_hex(pinned) == Some(added.digest)) else {
+        if catalogue.record(name).is_some() {
+            let what = format!("`{name}` comes with the program and has no version to pin");
+            return Err(Fault::new("record_type", what, "leave it out"));
+        }
         let what = format!("the pinned version of `{name}` is not at hand");
         return Err(Fault::new(
             "record_type",
@@ -107,7 +108,7 @@ pub(crate) fn record_of(
         let what = format!("the pinned version is of `{}`", added.text.record);
         return Err(Fault::new("record_type", what, "pin a version of the contract's record"));
     }
-    if !added.is_provided_by(&contract.provider.member, &contract.provider.root) {
+    if !added.is_provided_by(&contract.provider.member) {
         let what = format!("`{}` did not sign the pinned version of `{name}`", contract.provider.member);
         let next = "let it sign the next version as one of its providers: `yiwang catalogue sign`";
         return Err(Fault::new("record_type", what, next));

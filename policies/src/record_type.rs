@@ -7,7 +7,8 @@
 
 use crate::catalogue::{Catalogue, FieldDef, RecordDef, SubjectKind, check_record};
 use crate::lint::lint_name;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yiwang_proto::Digest;
@@ -22,6 +23,10 @@ use yiwang_proto::ticket::from_hex;
 pub const FORMAT: &str = "yiwang-record-type/1";
 /// Members that provide one record type: as many as an envelope has room for signatures.
 pub const PROVIDERS_MAX: usize = 8;
+/// Codes of all fields of one record type: those of a large register of matters, twice.
+const CODES_MAX: usize = 1024;
+/// Bytes of a record type's envelope: 64 fields with their words.
+pub const RECORD_TYPE_MAX: usize = 24 * 1024;
 /// Versions of one record type: a new one every month for ten years.
 pub const VERSIONS_MAX: u32 = 120;
 
@@ -76,10 +81,34 @@ pub struct RecordTypeText {
     /// Its Chinese name, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zh: Option<String>,
-    /// Its fields.
+    /// Its fields; each once, since readers differ in which of two they take.
+    #[serde(deserialize_with = "once_each")]
     pub fields: BTreeMap<FieldName, FieldDef>,
     /// Who will provide it; all of them sign.
     pub providers: Vec<TypeProvider>,
+}
+
+fn once_each<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<FieldName, FieldDef>, D::Error> {
+    struct Once;
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<FieldName, FieldDef>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object of fields, each once")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = BTreeMap::new();
+            while let Some((name, field)) = map.next_entry::<FieldName, FieldDef>()? {
+                let place = format!("field `{name}` stands twice");
+                if fields.insert(name, field).is_some() {
+                    return Err(A::Error::custom(place));
+                }
+            }
+            Ok(fields)
+        }
+    }
+    from.deserialize_map(Once)
 }
 
 /// A version whose text was checked and whose signatures were verified. Whether the roots are the members' is for
@@ -120,9 +149,9 @@ impl RecordTypeText {
         }
     }
 
-    /// All that cannot stand, in words; empty when the text is sound. `builtin` is the catalogue of the program, whose
-    /// names are taken.
-    pub fn faults(&self, builtin: &Catalogue) -> Vec<String> {
+    /// What breaks the form, in words; empty when it is sound. This never depends on the program's catalogue or lint, so
+    /// that what was entered once can be read for ever.
+    fn form(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut want = |holds: bool, fault: &str| {
             if !holds {
@@ -140,6 +169,9 @@ impl RecordTypeText {
             "previous is not 64 hexadecimal digits",
         );
         want((1..=FIELDS_MAX).contains(&self.fields.len()), "fields has 1 to 64");
+        want(self.fields.values().all(|field| field.class <= 4), "fields: class is 0 to 4");
+        let codes: usize = self.fields.values().map(|field| field.codes.len()).sum();
+        want(codes <= CODES_MAX, "codes are at most 1024 in all fields together");
         want((1..=PROVIDERS_MAX).contains(&self.providers.len()), "providers lists 1 to 8 members");
         let members: BTreeSet<&MemberId> = self.providers.iter().map(|provider| &provider.member).collect();
         let roots: BTreeSet<&[u8; 32]> =
@@ -153,8 +185,19 @@ impl RecordTypeText {
             texts.chain(self.fields.values().flat_map(|field| [&field.about].into_iter().chain(&field.zh)));
         want(
             texts.into_iter().all(|text| is_words(text)),
-            "about, owner and zh are 1 to 200 characters of one line",
+            "about, owner and zh are 1 to 200 visible characters of one line",
         );
+        want(
+            self.fields.values().flat_map(|field| &field.codes).all(|code| is_words(code)),
+            "codes are visible characters of one line",
+        );
+        faults
+    }
+
+    /// All that cannot stand in a file that is to be entered, in words; empty when it is sound. `builtin` is the catalogue
+    /// of the program: its names are taken, and its classes are the least for fields of the same name.
+    pub fn faults(&self, builtin: &Catalogue) -> Vec<String> {
+        let mut faults = self.form();
         let taken = |record: &RecordDef| record.name.as_str().eq_ignore_ascii_case(self.record.as_str());
         if let Some(record) = builtin.records().find(|record| taken(record)) {
             faults.push(format!(
@@ -162,15 +205,28 @@ impl RecordTypeText {
                 record.name
             ));
         }
-        for name in self.zh.iter().chain(self.fields.values().filter_map(|field| field.zh.as_ref())) {
-            faults.extend(lint_name(name).map(|refusal| format!("zh: `{name}`: {refusal}")));
+        for (name, field) in &self.fields {
+            let least =
+                builtin.records().filter_map(|record| record.field(name)).map(|known| known.class).min();
+            if let Some(least) = least.filter(|least| field.class < *least) {
+                faults.push(format!(
+                    "fields: `{name}` is of class {least} or more in the records of the program; write {least}, or another name"
+                ));
+            }
+        }
+        let words = [&self.about, &self.owner].into_iter().chain(&self.zh);
+        for words in
+            words.chain(self.fields.values().flat_map(|field| [&field.about].into_iter().chain(&field.zh)))
+        {
+            faults.extend(lint_name(words).map(|refusal| format!("`{words}`: {refusal}")));
         }
         faults.extend(check_record("record type", &self.def()).err().map(|error| error.to_string()));
         faults
     }
 
-    /// What a version may not do to the one before it; empty where it follows.
-    pub fn breaks(&self, old: &RecordTypeVersion) -> Vec<String> {
+    /// What a version may not do to the one before it; empty where it follows. A member may have another root by now;
+    /// `dismissed` are those who are no longer of the network and need not sign.
+    pub fn breaks(&self, old: &RecordTypeVersion, dismissed: impl Fn(&MemberId) -> bool) -> Vec<String> {
         let mut faults = Vec::new();
         let before = &old.text;
         if self.record != before.record {
@@ -189,8 +245,9 @@ impl RecordTypeText {
             faults.push("subject: what a record is about never changes; choose another record".to_owned());
         }
         for provider in &before.providers {
-            if !self.providers.contains(provider) {
-                let member = &provider.member;
+            let member = &provider.member;
+            let stays = self.providers.iter().any(|one| one.member == *member);
+            if !stays && !dismissed(member) {
                 faults.push(format!(
                     "providers: `{member}` provides the version before and must sign this one too"
                 ));
@@ -224,6 +281,9 @@ impl RecordTypeText {
     /// What is new against the version before, a line each.
     pub fn changes(&self, old: &RecordTypeText) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.record != old.record || self.subject != old.subject {
+            lines.push("~ another record, or about something else".to_owned());
+        }
         for (name, now) in &self.fields {
             match old.fields.get(name) {
                 None => {
@@ -259,22 +319,53 @@ impl RecordTypeText {
     }
 }
 
-/// Text of one line: it is read by people, and stands in the ledger for ever.
+/// Text of one line that people see as it is: it is read before it is signed, and stands in the ledger for ever. What
+/// changes the direction of reading, or is not seen, would show something else.
 fn is_words(text: &str) -> bool {
-    (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{ad}'
+                    | '\u{61c}'
+                    | '\u{115f}'
+                    | '\u{1160}'
+                    | '\u{180e}'
+                    | '\u{3164}'
+                    | '\u{feff}'
+                    | '\u{ffa0}'
+            )
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{2028}'..='\u{202e}').contains(&c)
+            || ('\u{2060}'..='\u{206f}').contains(&c)
+            || ('\u{fe00}'..='\u{fe0f}').contains(&c)
+            || ('\u{e0000}'..='\u{e0fff}').contains(&c)
+    };
+    (1..=200).contains(&text.chars().count()) && !text.chars().any(unseen)
 }
 
 impl RecordTypeVersion {
-    /// Verifies a document: text, and the signatures of exactly the members that it lists.
+    /// Reads a document that was verified before it was entered: its form only.
     ///
     /// # Errors
     /// [`RecordTypeError`].
-    pub fn open(document: &SignedDocument, builtin: &Catalogue) -> Result<Self, RecordTypeError> {
+    pub fn read(document: &SignedDocument) -> Result<Self, RecordTypeError> {
         let text = RecordTypeText::parse(document.unverified_payload())?;
-        let faults = text.faults(builtin);
+        let faults = text.form();
         if !faults.is_empty() {
             return Err(RecordTypeError::Faults(faults));
         }
+        Ok(Self { def: Arc::new(text.def()), digest: document.digest(), text })
+    }
+
+    /// Verifies a document: its form, and the signatures of exactly the members that it lists. Whether the catalogue and
+    /// the lint let it be entered is [`RecordTypeText::faults`].
+    ///
+    /// # Errors
+    /// [`RecordTypeError`].
+    pub fn open(document: &SignedDocument) -> Result<Self, RecordTypeError> {
+        let version = Self::read(document)?;
+        let text = &version.text;
         let keys: Vec<&PublicKey> = text.providers.iter().map(|provider| &provider.root).collect();
         document.verify_all(payload_type::RECORD_TYPE, &keys).map_err(|error| match &error {
             EnvelopeError::BadSignature { key_id } => {
@@ -285,12 +376,12 @@ impl RecordTypeVersion {
             }
             _ => error.into(),
         })?;
-        Ok(Self { def: Arc::new(text.def()), digest: document.digest(), text })
+        Ok(version)
     }
 
-    /// Whether a member signed it under that root.
-    pub fn is_provided_by(&self, member: &MemberId, root: &PublicKey) -> bool {
-        self.text.providers.iter().any(|provider| provider.member == *member && provider.root == *root)
+    /// Whether a member signed it, under the root that it had then.
+    pub fn is_provided_by(&self, member: &MemberId) -> bool {
+        self.text.providers.iter().any(|provider| provider.member == *member)
     }
 }
 

@@ -2,7 +2,7 @@
 //! the offline verifier reads journals too and sees no adapter. Field numbers are fixed: a later version reads
 //! old journals.
 
-use crate::limits::STATEMENT_MAX;
+use crate::limits::{ROWS_MAX, STATEMENT_MAX};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -10,7 +10,7 @@ use prost::Message as _;
 pub const SETTLED_PER_RECORD: usize = 64;
 /// Bytes of one journal record: two statements at their largest, what was settled since the record before, and
 /// the few fields beside them. A witness's record holds one checkpoint with one signature, which is less.
-pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + SETTLED_PER_RECORD * 24 + 1024;
+pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + SETTLED_PER_RECORD * 24 + ROWS_MAX as usize * 32 + 1024;
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +94,10 @@ pub struct Exchange {
     /// the SHA-256 of each request envelope.
     #[prost(bytes = "bytes", repeated, tag = "30")]
     pub settled: Vec<Bytes>,
+    /// The provider's own tags of everybody whose row a batch's page holds, 32 bytes each, ascending: where they are
+    /// many, the answer has their root only.
+    #[prost(bytes = "bytes", tag = "60")]
+    pub handed_tags: Bytes,
 }
 
 /// A verified head.

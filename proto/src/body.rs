@@ -89,13 +89,21 @@ impl RequestBody {
 pub struct AnswerBody {
     /// A JSON array of records: `{"fields": {...}, "as_of": "...", "quality": {...}}`.
     pub records: Bytes,
+    /// What the request for a batch's next page names; empty where there is none.
+    pub resume: String,
 }
 
 impl AnswerBody {
     /// Encodes with a fresh salt: the bytes and their digest.
     pub fn encode(records: Bytes, entropy: &dyn Entropy) -> (Bytes, crate::Digest) {
+        Self::encode_page(records, String::new(), entropy)
+    }
+
+    /// The same for a page of a batch that has a next one.
+    pub fn encode_page(records: Bytes, resume: String, entropy: &dyn Entropy) -> (Bytes, crate::Digest) {
         let salt: [u8; 16] = random(entropy);
-        let bytes = Bytes::from(pb::AnswerBody { salt: salt.to_vec().into(), records }.encode_to_vec());
+        let raw = pb::AnswerBody { salt: salt.to_vec().into(), records, resume };
+        let bytes = Bytes::from(raw.encode_to_vec());
         let digest = crate::sha256(&bytes);
         (bytes, digest)
     }
@@ -108,6 +116,9 @@ impl AnswerBody {
         if raw.salt.len() != 16 {
             return Err(BodyError::Malformed("salt is not 16 bytes"));
         }
-        Ok(Self { records: raw.records })
+        if raw.resume.len() > ARGUMENT_BYTES_MAX {
+            return Err(BodyError::Malformed("resume is over 1024 bytes"));
+        }
+        Ok(Self { records: raw.records, resume: raw.resume })
     }
 }

@@ -26,6 +26,12 @@ impl TagKey {
         mac(&of_subject, case.as_str().as_bytes())
     }
 
+    /// The key under which the member's adapters seal what a batch's next page begins after: it goes through the
+    /// consumer's hands, who must learn nothing from it.
+    pub fn resume_key(&self) -> [u8; 32] {
+        mac(&self.0, b"yiwang-batch-resume")
+    }
+
     /// The id of the case that an app opens under an idempotency key on a day: the same for the same key, so
     /// that the register refuses a second opening, and without meaning for anybody who lacks this key.
     /// `day_ms` is the beginning of the day, milliseconds; it is the time in the id.

@@ -125,6 +125,9 @@ impl Inner {
 impl Source for CsvSource {
     fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
         Box::pin(async move {
+            if query.page.is_some() {
+                return Err(SourceError::Query("this source has no order to page in".to_owned()));
+            }
             let timeout = query.timeout;
             tokio::time::timeout(timeout, self.blocking(move |inner| inner.fetch(&query)))
                 .await

@@ -168,6 +168,9 @@ pub fn carries(target: &str, value: Option<&Scalar>) -> bool {
 impl Source for HttpSource {
     fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
         Box::pin(async move {
+            if query.page.is_some() {
+                return Err(SourceError::Query("this source has no order to page in".to_owned()));
+            }
             let timeout = query.timeout;
             let rows = tokio::time::timeout(timeout, self.rows(&query)).await;
             Ok(Fetched { rows: rows.unwrap_or(Err(SourceError::Timeout(timeout)))? })

@@ -5,6 +5,7 @@ mod config;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
+use crate::batch::{Handed, said};
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::{Ask, MappedSource};
 use crate::health::{Counters, Snapshot};
@@ -29,6 +30,7 @@ use yiwang_proto::batch::Roots;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Method;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
@@ -45,11 +47,11 @@ const SNAPSHOT_BATCH: usize = 32;
 /// A member's adapter: it answers requests from its sources and from nobody's word but signed ones.
 pub struct Adapter {
     signer: Signer,
-    tag_key: TagKey,
+    pub(crate) tag_key: TagKey,
     delegation_document: SignedDocument,
     sources: HashMap<(RecordType, Operation), MappedSource>,
     ledger: Arc<CheckpointVerifier>,
-    entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     memory: Mutex<Memory>,
     // Beside the lock: it is read and raised by every request.
     highest_ms: AtomicI64,
@@ -90,6 +92,9 @@ pub(crate) struct Trail {
     /// The ticket of which this is a use.
     pub(crate) ticket: Option<Digest>,
     pub(crate) subject: Option<(Digest, Tag)>,
+    /// Own tags of all whose rows a batch's page holds, ascending: the journal keeps them where the statement has only
+    /// their root.
+    pub(crate) handed: Vec<Tag>,
 }
 
 impl Incoming {
@@ -152,10 +157,12 @@ impl Adapter {
         let now_ms = self.judging_time()?;
         let judged = self.judge(incoming, body, material, now_ms, trail).await?;
         trail.subject = self.bind_subject(&incoming.request, &judged.body)?;
-        let mut released = self.fetch(&incoming.request, &judged, over_us).await?;
+        let mut released = self.fetch(incoming, &judged, over_us).await?;
+        trail.handed = std::mem::take(&mut released.handed);
         if released.rows > 0 {
             released.subject_tags.extend(trail.subject.iter().map(|(_, tag)| *tag));
         }
+        (released.subject_tags, released.subject_tags_root) = said(released.subject_tags, &trail.handed);
         Ok(released)
     }
 
@@ -176,7 +183,8 @@ impl Adapter {
         }
     }
 
-    async fn fetch(&self, request: &Request, judged: &Judged, over_us: u64) -> Result<Released, Refusal> {
+    async fn fetch(&self, incoming: &Incoming, judged: &Judged, over_us: u64) -> Result<Released, Refusal> {
+        let request = &incoming.request;
         let key = (request.record.clone(), request.operation.clone());
         let Some(source) = self.sources.get(&key) else {
             return Err(Refusal::failed(Code::SourceError, "no mapping serves this operation"));
@@ -195,7 +203,11 @@ impl Adapter {
             deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
             highest_class: permit.highest_class(),
         };
-        let mapped = source.answer(ask).await.map_err(|error| {
+        let (mapped, handed) = match permit.contract().text.method {
+            Method::Batch => self.page(source, ask, request, incoming.digest).await,
+            _ => source.answer(ask).await.map(|mapped| (mapped, Handed::default())),
+        }
+        .map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
             match error.code {
                 Code::ArgumentInvalid | Code::OperationNotGranted => {
@@ -209,6 +221,9 @@ impl Adapter {
             withheld: mapped.withheld,
             rows: mapped.rows,
             subject_tags: Vec::new(),
+            subject_tags_root: None,
+            handed: handed.tags,
+            resume: handed.resume,
             as_of_ms: mapped.as_of_ms,
             mapping_digest: source.mapping().digest(),
             truncated: mapped.truncated,
@@ -453,6 +468,7 @@ fn record(
         settled,
         proved: trail.proved,
         ticket: half(trail.ticket),
+        handed_tags: Bytes::from(trail.handed.concat()),
     };
     Record::new(now_ms, Kind::Exchange(exchange)).encode()
 }

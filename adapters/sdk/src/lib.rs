@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod adapter;
+pub mod batch;
 pub mod check;
 pub mod compliance;
 pub mod connect;

@@ -1,6 +1,7 @@
 //! Mapping files: how one record type of the catalogue is read from one source. TOML, one file per record
 //! type; no policy in it (that is the contract) and no template language over SQL.
 
+mod batch;
 mod def;
 mod expression;
 mod fault;
@@ -19,7 +20,7 @@ mod test_table;
 
 pub use def::{
     Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
-    FreshnessDef, HealthDef, OperationDef, OperationKind, ParamDef, ParamType, PoolDef, ServerDef,
+    FreshnessDef, HealthDef, OperationDef, OperationKind, PageDef, ParamDef, ParamType, PoolDef, ServerDef,
     SourceCommon, SourceDef, SqliteDef, Step, TestDef, TlsDef, UnknownCode, WhereDef, WhereValue,
 };
 pub use expression::{Computed, Expression, NoValue};

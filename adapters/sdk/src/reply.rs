@@ -59,6 +59,11 @@ pub(crate) struct Released {
     pub(crate) withheld: Vec<(FieldName, String)>,
     pub(crate) rows: u32,
     pub(crate) subject_tags: Vec<Tag>,
+    pub(crate) subject_tags_root: Option<Digest>,
+    /// Own tags of everybody in a batch's page.
+    pub(crate) handed: Vec<Tag>,
+    /// What a batch's next page is asked for with.
+    pub(crate) resume: String,
     pub(crate) as_of_ms: i64,
     pub(crate) mapping_digest: Digest,
     pub(crate) truncated: bool,
@@ -89,13 +94,14 @@ impl Signer {
         now_ms: i64,
         entropy: &dyn Entropy,
     ) -> Result<(SignedStatement, Bytes), Refusal> {
-        let (body, digest) = AnswerBody::encode(released.records, entropy);
+        let (body, digest) = AnswerBody::encode_page(released.records, released.resume, entropy);
         let mut answer = self.blank(request, request_digest, Verdict::Answered, head, now_ms);
         answer.fields = released.fields;
         answer.withheld =
             released.withheld.into_iter().map(|(field, words)| (field, clause_of(&words))).collect();
         answer.rows = released.rows;
         answer.subject_tags = released.subject_tags;
+        answer.subject_tags_root = released.subject_tags_root;
         answer.as_of_ms = released.as_of_ms;
         answer.mapping_digest = released.mapping_digest;
         answer.truncated = released.truncated;

@@ -122,6 +122,15 @@ impl SourceFilter {
 /// A parameter's name and value; `None` for an optional one that was not given.
 pub type BoundParam = (Arc<str>, Option<Scalar>);
 
+/// A page of a batch: the rows whose key is above a value, in the key's own order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The column of the key.
+    pub key: Arc<str>,
+    /// The last key of the page before; none for the first page.
+    pub after: Option<Scalar>,
+}
+
 /// What to fetch.
 #[derive(Debug, Clone)]
 pub struct FetchQuery {
@@ -134,6 +143,8 @@ pub struct FetchQuery {
     pub params: Vec<BoundParam>,
     /// What the source applies itself; its columns are declared columns of the operation.
     pub filter: Option<SourceFilter>,
+    /// The page of a batch. A source that has no order of its own refuses it.
+    pub page: Option<Page>,
     /// Rows at most; one more than is wanted, so that a cut shows.
     pub limit: u32,
     /// After this the source gives up by itself.

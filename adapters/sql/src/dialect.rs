@@ -1,7 +1,7 @@
 //! What differs between databases in the text of a statement.
 
 use yiwang_adapter_sdk::mapping::parameters;
-use yiwang_adapter_sdk::source::{SourceError, SourceFilter};
+use yiwang_adapter_sdk::source::{Page, SourceError, SourceFilter};
 use yiwang_policies::rows;
 use yiwang_proto::contract::Scalar;
 
@@ -47,12 +47,14 @@ pub trait Dialect: Send + Sync {
         format!("select * from (\n{statement}\n) q limit 1")
     }
 
-    /// `select <columns> from (<statement>) q where <filter> limit <n>`; without columns, all of them.
+    /// `select <columns> from (<statement>) q where <filter> and <key> > ? order by <key> limit <n>`; without columns,
+    /// all of them.
     fn wrap(
         &self,
         statement: &str,
         columns: &[impl AsRef<str>],
         filter: Option<&SourceFilter>,
+        page: Option<&Page>,
     ) -> Result<Wrapped, SourceError>
     where
         Self: Sized,
@@ -79,9 +81,22 @@ pub trait Dialect: Send + Sync {
                 .filter()
                 .to_sql(self.rows(named.len() + 1), column)
                 .map_err(|error| SourceError::Query(error.to_string()))?;
-            text.push_str(" where ");
+            text.push_str(" where (");
             text.push_str(&condition);
+            text.push(')');
             filter_values = values;
+        }
+        if let Some(page) = page {
+            let key = self.quote(&page.key)?;
+            if let Some(after) = &page.after {
+                text.push_str(if filter.is_some() { " and " } else { " where " });
+                text.push_str(&key);
+                text.push_str(" > ");
+                text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
+                filter_values.push(after.clone());
+            }
+            text.push_str(" order by ");
+            text.push_str(&key);
         }
         text.push_str(" limit ");
         text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
@@ -196,34 +211,49 @@ mod tests {
 
     #[test]
     fn only_named_columns_are_selected_and_names_cannot_break_out() {
-        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None).unwrap();
+        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None, None).unwrap();
         assert_eq!(wrapped.text, "select \"A\", \"b\"\"c\" from (\nselect * from t -- all\n) q limit ?");
         assert_eq!(
-            Mariadb.wrap("select 1", &["a`b\"c"], None).unwrap().text,
+            Mariadb.wrap("select 1", &["a`b\"c"], None, None).unwrap().text,
             "select `a``b\"c` from (\nselect 1\n) q limit ?"
         );
         for name in ["a\0b", ""] {
-            assert!(Sqlite.wrap("select 1", &[name], None).is_err());
-            assert!(Postgres.wrap("select 1", &[name], None).is_err());
-            assert!(Mariadb.wrap("select 1", &[name], None).is_err());
+            assert!(Sqlite.wrap("select 1", &[name], None, None).is_err());
+            assert!(Postgres.wrap("select 1", &[name], None, None).is_err());
+            assert!(Mariadb.wrap("select 1", &[name], None, None).is_err());
         }
+    }
+
+    #[test]
+    fn a_page_goes_on_above_its_key_in_the_keys_order() {
+        let page = |after: Option<Scalar>| Page { key: "id\"no".into(), after };
+        let first = Postgres.wrap("select 1", &["x"], None, Some(&page(None))).unwrap();
+        assert_eq!(first.text, "select \"x\" from (\nselect 1\n) q order by \"id\"\"no\" limit $1");
+        let statement = "select x from t where a = :id";
+        let next = Postgres.wrap(statement, &["x"], None, Some(&page(Some(Scalar::Integer(7))))).unwrap();
+        assert!(
+            next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" limit $3"),
+            "{}",
+            next.text
+        );
+        assert_eq!(next.filter_values, [Scalar::Integer(7)]);
     }
 
     #[test]
     fn a_name_becomes_the_placeholder_that_the_database_knows() {
         let statement = "select x from t where a = :id and b in (lower(:id), :day) and c = ':id'";
-        let wrapped = Postgres.wrap(statement, &["x"], None).unwrap();
+        let wrapped = Postgres.wrap(statement, &["x"], None, None).unwrap();
         assert_eq!(
             wrapped.text,
             "select \"x\" from (\nselect x from t where a = $1 and b in (lower($1), $2) and c = ':id'\n) q limit $3"
         );
         assert_eq!(wrapped.named, ["id", "day"]);
-        let wrapped = Mariadb.wrap(statement, &["x"], None).unwrap();
+        let wrapped = Mariadb.wrap(statement, &["x"], None, None).unwrap();
         assert_eq!(
             wrapped.text,
             "select `x` from (\nselect x from t where a = ? and b in (lower(?), ?) and c = ':id'\n) q limit ?"
         );
         assert_eq!(wrapped.named, ["id", "id", "day"]);
-        assert!(Sqlite.wrap(statement, &["x"], None).unwrap().text.contains(statement));
+        assert!(Sqlite.wrap(statement, &["x"], None, None).unwrap().text.contains(statement));
     }
 }

@@ -113,9 +113,11 @@ impl<C: Shares> Pool<C> {
     /// takes a core from those who ask, and jobs that came in together share a view. False if the queue is full.
     pub(crate) async fn submit(&self, cancel: Cancel, work: Work<C>) -> bool {
         let queued = self.queue(cancel, work);
+        // Also where the asker goes meanwhile, and where the queue is full of those who went: else nobody would ever
+        // empty it.
+        let _wakes = Wakes(self);
         if queued {
             tokio::task::yield_now().await;
-            self.wake();
         }
         queued
     }
@@ -201,6 +203,14 @@ fn together<C: Shares>(
         next = if older && soon && served < TOGETHER_MAX { queue.take() } else { None };
     }
     connection.end();
+}
+
+struct Wakes<'p, C: Shares>(&'p Pool<C>);
+
+impl<C: Shares> Drop for Wakes<'_, C> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 impl<C> Drop for Pool<C> {

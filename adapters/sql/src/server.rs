@@ -284,7 +284,8 @@ pub(crate) fn wrap<S: Server>(
         return Err(SourceError::Query("the operation has no statement".to_owned()));
     };
     let filter = query.and_then(|query| query.filter.as_ref());
-    S::Dialect::default().wrap(statement, columns, filter)
+    let page = query.and_then(|query| query.page.as_ref());
+    S::Dialect::default().wrap(statement, columns, filter, page)
 }
 
 fn statement<S: Server>(query: &FetchQuery) -> Result<Statement, SourceError> {

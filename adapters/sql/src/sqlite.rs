@@ -222,7 +222,8 @@ pub(crate) fn wrap(
         return Err(SourceError::Query("the operation has no statement".to_owned()));
     };
     let filter = query.and_then(|query| query.filter.as_ref());
-    Sqlite.wrap(statement, columns, filter)
+    let page = query.and_then(|query| query.page.as_ref());
+    Sqlite.wrap(statement, columns, filter, page)
 }
 
 fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceError> {

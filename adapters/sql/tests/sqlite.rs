@@ -146,7 +146,7 @@ fn sqlite_itself_loads_only_the_columns_that_are_granted() {
         (vec!["NM"], vec![1, 6]),
         (vec!["SEX", "AREA"], vec![2, 4, 6]),
     ] {
-        let wrapped = Sqlite.wrap(&statement, &columns, None).unwrap();
+        let wrapped = Sqlite.wrap(&statement, &columns, None, None).unwrap();
         assert_eq!(columns_read(&db, &wrapped.text), wanted, "{}", wrapped.text);
     }
     assert_eq!(columns_read(&db, &statement), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -167,7 +167,7 @@ fn the_statement_that_runs_names_only_granted_columns() {
         }),
     )
     .unwrap();
-    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None).unwrap();
+    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None, None).unwrap();
     let mut statement = db.prepare(&wrapped.text).unwrap();
     let secret = "P1' or '1'='1";
     statement.query_row(rusqlite::params![secret, 2], |_| Ok(())).unwrap_err();
@@ -258,6 +258,7 @@ async fn a_statement_without_end_is_interrupted_and_the_thread_serves_on() {
         columns: vec![Arc::from("ID")],
         params: vec![(Arc::from("id"), Some(Scalar::Text("P1".to_owned())))],
         filter: None,
+        page: None,
         limit: 2,
         timeout: Duration::from_millis(30),
     };
@@ -290,6 +291,7 @@ async fn a_full_queue_refuses_at_once() {
         columns: vec![Arc::from("ID")],
         params: vec![(Arc::from("id"), Some(Scalar::Text("P1".to_owned())))],
         filter: None,
+        page: None,
         limit: 2,
         timeout: Duration::from_millis(500),
     };

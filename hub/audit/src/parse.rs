@@ -94,7 +94,8 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
             Body::Revocation(opened.map(Box::new))
         }
         Kind::RecordType(raw) => {
-            let opened = document(raw.document, CONTRACT_MAX).and_then(|doc| record_type(&doc));
+            let opened =
+                document(raw.document, CONTRACT_MAX).and_then(|doc| text(RecordTypeVersion::open(&doc)));
             Body::RecordType(opened.map(Arc::new))
         }
         Kind::Standing(raw) => {
@@ -119,11 +120,6 @@ pub(crate) fn parse(index: u64, bytes: &Bytes) -> Result<Parsed, String> {
         Kind::Dismissal(raw) => Body::Dismissal(raw),
     };
     Ok(Parsed { index, time_ms: decoded.time_ms, kind: name, body })
-}
-
-fn record_type(document: &SignedDocument) -> Result<RecordTypeVersion, String> {
-    let rules = crate::ledger::load_decider().map_err(|error| error.to_string())?;
-    text(RecordTypeVersion::open(document, rules.catalogue()))
 }
 
 fn exchange(raw: pb::ExchangeEntry) -> Exchange {

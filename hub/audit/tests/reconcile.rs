@@ -22,7 +22,11 @@ struct Town {
 }
 
 fn body(number: usize) -> Bytes {
-    let body = pb::AnswerBody { salt: Bytes::from(vec![9; 16]), records: Bytes::from(format!("[{number}]")) };
+    let body = pb::AnswerBody {
+        salt: Bytes::from(vec![9; 16]),
+        records: Bytes::from(format!("[{number}]")),
+        resume: String::new(),
+    };
     Bytes::from(body.encode_to_vec())
 }
 
@@ -64,6 +68,7 @@ impl Town {
                 settled: Vec::new(),
                 proved: false,
                 ticket: Bytes::new(),
+                handed_tags: Bytes::new(),
             }),
         ));
         index

@@ -6,11 +6,11 @@ use clap::Subcommand;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use yiwang_client::record_type::record_types;
+use yiwang_policies::record_type::RECORD_TYPE_MAX;
 use yiwang_policies::{Catalogue, RecordTypeText, RecordTypeVersion};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::RecordType;
-use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::ids::{MemberId, RecordType};
 use yiwang_proto::pb;
 
 #[derive(Subcommand)]
@@ -87,7 +87,7 @@ pub fn run(command: &Command) -> Outcome {
         Command::Sign { folder, file, out } => sign(folder, file, out, &builtin),
         Command::Add { folder, file } => {
             let document = envelope(file)?;
-            let version = RecordTypeVersion::open(&document, &builtin).map_err(Failure::refused)?;
+            let version = RecordTypeVersion::open(&document).map_err(Failure::refused)?;
             member::publish_document(&setup::folder(folder)?, &document)?;
             println!(
                 "`{}` version {}; contracts pin it with \"record_type\": \"{}\"; those of older versions stay as they were agreed",
@@ -97,21 +97,31 @@ pub fn run(command: &Command) -> Outcome {
             );
             Ok(())
         }
-        Command::Diff { old, new } => diff(old, new),
+        Command::Diff { old, new } => diff(old, new, &builtin),
         Command::List { folder, output } => list(folder.as_deref(), *output, &builtin),
         Command::Show { folder, record, out } => show(folder, record, out.as_deref(), &builtin),
     }
 }
 
 /// A signed record type that a contract pins, verified.
-pub fn read_signed(path: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, Failure> {
-    RecordTypeVersion::open(&envelope(path)?, builtin)
+pub fn read_signed(path: &Path) -> Result<RecordTypeVersion, Failure> {
+    RecordTypeVersion::open(&envelope(path)?)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
+/// The bytes of a file that may be a record type.
+fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    if std::fs::metadata(path).map_err(file(path))?.len() > RECORD_TYPE_MAX as u64 {
+        return Err(Failure::usage(format!(
+            "{}: is over {RECORD_TYPE_MAX} bytes, which no record type has",
+            path.display()
+        )));
+    }
+    std::fs::read(path).map_err(file(path))
+}
+
 fn envelope(path: &Path) -> Result<SignedDocument, Failure> {
-    let bytes = std::fs::read(path).map_err(file(path))?;
-    let signed = SignedDocument::parse(bytes.into(), CONTRACT_MAX).map_err(|error| {
+    let signed = SignedDocument::parse(bytes(path)?.into(), RECORD_TYPE_MAX).map_err(|error| {
         let next = "`yiwang catalogue sign` makes the envelope from a draft";
         Failure::usage(format!("{}: {error}; {next}", path.display()))
     })?;
@@ -123,19 +133,14 @@ fn envelope(path: &Path) -> Result<SignedDocument, Failure> {
 
 /// The text of a draft or envelope, and the envelope if it is one.
 fn read(path: &Path) -> Result<(RecordTypeText, Option<SignedDocument>), Failure> {
-    let bytes = std::fs::read(path).map_err(file(path))?;
-    let signed = SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX)
+    let bytes = bytes(path)?;
+    let signed = SignedDocument::parse(bytes.clone().into(), RECORD_TYPE_MAX)
         .ok()
         .filter(|signed| signed.payload_type() == payload_type::RECORD_TYPE);
     let json = signed.as_ref().map_or(bytes.as_slice(), |signed| signed.unverified_payload());
     let text = RecordTypeText::parse(json)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     Ok((text, signed))
-}
-
-/// A version that others follow must have its digest, which only an envelope fixes.
-fn before(path: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, Failure> {
-    read_signed(path, builtin)
 }
 
 fn stands(faults: &[String]) -> Outcome {
@@ -149,7 +154,7 @@ fn check(path: &Path, previous: Option<&Path>, builtin: &Catalogue) -> Outcome {
     let (text, signed) = read(path)?;
     let mut faults = text.faults(builtin);
     match previous {
-        Some(previous) => faults.extend(text.breaks(&before(previous, builtin)?)),
+        Some(previous) => faults.extend(text.breaks(&read_signed(previous)?, |_| false)),
         None if text.version > 1 => {
             println!("without `--previous` it is not held against version {}", text.version - 1)
         }
@@ -159,7 +164,7 @@ fn check(path: &Path, previous: Option<&Path>, builtin: &Catalogue) -> Outcome {
     println!("`{}` version {}: {} fields; it can stand", text.record, text.version, text.fields.len());
     match signed {
         None => println!("a draft: its {} providers sign with `yiwang catalogue sign`", text.providers.len()),
-        Some(signed) => match RecordTypeVersion::open(&signed, builtin) {
+        Some(signed) => match RecordTypeVersion::open(&signed) {
             Ok(version) => {
                 println!("signed by all its providers; digest {}", yiwang_proto::hex(&version.digest))
             }
@@ -201,9 +206,12 @@ fn sign(dir: &Path, path: &Path, out: &Path, builtin: &Catalogue) -> Outcome {
     Ok(())
 }
 
-fn diff(old: &Path, new: &Path) -> Outcome {
+fn diff(old: &Path, new: &Path, builtin: &Catalogue) -> Outcome {
     let (before, signed) = read(old)?;
     let (after, _) = read(new)?;
+    // Before a word of them is shown: what is not seen, or turns the line around, would hide what changes.
+    stands(&before.faults(builtin))?;
+    stands(&after.faults(builtin))?;
     let changes = after.changes(&before);
     println!("`{}` version {} to version {}", before.record, before.version, after.version);
     for line in &changes {
@@ -212,13 +220,13 @@ fn diff(old: &Path, new: &Path) -> Outcome {
     if changes.is_empty() {
         println!("  no change");
     }
-    let builtin = Catalogue::builtin().map_err(Failure::environment)?;
     let Some(signed) = signed else {
-        println!("the version before is a draft: whether the new one may follow is seen with its envelope");
-        return Ok(());
+        return Err(Failure::usage(
+            "the version before is a draft: whether the new one may follow is seen with its envelope",
+        ));
     };
-    let before = RecordTypeVersion::open(&signed, &builtin).map_err(Failure::usage)?;
-    let faults = after.breaks(&before);
+    let before = RecordTypeVersion::open(&signed).map_err(Failure::usage)?;
+    let faults = after.breaks(&before, |_| false);
     if faults.is_empty() {
         return Ok(());
     }
@@ -226,18 +234,18 @@ fn diff(old: &Path, new: &Path) -> Outcome {
 }
 
 /// Asks the member's hub.
-fn ask(dir: &Path, record: &str) -> Result<pb::GetRecordTypesResponse, Failure> {
+fn ask(dir: &Path, records: &[&RecordType]) -> Result<pb::GetRecordTypesResponse, Failure> {
     let folder = setup::folder(dir)?;
     setup::runtime()?.block_on(async {
         let enrolled = folder.enrolled().map_err(Failure::usage)?;
         let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
-        record_types(channel, record).await.map_err(Failure::refused)
+        record_types(channel, records).await.map_err(Failure::refused)
     })
 }
 
 fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
     let added =
-        dir.map(|dir| ask(dir, "")).transpose()?.map(|answer| answer.record_types).unwrap_or_default();
+        dir.map(|dir| ask(dir, &[])).transpose()?.map(|answer| answer.record_types).unwrap_or_default();
     if output == Output::Json {
         let of_program: Vec<_> = builtin
             .records()
@@ -257,6 +265,12 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
         println!("{:<24} {} fields; {}", record.name.as_str(), record.fields.len(), record.about);
     }
     for one in &added {
+        // The hub's words: names that are none are not shown.
+        let named = RecordType::parse(&one.record).is_ok()
+            && one.providers.iter().all(|id| MemberId::parse(id).is_ok());
+        if !named {
+            return Err(Failure::refused("the hub's list holds what is no name of a record or member"));
+        }
         println!(
             "{:<24} version {}, entry {}, by {}; {}",
             one.record,
@@ -270,13 +284,16 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
 }
 
 fn show(dir: &Path, record: &RecordType, out: Option<&Path>, builtin: &Catalogue) -> Outcome {
-    let document = ask(dir, record.as_str())?.document;
-    if document.is_empty() {
+    let Some(document) = ask(dir, &[record])?.documents.into_iter().next() else {
         let next = "`yiwang catalogue list --folder DIR` names those that there are";
         return Err(Failure::refused(format!("members added no record type `{record}`; {next}")));
+    };
+    let signed = SignedDocument::parse(document, RECORD_TYPE_MAX).map_err(Failure::refused)?;
+    let version = RecordTypeVersion::open(&signed).map_err(Failure::refused)?;
+    if version.text.record != *record {
+        return Err(Failure::refused("the hub sent another record type than was asked for"));
     }
-    let signed = SignedDocument::parse(document, CONTRACT_MAX).map_err(Failure::refused)?;
-    let version = RecordTypeVersion::open(&signed, builtin).map_err(Failure::refused)?;
+    stands(&version.text.faults(builtin))?;
     let said = format!("version {}, digest {}", version.text.version, yiwang_proto::hex(&version.digest));
     match out {
         Some(path) => {

@@ -122,8 +122,7 @@ fn read_envelope(path: &Path) -> Result<SignedDocument, Failure> {
 
 /// The record type that a contract pins.
 fn added(path: Option<&Path>) -> Result<Option<RecordTypeVersion>, Failure> {
-    let builtin = Catalogue::builtin().map_err(Failure::environment)?;
-    path.map(|path| crate::catalogue::read_signed(path, &builtin)).transpose()
+    path.map(crate::catalogue::read_signed).transpose()
 }
 
 /// All faults of text and catalogue at once.

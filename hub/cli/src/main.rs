@@ -1,6 +1,7 @@
 //! The one program of Yiwang. Every subcommand is thin: the work is in the crates.
 
 mod auditor;
+mod batch;
 mod bench;
 mod case;
 mod catalogue;

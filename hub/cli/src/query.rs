@@ -1,5 +1,6 @@
 //! `yiwang query`: a unified record, or one signed request for other programs to send.
 
+use crate::batch::{self, Batch};
 use crate::fail::{Failure, Outcome, file};
 use crate::setup::{self, AppArgs};
 use clap::{Args, Subcommand};
@@ -58,6 +59,8 @@ pub enum Command {
         #[arg(long)]
         ticket: Option<String>,
     },
+    /// All rows of a contract for batches into a file, page by page; goes on where it was.
+    Batch(Batch),
     /// Prepares the requests of a record for an officer's signature: `yiwang officer sign`, then `send`.
     Prepare {
         #[command(flatten)]
@@ -205,6 +208,7 @@ pub fn run(command: &Command) -> Outcome {
                 };
                 record(app, &query(common, purpose, fields)?, extras).await
             }
+            Command::Batch(batch) => batch::run(batch).await,
             Command::Prepare { app, common, purpose, fields, delegation, out } => {
                 prepare(app, &query(common, purpose, fields)?, delegation, out).await
             }

@@ -76,6 +76,8 @@ pub enum Ending {
 /// A verified exchange.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exchanged {
+    /// What the request for a batch's next page names; empty where there is none.
+    pub resume: String,
     /// The receipt of its entry.
     pub receipt: VerifiedReceipt,
     /// How it ended.
@@ -156,6 +158,7 @@ impl Client {
         contract: &Contract,
         signed: &SignedRequest,
     ) -> Result<Exchanged, ClientError> {
+        self.know_record_type(contract).await?;
         self.keep_request(signed)?;
         let answered = self.send(&signed.message).await;
         let response = answered.inspect_err(|error| {
@@ -200,12 +203,15 @@ impl Client {
         }
         Code::parse(&code).into_iter().for_each(|code| self.heed(code, &signed.request.provider));
         let ending = match entry.outcome() {
-            pb::Outcome::Answered => self.open_answer(contract, signed, &entry, &response.body).await?,
+            pb::Outcome::Answered => {
+                let (ending, resume) = self.open_answer(contract, signed, &entry, &response.body).await?;
+                return Ok(Exchanged { receipt, ending, resume });
+            }
             pb::Outcome::Denied | pb::Outcome::Withheld => Ending::Denied { code, clause },
             pb::Outcome::Failed => Ending::Failed { code },
             pb::Outcome::Unspecified => return Err(ClientError::unverified("the entry has no outcome")),
         };
-        Ok(Exchanged { receipt, ending })
+        Ok(Exchanged { receipt, ending, resume: String::new() })
     }
 
     /// What a refusal means for the next request, with a receipt or without.
@@ -221,7 +227,7 @@ impl Client {
         signed: &SignedRequest,
         entry: &pb::ExchangeEntry,
         body: &Bytes,
-    ) -> Result<Ending, ClientError> {
+    ) -> Result<(Ending, String), ClientError> {
         let envelope = SignedStatement::parse(entry.answer.clone()).map_err(ClientError::unverified)?;
         let claimed = Answer::parse(envelope.unverified_payload()).map_err(ClientError::unverified)?;
         let provider = &contract.text.provider;
@@ -243,8 +249,9 @@ impl Client {
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
                 let body = self.plain_answer(contract, &answer, &envelope.digest(), body)?;
-                let records = AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?.records;
-                Ok(Ending::Answered { answer: Box::new(answer), records })
+                let AnswerBody { records, resume } =
+                    AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?;
+                Ok((Ending::Answered { answer: Box::new(answer), records }, resume))
             }
             _ => Err(ClientError::unverified("the entry says answered, the provider does not")),
         }

@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod auditor;
+pub mod batch;
 pub mod cases;
 pub mod client;
 pub mod error;

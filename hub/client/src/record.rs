@@ -115,7 +115,7 @@ impl Client {
                     contract.text.id
                 )));
             }
-            self.learn_record_type(&contract, item.record_type)?;
+            self.learn_record_type(&contract, item.record_type);
             let since = item.disconnected_since_ms;
             planned.push(Planned {
                 contract: Arc::new(contract),

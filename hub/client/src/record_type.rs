@@ -47,17 +47,35 @@ impl Client {
         }
     }
 
-    /// Takes in the record type that a contract pins.
-    pub(crate) fn learn_record_type(&self, contract: &Contract, document: Bytes) -> Result<(), ClientError> {
-        let Some(pinned) = contract.text.pinned_record_type() else { return Ok(()) };
+    /// Takes in the record type that a contract pins. What does not hold stays unknown, and its fields count as sealed:
+    /// one document must not keep the other contracts from being used.
+    pub(crate) fn learn_record_type(&self, contract: &Contract, document: Bytes) {
+        let Some(pinned) = contract.text.pinned_record_type() else { return };
         if self.record_types.get(&pinned).is_some() {
+            return;
+        }
+        match open(document) {
+            Ok(version) if version.digest == pinned && version.text.record == contract.text.record => {
+                self.record_types.keep(pinned, version.def);
+            }
+            Ok(_) => {
+                tracing::warn!(contract = %contract.text.id, "the hub sent another record type than the contract pins");
+            }
+            Err(error) => {
+                tracing::warn!(contract = %contract.text.id, %error, "a record type does not hold");
+            }
+        }
+    }
+
+    /// Asks for the record type of a contract that no plan brought.
+    pub(crate) async fn know_record_type(&self, contract: &Contract) -> Result<(), ClientError> {
+        if self.record_of(contract).is_some() || contract.text.pinned_record_type().is_none() {
             return Ok(());
         }
-        let version = open(document, &self.catalogue)?;
-        if version.digest != pinned || version.text.record != contract.text.record {
-            return Err(ClientError::unverified("the hub sent another record type than the contract pins"));
-        }
-        self.record_types.keep(pinned, version.def);
+        let mut directory = DirectoryServiceClient::new(self.channel.clone());
+        let request = pb::GetContractRequest { contract_id: contract.text.id.as_str().to_owned() };
+        let document = directory.get_contract(call(request)).await?.into_inner().record_type;
+        self.learn_record_type(contract, document);
         Ok(())
     }
 
@@ -68,35 +86,37 @@ impl Client {
     /// [`ClientError`] where the hub cannot be asked, or sends what does not hold.
     pub async fn catalogue_with(&self, records: &[RecordType]) -> Result<Catalogue, ClientError> {
         let mut catalogue = self.catalogue.clone();
-        for record in records {
-            if catalogue.record(record).is_some() {
-                continue;
+        let unknown: Vec<&RecordType> =
+            records.iter().filter(|record| self.catalogue.record(record).is_none()).collect();
+        if unknown.is_empty() {
+            return Ok(catalogue);
+        }
+        for document in record_types(self.channel.clone(), &unknown).await?.documents {
+            let version = open(document)?;
+            // The program's own names are not for others to fill.
+            if self.catalogue.record(&version.text.record).is_none() {
+                catalogue = catalogue.with(version.def);
             }
-            let answer = record_types(self.channel.clone(), record.as_str()).await?;
-            if answer.document.is_empty() {
-                continue;
-            }
-            let version = open(answer.document, &self.catalogue)?;
-            if version.text.record != *record {
-                return Err(ClientError::unverified("the hub sent another record type than was asked for"));
-            }
-            catalogue = catalogue.with(version.def);
         }
         Ok(catalogue)
     }
 }
 
-/// The list of record types that members added, and the newest document of one; `record` may be empty.
+/// The newest documents of record types that members added; without records, the list of all.
 ///
 /// # Errors
 /// [`ClientError`] where the hub cannot be asked or refuses.
-pub async fn record_types(channel: Channel, record: &str) -> Result<pb::GetRecordTypesResponse, ClientError> {
+pub async fn record_types(
+    channel: Channel,
+    records: &[&RecordType],
+) -> Result<pb::GetRecordTypesResponse, ClientError> {
     let mut directory = DirectoryServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
-    let request = pb::GetRecordTypesRequest { record: record.to_owned() };
+    let request =
+        pb::GetRecordTypesRequest { records: records.iter().map(|record| record.to_string()).collect() };
     Ok(directory.get_record_types(call(request)).await?.into_inner())
 }
 
-fn open(document: Bytes, catalogue: &Catalogue) -> Result<RecordTypeVersion, ClientError> {
+fn open(document: Bytes) -> Result<RecordTypeVersion, ClientError> {
     let signed = SignedDocument::parse(document, CONTRACT_MAX).map_err(ClientError::unverified)?;
-    RecordTypeVersion::open(&signed, catalogue).map_err(ClientError::unverified)
+    RecordTypeVersion::open(&signed).map_err(ClientError::unverified)
 }

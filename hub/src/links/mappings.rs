@@ -7,6 +7,7 @@ use crate::ledger::{Draft, Linear};
 use crate::views::Views;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
@@ -69,7 +70,22 @@ pub(super) fn unknown(
     Ok(unknown)
 }
 
+/// Whether a hello names a record that is neither the program's nor added.
+pub(super) fn is_unlisted(views: &Views, hello: &pb::LinkHello) -> bool {
+    let records = hello.operations.iter().filter_map(|served| RecordType::parse(&served.record).ok());
+    records.into_iter().any(|record| !views.knows_fields(&record, &[]))
+}
+
 impl Hub {
+    /// A record was added: adapters that are linked and serve one which was not there announce their mappings anew, on a
+    /// link of their own. What runs on the old one fails as when a link breaks, once in a record's life.
+    pub(crate) fn announce_anew(&self) {
+        let linked = self.links.connected().into_iter().filter_map(|member| self.links.of(&member));
+        for link in linked.filter(|link| link.unlisted.load(Ordering::Relaxed)) {
+            link.closed.cancel();
+        }
+    }
+
     /// Enters what is new and then lets the link serve. While the ledger takes nothing, nothing is answered either, and
     /// the link waits with it.
     pub(super) async fn admit(self: Arc<Self>, link: Arc<Link>, mut announced: Vec<Announced>) {

@@ -71,6 +71,8 @@ impl LinkServer {
         let sealing = self.sealing_delegation(&member, &hello).await;
         let (side, offers) = Side::new(&hello);
         let (link, queue) = Link::new(member, delegation, side, sealing);
+        let unlisted = super::mappings::is_unlisted(self.hub.ledger.views(), &hello);
+        link.unlisted.store(unlisted, Ordering::Relaxed);
         let welcomed = self.welcomed(&welcome);
         let welcome = pb::HubFrame { kind: Some(ToAdapter::Welcome(welcome)) };
         link.frames.try_send(welcome).map_err(|_| status::of(Code::Internal))?;

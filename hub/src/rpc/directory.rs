@@ -13,10 +13,13 @@ use tonic::{Request, Response, Status};
 use yiwang_proto::codes::Code;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::{ContractId, MemberId};
+use yiwang_proto::ids::{ContractId, MemberId, RecordType};
 use yiwang_proto::limits::CONTRACT_MAX;
 use yiwang_proto::pb;
 use yiwang_rpc::directory_service_server::DirectoryService;
+
+/// Record types in one look: a query names at most as many records.
+const RECORD_TYPES_ASKED_MAX: usize = 64;
 
 pub(super) struct Service(pub(super) Arc<Hub>);
 
@@ -56,7 +59,8 @@ impl Service {
 
     async fn publish_new(&self, peer: MemberId, document: Bytes) -> Result<Appended, Code> {
         let hub = &self.0;
-        hub.quotas.take(&peer, hub.clock.monotonic_us())?;
+        let signed = SignedDocument::parse(document.clone(), CONTRACT_MAX).map_err(|_| Code::Malformed)?;
+        hub.quotas.take_for(&peer, &signed, hub.clock.monotonic_us())?;
         let draft = PublishDraft::open(peer.clone(), document.clone(), hub.ledger.views())?;
         hub.ledger.append(hub.quotas.publish(&peer, &document, Box::new(draft))).await
     }
@@ -92,6 +96,10 @@ impl DirectoryService for Service {
             payload_type::REVOCATION => standings::revoked(&self.0, &peer, &document).await,
             payload_type::CONTRACT => {
                 standings::agreed(&self.0, &document);
+                0
+            }
+            payload_type::RECORD_TYPE => {
+                self.0.announce_anew();
                 0
             }
             _ => 0,
@@ -146,11 +154,17 @@ impl DirectoryService for Service {
         request: Request<pb::GetRecordTypesRequest>,
     ) -> Result<Response<pb::GetRecordTypesResponse>, Status> {
         caller(&request)?;
-        let (views, wanted) = (self.0.ledger.views(), &request.get_ref().record);
-        let held = views.record_types();
-        let named = held.iter().find(|view| view.version.text.record.as_str() == wanted);
-        let document = named.map(|view| view.document.clone()).unwrap_or_default();
-        let record_types = held
+        let (views, wanted) = (self.0.ledger.views(), &request.get_ref().records);
+        if wanted.len() > RECORD_TYPES_ASKED_MAX {
+            return Err(status::of(Code::TooLarge));
+        }
+        let named = wanted.iter().filter_map(|name| RecordType::parse(name).ok());
+        let documents: Vec<Bytes> = named
+            .filter_map(|record| views.newest_record_type(&record))
+            .map(|view| view.document.clone())
+            .collect();
+        let listed = if wanted.is_empty() { views.record_types() } else { Vec::new() };
+        let record_types = listed
             .iter()
             .map(|view| pb::RecordTypeSummary {
                 record: view.version.text.record.as_str().to_owned(),
@@ -160,7 +174,7 @@ impl DirectoryService for Service {
                 providers: view.version.text.providers.iter().map(|one| one.member.to_string()).collect(),
             })
             .collect();
-        Ok(Response::new(pb::GetRecordTypesResponse { record_types, document }))
+        Ok(Response::new(pb::GetRecordTypesResponse { record_types, documents }))
     }
 
     async fn list_members(

@@ -52,6 +52,8 @@ fn is_party(bytes: &bytes::Bytes, member: &MemberId) -> bool {
             .is_some_and(|statement| statement.member == *member),
         Some(Kind::Contract(document)) => yiwang_proto::contract::Contract::open_bytes(document.document)
             .is_ok_and(|contract| contract.root_of(member).is_some()),
+        // What records there are is no secret among members.
+        Some(Kind::RecordType(_)) => true,
         _ => false,
     }
 }

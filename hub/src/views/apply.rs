@@ -239,10 +239,13 @@ impl Views {
         document: &Bytes,
     ) -> Result<Row, ApplyError> {
         let signed = parse(document, CONTRACT_MAX)?;
-        let version =
-            RecordTypeVersion::open(&signed, self.decider.catalogue()).map_err(|error| fault(&error))?;
+        // Catalogue and lint judged it before it was entered; a later program may judge otherwise, and must still start.
+        let version = RecordTypeVersion::read(&signed).map_err(|error| fault(&error))?;
         let (digest, record, number) = (version.digest, version.text.record.clone(), version.text.version);
         let view = Arc::new(RecordTypeView { version, document: document.clone(), index });
+        for provider in &view.version.text.providers {
+            registry.held.entry(provider.member.clone()).or_default().record_types += 1;
+        }
         registry.record_types.insert(digest, Arc::clone(&view));
         // Rows are read back in the order of their keys, not of their entries.
         let newest = registry.newest_types.get(&record).is_none_or(|held| held.version.text.version < number);

@@ -104,7 +104,11 @@ async fn f20_seeds_are_written_when_asked_for() {
     let chunk = pb::RequestChunk { request: signed.message.request.clone(), ..pb::RequestChunk::default() };
     let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Request(chunk)) };
     seeds.write("frames", "hub", &frame.encode_to_vec());
-    let answer = pb::AnswerBody { salt: Bytes::from(vec![1; 16]), records: Bytes::from_static(b"[]") };
+    let answer = pb::AnswerBody {
+        salt: Bytes::from(vec![1; 16]),
+        records: Bytes::from_static(b"[]"),
+        resume: String::new(),
+    };
     seeds.write("body", "answer", &answer.encode_to_vec());
     let rows = r#"{"rows":[{"field":"area_code","op":"prefix","value":"9801"},{"field":"level","op":"range","from":1,"to":3},
         {"field":"kind","op":"in","values":["a",true,2.5]},{"field":"day","op":"eq","param":"on"}],

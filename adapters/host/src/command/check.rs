@@ -11,9 +11,9 @@ use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
+use yiwang_policies::record_type::RECORD_TYPE_MAX;
 use yiwang_policies::{Catalogue, RecordTypeVersion};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::limits::CONTRACT_MAX;
 
 pub(super) async fn check(
     arguments: &Check,
@@ -46,11 +46,12 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
         }
     };
     let mut catalogue = builtin.clone();
+    let mut taken = std::collections::BTreeSet::new();
     let mut sound = true;
     for file in files {
         let mut section = Section::new(file.display().to_string(), SHAPE);
-        match record_type(file, &builtin) {
-            Ok(version) => {
+        match record_type(file) {
+            Ok(version) if taken.insert(version.text.record.clone()) => {
                 let text = &version.text;
                 section.good(format!(
                     "record type {}, version {}, {} fields, signed by all {} providers",
@@ -60,6 +61,11 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
                     text.providers.len()
                 ));
                 catalogue = catalogue.with(version.def);
+            }
+            Ok(version) => {
+                section
+                    .bad(format!("another version of `{}` is given already; give one", version.text.record));
+                sound = false;
             }
             Err(error) => {
                 section.bad(error);
@@ -71,11 +77,15 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
     sound.then_some(catalogue)
 }
 
-fn record_type(file: &Path, builtin: &Catalogue) -> Result<RecordTypeVersion, String> {
-    let bytes = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
-    let signed = SignedDocument::parse(bytes.into(), CONTRACT_MAX)
+fn record_type(file: &Path) -> Result<RecordTypeVersion, String> {
+    let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    if std::fs::metadata(file).map_err(failed)?.len() > RECORD_TYPE_MAX as u64 {
+        return Err(format!("is over {RECORD_TYPE_MAX} bytes, which no record type has"));
+    }
+    let bytes = std::fs::read(file).map_err(failed)?;
+    let signed = SignedDocument::parse(bytes.into(), RECORD_TYPE_MAX)
         .map_err(|error| format!("{error}; `yiwang catalogue sign` makes the envelope"))?;
-    RecordTypeVersion::open(&signed, builtin).map_err(|error| error.to_string())
+    RecordTypeVersion::open(&signed).map_err(|error| error.to_string())
 }
 
 /// The configuration with all that is around it; yields the mapping files and record types that it names.

@@ -5,8 +5,8 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::openapi::{RefOr, schema::AdditionalProperties};
 use yiwang_policies::Catalogue;
 use yiwang_proto::case::REASONS;
 
@@ -456,8 +456,12 @@ fn officer() -> RefOr<Schema> {
 }
 
 fn fields() -> RefOr<Schema> {
-    let mut records =
-        ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    // A record that members added is named like any other.
+    let names = text().pattern(Some("^[a-z][a-z0-9]*(_[a-z0-9]+)*$")).max_length(Some(40));
+    let added = ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX));
+    let mut records = ObjectBuilder::new()
+        .property_names(Some(text().pattern(Some("^[A-Z][A-Za-z0-9]{1,39}$"))))
+        .additional_properties(Some(added));
     for record in catalogue().iter().flat_map(Catalogue::records) {
         let names = one_of(record.fields.keys().map(ToString::to_string));
         let list = ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX));

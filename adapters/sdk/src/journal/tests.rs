@@ -13,6 +13,7 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         settled: vec![Bytes::from(vec![3; 16])],
         proved: true,
         ticket: Bytes::from(vec![3; 32]),
+        handed_tags: Bytes::new(),
     };
     for kind in [
         Kind::Exchange(exchange),
@@ -44,6 +45,7 @@ fn the_largest_statements_fit_a_record() {
         settled: vec![Bytes::from(vec![3; 16]); yiwang_proto::adapter_journal::SETTLED_PER_RECORD],
         proved: true,
         ticket: Bytes::from(vec![3; 32]),
+        handed_tags: Bytes::new(),
     };
     assert!(Record::new(i64::MAX, Kind::Exchange(exchange)).encoded_len() <= RECORD_MAX);
 }

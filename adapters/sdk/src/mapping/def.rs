@@ -222,6 +222,17 @@ pub enum OperationKind {
     Lookup,
     /// Finds rows by properties.
     Search,
+    /// Hands over all rows, page by page.
+    Batch,
+}
+
+/// How a batch is paged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageDef {
+    /// A column of the statement whose values are unique; pages follow its order.
+    pub key: Arc<str>,
+    /// The field with the identifier of the row's subject, whether it is granted or not.
+    pub subject: Option<FieldName>,
 }
 
 /// One operation.
@@ -245,6 +256,8 @@ pub struct OperationDef {
     pub fields: Vec<FieldDef>,
     /// When a row was last good; read always, never a field.
     pub as_of: Option<FieldDef>,
+    /// How a batch is paged.
+    pub page: Option<PageDef>,
     /// Place of its name in the file.
     pub span: Range<usize>,
 }
@@ -257,7 +270,8 @@ impl OperationDef {
 
     /// Every column that a field, the as-of time or an expression reads.
     pub fn columns(&self) -> std::collections::BTreeSet<Arc<str>> {
-        self.fields.iter().chain(self.as_of.as_ref()).flat_map(FieldDef::columns).collect()
+        let read = self.fields.iter().chain(self.as_of.as_ref()).flat_map(FieldDef::columns);
+        read.chain(self.page.iter().map(|page| Arc::clone(&page.key))).collect()
     }
 }
 

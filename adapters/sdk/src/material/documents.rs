@@ -105,7 +105,7 @@ impl Documents {
         let invalid = |clause: &str| Refusal::denied(Code::CatalogueInvalid, clause);
         let document = find(&digest, delivered, CONTRACT_MAX)
             .ok_or_else(|| invalid("record_type: the pinned version was not handed over"))?;
-        RecordTypeVersion::open(&document, self.decider.catalogue()).map(Some).map_err(|error| {
+        RecordTypeVersion::open(&document).map(Some).map_err(|error| {
             tracing::warn!(%error, "a record type does not hold");
             invalid("record_type: it does not hold")
         })

@@ -150,6 +150,7 @@ pub fn query(mapping: &Mapping, id: &str, columns: &[&str]) -> FetchQuery {
         columns: columns.iter().map(|column| Arc::from(*column)).collect(),
         params: vec![(Arc::from("id"), Some(text(id)))],
         filter: None,
+        page: None,
         limit: 2,
         timeout: Duration::from_secs(10),
     }

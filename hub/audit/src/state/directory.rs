@@ -177,6 +177,9 @@ impl State<'_> {
         if !known || raw.reason.is_empty() {
             self.finding(at, Rule::Entry, "a dismissal of nobody, or without a reason");
         }
+        if let Some(Ok(member)) = raw.who.strip_prefix("member:").map(MemberId::parse) {
+            self.record_types.dismissed.insert(member);
+        }
     }
 
     pub(super) fn mapping(&mut self, at: At, raw: &pb::MappingEntry) {

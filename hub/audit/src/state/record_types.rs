@@ -2,18 +2,20 @@
 
 use super::{At, Scope, State};
 use crate::rules::Rule;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use yiwang_policies::RecordTypeVersion;
+use yiwang_policies::{RecordDef, RecordTypeVersion};
 use yiwang_proto::Digest;
 use yiwang_proto::contract::ContractText;
-use yiwang_proto::ids::{FieldName, RecordType};
+use yiwang_proto::ids::{FieldName, MemberId, RecordType};
 
 /// All versions, and the newest of each name.
 #[derive(Debug, Default)]
 pub(super) struct RecordTypes {
     versions: HashMap<Digest, Arc<RecordTypeVersion>>,
     newest: HashMap<RecordType, Digest>,
+    /// Members that the operator dismissed: they need not sign what they once provided.
+    pub(super) dismissed: HashSet<MemberId>,
 }
 
 impl RecordTypes {
@@ -25,27 +27,35 @@ impl RecordTypes {
 impl State<'_> {
     pub(super) fn record_type(&mut self, at: At, version: &Arc<RecordTypeVersion>) {
         let text = &version.text;
-        for provider in &text.providers {
-            match self.root_of(&provider.member) {
-                Some(root) if *root == provider.root => {}
-                Some(_) => {
-                    let what = format!("names another root for `{}` than the member's card", provider.member);
-                    self.finding(at, Rule::RecordType, what);
-                }
-                // A bundle has the cards of the exchange's parties only.
-                None if self.scope == Scope::Parts => {}
-                None => self.no_card(at, Rule::RecordType, &provider.member),
-            }
-        }
+        // A bundle has the cards of the exchange's parties only, and pins are of roots that may be newer.
         if self.scope == Scope::Whole {
-            let faults = match self.record_types.newest(&text.record) {
-                Some(before) => text.breaks(before),
+            for provider in &text.providers {
+                match self.members.get(&provider.member) {
+                    Some(member) if member.root == provider.root => {}
+                    Some(_) => {
+                        let what =
+                            format!("names another root for `{}` than the member's card", provider.member);
+                        self.finding(at, Rule::RecordType, what);
+                    }
+                    None => self.no_card(at, Rule::RecordType, &provider.member),
+                }
+            }
+            let before = self.record_types.newest(&text.record).cloned();
+            let gone = |member: &MemberId| self.record_types.dismissed.contains(member);
+            let mut faults = match &before {
+                Some(before) => text.breaks(before, gone),
                 None if text.version == 1 => Vec::new(),
-                None => vec![format!(
-                    "is version {} of `{}`, and there is none before",
-                    text.version, text.record
-                )],
+                None => {
+                    vec![format!(
+                        "is version {} of `{}`, and there is none before",
+                        text.version, text.record
+                    )]
+                }
             };
+            // Under other rules than ours it may well stand.
+            if self.policy_is_ours() == Some(true) {
+                faults.extend(text.faults(self.decider.catalogue()));
+            }
             for fault in faults {
                 self.finding(at, Rule::RecordType, fault);
             }
@@ -67,8 +77,8 @@ impl State<'_> {
 
     /// Whether a record type comes with the program or was added so far, and has these fields.
     pub(super) fn knows_fields(&self, record: &RecordType, fields: &[FieldName]) -> bool {
-        let builtin = self.decider.catalogue().record(record);
-        let def = builtin.or_else(|| self.record_types.newest(record).map(|version| version.def.as_ref()));
-        def.is_some_and(|def| fields.iter().all(|field| def.field(field).is_some()))
+        let known = |def: &RecordDef| fields.iter().all(|field| def.field(field).is_some());
+        self.decider.catalogue().record(record).is_some_and(known)
+            || self.record_types.newest(record).is_some_and(|version| known(&version.def))
     }
 }

@@ -1,0 +1,233 @@
+//! Batches: all rows of an operation, page by page in the order of a key. Each page is an exchange of its own; what the
+//! next one begins after travels in the answer's body, sealed so that only this member's adapters read it, and names the
+//! page before by its request. Nothing is kept here between two pages.
+
+use crate::adapter::Adapter;
+use crate::fetch::{AnswerError, Ask, Mapped, MappedSource};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use serde::{Deserialize, Serialize};
+use yiwang_proto::Digest;
+use yiwang_proto::ambient::{Entropy, random};
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::FieldName;
+use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, TAGS_MAX};
+use yiwang_proto::merkle::{Frontier, leaf_hash};
+use yiwang_proto::request::Request;
+use yiwang_proto::tag::Tag;
+
+/// The argument under which a request names what its page begins after.
+pub const RESUME: &str = "resume";
+/// Bytes of a key's text: in the token it stands as JSON, encrypted and in base64, which must fit an argument.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Why a token is refused. Holds no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ResumeError {
+    /// Not made by this member's adapters, or changed.
+    #[error("argument `resume` is none that this member gave")]
+    Foreign,
+    /// Made for another contract, case, operation or choice of fields.
+    #[error("argument `resume` is of another batch")]
+    Other,
+    /// Made under another mapping.
+    #[error("the mapping has changed since the page before; begin the batch anew")]
+    Mapping,
+    /// The key of a row is too long, or none.
+    #[error("the key of a row is null or too long")]
+    Key,
+}
+
+/// What all pages of one batch have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Whole {
+    /// Contract, case, operation and fields, by SHA-256.
+    pub(crate) asked: Digest,
+    /// The mapping's digest.
+    pub(crate) mapping: Digest,
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resume {
+    /// Of which batch.
+    pub(crate) whole: Whole,
+    /// Pages given so far.
+    pub(crate) pages: u32,
+    /// The request of the page before.
+    pub(crate) before: Digest,
+    /// The key of its last row.
+    pub(crate) after: Scalar,
+}
+
+impl Whole {
+    /// What identifies a batch: parts with grammars without a zero byte, so that no two run into each other.
+    pub(crate) fn of(
+        contract: &Digest,
+        case: &str,
+        operation: &str,
+        fields: &[FieldName],
+        mapping: Digest,
+    ) -> Self {
+        let mut bytes = contract.to_vec();
+        for part in [case, operation].into_iter().chain(fields.iter().map(FieldName::as_str)) {
+            bytes.extend_from_slice(part.as_bytes());
+            bytes.push(0);
+        }
+        Self { asked: yiwang_proto::sha256(&bytes), mapping }
+    }
+}
+
+impl Resume {
+    /// The token.
+    ///
+    /// # Errors
+    /// [`ResumeError::Key`] where the key does not fit.
+    pub(crate) fn seal(&self, key: &[u8; 32], entropy: &dyn Entropy) -> Result<String, ResumeError> {
+        if matches!(&self.after, Scalar::Text(text) if text.len() > KEY_BYTES_MAX) {
+            return Err(ResumeError::Key);
+        }
+        let nonce: [u8; 12] = random(entropy);
+        let plain = serde_json::to_vec(self).map_err(|_| ResumeError::Key)?;
+        let cipher = ChaCha20Poly1305::new(&Key::from(*key));
+        let sealed = cipher.encrypt(&Nonce::from(nonce), plain.as_slice()).map_err(|_| ResumeError::Key)?;
+        let token = URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat());
+        if token.len() > ARGUMENT_BYTES_MAX { Err(ResumeError::Key) } else { Ok(token) }
+    }
+
+    /// Reads a token of the batch that is asked for.
+    ///
+    /// # Errors
+    /// [`ResumeError`].
+    pub(crate) fn open(token: &str, key: &[u8; 32], whole: &Whole) -> Result<Self, ResumeError> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| ResumeError::Foreign)?;
+        let (nonce, sealed) = bytes.split_first_chunk::<12>().ok_or(ResumeError::Foreign)?;
+        let cipher = ChaCha20Poly1305::new(&Key::from(*key));
+        let plain = cipher.decrypt(&Nonce::from(*nonce), sealed).map_err(|_| ResumeError::Foreign)?;
+        let resume: Self = serde_json::from_slice(&plain).map_err(|_| ResumeError::Foreign)?;
+        if resume.whole.asked != whole.asked {
+            return Err(ResumeError::Other);
+        }
+        if resume.whole.mapping != whole.mapping {
+            return Err(ResumeError::Mapping);
+        }
+        Ok(resume)
+    }
+}
+
+/// What a page hands over besides its records.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    /// Own tags of everybody whose row is in it, ascending.
+    pub(crate) tags: Vec<Tag>,
+    /// What the next page is asked for with; empty where this is the last.
+    pub(crate) resume: String,
+}
+
+impl Adapter {
+    /// One page: opens what the request names, fetches, and seals where the next one begins.
+    pub(crate) async fn page(
+        &self,
+        source: &MappedSource,
+        ask: Ask<'_>,
+        request: &Request,
+        digest: Digest,
+    ) -> Result<(Mapped, Handed), AnswerError> {
+        let refused = |error: ResumeError| {
+            let (code, clause) = (Code::ArgumentInvalid, error.to_string());
+            AnswerError { code, clause: clause.clone(), detail: clause }
+        };
+        let key = self.tag_key.resume_key();
+        let whole = Whole::of(
+            &request.contract_digest,
+            request.case.as_str(),
+            request.operation.as_str(),
+            ask.fields,
+            source.mapping().digest(),
+        );
+        let mut arguments = ask.arguments.clone();
+        let given = arguments.iter().find(|(name, _)| name.as_str() == RESUME).map(|(name, _)| name.clone());
+        let before = match given.and_then(|name| arguments.remove(&name)) {
+            None => None,
+            Some(Scalar::Text(token)) => Some(Resume::open(&token, &key, &whole).map_err(refused)?),
+            Some(_) => return Err(refused(ResumeError::Foreign)),
+        };
+        let pages = before.as_ref().map_or(0, |before| before.pages);
+        let ask = Ask { arguments: &arguments, ..ask };
+        let (mapped, end) = source.page(ask, before.map(|before| before.after)).await?;
+        let mut tags: Vec<Tag> =
+            end.subjects.iter().map(|subject| self.tag_key.tag(subject, &request.case)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let resume = match end.next {
+            None => String::new(),
+            Some(after) => Resume { whole, pages: pages.saturating_add(1), before: digest, after }
+                .seal(&key, self.entropy.as_ref())
+                .map_err(|error| AnswerError {
+                    code: Code::SourceError,
+                    clause: error.to_string(),
+                    detail: error.to_string(),
+                })?,
+        };
+        Ok((mapped, Handed { tags, resume }))
+    }
+}
+
+/// What a statement says of those whose rows leave: their tags, or the root over them where there are more than fit.
+pub(crate) fn said(mut single: Vec<Tag>, handed: &[Tag]) -> (Vec<Tag>, Option<Digest>) {
+    if handed.len() + single.len() <= TAGS_MAX {
+        single.extend(handed);
+        return (single, None);
+    }
+    let mut tree = Frontier::new();
+    handed.iter().for_each(|tag| tree.push(leaf_hash(tag)));
+    (single, Some(tree.root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_proto::ambient::SeededEntropy;
+
+    fn whole(number: u8) -> Whole {
+        Whole::of(&[number; 32], "case", "person.all", &["name".parse().unwrap()], [7; 32])
+    }
+
+    fn resume(after: Scalar) -> Resume {
+        Resume { whole: whole(1), pages: 3, before: [9; 32], after }
+    }
+
+    #[test]
+    fn a_token_goes_back_to_its_batch_only_and_shows_nothing() {
+        let (key, entropy) = ([5; 32], SeededEntropy::new(1));
+        for after in [
+            Scalar::Text("980101199001010017".to_owned()),
+            Scalar::Integer(-7),
+            Scalar::Text("x".repeat(256)),
+        ] {
+            let token = resume(after.clone()).seal(&key, &entropy).unwrap();
+            assert!(token.len() <= ARGUMENT_BYTES_MAX, "{}", token.len());
+            assert_eq!(Resume::open(&token, &key, &whole(1)).unwrap(), resume(after));
+            assert_eq!(Resume::open(&token, &key, &whole(2)), Err(ResumeError::Other));
+            let other = Whole { mapping: [8; 32], ..whole(1) };
+            assert_eq!(Resume::open(&token, &key, &other), Err(ResumeError::Mapping));
+            assert_eq!(Resume::open(&token, &[6; 32], &whole(1)), Err(ResumeError::Foreign));
+            for at in 0..token.len() {
+                let mut bent = token.clone().into_bytes();
+                bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+                let bent = String::from_utf8(bent).unwrap();
+                assert!(Resume::open(&bent, &key, &whole(1)).is_err() || bent == token, "{at}");
+            }
+        }
+        let long = resume(Scalar::Text("x".repeat(257)));
+        assert_eq!(long.seal(&key, &entropy), Err(ResumeError::Key));
+        for text in ["", "A", "!", &"A".repeat(1024)] {
+            assert_eq!(Resume::open(text, &key, &whole(1)), Err(ResumeError::Foreign), "{text}");
+        }
+    }
+}

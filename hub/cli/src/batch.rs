@@ -1,0 +1,232 @@
+//! `yiwang query batch`: pages into a file, so that a run that ends anywhere goes on where it was.
+
+use crate::fail::{Failure, Outcome, file};
+use crate::setup::{self, AppArgs};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
+use yiwang_client::client::Client;
+use yiwang_proto::contract::{Contract, Method};
+use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
+
+/// How often a page is asked for again before the run stops: a hub's or adapter's restart takes less.
+const TRIES: u32 = 60;
+/// Between two tries: a contract's ceiling is per minute.
+const PAUSE: Duration = Duration::from_secs(2);
+
+#[derive(Args)]
+pub struct Batch {
+    #[command(flatten)]
+    app: AppArgs,
+    /// The open case.
+    #[arg(long)]
+    case: CaseId,
+    /// Pseudonym of the acting officer.
+    #[arg(long)]
+    officer: Option<Officer>,
+    /// The purpose.
+    #[arg(long)]
+    purpose: Purpose,
+    /// The record.
+    #[arg(long)]
+    record: RecordType,
+    /// The contract, where several are for batches of this record.
+    #[arg(long)]
+    contract: Option<ContractId>,
+    /// The operation; the contract's first otherwise.
+    #[arg(long)]
+    operation: Option<Operation>,
+    /// A field; may be given several times; all that the contract grants without any.
+    #[arg(long = "field")]
+    fields: Vec<FieldName>,
+    /// Stop after so many pages; the same command goes on.
+    #[arg(long)]
+    pages: Option<u32>,
+    /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go.
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// How far the file goes. Written after each page, when its records are on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    format: String,
+    /// What is asked; a file is of one batch.
+    contract: String,
+    case: String,
+    operation: String,
+    fields: Vec<String>,
+    /// What the next page is asked for with.
+    resume: String,
+    complete: bool,
+    pages: u32,
+    rows: u64,
+    /// Bytes of whole pages in the file.
+    bytes: u64,
+    /// Ledger entries of all pages.
+    entries: Vec<u64>,
+}
+
+const FORMAT: &str = "yiwang-batch/1";
+/// Bytes of a state: entries of a hundred thousand pages.
+const STATE_MAX: u64 = 4 << 20;
+
+impl Batch {
+    fn state_path(&self) -> PathBuf {
+        let mut path = self.out.clone().into_os_string();
+        path.push(".state");
+        path.into()
+    }
+
+    /// Where the file stands, or a new state.
+    fn state(&self, contract: &Contract, ask: &BatchAsk) -> Result<State, Failure> {
+        let new = State {
+            format: FORMAT.to_owned(),
+            contract: yiwang_proto::hex(&contract.digest),
+            case: self.case.to_string(),
+            operation: ask.operation.to_string(),
+            fields: ask.fields.iter().map(ToString::to_string).collect(),
+            resume: String::new(),
+            complete: false,
+            pages: 0,
+            rows: 0,
+            bytes: 0,
+            entries: Vec::new(),
+        };
+        let path = self.state_path();
+        let size = match std::fs::metadata(&path) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if self.out.exists() {
+                    let what =
+                        format!("`{}` is there without its state; name another file", self.out.display());
+                    return Err(Failure::usage(what));
+                }
+                return Ok(new);
+            }
+            Err(error) => return Err(file(&path)(error)),
+        };
+        let bad = |what: &str| Failure::usage(format!("`{}`: {what}", path.display()));
+        if size > STATE_MAX {
+            return Err(bad("is no state of a batch"));
+        }
+        let text = std::fs::read(&path).map_err(file(&path))?;
+        let state: State = serde_json::from_slice(&text).map_err(|_| bad("is no state of a batch"))?;
+        let same = (&state.format, &state.contract, &state.case, &state.operation, &state.fields)
+            == (&new.format, &new.contract, &new.case, &new.operation, &new.fields);
+        if same { Ok(state) } else { Err(bad("is of another batch; name another file, or ask for the same")) }
+    }
+
+    async fn contract(&self, client: &Client) -> Result<Contract, Failure> {
+        let planned = client.plan(&self.purpose, std::slice::from_ref(&self.record)).await;
+        let planned = planned.map_err(Failure::refused)?;
+        let mut fitting = planned.iter().filter(|plan| {
+            plan.contract.text.method == Method::Batch
+                && self.contract.as_ref().is_none_or(|id| *id == plan.contract.text.id)
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some(plan), None) => Ok(Contract::clone(&plan.contract)),
+            (None, _) => Err(Failure::refused(
+                "no contract in force hands such records over in batches to this app for this purpose; `GET /v1/permissions` of the gateway lists what there is",
+            )),
+            (Some(_), Some(_)) => Err(Failure::usage("several contracts fit; name one with --contract")),
+        }
+    }
+}
+
+/// Puts a page's records at the end of the file, and returns when they are on the disk.
+fn append(path: &Path, at: u64, page: &BatchPage) -> Result<u64, Failure> {
+    let records: Vec<&RawValue> = serde_json::from_slice(&page.records)
+        .map_err(|_| Failure::refused("the provider's records are no JSON array"))?;
+    let out = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(file(path))?;
+    // What stands behind is of a page that was not finished.
+    out.set_len(at).map_err(file(path))?;
+    let mut out = BufWriter::new(out);
+    out.seek(SeekFrom::Start(at)).map_err(file(path))?;
+    let mut bytes = at;
+    for record in records {
+        bytes += record.get().len() as u64 + 1;
+        writeln!(out, "{}", record.get()).map_err(file(path))?;
+    }
+    let out = out.into_inner().map_err(|error| file(path)(error.into_error()))?;
+    out.sync_data().map_err(file(path))?;
+    Ok(bytes)
+}
+
+/// Replaces the state; a power cut leaves the old one or the new one.
+fn keep(path: &Path, state: &State) -> Result<(), Failure> {
+    let new = path.with_extension("state.new");
+    let text = serde_json::to_vec(state).map_err(Failure::environment)?;
+    let mut out = std::fs::File::create(&new).map_err(file(&new))?;
+    out.write_all(&text).and_then(|()| out.sync_all()).map_err(file(&new))?;
+    std::fs::rename(&new, path).map_err(file(path))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(file(folder))
+}
+
+async fn page(
+    client: &Client,
+    contract: &Contract,
+    ask: &BatchAsk,
+    resume: &str,
+) -> Result<BatchPage, Failure> {
+    let mut tries = 1;
+    loop {
+        match client.batch_page(contract, ask, resume).await {
+            Ok(page) => return Ok(page),
+            Err(error) if error.passes() && tries < TRIES => {
+                if tries == 1 {
+                    eprintln!("{error}; asking again every {} s", PAUSE.as_secs());
+                }
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+                // After the hub's restart it must see this member's head first; if that fails, the next try says why.
+                if matches!(error, BatchError::Client(_)) {
+                    drop(client.meet().await);
+                }
+            }
+            Err(error) => return Err(Failure::refused(error)),
+        }
+    }
+}
+
+pub async fn run(batch: &Batch) -> Outcome {
+    let client = setup::met_client(&batch.app).await?;
+    let contract = batch.contract(&client).await?;
+    let first = contract.text.operations.first().cloned();
+    let ask = BatchAsk {
+        operation: batch
+            .operation
+            .clone()
+            .or(first)
+            .ok_or_else(|| Failure::usage("the contract names no operation"))?,
+        fields: if batch.fields.is_empty() { contract.text.fields.clone() } else { batch.fields.clone() },
+        case: batch.case.clone(),
+        officer: batch.officer.clone(),
+    };
+    let (mut state, path) = (batch.state(&contract, &ask)?, batch.state_path());
+    let mut left = batch.pages.unwrap_or(u32::MAX);
+    while !state.complete && left > 0 {
+        let page = page(&client, &contract, &ask, &state.resume).await?;
+        state.bytes = append(&batch.out, state.bytes, &page)?;
+        (state.pages, state.rows) = (state.pages + 1, state.rows + u64::from(page.rows));
+        state.complete = page.resume.is_empty();
+        state.resume = page.resume;
+        state.entries.push(page.entry);
+        keep(&path, &state)?;
+        left -= 1;
+    }
+    let ended = if state.complete { "complete" } else { "the same command goes on" };
+    println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);
+    Ok(())
+}

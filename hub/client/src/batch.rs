@@ -1,0 +1,130 @@
+//! Batches: all rows of an operation under a contract for batches, page by page. Each page is an exchange of its own,
+//! with its entry and receipt; the provider's answer says what the next page begins after.
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::exchange::{Ask, Ending};
+use crate::sealed::Manner;
+use bytes::Bytes;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{Contract, Method, Scalar};
+use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation};
+
+/// The argument under which a request names what its page begins after (`adapters/SPEC.md`).
+const RESUME: &str = "resume";
+
+/// What a batch is of; the same for all its pages.
+#[derive(Debug, Clone)]
+pub struct BatchAsk {
+    /// An operation of the contract.
+    pub operation: Operation,
+    /// Granted fields.
+    pub fields: Vec<FieldName>,
+    /// The open case.
+    pub case: CaseId,
+    /// The acting officer's pseudonym.
+    pub officer: Option<Officer>,
+}
+
+/// One page, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchPage {
+    /// JSON array of records.
+    pub records: Bytes,
+    /// How many.
+    pub rows: u32,
+    /// The ledger entry of this page's exchange.
+    pub entry: u64,
+    /// What the next page is asked for with; empty where this was the last.
+    pub resume: String,
+}
+
+/// Why a page did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// Hub or provider refused, or nobody answered; with the clause, if there is one.
+    #[error("the page was refused with `{code}` {clause}; {}", Code::parse(code).map_or("ask the provider", Code::help))]
+    Refused {
+        /// The service code.
+        code: String,
+        /// The clause.
+        clause: String,
+    },
+    /// As for any exchange.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+}
+
+impl BatchError {
+    /// Whether the same page may come when it is asked for again a little later.
+    pub fn passes(&self) -> bool {
+        let code = match self {
+            Self::Refused { code, .. } => Code::parse(code),
+            Self::Client(ClientError::Hub { code }) => Some(*code),
+            Self::Client(ClientError::Transport(_)) => return true,
+            Self::Client(_) => None,
+        };
+        matches!(
+            code,
+            Some(
+                Code::RateExceeded
+                    | Code::Throttled
+                    | Code::Overloaded
+                    | Code::AnswersWaiting
+                    | Code::ProviderBusy
+                    | Code::ProviderUnavailable
+                    | Code::DeadlineExceeded
+                    | Code::StandingStale
+                    | Code::LedgerNotAppending
+            )
+        )
+    }
+}
+
+impl Client {
+    /// The page of a batch that begins after `resume`, or the first where it is empty. Asking for a page again gives the
+    /// rows that are there now, and another entry.
+    ///
+    /// # Errors
+    /// [`BatchError`]; [`BatchError::passes`] says whether to try again.
+    pub async fn batch_page(
+        &self,
+        contract: &Contract,
+        ask: &BatchAsk,
+        resume: &str,
+    ) -> Result<BatchPage, BatchError> {
+        if contract.text.method != Method::Batch {
+            let what = format!("contract `{}` is none for batches", contract.text.id);
+            return Err(ClientError::Ask(what).into());
+        }
+        let mut arguments = Arguments::new();
+        if !resume.is_empty() {
+            let name = FieldName::parse(RESUME).map_err(|error| ClientError::Ask(error.to_string()))?;
+            arguments.insert(name, Scalar::Text(resume.to_owned()));
+        }
+        let ask = Ask {
+            operation: ask.operation.clone(),
+            fields: ask.fields.clone(),
+            case: ask.case.clone(),
+            officer: ask.officer.clone(),
+            subject: String::new(),
+            arguments,
+            retry_of: None,
+        };
+        let manner = Manner { sealed: contract.text.sealed, ..Manner::default() };
+        let signed = self.sign_in(contract, &ask, manner).await?;
+        let exchanged = self.exchange(contract, &signed).await?;
+        let entry = exchanged.receipt.index;
+        match exchanged.ending {
+            Ending::Answered { answer, records } => {
+                if !exchanged.resume.is_empty() && exchanged.resume == resume {
+                    return Err(ClientError::unverified("the provider's next page is the same page").into());
+                }
+                Ok(BatchPage { records, rows: answer.rows, entry, resume: exchanged.resume })
+            }
+            Ending::Denied { code, clause } => Err(BatchError::Refused { code, clause }),
+            Ending::Failed { code } => Err(BatchError::Refused { code, clause: String::new() }),
+        }
+    }
+}
