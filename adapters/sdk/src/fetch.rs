@@ -3,14 +3,19 @@
 
 mod arguments;
 mod filter;
+mod meters;
+mod trace;
 
 pub(crate) use arguments::bind_test;
+pub use meters::OperationHealth;
+pub use trace::{Trace, TracedField, TracedRow};
 
 use crate::mapping::{FieldDef, Mapping, OperationDef};
 use crate::reduce::{Layout, Writer};
 use crate::source::{FetchQuery, Fetched, Source, SourceError};
 use bytes::Bytes;
 use filter::Filter;
+use meters::Meter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +108,7 @@ impl From<SourceError> for AnswerError {
 pub struct MappedSource {
     mapping: Arc<Mapping>,
     source: Arc<dyn Source>,
+    meters: Arc<[Meter]>,
 }
 
 struct Plan<'o> {
@@ -117,7 +123,8 @@ struct Plan<'o> {
 impl MappedSource {
     /// Joins the two; the source must have been opened from this mapping.
     pub fn new(mapping: Arc<Mapping>, source: Arc<dyn Source>) -> Self {
-        Self { mapping, source }
+        let meters = mapping.operations().iter().map(|operation| Meter::new(operation)).collect();
+        Self { mapping, source, meters }
     }
 
     /// The mapping.
@@ -142,9 +149,15 @@ impl MappedSource {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
         let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
-            Ok(fetched) => fetched?,
+            Ok(fetched) => fetched,
             Err(_) => return Err(SourceError::Timeout(timeout).into()),
         };
+        match &fetched {
+            Ok(_) => self.note_drift(ask.operation, false),
+            Err(SourceError::Drift(_)) => self.note_drift(ask.operation, true),
+            Err(_) => {}
+        }
+        let fetched = fetched?;
         self.reduce(operation, plan, &fetched, ask.now_ms)
     }
 
