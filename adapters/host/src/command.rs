@@ -2,9 +2,12 @@
 
 mod check;
 mod folder_check;
+mod init;
 mod report;
 mod show;
 mod test;
+
+pub use init::Init;
 
 use crate::config::{Config, ConfigError};
 use crate::error::HostError;
@@ -28,6 +31,8 @@ pub const ENVIRONMENT: u8 = 3;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Propose a mapping from what a source says of itself; no row is read. It goes to standard output
+    Init(Box<Init>),
     /// Check mapping files, or a whole configuration: shape, names and codes, live source
     Check(Check),
     /// Run the tests that stand in mapping files
@@ -112,6 +117,7 @@ pub async fn execute(
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
     match command {
+        Command::Init(arguments) => init::init(&arguments, &surroundings, out).await,
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
         Command::Test(arguments) => test::test(&arguments.files, out),
         Command::Show(arguments) => show::show(&arguments.file, out),

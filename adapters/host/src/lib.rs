@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 pub mod gateway;
 mod health;
+pub mod init;
 mod metrics;
 mod serve;
 
