@@ -8,6 +8,7 @@ mod show;
 mod test;
 
 pub use init::Init;
+pub(crate) use show::mapping_of;
 
 use crate::config::{Config, ConfigError};
 use crate::error::HostError;

@@ -8,6 +8,7 @@ pub mod config;
 pub mod gateway;
 mod health;
 pub mod init;
+mod mappings;
 mod metrics;
 mod serve;
 

@@ -21,5 +21,6 @@ mod program;
 #[path = "../../examples/query.rs"]
 mod query_example;
 mod refusals;
+mod reload;
 mod servers;
 mod town;
