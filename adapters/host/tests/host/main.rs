@@ -16,11 +16,13 @@ mod init;
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
 mod metrics;
+mod operate;
 mod program;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/query.rs"]
 mod query_example;
 mod refusals;
 mod reload;
+mod schema;
 mod servers;
 mod town;
