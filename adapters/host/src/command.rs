@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod completions;
 mod diff;
 mod door;
 mod dry_run;
@@ -69,6 +70,12 @@ pub enum Command {
     Quarantine(Quarantine),
     /// Print a JSON Schema of mapping files, for editors
     Schema,
+    /// Print completions of commands and arguments for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// Show what a mapping or configuration file says, normalised, without secrets
     Show(Show),
     /// Print the OpenAPI document of the gateway
@@ -154,6 +161,7 @@ pub async fn execute(
         Command::Fmt(arguments) => fmt::fmt(&arguments, out),
         Command::Quarantine(command) => quarantine::quarantine(&command, &surroundings, out).await,
         Command::Schema => schema::schema(out),
+        Command::Completions { shell } => completions::completions(shell, out),
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
         Command::Test(arguments) => test::test(&arguments.files, out),
         Command::Show(arguments) => show::show(&arguments.file, out),

@@ -264,3 +264,22 @@ async fn dry_run(scene: &Scene) {
     assert!(said.ends_with("nothing was sent\n") && !journal.exists(), "{said}");
     write_config(&scene.police, &adapter_config(&scene.police));
 }
+
+#[tokio::test]
+async fn a_shell_can_complete_the_commands() {
+    let (code, said) = call(&["completions", "bash"], around(&[])).await;
+    assert_eq!(code, OK, "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("completions");
+    std::fs::write(&file, said).unwrap();
+    // As a shell uses it: what begins with `qu`, and what follows `quarantine`.
+    let script = format!(
+        "source {}; named=$(complete -p yiwang-adapter); named=${{named##*-F }}; named=${{named%% *}}; for line in 'qu' 'quarantine sh'; do COMP_WORDS=(yiwang-adapter $line); \
+         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         $named yiwang-adapter \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+         echo \"${{COMPREPLY[@]}}\"; done",
+        shown(&file)
+    );
+    let done = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "quarantine\nshow\n", "{done:?}");
+}
