@@ -70,8 +70,8 @@ fn a_bad_text_is_refused_with_every_reason() {
         ("/fields/kind/codes", json!(["adult", "adult"]), "each once"),
         ("/fields/kind/zh", json!("人脸特征"), "refused by rule"),
         (
-            "/fields/name",
-            json!({"type": "string", "class": 1, "about": "a name"}),
+            "/fields/birth_date",
+            json!({"type": "date", "class": 1, "about": "date of birth"}),
             "of class 2 or more in the records of the program",
         ),
     ];

@@ -9,24 +9,13 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use yiwang_adapter_sdk::mapping::{ColumnDef, CsvDef, Encoding};
-use yiwang_adapter_sdk::source::SourceError;
+use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
 
 /// Bytes of one cell: the longest remark of an operator has some hundred characters.
 const CELL_MAX: usize = 64 * 1024;
 /// Quarantined rows that are kept of one file with their reason; more are only counted.
 const KEPT_MAX: usize = 1000;
-
-/// A row, or a whole file, that is not served. Names columns, holds no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// The file's name in the folder.
-    pub file: String,
-    /// The line on which the row begins, from 1; 0 for the file as a whole.
-    pub line: u64,
-    /// Why.
-    pub reason: String,
-}
 
 /// A file that was read.
 #[derive(Debug, Default)]

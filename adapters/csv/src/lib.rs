@@ -10,8 +10,10 @@
 mod cells;
 mod file;
 mod folder;
+mod inspect;
 mod snapshot;
 mod source;
 
-pub use file::Quarantined;
+pub use inspect::{Header, inspect};
 pub use source::CsvSource;
+pub use yiwang_adapter_sdk::source::Quarantined;

@@ -1,13 +1,13 @@
 //! All files of a folder as they were at one moment, with an index for each operation.
 
 use crate::cells::{write, write_wanted};
-use crate::file::{Parsed, Quarantined, parse};
+use crate::file::{Parsed, parse};
 use crate::folder::{Entry, Folder, Version};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use yiwang_adapter_sdk::mapping::{Access, CsvDef, OperationDef, WhereDef, WhereValue};
-use yiwang_adapter_sdk::source::{FetchQuery, Fetched, SourceError};
+use yiwang_adapter_sdk::source::{FetchQuery, Fetched, Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
 use yiwang_proto::contract::Scalar;
 

@@ -1,12 +1,13 @@
 //! The folder as a source: reads again what changed, answers from memory.
 
-use crate::file::Quarantined;
 use crate::folder::Folder;
 use crate::snapshot::Snapshot;
 use std::sync::{Arc, Mutex, PoisonError};
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
-use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::source::{
+    BoxFuture, Environment, FetchQuery, Fetched, Probe, Quarantined, Source, SourceError,
+};
 
 /// A folder of CSV files as a source.
 pub struct CsvSource {
@@ -146,5 +147,10 @@ impl Source for CsvSource {
                 vec![Finding::new(Severity::Error, "A-CSV-001", message)]
             })
         })
+    }
+
+    fn quarantine(&self) -> (Vec<Quarantined>, usize) {
+        // The method of the type itself.
+        Self::quarantine(self)
     }
 }

@@ -52,6 +52,12 @@ impl Capability {
         &self.version
     }
 
+    /// Types that can be searched, each with its search parameters.
+    pub(crate) fn searchable(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let types = self.types.iter().filter(|(_, declared)| declared.searchable);
+        types.map(|(name, declared)| (name.clone(), declared.params.clone())).collect()
+    }
+
     /// Why the server cannot be asked at all.
     pub(crate) fn unfit(&self) -> Option<String> {
         let fits = self.version == "4.0" || self.version.starts_with("4.0.");

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderName, StatusCode};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_adapter_http::client::{Call, Client, Deadline};
@@ -55,6 +56,18 @@ impl FhirSource {
         };
         let client = Client::new(&def.service, mapping.base(), environment, clock, entropy)?;
         Ok(Self { client, def: def.clone(), known: Mutex::new(None) })
+    }
+
+    /// What the server declares that it can be searched for: types, each with its search parameters.
+    ///
+    /// # Errors
+    /// A server that cannot be asked, or does not speak R4.
+    pub async fn searchable(&self) -> Result<BTreeMap<String, BTreeSet<String>>, SourceError> {
+        let known = self.declared(self.client.deadline(PROBE_TIMEOUT)).await?;
+        match known.unfit() {
+            Some(what) => Err(SourceError::Drift(what)),
+            None => Ok(known.searchable()),
+        }
     }
 
     /// Asks the server what it is.

@@ -1,10 +1,28 @@
 //! The commands, for the program `yiwang-adapter` and for others that mount them.
 
+mod call;
 mod check;
+mod completions;
+mod diff;
+mod door;
+mod dry_run;
+mod fmt;
 mod folder_check;
+mod init;
+mod quarantine;
 mod report;
+mod schema;
 mod show;
+mod status;
 mod test;
+
+pub use call::Call;
+pub use diff::Diff;
+pub use fmt::Fmt;
+pub use init::Init;
+pub use quarantine::{Quarantine, Where};
+pub(crate) use show::mapping_of;
+pub use status::Status;
 
 use crate::config::{Config, ConfigError};
 use crate::error::HostError;
@@ -28,6 +46,8 @@ pub const ENVIRONMENT: u8 = 3;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Propose a mapping from what a source says of itself; no row is read. It goes to standard output
+    Init(Box<Init>),
     /// Check mapping files, or a whole configuration: shape, names and codes, live source
     Check(Check),
     /// Run the tests that stand in mapping files
@@ -37,6 +57,25 @@ pub enum Command {
     /// Go on from this machine's clock where the journal has a later time, because the clock had jumped
     /// ahead; the journal keeps a record of it. The adapter must not run
     AcceptClock(AcceptClock),
+    /// One real call through what a contract grants: each field from its column to its value, masked by class
+    Call(Call),
+    /// How a running host does, operation by operation. Exit code: 0 healthy, 1 degraded, 3 away
+    Status(Status),
+    /// What a running host serves against the files as they are now
+    Diff(Diff),
+    /// Put mapping files into their one form; comments stay
+    Fmt(Fmt),
+    /// Rows and files that CSV folders hold back
+    #[command(subcommand)]
+    Quarantine(Quarantine),
+    /// Print a JSON Schema of mapping files, for editors
+    Schema,
+    /// Print completions of commands and arguments for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// Show what a mapping or configuration file says, normalised, without secrets
     Show(Show),
     /// Print the OpenAPI document of the gateway
@@ -86,6 +125,9 @@ pub struct Run {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "adapter.toml")]
     pub config: PathBuf,
+    /// Everything but the hub: open and probe the sources, and tell what would be announced and let out
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `accept-clock`.
@@ -115,6 +157,14 @@ pub async fn execute(
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
     match command {
+        Command::Init(arguments) => init::init(&arguments, &surroundings, out).await,
+        Command::Call(arguments) => call::call(&arguments, &surroundings, out).await,
+        Command::Status(arguments) => status::status(&arguments, &surroundings, &stop, out).await,
+        Command::Diff(arguments) => diff::diff(&arguments, out).await,
+        Command::Fmt(arguments) => fmt::fmt(&arguments, out),
+        Command::Quarantine(command) => quarantine::quarantine(&command, &surroundings, out).await,
+        Command::Schema => schema::schema(out),
+        Command::Completions { shell } => completions::completions(shell, out),
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
         Command::Test(arguments) => test::test(&arguments.files, out),
         Command::Show(arguments) => show::show(&arguments.file, out),
@@ -123,6 +173,9 @@ pub async fn execute(
             Ok(OK)
         }
         Command::AcceptClock(arguments) => accept_clock(&arguments.config, &surroundings, out).await,
+        Command::Run(arguments) if arguments.dry_run => {
+            dry_run::dry_run(&arguments.config, &surroundings, out).await
+        }
         Command::Run(arguments) => run_host(&arguments.config, surroundings, stop, out).await,
     }
 }
@@ -132,7 +185,7 @@ pub async fn execute(
 #[must_use]
 pub fn otlp(command: &Command) -> Option<String> {
     match command {
-        Command::Run(arguments) => Config::read(&arguments.config).ok()?.otlp,
+        Command::Run(arguments) if !arguments.dry_run => Config::read(&arguments.config).ok()?.otlp,
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
-//! `/live`, `/ready`, `/status` and `/metrics` for whoever runs the host. Counts and states only: no subject, no value.
+//! `/live`, `/ready`, `/status`, `/metrics` and `/mappings` for whoever runs the host. Counts and states only: no subject, no value.
 
 use crate::gateway::Gateway;
+use crate::mappings::{Mappings, Served};
 use crate::sources::{SourceHealth, Watched, healths};
 use axum::Router;
 use axum::extract::State;
@@ -15,21 +16,23 @@ use yiwang_adapter_sdk::health::LinkState;
 use yiwang_client::folder::Enrolled;
 use yiwang_client::standing::StandingHealth;
 use yiwang_proto::ambient::Clock;
+use yiwang_proto::hex;
 use yiwang_proto::time::format_rfc3339;
 
 /// What is looked at.
 pub(crate) struct Health {
     pub(crate) adapter: Option<Arc<Adapter>>,
-    pub(crate) sources: Vec<Arc<Watched>>,
+    pub(crate) mappings: Arc<Mappings>,
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) enrolled: Enrolled,
     pub(crate) standing: Arc<StandingHealth>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// The routes.
-pub(crate) fn routes(health: Arc<Health>) -> Router {
-    Router::new()
+/// The routes. Whoever is on this machine may also see what the mappings say.
+pub(crate) fn routes(health: Arc<Health>, here: bool) -> Router {
+    let pages = if here { Router::new().route("/mappings", get(mappings)) } else { Router::new() };
+    pages
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/status", get(status))
@@ -40,7 +43,11 @@ pub(crate) fn routes(health: Arc<Health>) -> Router {
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     let reasons = health.reasons();
     if reasons.is_empty() {
-        return (StatusCode::OK, "ready\n").into_response();
+        let mut text = "ready\n".to_owned();
+        for reason in health.degraded() {
+            let _ = writeln!(text, "degraded: {reason}");
+        }
+        return (StatusCode::OK, text).into_response();
     }
     let mut text = "not ready\n".to_owned();
     for reason in reasons {
@@ -49,13 +56,29 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
+async fn mappings(State(health): State<Arc<Health>>) -> Response {
+    let served = health.mappings.served();
+    let one = |served: &Served| {
+        let shown = crate::command::mapping_of(served.source.mapped.mapping()).ok();
+        json!({ "file": served.file.display().to_string(), "shown": shown })
+    };
+    let mappings: Vec<Value> = served.iter().map(one).collect();
+    ([(header::CONTENT_TYPE, "application/json")], json!({ "mappings": mappings }).to_string())
+        .into_response()
+}
+
 async fn status(State(health): State<Arc<Health>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], health.status().to_string()).into_response()
+    // A folder that is being read says what it holds back only afterwards.
+    let looking = tokio::task::spawn_blocking(move || health.status().to_string());
+    match looking.await {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 impl Health {
     pub(crate) fn sources(&self) -> Vec<SourceHealth> {
-        healths(&self.sources, self.clock.as_ref())
+        healths(&self.mappings.sources(), self.clock.as_ref())
     }
 
     /// Why not everything serves; nothing if all does.
@@ -97,28 +120,106 @@ impl Health {
         reasons
     }
 
-    fn status(&self) -> Value {
-        let sources: Vec<Value> = self
-            .sources()
-            .into_iter()
-            .map(|source| {
+    /// What does not keep it from serving, and must be looked at all the same.
+    fn degraded(&self) -> Vec<String> {
+        let refused = self.mappings.reloads().refused.into_iter();
+        let changed = refused.map(|(file, why)| {
+            format!(
+                "mapping file `{}` changed and does not hold; the one before serves on: {why}",
+                file.display()
+            )
+        });
+        let stale = self.sources().into_iter().filter(|source| source.stale);
+        let stale = stale.map(|source| format!("source of `{}`: its data is old", source.mapping));
+        let drifted = self.mappings.sources().into_iter().flat_map(|source| {
+            let name = source.mapped.mapping().name().to_owned();
+            let drifted = source.mapped.operations_health().into_iter().filter(|one| one.drifted);
+            let words = |operation| {
+                format!("operation {operation} of `{name}`: its statement no longer fits the source")
+            };
+            drifted.map(|one| words(one.operation)).collect::<Vec<_>>()
+        });
+        changed.chain(stale).chain(drifted).collect()
+    }
+
+    /// What serves, and how changes of it went.
+    fn mappings(&self) -> Value {
+        let reloads = self.mappings.reloads();
+        let served: Vec<Value> = self
+            .mappings
+            .served()
+            .iter()
+            .map(|served| {
+                let mapping = served.source.mapped.mapping();
                 json!({
-                    "mapping": source.mapping,
-                    "trouble": source.trouble,
-                    "newest": source.newest_ms.map(format_rfc3339),
-                    "stale": source.stale,
+                    "mapping": mapping.name(),
+                    "file": served.file.display().to_string(),
+                    "sha256": hex(&mapping.digest()),
+                    "refused": reloads.refused.get(&served.file),
                 })
             })
             .collect();
         json!({
+            "served": served,
+            "changing": reloads.coming,
+            "changes": reloads.changes,
+            "refused_changes": reloads.failures,
+        })
+    }
+
+    fn status(&self) -> Value {
+        let watched = self.mappings.sources();
+        let sources: Vec<Value> = healths(&watched, self.clock.as_ref())
+            .into_iter()
+            .zip(&watched)
+            .map(|(source, watched)| of_source(&source, watched))
+            .collect();
+        json!({
             "ready": self.reasons().is_empty(),
+            "reasons": self.reasons(),
+            "degraded": self.degraded(),
             "adapter": self.adapter.as_deref().map(adapter_status),
             "standing_until": Some(self.standing.until_ms()).filter(|ms| *ms > 0).map(format_rfc3339),
             "sources": sources,
+            "mappings": self.mappings(),
             "gateway": self.gateway.as_deref().map(Gateway::status),
             "certificate_ends": self.enrolled.certificate().ok().map(|leaf| format_rfc3339(leaf.ends_ms)),
         })
     }
+}
+
+fn of_source(source: &SourceHealth, watched: &Watched) -> Value {
+    let operations: Vec<Value> = watched
+        .mapped
+        .operations_health()
+        .into_iter()
+        .map(|one| {
+            let state = match (&source.trouble, one.drifted) {
+                (Some(_), _) => "unavailable",
+                (None, true) => "drifted",
+                (None, false) => "serving",
+            };
+            json!({
+                "operation": one.operation,
+                "state": state,
+                "asked": one.asked,
+                "failed": one.failed,
+                "p50_us": one.p50_us,
+                "p95_us": one.p95_us,
+            })
+        })
+        .collect();
+    let usage = watched.mapped.source().usage();
+    let pool = usage.map(|usage| json!({ "busy": usage.busy, "most": usage.most, "waiting": usage.waiting }));
+    json!({
+        "mapping": source.mapping,
+        "trouble": source.trouble,
+        "newest": source.newest_ms.map(format_rfc3339),
+        "stale": source.stale,
+        "operations": operations,
+        "pool": pool,
+        "quarantined": watched.mapped.source().quarantine().1,
+    })
 }
 
 fn link_trouble(link: &LinkState) -> Option<String> {

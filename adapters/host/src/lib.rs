@@ -7,6 +7,8 @@ pub mod command;
 pub mod config;
 pub mod gateway;
 mod health;
+pub mod init;
+mod mappings;
 mod metrics;
 mod serve;
 

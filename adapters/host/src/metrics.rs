@@ -92,4 +92,11 @@ fn of_sources(health: &Health, page: &mut Page) {
         let up = source.trouble.is_none().into();
         page.sample("yiwang_source_up", &[("mapping", source.mapping.as_str())], up);
     }
+    let reloads = health.mappings.reloads();
+    let help = "Mapping files that changed and do not hold; the ones before serve on.";
+    page.one("yiwang_mapping_reload_failed", Kind::Gauge, help, reloads.refused.len() as u64);
+    let name = "yiwang_mapping_reloads_total";
+    page.metric(name, Kind::Counter, "Changed mapping files, by outcome.");
+    page.sample(name, &[("outcome", "taken")], reloads.changes);
+    page.sample(name, &[("outcome", "refused")], reloads.failures);
 }

@@ -7,11 +7,12 @@ use crate::config::Config;
 use crate::error::HostError;
 use crate::gateway::{Gateway, keep_met};
 use crate::health::{self, Health};
+use crate::mappings::{Mappings, Served};
 use crate::renew::keep_certificate;
 use crate::serve::{Closing, serve};
 use axum::Router;
-pub(crate) use parts::accept_clock;
-use parts::{open_adapter, open_sources};
+use parts::open_adapter;
+pub(crate) use parts::{accept_clock, open_sources};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,13 +153,14 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     let folder = Folder::open(&config.member_folder)?;
     let enrolled = folder.enrolled()?.clone();
     let standing = Arc::new(StandingHealth::default());
-    let (adapter, sources) = match &config.adapter {
+    let (adapter, served) = match &config.adapter {
         None => (None, Vec::new()),
         Some(part) => {
             let sources = open_sources(part, surroundings).await?;
             let adapter = open_adapter(part, &folder, &sources, surroundings).await?;
             adapter.obey(&folder.revoked()?);
-            (Some(Arc::new(adapter)), sources)
+            let served = part.mappings.iter().cloned().zip(sources);
+            (Some(Arc::new(adapter)), served.map(|(file, source)| Served { file, source }).collect())
         }
     };
     let gateway = match &config.gateway {
@@ -174,7 +176,7 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     };
     let health = Arc::new(Health {
         adapter,
-        sources,
+        mappings: Arc::new(Mappings::new(served, Arc::clone(&surroundings.environment))),
         gateway: gateway.as_ref().map(|(gateway, _)| Arc::clone(gateway)),
         enrolled: enrolled.clone(),
         standing,
@@ -200,17 +202,16 @@ fn spawn(
     if let Some(adapter) = &opened.health.adapter {
         let link = link(Arc::clone(adapter), opened.enrolled.clone(), Arc::clone(clock), finish.clone());
         tasks.spawn(async move { ("link", link.await) });
-    }
-    for source in &opened.health.sources {
-        let watch = Arc::clone(source).watch(finish.clone());
-        tasks.spawn(async move { ("watch of a source", watch.await).map_ok() });
+        let mappings = Arc::clone(&opened.health.mappings).keep(Arc::clone(adapter), finish.clone());
+        tasks.spawn(async move { ("watch of mappings and sources", mappings.await).map_ok() });
     }
     let mut door = |name: &'static str, listener: TcpListener, routes: Router| {
         let serving = serve(listener, routes, closing.clone(), connections.clone());
         tasks.spawn(async move { (name, serving.await).map_ok() });
     };
     if let Some(listener) = opened.health_listener {
-        door("health door", listener, health::routes(Arc::clone(&opened.health)));
+        let here = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        door("health door", listener, health::routes(Arc::clone(&opened.health), here));
     }
     if let Some((gateway, listener)) = opened.gateway {
         door("gateway door", listener, gateway.routes());

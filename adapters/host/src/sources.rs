@@ -13,7 +13,9 @@ use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, MappingFault, OperationDef, SourceDef};
-use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::source::{
+    BoxFuture, Environment, FetchQuery, Fetched, Probe, Quarantined, Source, SourceError, Usage,
+};
 use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_proto::ambient::Clock;
 
@@ -201,5 +203,13 @@ impl Source for Late {
                 Err(error) => vec![Finding::new(Severity::Error, "A-SRC-000", error.to_string())],
             }
         })
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.now().ok()?.usage()
+    }
+
+    fn quarantine(&self) -> (Vec<Quarantined>, usize) {
+        self.now().map(|source| source.quarantine()).unwrap_or_default()
     }
 }

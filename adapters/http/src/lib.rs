@@ -13,6 +13,7 @@ mod request;
 mod rows;
 mod source;
 
+pub use openapi::{DescribedCall, DescribedPlace, describe};
 pub use request::unfit;
 pub use rows::{push_row, pushed};
 pub use source::{HttpSource, carries};

@@ -1,5 +1,9 @@
 //! An OpenAPI 3 document in JSON, as far as a mapping can be held against it.
 
+mod describe;
+
+pub use describe::{DescribedCall, DescribedPlace, describe};
+
 use serde_json::Value;
 use std::io::Read as _;
 use std::path::Path;

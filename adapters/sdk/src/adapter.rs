@@ -2,12 +2,13 @@
 //! journal, and only then answer.
 
 mod config;
+mod serving;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
 use crate::batch::{Handed, said};
 use crate::decide::{ContractPolicy, Judged};
-use crate::fetch::{Ask, MappedSource};
+use crate::fetch::Ask;
 use crate::health::{Counters, Snapshot};
 use crate::journal::{
     AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, PAIRS_PER_PART, Record,
@@ -20,7 +21,7 @@ use crate::standings::Standings;
 use crate::subjects::subject_key;
 use crate::watch::Watch;
 use bytes::Bytes;
-use std::collections::HashMap;
+use serving::Serving;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_policies::Decider;
@@ -34,7 +35,7 @@ use yiwang_proto::contract::Method;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
-use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::peer_time::PeerTime;
 use yiwang_proto::request::Request;
@@ -49,7 +50,7 @@ pub struct Adapter {
     signer: Signer,
     pub(crate) tag_key: TagKey,
     delegation_document: SignedDocument,
-    sources: HashMap<(RecordType, Operation), MappedSource>,
+    sources: Serving,
     ledger: Arc<CheckpointVerifier>,
     pub(crate) entropy: Arc<dyn Entropy>,
     memory: Mutex<Memory>,
@@ -186,7 +187,7 @@ impl Adapter {
     async fn fetch(&self, incoming: &Incoming, judged: &Judged, over_us: u64) -> Result<Released, Refusal> {
         let request = &incoming.request;
         let key = (request.record.clone(), request.operation.clone());
-        let Some(source) = self.sources.get(&key) else {
+        let Some(source) = self.sources.source(&key) else {
             return Err(Refusal::failed(Code::SourceError, "no mapping serves this operation"));
         };
         let permit = &judged.permit;
@@ -203,11 +204,16 @@ impl Adapter {
             deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
             highest_class: permit.highest_class(),
         };
-        let (mapped, handed) = match permit.contract().text.method {
-            Method::Batch => self.page(source, ask, request, incoming.digest).await,
+        let answered = match permit.contract().text.method {
+            Method::Batch => self.page(&source, ask, request, incoming.digest).await,
             _ => source.answer(ask).await.map(|mapped| (mapped, Handed::default())),
+        };
+        let took_us = self.clock.monotonic_us().saturating_sub(now_us);
+        // What is wrong with an argument says nothing of the source.
+        if answered.as_ref().err().is_none_or(|error| error.code != Code::ArgumentInvalid) {
+            source.note(&request.operation, took_us, answered.is_ok());
         }
-        .map_err(|error| {
+        let (mapped, handed) = answered.map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
             match error.code {
                 Code::ArgumentInvalid | Code::OperationNotGranted => {
@@ -419,8 +425,8 @@ impl Adapter {
 
     /// Records and operations that are served, in a fixed order.
     pub fn operations(&self) -> Vec<pb::ServedOperation> {
-        let mut served: Vec<_> = self
-            .sources
+        let sources = self.sources.now();
+        let mut served: Vec<_> = sources
             .iter()
             .map(|((record, operation), source)| pb::ServedOperation {
                 record: record.as_str().to_owned(),

@@ -93,6 +93,7 @@ where
         let began_us = adapter.clock().monotonic_us();
         // From before the dialling: a certificate that comes during it is for the next link.
         let change = adapter.changes.subscribe();
+        adapter.adopt_sources();
         let end = match dial(adapter, &connect, stop).await {
             Ok(channel) => session::serve(adapter, channel, change, stop).await,
             Err(end) => end,

@@ -3,15 +3,20 @@
 
 mod arguments;
 mod filter;
+mod meters;
 mod page;
+mod trace;
 
 pub(crate) use arguments::bind_test;
+pub use meters::OperationHealth;
+pub use trace::{Trace, TracedField, TracedRow};
 
 use crate::mapping::{FieldDef, Mapping, OperationDef, OperationKind};
 use crate::reduce::{Layout, Writer};
 use crate::source::{FetchQuery, Fetched, Source, SourceError};
 use bytes::Bytes;
 use filter::Filter;
+use meters::Meter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +109,7 @@ impl From<SourceError> for AnswerError {
 pub struct MappedSource {
     mapping: Arc<Mapping>,
     source: Arc<dyn Source>,
+    meters: Arc<[Meter]>,
 }
 
 struct Plan<'o> {
@@ -118,7 +124,8 @@ struct Plan<'o> {
 impl MappedSource {
     /// Joins the two; the source must have been opened from this mapping.
     pub fn new(mapping: Arc<Mapping>, source: Arc<dyn Source>) -> Self {
-        Self { mapping, source }
+        let meters = mapping.operations().iter().map(|operation| Meter::new(operation)).collect();
+        Self { mapping, source, meters }
     }
 
     /// The mapping.
@@ -151,9 +158,15 @@ impl MappedSource {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
         let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
-            Ok(fetched) => fetched?,
+            Ok(fetched) => fetched,
             Err(_) => return Err(SourceError::Timeout(timeout).into()),
         };
+        match &fetched {
+            Ok(_) => self.note_drift(ask.operation, false),
+            Err(SourceError::Drift(_)) => self.note_drift(ask.operation, true),
+            Err(_) => {}
+        }
+        let fetched = fetched?;
         self.reduce(operation, plan, &fetched, ask.now_ms)
     }
 

@@ -205,6 +205,28 @@ pub enum SourceError {
     TooLarge(#[from] crate::value::TooMuchText),
 }
 
+/// How much of a source is in use: connections, calls or threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// In use now.
+    pub busy: usize,
+    /// At most.
+    pub most: usize,
+    /// Queries that wait for one.
+    pub waiting: usize,
+}
+
+/// A row, or a whole file, that a source holds back because it does not fit. Names columns, holds no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The file.
+    pub file: String,
+    /// The line on which the row begins, from 1; 0 for the file as a whole.
+    pub line: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// A database or a folder of files.
 pub trait Source: Send + Sync + 'static {
     /// Fetches rows. Dropping the future stops the query.
@@ -216,4 +238,14 @@ pub trait Source: Send + Sync + 'static {
     /// Compares it with the operations: that columns exist, that each can be prepared, what is read in
     /// full, and what keeps this adapter from writing.
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>>;
+
+    /// How much of it is in use, where that is bounded by what it shares.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
+    /// What it holds back, as far as it keeps that, and how much that is in all.
+    fn quarantine(&self) -> (Vec<Quarantined>, usize) {
+        (Vec::new(), 0)
+    }
 }

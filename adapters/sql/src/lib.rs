@@ -9,6 +9,7 @@
 
 mod dialect;
 mod findings;
+mod inspect;
 mod live;
 mod mariadb;
 mod pool;
@@ -17,6 +18,7 @@ mod server;
 mod sqlite;
 
 pub use dialect::{Dialect, Mariadb, Naming, Postgres, Sqlite, Wrapped};
+pub use inspect::{Column, ColumnKind, Inspected, Key, Table, inspect};
 pub use mariadb::open_mariadb;
 pub use postgres::open_postgres;
 pub use sqlite::SqliteSource;

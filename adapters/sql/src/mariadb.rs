@@ -3,8 +3,11 @@
 
 mod cells;
 mod grants;
+mod inspect;
 mod plan;
 mod trouble;
+
+pub(crate) use inspect::inspect;
 
 use crate::dialect::{Mariadb, Wrapped};
 use crate::server::{
@@ -37,14 +40,21 @@ pub fn open_mariadb(
     mapping: &Mapping,
     environment: &Arc<dyn Environment>,
 ) -> Result<Arc<dyn Source>, SourceError> {
+    let (server, settings) = server(mapping, environment)?;
+    Ok(Arc::new(ServerSource::new(server, &settings)))
+}
+
+fn server(
+    mapping: &Mapping,
+    environment: &Arc<dyn Environment>,
+) -> Result<(MyServer, Settings), SourceError> {
     let SourceDef::Mariadb(def) = mapping.source() else {
         return Err(SourceError::Setting("the mapping's source is not mariadb".to_owned()));
     };
     let settings = Settings::new(mapping, def, Arc::clone(environment), &["mariadb", "mysql"], 3306);
     trust(settings.resolve()?.ca.as_deref())?;
     let zone = def.common.zone.clone();
-    let server = MyServer { settings: settings.clone(), zone, clock: SystemClock::default() };
-    Ok(Arc::new(ServerSource::new(server, &settings)))
+    Ok((MyServer { settings: settings.clone(), zone, clock: SystemClock::default() }, settings))
 }
 
 struct MyServer {

@@ -2,11 +2,14 @@
 //! and `rollback` are sent together, so that whatever a statement does, nothing of it stays.
 
 mod cells;
+mod inspect;
 mod params;
 mod plan;
 mod rights;
 mod tls;
 mod trouble;
+
+pub(crate) use inspect::inspect;
 
 use crate::dialect::{Postgres, Wrapped};
 use crate::server::{
@@ -46,14 +49,21 @@ pub fn open_postgres(
     mapping: &Mapping,
     environment: &Arc<dyn Environment>,
 ) -> Result<Arc<dyn Source>, SourceError> {
+    let (server, settings) = server(mapping, environment)?;
+    Ok(Arc::new(ServerSource::new(server, &settings)))
+}
+
+fn server(
+    mapping: &Mapping,
+    environment: &Arc<dyn Environment>,
+) -> Result<(PgServer, Settings), SourceError> {
     let SourceDef::Postgres(def) = mapping.source() else {
         return Err(SourceError::Setting("the mapping's source is not postgres".to_owned()));
     };
     let schemes = &["postgres", "postgresql"];
     let settings = Settings::new(mapping, def, Arc::clone(environment), schemes, 5432);
     trust(settings.resolve()?.ca.as_deref())?;
-    let server = PgServer { settings: settings.clone(), zone: def.common.zone.clone() };
-    Ok(Arc::new(ServerSource::new(server, &settings)))
+    Ok((PgServer { settings: settings.clone(), zone: def.common.zone.clone() }, settings))
 }
 
 struct PgServer {

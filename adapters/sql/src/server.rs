@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, OperationDef, ParamType, SourceCommon};
-use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError, Usage};
 use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::contract::Scalar;
@@ -247,6 +247,10 @@ impl<S: Server> Source for ServerSource<S> {
                 Err(_) => Err(SourceError::Timeout(PROBE_TIMEOUT)),
             }
         })
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.pool.usage())
     }
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {

@@ -64,7 +64,7 @@ impl Double {
 
     fn spawn(python: &str, arguments: Vec<String>, port: Option<u16>) -> Self {
         let mut child = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fhir/server.py"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fhir/tests/fhir/server.py"))
             .args(&arguments)
             .args(port.map(|port| format!("port={port}")))
             .stdout(Stdio::piped())

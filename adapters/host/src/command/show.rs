@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{
-    Access, AuthDef, FieldDef, Mapping, OperationDef, PoolDef, ServiceDef, SourceDef, TlsDef, render,
+    Access, AuthDef, CodeTable, FieldDef, Mapping, OperationDef, PoolDef, ServiceDef, SourceDef, TlsDef,
+    render,
 };
 use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
@@ -88,6 +89,8 @@ struct ShownMapping {
     /// What auditors see in answers.
     sha256: String,
     source: Value,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    codes: BTreeMap<String, BTreeMap<String, String>>,
     operation: Vec<ShownOperation>,
 }
 
@@ -104,7 +107,14 @@ struct ShownOperation {
     fields: BTreeMap<String, String>,
 }
 
-fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
+fn codes(table: &CodeTable) -> BTreeMap<String, String> {
+    let mut shown = table.words.clone();
+    shown.insert("unknown".to_owned(), format!("{:?}", table.unknown).to_lowercase());
+    shown
+}
+
+/// What a mapping says, as TOML.
+pub(crate) fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
     let catalogue = Catalogue::builtin().ok();
     toml::to_string(&ShownMapping {
         mapping: mapping.name().to_owned(),
@@ -112,6 +122,7 @@ fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
         owner: mapping.owner().to_string(),
         sha256: hex(&mapping.digest()),
         source: source(mapping.source()),
+        codes: mapping.codes().iter().map(|(name, table)| (name.clone(), codes(table))).collect(),
         operation: mapping
             .operations()
             .iter()

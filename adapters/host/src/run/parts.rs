@@ -16,7 +16,7 @@ use yiwang_proto::delegation::Role;
 const CHECKPOINTS_KNOWN: usize = 64;
 
 /// Reads the mappings and opens their sources; files are read off the runtime's threads.
-pub(super) async fn open_sources(
+pub(crate) async fn open_sources(
     part: &AdapterPart,
     surroundings: &Surroundings,
 ) -> Result<Vec<Arc<Watched>>, HostError> {

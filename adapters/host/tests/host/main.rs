@@ -5,17 +5,24 @@ mod commands;
 mod config;
 mod contract;
 mod departments;
+#[expect(dead_code, reason = "not all of what the source's own tests need")]
+#[path = "../../../fhir/tests/fhir/double.rs"]
+mod fhir_double;
 mod gateway;
 mod http;
 mod hypotheses;
+mod init;
 #[expect(dead_code, reason = "not all of what the sources' own tests need")]
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
 mod metrics;
+mod operate;
 mod program;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/query.rs"]
 mod query_example;
 mod refusals;
+mod reload;
+mod schema;
 mod servers;
 mod town;

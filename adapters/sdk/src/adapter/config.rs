@@ -1,6 +1,7 @@
 //! What an adapter is made from, checked before anything is served.
 
 use super::Adapter;
+use super::serving::{Serving, table};
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
 use crate::health::Counters;
@@ -10,7 +11,6 @@ use crate::reply::Signer;
 use crate::standings::Standings;
 use crate::watch::Watch;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -196,7 +196,7 @@ impl Adapter {
         let delegation = Delegation::open_under(&config.delegation, &config.root)?;
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
-        let sources = table(sources, &config.member)?;
+        let sources = Serving::new(table(sources, &config.member)?);
         let (journal, mut memory, read) = open_journal(ground, rule, &config, now_ms, entropy.as_ref())?;
         let standings =
             Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
@@ -285,27 +285,4 @@ fn check_delegation(
     fits(delegation.name == config.adapter, "it is for another adapter")?;
     fits(delegation.key == config.key.public(), "it is for another key")?;
     fits(delegation.valid_at(now_ms), "it is not in force now")
-}
-
-fn table(
-    sources: Vec<MappedSource>,
-    member: &MemberId,
-) -> Result<HashMap<(RecordType, Operation), MappedSource>, AdapterError> {
-    let mut table = HashMap::new();
-    for source in sources {
-        let mapping = Arc::clone(source.mapping());
-        if mapping.owner() != member {
-            return Err(AdapterError::OtherOwner {
-                mapping: mapping.name().to_owned(),
-                owner: mapping.owner().clone(),
-            });
-        }
-        for operation in mapping.operations() {
-            let (record, operation) = (mapping.record().clone(), operation.name.clone());
-            if table.insert((record.clone(), operation.clone()), source.clone()).is_some() {
-                return Err(AdapterError::ServedTwice { record, operation });
-            }
-        }
-    }
-    Ok(table)
 }

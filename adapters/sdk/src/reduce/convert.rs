@@ -187,7 +187,8 @@ fn scalar<'a>(field: &FieldDef, cell: Cell<'a>, zone: &TimeZone) -> Option<Conve
     }
 }
 
-fn plain_text(cell: Cell<'_>, zone: &TimeZone) -> String {
+/// A cell as a text.
+pub(crate) fn plain_text(cell: Cell<'_>, zone: &TimeZone) -> String {
     match cell {
         Cell::Bool(value) => value.to_string(),
         Cell::Integer(value) => value.to_string(),
@@ -217,7 +218,7 @@ fn coded<'a>(field: &FieldDef, table: &CodeTable, code: Cow<'a, str>) -> Result<
 }
 
 /// Runs the steps over a text; without steps nothing is copied.
-fn apply<'a>(steps: &[Step], text: &'a str) -> Cow<'a, str> {
+pub(crate) fn apply<'a>(steps: &[Step], text: &'a str) -> Cow<'a, str> {
     let mut value = Cow::Borrowed(text);
     for step in steps {
         value = match (step, value) {

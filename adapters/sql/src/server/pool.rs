@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yiwang_adapter_sdk::mapping::PoolDef;
-use yiwang_adapter_sdk::source::SourceError;
+use yiwang_adapter_sdk::source::{SourceError, Usage};
 use yiwang_proto::ambient::Clock;
 
 /// Queries that may wait for a connection, as for an SQLite file's threads.
@@ -75,6 +75,12 @@ impl<S: Server> Pool<S> {
             clock,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let most = self.shared.def.max as usize;
+        let busy = most.saturating_sub(self.shared.permits.available_permits());
+        Usage { busy, most, waiting: self.shared.waiting.load(Ordering::Acquire) }
     }
 
     pub(crate) fn server(&self) -> &S {

@@ -1,0 +1,290 @@
+//! `call`: one real call through what a contract grants, with everything that led to it. Nothing leaves this
+//! machine; values are masked by the class of their field.
+
+mod masked;
+
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
+use crate::config::{Config, ConfigError};
+use crate::run::Surroundings;
+use crate::sources::{open, read_mapping};
+use clap::Args;
+use masked::{Mask, Shown};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yiwang_adapter_sdk::fetch::{Ask, MappedSource, Trace};
+use yiwang_adapter_sdk::mapping::{Mapping, OperationDef, ParamType, render};
+use yiwang_adapter_sdk::source::SourceError;
+use yiwang_client::folder::Folder;
+use yiwang_policies::Catalogue;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{Contract, ContractText, Scalar};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::ids::{FieldName, Operation};
+use yiwang_proto::limits::CONTRACT_MAX;
+
+/// The highest class that leaves in an open body.
+const OPEN_CLASS: u8 = 2;
+
+/// Arguments of `call`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["mapping", "config"])))]
+pub struct Call {
+    /// The operation, like person.by_id
+    pub operation: String,
+    /// Its parameters, the subject's among them, like id=980101199001010017
+    #[arg(value_name = "NAME=VALUE")]
+    pub arguments: Vec<String>,
+    /// Mapping files
+    #[arg(long, value_name = "FILE")]
+    pub mapping: Vec<PathBuf>,
+    /// The mappings of this adapter.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The contract that is asked under: its file, signed or a draft, or with --config its id
+    #[arg(long = "as", value_name = "contract:FILE|ID")]
+    pub under: String,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Why there is no call: words, next step, and the exit code.
+pub(super) struct Refused {
+    text: String,
+    code: u8,
+}
+
+impl Refused {
+    fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { text: text.into(), code }
+    }
+}
+
+impl From<ConfigError> for Refused {
+    fn from(error: ConfigError) -> Self {
+        Self::new(CONFIG, error.render())
+    }
+}
+
+/// A contract, or a draft that nobody has signed.
+struct Under {
+    text: ContractText,
+    in_force: Result<(), &'static str>,
+}
+
+pub(super) async fn call(
+    arguments: &Call,
+    surroundings: &Surroundings,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    match run(arguments, surroundings).await {
+        Ok((called, json)) => {
+            match arguments.output {
+                Output::Json => writeln!(out, "{json}")?,
+                Output::Text => out.write_all(called.as_bytes())?,
+            }
+            Ok(if json["records"].as_u64() == Some(0) { FAILED } else { OK })
+        }
+        Err(refused) => {
+            match arguments.output {
+                Output::Json => writeln!(out, "{}", json!({ "error": refused.text }))?,
+                Output::Text => writeln!(out, "{}", refused.text.trim_end())?,
+            }
+            Ok(refused.code)
+        }
+    }
+}
+
+async fn run(arguments: &Call, surroundings: &Surroundings) -> Result<(String, serde_json::Value), Refused> {
+    let config = arguments.config.as_ref().map(|path| Config::read(path)).transpose()?;
+    let files = match &config {
+        Some(config) => config.adapter.as_ref().map(|part| part.mappings.clone()).unwrap_or_default(),
+        None => arguments.mapping.clone(),
+    };
+    let mappings = files.iter().map(|file| mapping(file)).collect::<Result<Vec<_>, _>>()?;
+    let (mapping, operation) = find(&mappings, &arguments.operation)?;
+    let now_ms = surroundings.clock.now_ms();
+    let under = contract(&arguments.under, config.as_ref(), now_ms)?;
+    fits(&under.text, mapping, operation)?;
+    let (subject, values) = parameters(operation, &arguments.arguments)?;
+    let (opened, environment) = (Arc::clone(mapping), Arc::clone(&surroundings.environment));
+    let opening = tokio::task::spawn_blocking(move || open(&opened, &environment));
+    let failed = |_| Err(SourceError::Unavailable("opening it failed".to_owned()));
+    let source = opening.await.unwrap_or_else(failed);
+    let source = source.map_err(|error| Refused::new(ENVIRONMENT, format!("A-CAL-006 {error}")))?;
+    let ask = Ask {
+        operation: &operation.name,
+        fields: &under.text.fields,
+        rows: &under.text.rows,
+        subject: &subject,
+        arguments: &values,
+        limit: under.text.limits.rows,
+        now_ms,
+        deadline_ms: now_ms.saturating_add(i64::from(under.text.limits.deadline_ms)),
+        highest_class: (OPEN_CLASS, Code::SealingRequired),
+    };
+    let traced = MappedSource::new(Arc::clone(mapping), source).trace(ask).await;
+    let trace = traced.map_err(|error| {
+        let code = if error.code == Code::ArgumentInvalid { CONFIG } else { ENVIRONMENT };
+        Refused::new(code, format!("A-CAL-007 {}: {}", error.code, error.detail))
+    })?;
+    Ok(shown(&under, mapping, operation, trace))
+}
+
+fn mapping(file: &Path) -> Result<Arc<Mapping>, Refused> {
+    let text = read_mapping(file).map_err(|error| Refused::new(CONFIG, format!("A-CAL-001 {error}")))?;
+    let faulty = |faults: Vec<_>| {
+        Refused::new(CONFIG, faults.iter().map(|fault| render(fault, &text)).collect::<String>())
+    };
+    Mapping::parse(&text, file).map(Arc::new).map_err(faulty)
+}
+
+fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let nearest = known.iter().min_by_key(|name| strsim::damerau_levenshtein(word, name));
+    match nearest.filter(|name| strsim::damerau_levenshtein(word, name) <= word.len() / 3 + 1) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", known.join(", ")),
+    }
+}
+
+fn find<'m>(
+    mappings: &'m [Arc<Mapping>],
+    name: &str,
+) -> Result<(&'m Arc<Mapping>, &'m Arc<OperationDef>), Refused> {
+    let known = || mappings.iter().flat_map(|mapping| mapping.operations()).map(|one| one.name.as_str());
+    let found = Operation::parse(name)
+        .ok()
+        .and_then(|name| mappings.iter().find_map(|mapping| Some((mapping, mapping.operation(&name)?))));
+    found.ok_or_else(|| {
+        let text =
+            format!("A-CAL-002 no mapping has the operation `{name}`\n  help: {}", near(name, known()));
+        Refused::new(CONFIG, text)
+    })
+}
+
+fn contract(given: &str, config: Option<&Config>, now_ms: i64) -> Result<Under, Refused> {
+    let bad = |what: String| Refused::new(CONFIG, format!("A-CAL-003 --as: {what}"));
+    let Some(name) = given.strip_prefix("contract:") else {
+        return Err(bad("write contract:FILE, or contract:ID with --config".to_owned()));
+    };
+    let path = Path::new(name);
+    if let (false, Some(config)) = (path.is_file(), config) {
+        return of_folder(name, config, now_ms);
+    }
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    // As the hub takes it: one byte more shows that it is too large.
+    let reading =
+        std::fs::File::open(path).and_then(|file| file.take(CONTRACT_MAX as u64 + 1).read_to_end(&mut bytes));
+    reading.map_err(|error| bad(format!("`{name}` cannot be read: {error}")))?;
+    let signed = SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX).ok();
+    if let Some(document) = signed {
+        let opened = Contract::open(&document).map_err(|error| bad(format!("`{name}`: {error}")))?;
+        return Ok(under(opened, now_ms));
+    }
+    let text =
+        ContractText::parse(&bytes).map_err(|error| bad(format!("`{name}` is no contract: {error}")))?;
+    Ok(Under { text, in_force: Err("a draft, which nobody has signed") })
+}
+
+fn of_folder(id: &str, config: &Config, now_ms: i64) -> Result<Under, Refused> {
+    let bad = |what: String| Refused::new(CONFIG, format!("A-CAL-003 --as: {what}"));
+    let folder = Folder::open(&config.member_folder).map_err(|error| bad(error.to_string()))?;
+    let documents = folder.contracts().map_err(|error| bad(error.to_string()))?;
+    let opened = documents.iter().filter_map(|(_, document)| Contract::open(document).ok());
+    let contracts: Vec<Contract> = opened.collect();
+    let newest = contracts.iter().filter(|one| one.text.id.as_str() == id).max_by_key(|one| one.text.version);
+    match newest {
+        Some(contract) => Ok(under(contract.clone(), now_ms)),
+        None => {
+            let known = contracts.iter().map(|one| one.text.id.as_str());
+            Err(bad(format!("the member folder has no contract `{id}`\n  help: {}", near(id, known))))
+        }
+    }
+}
+
+fn under(contract: Contract, now_ms: i64) -> Under {
+    let in_force = (contract.valid_from_ms..contract.valid_until_ms).contains(&now_ms);
+    let in_force = if in_force { Ok(()) } else { Err("not in force now") };
+    Under { text: contract.text, in_force }
+}
+
+fn fits(contract: &ContractText, mapping: &Mapping, operation: &OperationDef) -> Result<(), Refused> {
+    let refuse =
+        |what: String| Err(Refused::new(FAILED, format!("A-CAL-004 contract `{}` {what}", contract.id)));
+    if contract.provider.member != *mapping.owner() {
+        return refuse(format!("is of provider `{}`, not `{}`", contract.provider.member, mapping.owner()));
+    }
+    if contract.record != *mapping.record() {
+        return refuse(format!("is about `{}`, not `{}`", contract.record, mapping.record()));
+    }
+    if !contract.operations.contains(&operation.name) {
+        return refuse(format!("does not grant the operation `{}`", operation.name));
+    }
+    Ok(())
+}
+
+/// The subject, and the other arguments by the types of their parameters.
+fn parameters(operation: &OperationDef, given: &[String]) -> Result<(String, Arguments), Refused> {
+    let bad = |what: String| Refused::new(CONFIG, format!("A-CAL-005 {what}"));
+    let (mut subject, mut values) = (String::new(), Arguments::new());
+    for one in given {
+        let Some((name, text)) = one.split_once('=') else {
+            return Err(bad("an argument is written NAME=VALUE".to_owned()));
+        };
+        let Some(param) = operation.params.iter().find(|param| param.name.as_str() == name) else {
+            let known = operation.params.iter().map(|param| param.name.as_str());
+            return Err(bad(format!("`{name}` is no parameter\n  help: {}", near(name, known))));
+        };
+        if operation.subject.as_ref() == Some(&param.name) {
+            text.clone_into(&mut subject);
+            continue;
+        }
+        let number = || text.parse::<f64>().ok().map(Scalar::Number);
+        let whole = || text.parse::<i64>().ok().map(Scalar::Integer);
+        let value = match param.kind {
+            ParamType::Integer => whole(),
+            ParamType::Number => whole().or_else(number),
+            ParamType::Bool => text.parse().ok().map(Scalar::Bool),
+            ParamType::String | ParamType::Date | ParamType::Timestamp => Some(Scalar::Text(text.to_owned())),
+        };
+        let value = value.ok_or_else(|| bad(format!("`{name}` is not of its parameter's type")))?;
+        values.insert(param.name.clone(), value);
+    }
+    Ok((subject, values))
+}
+
+fn shown(
+    under: &Under,
+    mapping: &Mapping,
+    operation: &OperationDef,
+    trace: Trace,
+) -> (String, serde_json::Value) {
+    let catalogue = Catalogue::builtin().ok();
+    let mask = Mask::new(mapping, operation, catalogue.as_ref());
+    let granted = &under.text.fields;
+    let all = operation.fields.iter().map(|field| &field.name);
+    let kept: Vec<&FieldName> = all.filter(|name| !granted.contains(name)).collect();
+    let of: BTreeMap<&str, String> =
+        trace.withheld.iter().map(|(name, why)| (name.as_str(), why.clone())).collect();
+    let records: Vec<Shown> = trace.rows.iter().map(|row| mask.row(row)).collect();
+    let json = json!({
+        "operation": operation.name.as_str(),
+        "mapping": mapping.name(),
+        "contract": under.text.id.as_str(),
+        "version": under.text.version,
+        "in_force": under.in_force.is_ok(),
+        "columns": trace.columns.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        "records": trace.inside,
+        "shown": records,
+        "withheld": of,
+        "not_granted": kept.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "outside": trace.outside.iter().map(|(name, count)| (name.as_str(), count)).collect::<BTreeMap<_, _>>(),
+    });
+    (masked::text(under.in_force, &under.text, mapping, operation, &trace, &records, &kept), json)
+}

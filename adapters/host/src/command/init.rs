@@ -1,0 +1,156 @@
+//! `init`: writes a proposed mapping to standard output or into a file that was not there.
+
+use super::{CONFIG, ENVIRONMENT, OK};
+use crate::init::{Ask, InitError, Kind, propose};
+use crate::run::Surroundings;
+use clap::Args;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use yiwang_adapter_sdk::source::{Setting, SourceError};
+use yiwang_proto::ids::MemberId;
+
+/// Names that are listed where another one was given.
+const LISTED: usize = 40;
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["env", "file", "path"])))]
+pub struct Init {
+    /// What kind of source
+    #[arg(value_enum, value_name = "SOURCE")]
+    pub source: Kind,
+    /// The environment variable with the source's address (sqlite: its file, csv: its folder)
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// The file in which that address stands
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// sqlite and csv: the file or folder itself, relative to the mapping; it is no secret
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// The authority of the server's certificate, relative to the mapping; none for a server on this machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Databases: the table; without it all are listed
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// csv: names of files, with * and ?
+    #[arg(long, value_name = "PATTERN", default_value = "*.csv")]
+    pub files: String,
+    /// http: the OpenAPI 3 document (JSON), relative to the mapping
+    #[arg(long, value_name = "FILE")]
+    pub openapi: Option<PathBuf>,
+    /// http: the call, like "POST /v2/meters/search"; without it all are listed
+    #[arg(long, value_name = "CALL")]
+    pub call: Option<String>,
+    /// fhir: the system under which persons are numbered there
+    #[arg(long, value_name = "URI")]
+    pub system: Option<String>,
+    /// The record of the catalogue, if it is not the one that fits best
+    #[arg(long, value_name = "RECORD")]
+    pub record: Option<String>,
+    /// The member whose data it is
+    #[arg(long, value_name = "MEMBER")]
+    pub owner: MemberId,
+    /// The column by which rows are found, if it is not the identity number or primary key
+    #[arg(long, value_name = "COLUMN")]
+    pub key: Option<String>,
+    /// Zone of times without one
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
+    pub time_zone: String,
+    /// Where to write; standard output without it
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "out")]
+    pub force: bool,
+}
+
+impl Init {
+    fn ask(&self) -> Result<Ask, InitError> {
+        let setting = match (&self.env, &self.file, &self.path) {
+            (Some(name), _, _) => Setting::Env(name.clone()),
+            (_, Some(file), _) => Setting::File(file.clone()),
+            (_, _, Some(path)) if matches!(self.source, Kind::Sqlite | Kind::Csv) => {
+                Setting::Plain(path.clone())
+            }
+            _ => return Err(InitError::Needs("--env or --file: an address is a secret")),
+        };
+        Ok(Ask {
+            kind: self.source,
+            setting,
+            ca: self.ca.clone(),
+            table: self.table.clone(),
+            files: self.files.clone(),
+            openapi: self.openapi.clone(),
+            call: self.call.clone(),
+            system: self.system.clone(),
+            record: self.record.clone(),
+            owner: self.owner.clone(),
+            key: self.key.clone(),
+            time_zone: self.time_zone.clone(),
+            file: self.out.clone().unwrap_or_else(|| PathBuf::from("mapping.toml")),
+        })
+    }
+}
+
+pub(super) async fn init(
+    arguments: &Init,
+    surroundings: &Surroundings,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    let proposed = match arguments.ask() {
+        Ok(ask) => propose(&ask, &surroundings.environment).await,
+        Err(error) => Err(error),
+    };
+    let text = match proposed {
+        Ok(text) => text,
+        Err(error) => return refuse(&error, out),
+    };
+    let Some(file) = &arguments.out else {
+        out.write_all(text.as_bytes())?;
+        return Ok(OK);
+    };
+    if let Err(error) = write(file, &text, arguments.force) {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let next = if exists { "; name another file, or say --force" } else { "" };
+        writeln!(out, "A-INI-007 `{}`: {error}{next}", file.display())?;
+        return Ok(if exists { CONFIG } else { ENVIRONMENT });
+    }
+    let choices = text.lines().skip(2).filter(|line| line.contains("choose:")).count();
+    writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    Ok(OK)
+}
+
+/// Whole or not at all: a host that watches the file never sees half of it.
+fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
+    if !force {
+        let mut new = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+        return new.write_all(text.as_bytes());
+    }
+    let aside = file.with_added_extension("new");
+    std::fs::write(&aside, text)?;
+    std::fs::rename(&aside, file)
+}
+
+fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    writeln!(out, "{error}")?;
+    let (asked, known) = error.known();
+    let near = asked.and_then(|asked| {
+        let distance =
+            |name: &&String| strsim::damerau_levenshtein(&asked.to_lowercase(), &name.to_lowercase());
+        known.iter().min_by_key(distance).filter(|name| distance(name) <= asked.chars().count() / 3 + 1)
+    });
+    if let Some(near) = near {
+        writeln!(out, "  help: did you mean `{near}`?")?;
+    } else if !known.is_empty() {
+        let more = if known.len() > LISTED { ", …" } else { "" };
+        let listed = known.iter().take(LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        writeln!(out, "  help: there are {listed}{more}")?;
+    }
+    Ok(match error {
+        InitError::Source(SourceError::Drift(_)) => CONFIG,
+        InitError::Source(_) => ENVIRONMENT,
+        _ => CONFIG,
+    })
+}

@@ -1,0 +1,219 @@
+//! One field: how a column becomes it, and a made-up value with what must come out of it.
+
+use super::Hint;
+use super::text::{line, quoted};
+use yiwang_adapter_sdk::value::{parse_instant, write_instant, zone};
+use yiwang_adapter_sql::ColumnKind as Column;
+use yiwang_policies::{FieldDef, FieldType};
+
+/// A made-up moment and day. The day of the first of November is nobody's.
+const MOMENT: &str = "2026-11-01 08:00:00";
+const DAY: &str = "1990-01-01";
+/// An identity number of an area that does not exist.
+pub(super) const PERSON: &str = "980101199001010017";
+
+/// A field that is proposed.
+pub(super) struct Proposed {
+    /// The line of `[operation.fields]`.
+    pub(super) line: String,
+    /// The table of codes that it needs.
+    pub(super) codes: Option<String>,
+    /// The column's value in the test.
+    pub(super) row: String,
+    /// The field's value in the test.
+    pub(super) expect: String,
+}
+
+/// How a type of the source is read as a type of the catalogue.
+struct Reading {
+    /// The word in the mapping.
+    kind: &'static str,
+    format: Option<&'static str>,
+    /// What is for somebody to decide.
+    choose: Option<&'static str>,
+}
+
+fn plain(kind: &'static str) -> Option<Reading> {
+    Some(Reading { kind, format: None, choose: None })
+}
+
+fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
+    let format = |kind, format| Some(Reading { kind, format: Some(format), choose: None });
+    let unsure = |kind, choose| Some(Reading { kind, format: None, choose: Some(choose) });
+    let said = !hint.type_name.is_empty();
+    match (known, hint.kind) {
+        (_, Column::Opaque) => None,
+        (FieldType::Code, _) if !hint.words.is_empty() => {
+            unsure("code", "the catalogue's word for each code of the table above")
+        }
+        (FieldType::Code, _) => {
+            unsure("string", "where the source writes codes: type = \"code\", codes = \"…\", and their table")
+        }
+        (FieldType::String, _) => plain("string"),
+        (FieldType::Date, Column::Date | Column::Moment) => plain("date"),
+        (FieldType::Date, Column::Text) if hint.length == Some(8) => format("date", "%Y%m%d"),
+        (FieldType::Date, Column::Text) => {
+            unsure("date", "format = \"%Y%m%d\" or the like where days are not written 1990-01-01")
+        }
+        (FieldType::Timestamp, Column::Moment) => plain("timestamp"),
+        (FieldType::Timestamp, Column::Text) if hint.length == Some(14) => {
+            format("timestamp", "%Y%m%d%H%M%S")
+        }
+        (FieldType::Timestamp, Column::Text) => {
+            unsure("timestamp", "format = … where moments are not written 2026-11-01 08:00:00 or RFC 3339")
+        }
+        (FieldType::Integer, Column::Integer) => plain("integer"),
+        (FieldType::Integer, Column::Text) if !said => plain("integer"),
+        (FieldType::Number, Column::Integer | Column::Number) => plain("number"),
+        (FieldType::Number, Column::Text) if !said => plain("number"),
+        (FieldType::Bool, Column::Bool) => plain("bool"),
+        (FieldType::Bool, Column::Integer | Column::Text) => {
+            unsure("bool", "0, 1, true and false are known; write others as a condition in the statement")
+        }
+        _ => None,
+    }
+}
+
+/// Whether an `as_of` can be read from it.
+pub(super) fn can_be_moment(hint: &Hint) -> bool {
+    hint.refused().is_none() && reading(FieldType::Timestamp, hint).is_some()
+}
+
+/// Whether a person's number can be looked up in it.
+pub(super) fn can_be_key(hint: &Hint) -> bool {
+    hint.refused().is_none() && matches!(hint.kind, Column::Text | Column::Integer)
+}
+
+/// Proposes a field; the reason where the column cannot be read as one.
+pub(super) fn propose(
+    name: &str,
+    known: &FieldDef,
+    hint: &Hint,
+    origin: &str,
+    zone_name: &str,
+) -> Result<Proposed, String> {
+    let Some(reading) = reading(known.kind, hint) else {
+        let (has, wants) = (shown_type(hint), known.kind.as_str());
+        return Err(format!("is {has}, and `{name}` is a {wants}: cast it in the statement"));
+    };
+    let steps = match (name, known.kind, hint.kind) {
+        ("id_number", _, Column::Text) => "steps = [\"trim\", \"upper\"]",
+        ("name" | "given_name" | "surname", FieldType::String, Column::Text) => "steps = [\"trim\", \"nfc\"]",
+        _ => "",
+    };
+    let codes = (reading.kind == "code").then(|| code_table(name, hint));
+    let mut parts =
+        vec![format!("{origin} = {}", quoted(&hint.from)), format!("type = \"{}\"", reading.kind)];
+    parts.extend(codes.as_ref().map(|_| format!("codes = \"{name}\"")));
+    parts.extend((!steps.is_empty()).then(|| steps.to_owned()));
+    parts.extend(reading.format.map(|format| format!("format = {}", quoted(format))));
+    let about = line(&known.about);
+    let choose = reading.choose.map(|what| format!("; choose: {what}")).unwrap_or_default();
+    let text = format!("{name} = {{ {} }} # class {}: {about}{choose}", parts.join(", "), known.class);
+    let (row, expect) = example(name, &reading, hint, zone_name)?;
+    Ok(Proposed { line: text, codes, row, expect })
+}
+
+/// A field whose name is for somebody to choose.
+pub(super) fn unnamed(hint: &Hint, origin: &str, zone_name: &str) -> Result<Proposed, String> {
+    let kind = match hint.kind {
+        Column::Text | Column::Opaque => "string",
+        Column::Integer => "integer",
+        Column::Number => "number",
+        Column::Bool => "bool",
+        Column::Date => "date",
+        Column::Moment => "timestamp",
+    };
+    let reading = Reading { kind, format: None, choose: None };
+    let from = quoted(&hint.from);
+    let text = format!(
+        "choose = {{ {origin} = {from}, type = \"{kind}\" }} # {}; choose: which field of the record it is",
+        shown_type(hint)
+    );
+    let (row, expect) = example("choose", &reading, hint, zone_name)?;
+    Ok(Proposed { line: text, codes: None, row, expect })
+}
+
+/// The line of `as_of` and its values.
+pub(super) fn as_of(hint: &Hint, origin: &str, zone_name: &str) -> Result<Proposed, String> {
+    let reading = reading(FieldType::Timestamp, hint).ok_or_else(|| "is no moment".to_owned())?;
+    let format = reading.format.map(|format| format!(", format = {}", quoted(format))).unwrap_or_default();
+    let text = format!(
+        "as_of = {{ {origin} = {}, type = \"timestamp\"{format}, required = true }} # when the row was last good",
+        quoted(&hint.from)
+    );
+    let (row, expect) = example("as_of", &reading, hint, zone_name)?;
+    Ok(Proposed { line: text, codes: None, row, expect })
+}
+
+pub(super) fn shown_type(hint: &Hint) -> String {
+    if hint.type_name.is_empty() { "of a type that is not said".to_owned() } else { line(&hint.type_name) }
+}
+
+fn code_table(name: &str, hint: &Hint) -> String {
+    let mut text = format!("[codes.{name}] # choose: on the right the word of the catalogue\n");
+    for word in hint.words.iter().filter(|word| *word != "unknown" && !word.is_empty()) {
+        text.push_str(&format!("{} = {}\n", quoted(word), quoted(word)));
+    }
+    text.push_str("unknown = \"fail\"\n");
+    text
+}
+
+/// A value of the column, and what it must become.
+fn example(name: &str, reading: &Reading, hint: &Hint, zone_name: &str) -> Result<(String, String), String> {
+    let same = |text: &str| (text.to_owned(), text.to_owned());
+    Ok(match reading.kind {
+        "timestamp" => {
+            let row = if reading.format.is_some() { "20261101080000" } else { MOMENT };
+            (quoted(row), quoted(&moment(zone_name)?))
+        }
+        "date" => {
+            let row = match (reading.format, hint.kind) {
+                (Some(_), _) => "19900101".to_owned(),
+                (None, Column::Moment) => format!("{DAY} 08:00:00"),
+                (None, _) => DAY.to_owned(),
+            };
+            (quoted(&row), quoted(DAY))
+        }
+        "integer" | "number" => match hint.kind {
+            Column::Text => (quoted("3"), "3".to_owned()),
+            Column::Number => same("3.5"),
+            _ => same("3"),
+        },
+        "bool" => match hint.kind {
+            Column::Bool => same("true"),
+            Column::Text => (quoted("1"), "true".to_owned()),
+            _ => ("1".to_owned(), "true".to_owned()),
+        },
+        "code" => same(&quoted(hint.words.iter().find(|word| !word.is_empty()).map_or("x", String::as_str))),
+        _ => string(name, hint),
+    })
+}
+
+fn string(name: &str, hint: &Hint) -> (String, String) {
+    match hint.kind {
+        Column::Integer => ("3".to_owned(), quoted("3")),
+        Column::Number => ("3.5".to_owned(), quoted("3.5")),
+        Column::Bool => ("true".to_owned(), quoted("true")),
+        Column::Date => (quoted(DAY), quoted(DAY)),
+        Column::Moment | Column::Opaque => (quoted(MOMENT), quoted(MOMENT)),
+        Column::Text => match name {
+            "id_number" => (quoted(PERSON), quoted(PERSON)),
+            "name" => (quoted(" 云甲 "), quoted("云甲")),
+            _ => (quoted("x"), quoted("x")),
+        },
+    }
+}
+
+fn moment(zone_name: &str) -> Result<String, String> {
+    moment_of(MOMENT, zone_name)
+}
+
+/// A moment as it is written in a zone.
+pub(super) fn moment_of(text: &str, zone_name: &str) -> Result<String, String> {
+    let zone = zone(zone_name).ok_or_else(|| format!("time zone `{}` is not known", line(zone_name)))?;
+    let at = parse_instant(text, None, &zone).ok_or_else(|| "no moment".to_owned())?;
+    let mut out = Vec::new();
+    write_instant(&mut out, at, &zone);
+    String::from_utf8(out).map_err(|error| error.to_string())
+}

@@ -1,0 +1,202 @@
+//! Which field of the catalogue a column most likely is, by its name or by what somebody wrote about it.
+
+use super::Hint;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
+
+const FILE: &str = include_str!("names.toml");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    own: Vec<String>,
+    as_of: Vec<String>,
+    person_id: Vec<String>,
+    record: BTreeMap<String, Vec<String>>,
+    field: BTreeMap<String, Vec<String>>,
+}
+
+/// Other names of records and fields, in the form that is compared.
+pub(super) struct Names {
+    own: BTreeSet<String>,
+    as_of: BTreeSet<String>,
+    person_id: BTreeSet<String>,
+    records: BTreeMap<String, BTreeSet<String>>,
+    fields: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// How a column was recognised; what comes first is surer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sure {
+    Name,
+    OtherName,
+    Comment,
+}
+
+/// A column that was recognised as a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Match {
+    /// Which of the hints.
+    pub(super) at: usize,
+    /// The field.
+    pub(super) field: String,
+}
+
+/// A record that columns were recognised for.
+pub(super) struct Fit<'c> {
+    pub(super) record: &'c RecordDef,
+    pub(super) matches: Vec<Match>,
+    /// Whether the table is called like the record.
+    pub(super) named: bool,
+}
+
+impl Fit<'_> {
+    /// The table's own name is worth two columns.
+    fn score(&self) -> usize {
+        self.matches.len() + if self.named { 2 } else { 0 }
+    }
+}
+
+/// Columns and comments are compared without case, `_`, `-` and blanks.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|c| !matches!(c, '_' | '-' | '.' | '/') && !c.is_whitespace())
+        .collect::<String>()
+        .to_lowercase()
+}
+
+/// The part of a comment that names the column: up to the first mark.
+fn head(comment: &str) -> &str {
+    comment.split([',', '，', ':', '：', ';', '；', '(', '（', '[', '\n']).next().unwrap_or_default().trim()
+}
+
+impl Names {
+    /// The names that come with the program.
+    pub(super) fn builtin() -> Result<Self, String> {
+        let raw: Raw = toml::from_str(FILE).map_err(|error| error.to_string())?;
+        let set = |names: Vec<String>| names.iter().map(|name| plain(name)).collect::<BTreeSet<_>>();
+        let all = |map: BTreeMap<String, Vec<String>>| map.into_iter().map(|(k, v)| (k, set(v))).collect();
+        Ok(Self {
+            own: raw.own.into_iter().collect(),
+            as_of: set(raw.as_of),
+            person_id: set(raw.person_id),
+            records: all(raw.record),
+            fields: all(raw.field),
+        })
+    }
+
+    fn sure(&self, record: &str, field: &str, hint: &Hint) -> Option<Sure> {
+        let others = [field.to_owned(), format!("{record}.{field}")];
+        let known =
+            |name: &str| others.iter().any(|key| self.fields.get(key).is_some_and(|set| set.contains(name)));
+        let names: Vec<String> = hint.names().map(plain).collect();
+        if names.iter().any(|name| *name == plain(field)) {
+            return Some(Sure::Name);
+        }
+        if names.iter().any(|name| known(name)) {
+            return Some(Sure::OtherName);
+        }
+        let comment = plain(head(hint.comment.as_deref()?));
+        (comment == plain(field) || known(&comment)).then_some(Sure::Comment)
+    }
+
+    /// A column whose name or comment is one of a set's; the first wins.
+    fn first(set: &BTreeSet<String>, hints: &[Hint], taken: impl Fn(usize) -> bool) -> Option<usize> {
+        let named = |hint: &Hint| hint.names().any(|name| set.contains(&plain(name)));
+        let said = |hint: &Hint| hint.comment.as_deref().is_some_and(|text| set.contains(&plain(head(text))));
+        let find = |fits: &dyn Fn(&Hint) -> bool| {
+            hints.iter().enumerate().find(|(at, hint)| !taken(*at) && fits(hint)).map(|(at, _)| at)
+        };
+        find(&named).or_else(|| find(&said))
+    }
+
+    /// The column that says when a row was last good.
+    pub(super) fn as_of(&self, hints: &[Hint], usable: impl Fn(&Hint) -> bool) -> Option<usize> {
+        Self::first(&self.as_of, hints, |at| hints.get(at).is_none_or(|hint| !usable(hint)))
+    }
+
+    /// The column that holds the number by which a person is found.
+    pub(super) fn person_id(&self, hints: &[Hint], usable: impl Fn(&Hint) -> bool) -> Option<usize> {
+        Self::first(&self.person_id, hints, |at| hints.get(at).is_none_or(|hint| !usable(hint)))
+    }
+
+    /// Columns that were recognised as fields of a record; each column and each field once.
+    pub(super) fn fit<'c>(&self, record: &'c RecordDef, table: &str, hints: &[Hint]) -> Fit<'c> {
+        let name = record.name.as_str();
+        let mut found: Vec<(Sure, usize, &str)> = Vec::new();
+        for (at, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.refused().is_none()) {
+            for field in record.fields.keys() {
+                if let Some(sure) = self.sure(name, field.as_str(), hint) {
+                    found.push((sure, at, field.as_str()));
+                }
+            }
+        }
+        found.sort();
+        let mut matches: Vec<Match> = Vec::new();
+        for (_, at, field) in found {
+            if !matches.iter().any(|known| known.at == at || known.field == field) {
+                matches.push(Match { at, field: field.to_owned() });
+            }
+        }
+        matches.sort_by_key(|one| one.at);
+        let table = plain(table);
+        let named = table == plain(name) || self.records.get(name).is_some_and(|set| set.contains(&table));
+        Fit { record, matches, named }
+    }
+
+    /// The records that fit, the best first. What fits by one column alone is chance.
+    pub(super) fn fits<'c>(&self, catalogue: &'c Catalogue, table: &str, hints: &[Hint]) -> Vec<Fit<'c>> {
+        let mut fits: Vec<Fit<'c>> = catalogue
+            .records()
+            .filter(|record| !self.own.contains(record.name.as_str()))
+            .map(|record| self.fit(record, table, hints))
+            .filter(|fit| fit.score() >= 2 && !fit.matches.is_empty())
+            .collect();
+        // Of two that fit as well, the one of which more is there.
+        fits.sort_by_key(|fit| (std::cmp::Reverse(fit.score()), fit.record.fields.len()));
+        fits
+    }
+}
+
+/// Whether a record is always about a person, whose identifier the operation must take.
+pub(super) fn is_about_person(record: &RecordDef) -> bool {
+    record.subject == SubjectKind::Person
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_catalogue_has_its_chinese_name_and_no_other_is_named() {
+        let raw: Raw = toml::from_str(FILE).unwrap();
+        let catalogue = Catalogue::builtin().unwrap();
+        let han = |names: &[String]| {
+            names.iter().any(|name| name.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)))
+        };
+        let mut known = BTreeSet::new();
+        for record in catalogue.records() {
+            let name = record.name.as_str();
+            let own = raw.own.iter().any(|own| own == name);
+            assert!(own || raw.record.contains_key(name), "{name}");
+            for field in record.fields.keys() {
+                let keys = [field.as_str().to_owned(), format!("{name}.{field}")];
+                let named = keys.iter().any(|key| raw.field.get(key).is_some_and(|names| han(names)));
+                assert!(own || named, "{name}.{field}");
+                known.extend(keys);
+            }
+        }
+        assert!(raw.field.keys().all(|field| known.contains(field)));
+        assert!(raw.record.keys().all(|name| catalogue.records().any(|record| record.name.as_str() == name)));
+    }
+
+    #[test]
+    fn the_lint_refuses_none_of_the_names() {
+        let raw: Raw = toml::from_str(FILE).unwrap();
+        let lists = raw.field.values().chain(raw.record.values()).chain([&raw.as_of, &raw.person_id]);
+        for name in lists.flatten() {
+            assert_eq!(yiwang_policies::lint_name(name), None, "{name}");
+        }
+    }
+}

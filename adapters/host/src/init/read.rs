@@ -1,0 +1,292 @@
+//! Asks a source what it says of itself, by the same settings and under the same rules as an adapter would.
+
+use super::draft::{self, Access, Quote};
+use super::text::quoted;
+use super::{Described, Hint, Key, fhir, http};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yiwang_adapter_fhir::FhirSource;
+use yiwang_adapter_sdk::mapping::{Encoding, Mapping};
+use yiwang_adapter_sdk::source::{Environment, Setting, SourceError};
+use yiwang_adapter_sql::{ColumnKind, Inspected, Mariadb, Postgres, Sqlite, Table};
+use yiwang_proto::ids::MemberId;
+
+/// Kinds of source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// An SQLite file.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A MariaDB or MySQL server.
+    Mariadb,
+    /// A folder of CSV files.
+    Csv,
+    /// A FHIR R4 server.
+    Fhir,
+    /// A JSON API that an OpenAPI document describes.
+    Http,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The kind of source.
+    pub kind: Kind,
+    /// Its address, file or folder, by reference.
+    pub setting: Setting,
+    /// The authority of a server's certificate.
+    pub ca: Option<PathBuf>,
+    /// The table of a database.
+    pub table: Option<String>,
+    /// Names of files in a folder.
+    pub files: String,
+    /// The document that describes an API.
+    pub openapi: Option<PathBuf>,
+    /// Which of the document's calls.
+    pub call: Option<String>,
+    /// The system under which a FHIR server knows persons' identifiers.
+    pub system: Option<String>,
+    /// The record, where it is not the one that fits best.
+    pub record: Option<String>,
+    /// The member whose data it is.
+    pub owner: MemberId,
+    /// The column by which rows are found.
+    pub key: Option<String>,
+    /// Zone of times without one.
+    pub time_zone: String,
+    /// Where the mapping will stand: paths in it are relative to its folder.
+    pub file: PathBuf,
+}
+
+/// Why nothing is proposed. Each has a code that stays.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Of several things one must be named.
+    #[error("A-INI-001 {what} names {}", asked.as_ref().map_or_else(|| "nothing".to_owned(), |asked| format!("`{asked}`, which is not there")))]
+    Which {
+        /// The argument.
+        what: &'static str,
+        /// What it said.
+        asked: Option<String>,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The lint.
+    #[error("A-INI-002 {what}: {why}")]
+    Refused {
+        /// What was looked at.
+        what: String,
+        /// Rule, reason and what is lawful instead.
+        why: String,
+    },
+    /// A record or column that is not there.
+    #[error("A-INI-003 --{what} names `{name}`, which is not there")]
+    Unknown {
+        /// The argument.
+        what: &'static str,
+        /// What it said.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The source has nothing that a mapping could be made of.
+    #[error("A-INI-004 there is nothing to propose for {0}: nothing in it can be looked up by a key")]
+    Nothing(String),
+    /// An argument that this kind of source needs.
+    #[error("A-INI-005 this kind of source needs {0}")]
+    Needs(&'static str),
+    /// The source.
+    #[error("A-INI-006 {0}")]
+    Source(#[from] SourceError),
+    /// What was made does not hold.
+    #[error("A-INI-009 the proposal does not hold: {0}; this is a fault of the program, please report it")]
+    Program(String),
+}
+
+impl InitError {
+    /// What there is instead, for whoever named something else.
+    #[must_use]
+    pub fn known(&self) -> (Option<&str>, &[String]) {
+        match self {
+            Self::Which { asked, known, .. } => (asked.as_deref(), known),
+            Self::Unknown { name, known, .. } => (Some(name), known),
+            _ => (None, &[]),
+        }
+    }
+}
+
+fn reference(setting: &Setting) -> String {
+    match setting {
+        Setting::Plain(path) => quoted(path),
+        Setting::Env(name) => format!("{{ env = {} }}", quoted(name)),
+        Setting::File(path) => format!("{{ file = {} }}", quoted(&path.display().to_string())),
+    }
+}
+
+impl Ask {
+    /// The `[source.…]` table, as far as it does not depend on what the source says.
+    fn source(&self) -> String {
+        let (url, zone) = (reference(&self.setting), quoted(&self.time_zone));
+        let zone = format!("time_zone = {zone} # of times without one\n");
+        match self.kind {
+            Kind::Sqlite => format!("[source.sqlite]\npath = {url}\n{zone}"),
+            Kind::Postgres | Kind::Mariadb => {
+                let name = if self.kind == Kind::Postgres { "postgres" } else { "mariadb" };
+                let tls = match &self.ca {
+                    Some(ca) => {
+                        let ca = quoted(&ca.display().to_string());
+                        format!("{{ mode = \"verify-full\", ca = {{ file = {ca} }} }}")
+                    }
+                    None => "{ mode = \"off\" } # a server on this machine".to_owned(),
+                };
+                format!("[source.{name}]\nurl = {url}\ntls = {tls}\n{zone}")
+            }
+            Kind::Csv => format!("[source.csv]\nfolder = {url}\nfiles = {}\n{zone}", quoted(&self.files)),
+            Kind::Fhir | Kind::Http => {
+                let name = if self.kind == Kind::Fhir { "fhir" } else { "http" };
+                let tls = match &self.ca {
+                    Some(ca) => format!(
+                        "tls = {{ mode = \"verify-full\", ca = {{ file = {} }} }}\n",
+                        quoted(&ca.display().to_string())
+                    ),
+                    None => String::new(),
+                };
+                let auth = "# auth = { kind = \"header\", name = \"…\", value = { file = \"…\" } } # choose: where it asks who calls\n";
+                let openapi = self.openapi.as_ref().filter(|_| self.kind == Kind::Http);
+                let openapi =
+                    openapi.map(|file| format!("openapi = {}\n", quoted(&file.display().to_string())));
+                format!("[source.{name}]\nurl = {url}\n{tls}{auth}{}{zone}", openapi.unwrap_or_default())
+            }
+        }
+    }
+
+    /// A mapping of this source that asks for nothing, so that it is opened as an adapter opens it.
+    fn bare(&self) -> Result<Mapping, InitError> {
+        let access = match self.kind {
+            Kind::Fhir => "resource = \"Patient\"\nsearch = { \"patient.identifier\" = \":id\" }",
+            _ => "sql = \"select 1 where :id = ''\"",
+        };
+        let field = if self.kind == Kind::Fhir { "pointer = \"/a\"" } else { "from = \"a\"" };
+        let text = format!(
+            "format = \"adapter/1\"\nmapping = \"init.bare\"\nrecord = \"Person\"\nowner = \"{}\"\n{}\
+             [[operation]]\nname = \"bare.by_id\"\nkind = \"search\"\nparams.id = {{ type = \"string\", pattern = \"a\" }}\n\
+             {access}\nlimit = 1\ntimeout = \"1s\"\n[operation.fields]\nname = {{ {field}, type = \"string\" }}\n",
+            self.owner,
+            self.source()
+        );
+        Mapping::parse(&text, &self.file).map_err(|faults| {
+            let first = faults.first().map(|fault| fault.message.clone()).unwrap_or_default();
+            InitError::Source(SourceError::Setting(first))
+        })
+    }
+}
+
+/// Proposes a mapping.
+///
+/// # Errors
+/// [`InitError`].
+pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, InitError> {
+    if yiwang_adapter_sdk::value::zone(&ask.time_zone).is_none() {
+        let what = format!("`{}` is no name of the IANA table, like Asia/Shanghai or UTC", ask.time_zone);
+        return Err(InitError::Source(SourceError::Setting(what)));
+    }
+    let text = match ask.kind {
+        Kind::Sqlite => table(ask, environment, &Sqlite).await?,
+        Kind::Postgres => table(ask, environment, &Postgres).await?,
+        Kind::Mariadb => table(ask, environment, &Mariadb).await?,
+        Kind::Csv => files(ask, environment).await?,
+        Kind::Fhir => {
+            let server = FhirSource::open(&ask.bare()?, environment.as_ref())?;
+            fhir::propose(ask, &server.searchable().await?, &ask.source())?
+        }
+        Kind::Http => {
+            let document = ask.openapi.as_ref().ok_or(InitError::Needs("--openapi FILE"))?;
+            let path = ask.file.parent().unwrap_or(Path::new("")).join(document);
+            let (ask, path) = (ask.clone(), path);
+            let reading = tokio::task::spawn_blocking(move || http::propose(&ask, &path, &ask.source()));
+            let failed = |_| Err(InitError::Program("reading the document failed".to_owned()));
+            reading.await.unwrap_or_else(failed)?
+        }
+    };
+    // What a user sees first must be readable, whatever the source says of itself.
+    Mapping::parse(&text, &ask.file).map_err(|faults| {
+        InitError::Program(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    Ok(text)
+}
+
+async fn table(
+    ask: &Ask,
+    environment: &Arc<dyn Environment>,
+    dialect: &(dyn Quote + Sync),
+) -> Result<String, InitError> {
+    let bare = ask.bare()?;
+    match yiwang_adapter_sql::inspect(&bare, environment, ask.table.as_deref()).await? {
+        Inspected::Tables(known) => {
+            Err(InitError::Which { what: "--table", asked: ask.table.clone(), known })
+        }
+        Inspected::Table(table) => {
+            let quoted = table.quoted.clone();
+            draft::write(ask, &described(table), &ask.source(), &Access::Sql(dialect, &quoted))
+        }
+    }
+}
+
+fn described(table: Table) -> Described {
+    let place = |name: &String| table.columns.iter().position(|column| column.name == *name);
+    let key = |key: &yiwang_adapter_sql::Key| {
+        let unique = key.unique && key.columns.len() == 1;
+        Some(Key { at: key.columns.first().and_then(place)?, unique, indexed: true })
+    };
+    let mut keys: Vec<Key> = table.keys.iter().filter_map(key).collect();
+    // Where several begin with a column, the one that tells most.
+    keys.sort_by_key(|key| !key.unique);
+    let said = table.comment.as_deref().map(|text| format!(" (\"{text}\")")).unwrap_or_default();
+    let what = format!("table `{}`{said}", table.name);
+    let name = table.name.rsplit('.').next().unwrap_or_default().to_owned();
+    let hints = table.columns.into_iter().map(|column| Hint {
+        from: column.name,
+        path: Vec::new(),
+        type_name: column.type_name,
+        kind: column.kind,
+        length: column.length,
+        comment: column.comment,
+        words: column.words,
+    });
+    Described { what, name, hints: hints.collect(), keys }
+}
+
+async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, InitError> {
+    let base = ask.file.parent().unwrap_or(Path::new("")).to_path_buf();
+    let folder = base.join(ask.setting.resolve(&base, environment.as_ref())?);
+    let pattern = ask.files.clone();
+    let reading = tokio::task::spawn_blocking(move || yiwang_adapter_csv::inspect(&folder, &pattern));
+    let failed = |_| Err(SourceError::Unavailable("reading the file failed".to_owned()));
+    let header = reading.await.unwrap_or_else(failed)?;
+    let encoding = match header.encoding {
+        Encoding::Utf8 => "utf-8",
+        Encoding::Gbk => "gbk",
+    };
+    let mut source = format!("{}encoding = \"{encoding}\"\n", ask.source());
+    source.push_str(
+        "# key = \"…\" # choose: the column that names a row across files, if a later file replaces rows\n",
+    );
+    source.push_str("\n[source.csv.columns] # every column of the header; string is always read\n");
+    let hint = |name: &String| Hint {
+        from: name.clone(),
+        path: Vec::new(),
+        type_name: String::new(),
+        kind: ColumnKind::Text,
+        length: None,
+        comment: None,
+        words: Vec::new(),
+    };
+    for column in &header.columns {
+        source.push_str(&format!("{} = \"string\"\n", quoted(column)));
+    }
+    let name: String = header.file.chars().take_while(|c| c.is_alphabetic()).collect();
+    let what = format!("the header of `{}`", header.file);
+    let hints = header.columns.iter().map(hint).collect();
+    draft::write(ask, &Described { what, name, hints, keys: Vec::new() }, &source, &Access::Where)
+}

@@ -1,0 +1,81 @@
+//! Pieces of a mapping's text. What a source says of itself is a stranger's text: in a comment it is one
+//! line, and a value is always written as TOML writes it.
+
+/// Characters of a comment that are kept.
+const COMMENT_MAX: usize = 100;
+
+/// A TOML string.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Characters of a line that are read at a glance.
+const LINE_MAX: usize = 120;
+
+/// A statement in parts: on one line where it is short, else each part on its own, and as a literal where
+/// that can be read.
+pub(super) fn statement(parts: &[String]) -> String {
+    let plain = |text: &str| !text.contains('\'') && !text.chars().any(char::is_control);
+    let line = parts.join(" ");
+    if !parts.iter().all(|part| plain(part)) {
+        return quoted(&line);
+    }
+    if line.chars().count() <= LINE_MAX {
+        format!("'{line}'")
+    } else {
+        format!("'''\n{}'''", parts.join("\n"))
+    }
+}
+
+/// One line for a comment.
+pub(super) fn line(text: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().map(|c| if c.is_control() { ' ' } else { c }).enumerate() {
+        if at == COMMENT_MAX {
+            out.push('…');
+            break;
+        }
+        out.push(c);
+    }
+    out.trim().to_owned()
+}
+
+/// Words of a name, in lower case and with underscores, for names of operations and tables of codes.
+pub(super) fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() && !out.ends_with('_') {
+            out.push('_');
+        }
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_says_cannot_leave_its_line_or_its_quotes() {
+        assert_eq!(line("a\nrecord = \"Other\"\u{7}"), "a record = \"Other\"");
+        assert_eq!(line(&"云".repeat(200)).chars().count(), COMMENT_MAX + 1);
+        let long = "x".repeat(LINE_MAX);
+        for text in ["a\"\nb", "'''", "select 'x' from t", "a\\b", "\u{1}", &long] {
+            let parts = [text.to_owned(), "b".to_owned()];
+            for (written, said) in [(quoted(text), text.to_owned()), (statement(&parts), format!("{text} b"))]
+            {
+                let read: toml::Table = toml::from_str(&format!("a = {written}")).unwrap();
+                assert_eq!(
+                    read["a"].as_str().unwrap().replace('\n', " "),
+                    said.replace('\n', " "),
+                    "{written}"
+                );
+            }
+        }
+        assert_eq!(snake("BenefitStatus"), "benefit_status");
+    }
+}

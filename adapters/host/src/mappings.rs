@@ -1,0 +1,278 @@
+//! The mappings of a host: their sources, and what becomes of a file that changes while the host runs. A file
+//! that does not hold changes nothing: the one before serves on, and the log, `/status` and a metric say so.
+
+mod files;
+
+use crate::error::HostError;
+use crate::sources::{Watched, read_mapping};
+use files::{Change, Files};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use yiwang_adapter_sdk::adapter::Adapter;
+use yiwang_adapter_sdk::check::{Level, Severity, check};
+use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::source::Environment;
+use yiwang_proto::hex;
+
+/// Between two looks at the files. A file counts once two looks found the same in it, so a change is taken up
+/// within some seconds, and one that is half written never.
+const LOOK: Duration = Duration::from_secs(2);
+/// Characters of a reason that are kept: one line for a page.
+const REASON_MAX: usize = 600;
+/// Faults of a file that are told: one slip often makes two or three.
+const FAULTS_TOLD: usize = 3;
+
+/// One mapping that serves, with the file that it is from.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) file: PathBuf,
+    pub(crate) source: Arc<Watched>,
+}
+
+/// The mappings of a host.
+pub(crate) struct Mappings {
+    state: Mutex<State>,
+    environment: Arc<dyn Environment>,
+}
+
+#[derive(Default)]
+struct State {
+    served: Vec<Served>,
+    /// Given to the adapter, which takes it up with its next link.
+    coming: Option<Vec<Served>>,
+    /// How often a link had come up when the adapter was last asked to change it.
+    links: u64,
+    refused: BTreeMap<PathBuf, String>,
+    changes: u64,
+    failures: u64,
+}
+
+/// How reloading does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reloads {
+    /// Files that changed and do not hold, each with its reason.
+    pub(crate) refused: BTreeMap<PathBuf, String>,
+    /// Whether a change waits for the link.
+    pub(crate) coming: bool,
+    /// Changes that were taken up.
+    pub(crate) changes: u64,
+    /// Changes that were refused.
+    pub(crate) failures: u64,
+}
+
+impl Mappings {
+    pub(crate) fn new(served: Vec<Served>, environment: Arc<dyn Environment>) -> Self {
+        Self { state: Mutex::new(State { served, ..State::default() }), environment }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What serves, in the order of the configuration.
+    pub(crate) fn served(&self) -> Vec<Served> {
+        self.state().served.clone()
+    }
+
+    /// The sources of what serves.
+    pub(crate) fn sources(&self) -> Vec<Arc<Watched>> {
+        self.state().served.iter().map(|served| Arc::clone(&served.source)).collect()
+    }
+
+    pub(crate) fn reloads(&self) -> Reloads {
+        let state = self.state();
+        Reloads {
+            refused: state.refused.clone(),
+            coming: state.coming.is_some(),
+            changes: state.changes,
+            failures: state.failures,
+        }
+    }
+
+    fn refuse(&self, file: &Path, why: &str) {
+        let why: String =
+            why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect();
+        tracing::error!(file = %file.display(), %why, "A-REL-001 a changed mapping does not hold; the one before serves on");
+        let mut state = self.state();
+        state.failures += 1;
+        state.refused.insert(file.to_owned(), why);
+    }
+
+    /// Watches sources and files until stopped.
+    pub(crate) async fn keep(self: Arc<Self>, adapter: Arc<Adapter>, stop: CancellationToken) {
+        let mut watches = Watches::new(stop.clone());
+        let mut files = Files::new(&self.served());
+        for served in self.served() {
+            watches.begin(&served);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // A watch that ends by itself is a fault of the program: the host ends with it.
+                unasked = watches.ended() => if unasked { return },
+                () = tokio::time::sleep(LOOK) => {
+                    self.settle(&adapter, &mut watches);
+                    if self.state().coming.is_none() {
+                        let looking = self.look(&adapter, &mut files, &mut watches);
+                        if stop.run_until_cancelled(looking).await.is_none() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        watches.finish().await;
+    }
+
+    /// Makes what the adapter has taken up what is shown.
+    fn settle(&self, adapter: &Adapter, watches: &mut Watches) {
+        let mut state = self.state();
+        if !adapter.sources_settled() {
+            let links = adapter.health().link_starts;
+            // The link was changed, and the new one still serves what the old one did: receipts were owed.
+            if state.coming.is_some() && links > state.links {
+                state.links = links;
+                adapter.change_link();
+            }
+            return;
+        }
+        let Some(coming) = state.coming.take() else { return };
+        let old = std::mem::replace(&mut state.served, coming);
+        let now = state.served.clone();
+        drop(state);
+        for served in &now {
+            if !old.iter().any(|one| Arc::ptr_eq(&one.source, &served.source)) {
+                let mapping = served.source.mapped.mapping();
+                let sha256 = hex(&mapping.digest());
+                tracing::info!(mapping = mapping.name(), %sha256, "a changed mapping serves");
+            }
+        }
+        watches.only(&now);
+    }
+
+    /// Looks at the files; what changed and holds is given to the adapter.
+    async fn look(self: &Arc<Self>, adapter: &Adapter, files: &mut Files, watches: &mut Watches) {
+        let paths: Vec<PathBuf> = files.paths().cloned().collect();
+        let read = move || {
+            paths.iter().map(|path| read_mapping(path).map_err(|e| e.to_string())).collect::<Vec<_>>()
+        };
+        // Where even the thread failed there is nothing to act on; the next look reads again.
+        let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
+        let changes = files.look(read);
+        let mut next = self.served();
+        let mut changed = Vec::new();
+        for Change { at, file, found } in changes {
+            match found {
+                // Again what serves: whatever was wrong has been taken back.
+                None => drop(self.state().refused.remove(&file)),
+                Some(found) => match self.open(&file, found).await {
+                    Ok(source) => {
+                        if let Some(place) = next.get_mut(at) {
+                            place.source = source;
+                            changed.push(file);
+                        }
+                    }
+                    Err(why) => self.refuse(&file, &why),
+                },
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let mapped = next.iter().map(|served| served.source.mapped.clone()).collect();
+        // Before the change: a link that comes up from here on may be the changed one.
+        let links = adapter.health().link_starts;
+        if let Err(error) = adapter.replace_sources(mapped) {
+            changed.iter().for_each(|file| self.refuse(file, &error.to_string()));
+            return;
+        }
+        for served in &next {
+            watches.begin(served);
+        }
+        let mut state = self.state();
+        state.links = links;
+        state.changes += changed.len() as u64;
+        for file in &changed {
+            state.refused.remove(file);
+        }
+        state.coming = Some(next);
+        for served in changed {
+            files.taken(&served);
+        }
+    }
+
+    /// Layers 1 and 2 of `check`, and the source.
+    async fn open(&self, file: &Path, found: Result<String, String>) -> Result<Arc<Watched>, String> {
+        let text = found?;
+        let mapping = Mapping::parse(&text, file).map_err(|faults| {
+            let told: Vec<String> = faults.iter().take(FAULTS_TOLD).map(ToString::to_string).collect();
+            let more = faults.len().saturating_sub(told.len());
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            format!("{}{more}", told.join("; "))
+        })?;
+        let findings = check(&mapping, Level::Offline).await;
+        if let Some(bad) = findings.iter().find(|finding| finding.severity == Severity::Error) {
+            // What a test shows are made-up values, but they are values.
+            return Err(match bad.code {
+                "A-MAP-010" => "A-MAP-010 a test of it fails: run `yiwang-adapter test` over it".to_owned(),
+                code => format!("{code} {}", bad.message),
+            });
+        }
+        let (mapping, environment) = (Arc::new(mapping), Arc::clone(&self.environment));
+        let opening = tokio::task::spawn_blocking(move || Watched::open(mapping, environment));
+        let opened = opening.await.unwrap_or(Err(HostError::Died("opening of a source")));
+        opened.map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+/// The watches of sources, each until its source no longer serves.
+struct Watches {
+    tasks: JoinSet<()>,
+    running: Vec<(Arc<Watched>, CancellationToken)>,
+    stop: CancellationToken,
+}
+
+impl Watches {
+    fn new(stop: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), running: Vec::new(), stop }
+    }
+
+    fn begin(&mut self, served: &Served) {
+        if self.running.iter().any(|(source, _)| Arc::ptr_eq(source, &served.source)) {
+            return;
+        }
+        let stop = self.stop.child_token();
+        self.tasks.spawn(Arc::clone(&served.source).watch(stop.clone()));
+        self.running.push((Arc::clone(&served.source), stop));
+    }
+
+    /// Ends the watches of all others.
+    fn only(&mut self, served: &[Served]) {
+        self.running.retain(|(source, stop)| {
+            let serves = served.iter().any(|one| Arc::ptr_eq(&one.source, source));
+            if !serves {
+                stop.cancel();
+            }
+            serves
+        });
+    }
+
+    /// Waits for the end of a watch; true where nobody had asked for it.
+    async fn ended(&mut self) -> bool {
+        match self.tasks.join_next().await {
+            // Before the first, or after the last: nothing to wait for.
+            None => std::future::pending().await,
+            Some(Ok(())) => false,
+            Some(Err(_)) => true,
+        }
+    }
+
+    async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,119 @@
+//! Which mapping files changed, by what is in them. A text counts once two looks in a row found it, so that a
+//! file that is being written is left alone; and it is acted on once, whether or not it holds.
+
+use super::Served;
+use std::path::{Path, PathBuf};
+use yiwang_proto::{Digest, sha256};
+
+/// What a look found in a file: the digest of its text, or none where it cannot be read.
+type Seen = Option<Digest>;
+
+struct File {
+    path: PathBuf,
+    /// What serves.
+    served: Seen,
+    /// What the last look found.
+    last: Seen,
+    /// What was acted on.
+    done: Seen,
+}
+
+pub(super) struct Files(Vec<File>);
+
+/// A file in which two looks found the same, and not what was acted on before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Its place in the configuration.
+    pub(super) at: usize,
+    pub(super) file: PathBuf,
+    /// Its text, or why it cannot be read; none where it is again what serves.
+    pub(super) found: Option<Result<String, String>>,
+}
+
+impl Files {
+    pub(super) fn new(served: &[Served]) -> Self {
+        let file = |served: &Served| {
+            let digest = Some(served.source.mapped.mapping().digest());
+            File { path: served.file.clone(), served: digest, last: digest, done: digest }
+        };
+        Self(served.iter().map(file).collect())
+    }
+
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().map(|file| &file.path)
+    }
+
+    /// Takes what was read of each file, in their order.
+    pub(super) fn look(&mut self, read: Vec<Result<String, String>>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (at, (file, read)) in self.0.iter_mut().zip(read).enumerate() {
+            let seen = read.as_ref().ok().map(|text| sha256(text.as_bytes()));
+            let stable = seen == file.last;
+            file.last = seen;
+            if !stable || seen == file.done {
+                continue;
+            }
+            file.done = seen;
+            let found = (seen != file.served).then_some(read);
+            changes.push(Change { at, file: file.path.clone(), found });
+        }
+        changes
+    }
+
+    /// What was acted on last is what serves.
+    pub(super) fn taken(&mut self, path: &Path) {
+        for file in self.0.iter_mut().filter(|file| file.path == path) {
+            file.served = file.done;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Files {
+        let digest = Some(sha256(b"a"));
+        Files(vec![File { path: PathBuf::from("f"), served: digest, last: digest, done: digest }])
+    }
+
+    fn text(text: &str) -> Vec<Result<String, String>> {
+        vec![Ok(text.to_owned())]
+    }
+
+    fn change(found: Option<Result<String, String>>) -> Vec<Change> {
+        vec![Change { at: 0, file: PathBuf::from("f"), found }]
+    }
+
+    #[test]
+    fn a_text_counts_once_and_when_it_was_found_twice() {
+        let mut files = files();
+        assert_eq!(files.look(text("a")), []);
+        // Half of it, then the rest of it.
+        assert_eq!(files.look(text("b")), []);
+        assert_eq!(files.look(text("bc")), []);
+        assert_eq!(files.look(text("bc")), change(Some(Ok("bc".to_owned()))));
+        assert_eq!(files.look(text("bc")), [], "it was acted on");
+        files.taken(Path::new("f"));
+        assert_eq!(files.look(text("a")), []);
+        assert_eq!(
+            files.look(text("a")),
+            change(Some(Ok("a".to_owned()))),
+            "what served before is a change now"
+        );
+    }
+
+    #[test]
+    fn what_was_bad_and_is_taken_back_is_told_as_that() {
+        let mut files = files();
+        files.look(text("bad"));
+        assert_eq!(files.look(text("bad")), change(Some(Ok("bad".to_owned()))));
+        files.look(text("a"));
+        assert_eq!(files.look(text("a")), change(None));
+        assert_eq!(files.look(text("a")), []);
+        let gone = || vec![Err("gone".to_owned())];
+        files.look(gone());
+        assert_eq!(files.look(gone()), change(Some(Err("gone".to_owned()))));
+        assert_eq!(files.look(gone()), []);
+    }
+}

@@ -1,0 +1,285 @@
+//! The commands of whoever keeps a host running: `call`, `fmt`, `quarantine`, `status`, `diff`, `run --dry-run`.
+
+use crate::commands::call;
+use crate::schema::mappings;
+use crate::town::{Host, adapter_config, surroundings, write_config};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_adapter::command::{CONFIG, ENVIRONMENT, FAILED, OK};
+use yiwang_adapter::run::Surroundings;
+use yiwang_proto::ambient::{SystemClock, SystemEntropy};
+use yiwang_tests::member::Settings;
+use yiwang_tests::scene::Scene;
+
+pub(crate) fn around(settings: &[(&str, &str)]) -> Surroundings {
+    let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Surroundings {
+        clock: Arc::new(SystemClock::default()),
+        entropy: Arc::new(SystemEntropy),
+        environment: Arc::new(Settings(settings.collect())),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_call_shows_how_each_field_came_about_and_no_value_of_a_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let city = yiwang_city::build(yiwang_city::CityPlan { seed: 7, scale: 0.0005 }, dir.path()).unwrap();
+    let mother = city.household().mother;
+    let paths: Vec<(String, String)> =
+        city.sources().iter().map(|one| (one.variable.to_owned(), shown(&one.path))).collect();
+    let settings: Vec<(&str, &str)> =
+        paths.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+    let police = yiwang_tests::departments().join("police");
+    let mapping = shown(&police.join("person.toml"));
+    let under = format!("contract:{}", shown(&police.join("contracts/police-street-person.json")));
+    let id = format!("id={}", mother.id);
+    let asked = ["call", "person.by_id", &id, "--mapping", &mapping, "--as", &under];
+    let (code, said) = call(&asked, around(&settings)).await;
+    assert_eq!(code, OK, "{said}");
+    for line in [
+        "a draft, which nobody has signed",
+        "  read: CSRQ, GXSJ, JZ, SFZH4, XB, XM, XZQH",
+        "    name: XM \"",
+        " → trim \"",
+        " → nfc \"",
+        "(class 2)",
+        "not granted by the contract: id_number, area_code, nationality",
+        "1 records",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    let (surname, _) = mother.name.split_at(mother.name.chars().next().unwrap().len_utf8());
+    assert!(said.contains(&format!("\"{surname}•")) && !said.contains(&mother.name), "{said}");
+    assert!(!said.contains(&mother.id) && !said.contains(&mother.id[14..]), "{said}");
+    let (code, said) = call(&[&asked[..], &["-o", "json"]].concat(), around(&settings)).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &json["records"], &json["in_force"]),
+        (OK, &Value::from(1), &Value::Bool(false)),
+        "{said}"
+    );
+    assert_eq!(json["shown"][0][0]["name"], "alive");
+    refusals(&mapping, &under, &id, &settings).await;
+}
+
+/// What is wrong with a call is told without the value.
+async fn refusals(mapping: &str, under: &str, id: &str, settings: &[(&str, &str)]) {
+    let asked = ["call", "person.by_id", id, "--mapping", mapping, "--as", under];
+    let police = yiwang_tests::departments().join("police");
+    // Nobody, and whom the contract's rows leave out.
+    let (code, said) = call(
+        &["call", "person.by_id", "id=980101190001010004", "--mapping", mapping, "--as", under],
+        around(settings),
+    )
+    .await;
+    assert!(code == FAILED && said.contains("the contract's rows let out: area_code"), "{said}");
+    // What is wrong is told without the value.
+    let refused = async |arguments: &[&str], code: u8, words: &[&str]| {
+        let (found, said) = call(arguments, around(settings)).await;
+        assert!(found == code && words.iter().all(|word| said.contains(word)), "{words:?} {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    };
+    let with = |operation: &'static str, argument: &'static str| {
+        ["call", operation, argument, "--mapping", mapping, "--as", under].map(str::to_owned)
+    };
+    for (operation, argument, code, words) in [
+        ("person.by_ids", "id=hunter2", CONFIG, &["A-CAL-002", "did you mean `person.by_id`?"][..]),
+        ("person.by_id", "idd=hunter2", CONFIG, &["A-CAL-005", "did you mean `id`?"]),
+        ("person.by_id", "id=hunter2", CONFIG, &["A-CAL-007", "does not match its pattern"]),
+        ("person.by_id", "hunter2", CONFIG, &["A-CAL-005", "NAME=VALUE"]),
+    ] {
+        let arguments = with(operation, argument);
+        refused(&arguments.each_ref().map(String::as_str), code, words).await;
+    }
+    let other = format!("contract:{}", shown(&police.join("contracts/police-street-residence.json")));
+    refused(
+        &["call", "person.by_id", id, "--mapping", mapping, "--as", &other],
+        FAILED,
+        &["A-CAL-004", "is about `Residence`"],
+    )
+    .await;
+    let (code, said) = call(&asked, around(&[])).await;
+    assert!(code == ENVIRONMENT && said.contains("A-CAL-006"), "{said}");
+}
+
+#[tokio::test]
+async fn files_are_put_into_one_form_and_say_what_they_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    mappings(&yiwang_tests::departments(), &mut files);
+    for (at, file) in files.iter().enumerate() {
+        let text = std::fs::read_to_string(file).unwrap();
+        // As somebody in a hurry writes.
+        let wild = text.replace(" = ", "=").replace("\n[[test]]", "\n\n\n\n[[ test ]]");
+        let copy = dir.path().join(format!("{at}.toml"));
+        std::fs::write(&copy, &wild).unwrap();
+        let path = shown(&copy);
+        let (code, said) = call(&["fmt", "--check", &path], around(&[])).await;
+        assert!(code == FAILED && said.contains("is in another form"), "{said}");
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), wild);
+        let (code, said) = call(&["fmt", &path], around(&[])).await;
+        assert_eq!(code, OK, "{said}");
+        let formed = std::fs::read_to_string(&copy).unwrap();
+        let said = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+        assert_eq!(said(&formed), said(&wild));
+        let comments = |text: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once("# "))
+                .map(|(_, said)| said.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(comments(&formed), comments(&wild), "{formed}");
+        let (code, said) = call(&["fmt", "--check", &path], around(&[])).await;
+        assert_eq!((code, said.as_str()), (OK, ""), "{formed}");
+    }
+    let broken = dir.path().join("broken.toml");
+    std::fs::write(&broken, "a = \n").unwrap();
+    let (code, said) = call(&["fmt", &shown(&broken)], around(&[])).await;
+    assert!(code == CONFIG && said.contains("A-FMT-001"), "{said}");
+    assert_eq!(std::fs::read_to_string(&broken).unwrap(), "a = \n");
+}
+
+#[tokio::test]
+async fn what_a_folder_holds_back_is_listed_and_goes_when_it_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(yiwang_tests::departments().join("real/montgomery-911/mapping.toml"))
+        .unwrap();
+    let mapping = dir.path().join("mapping.toml");
+    std::fs::write(&mapping, text.replace("{ env = \"MONTGOMERY_CSV\" }", "\".\"")).unwrap();
+    let header = "lat,lng,desc,zip,title,timeStamp,twp,addr,e\n";
+    let good = "1.5,2.5,d,19000,EMS: X,2015-12-10 17:10:52,NEW HANOVER,A ST,1\n";
+    let bad = "hunter2,2.5,d,19000,EMS: X,2015-12-10 17:10:52,NEW HANOVER,A ST,1\n";
+    let file = dir.path().join("montgomery-911-1.csv");
+    std::fs::write(&file, format!("{header}{good}{bad}")).unwrap();
+    let path = shown(&mapping);
+    let (code, said) = call(&["quarantine", "list", "--mapping", &path], around(&[])).await;
+    assert!(
+        code == FAILED && said.contains("1 held back") && said.contains("montgomery-911-1.csv: 1"),
+        "{said}"
+    );
+    let (code, said) =
+        call(&["quarantine", "show", "montgomery-911-1.csv", "--mapping", &path], around(&[])).await;
+    assert!(code == FAILED && said.contains("line 3: column `lat` is not a number"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    let (_, said) = call(&["quarantine", "list", "--mapping", &path, "-o", "json"], around(&[])).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&json[0]["count"], &json[0]["rows"][0]["line"]),
+        (&Value::from(1), &Value::from(3)),
+        "{said}"
+    );
+    std::fs::write(&file, format!("{header}{good}")).unwrap();
+    let (code, said) = call(&["quarantine", "list", "--mapping", &path], around(&[])).await;
+    assert!(code == OK && said.contains("0 held back"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_is_asked_how_it_does_and_how_it_differs_from_its_files() {
+    let mut scene = Scene::new(161).await;
+    scene.adapter.take().unwrap().stop().await;
+    let text = std::fs::read_to_string(&scene.police.mappings[0]).unwrap();
+    let file = scene.world.dir.path().join("person.toml");
+    std::fs::write(&file, &text).unwrap();
+    scene.police.mappings = vec![file.clone()];
+    let config = write_config(&scene.police, &adapter_config(&scene.police));
+    let config = shown(&config);
+    dry_run(&scene).await;
+    let host = Host::start(&scene.world, &scene.police, &adapter_config(&scene.police)).await;
+    host.until_ready().await;
+    scene.app.meet().await.unwrap();
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let at = host.addresses.health.unwrap().to_string();
+    let ask = async |command: &[&str]| {
+        call(
+            &[command, &["--config", &config, "--at", &at]].concat(),
+            surroundings(&scene.world, &scene.police),
+        )
+        .await
+    };
+    let (code, said) = ask(&["status"]).await;
+    assert_eq!(code, OK, "{said}");
+    for line in
+        ["healthy\n", "adapter main: link up", "days left", "  ✓ person.by_id: asked 1, failed 0, p50 "]
+    {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    let (code, said) = ask(&["diff"]).await;
+    assert!(code == OK && said.contains(": as it serves"), "{said}");
+    // A changed file differs, until the host has taken it up.
+    std::fs::write(&file, text.replace("timeout = \"2s\"", "timeout = \"1s\"")).unwrap();
+    let (code, said) = ask(&["diff"]).await;
+    assert_eq!(code, FAILED, "{said}");
+    assert!(
+        said.contains(
+            "  - operation.`person.by_id`.timeout_ms = 2000\n  + operation.`person.by_id`.timeout_ms = 1000\n"
+        ),
+        "{said}"
+    );
+    for _ in 0..600 {
+        if ask(&["diff"]).await.0 == OK {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask(&["diff"]).await.0, OK);
+    // A broken one is a worry.
+    std::fs::write(&file, text.replace("timeout = \"2s\"", "timeuot = \"2s\"")).unwrap();
+    let (code, said) = ask(&["diff"]).await;
+    assert!(code == CONFIG && said.contains("does not hold"), "{said}");
+    for _ in 0..600 {
+        if ask(&["status"]).await.0 == FAILED {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (code, said) = ask(&["status", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["state"]), (FAILED, &Value::from("degraded")), "{said}");
+    assert!(json["worries"][0].as_str().unwrap().contains("unknown key `timeuot`"), "{said}");
+    host.stop().await;
+    let (code, said) = ask(&["status"]).await;
+    assert!(code == ENVIRONMENT && said.starts_with("A-DOR-003"), "{said}");
+    let (code, said) = call(&["status", "--config", &config], around(&[])).await;
+    assert!(code == CONFIG && said.starts_with("A-DOR-002"), "{said}");
+}
+
+/// Without a hub: what would be announced, and nothing journalled.
+async fn dry_run(scene: &Scene) {
+    let journal = scene.police.folder.path().join("dry");
+    let dry = write_config(&scene.police, &adapter_config(&scene.police).replace("\"journal\"", "\"dry\""));
+    let (code, said) =
+        call(&["run", "--dry-run", "--config", &shown(&dry)], surroundings(&scene.world, &scene.police))
+            .await;
+    assert_eq!(code, OK, "{said}");
+    assert!(
+        said.contains("adapter `main` of `police` would announce\n  person.by_id of Person, mapping "),
+        "{said}"
+    );
+    assert!(said.ends_with("nothing was sent\n") && !journal.exists(), "{said}");
+    write_config(&scene.police, &adapter_config(&scene.police));
+}
+
+#[tokio::test]
+async fn a_shell_can_complete_the_commands() {
+    let (code, said) = call(&["completions", "bash"], around(&[])).await;
+    assert_eq!(code, OK, "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("completions");
+    std::fs::write(&file, said).unwrap();
+    // As a shell uses it: what begins with `qu`, and what follows `quarantine`.
+    let script = format!(
+        "source {}; named=$(complete -p yiwang-adapter); named=${{named##*-F }}; named=${{named%% *}}; for line in 'qu' 'quarantine sh'; do COMP_WORDS=(yiwang-adapter $line); \
+         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         $named yiwang-adapter \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+         echo \"${{COMPREPLY[@]}}\"; done",
+        shown(&file)
+    );
+    let done = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "quarantine\nshow\n", "{done:?}");
+}

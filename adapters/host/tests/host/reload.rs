@@ -1,0 +1,220 @@
+//! Mapping files that change while a host serves.
+
+use crate::town::{Host, adapter_config};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use yiwang_client::exchange::Ending;
+use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::{Digest, hex, sha256};
+use yiwang_tests::scene::{Scene, fields, verify_ledger};
+
+const WORKERS: usize = 4;
+
+/// An answer: its entry, the mapping that it names, the fields that came.
+struct Came {
+    index: u64,
+    mapping: Digest,
+    alive: bool,
+}
+
+/// Requests without pause.
+struct Load {
+    scene: Scene,
+    came: Mutex<Vec<Came>>,
+    failed: Mutex<Vec<String>>,
+    stop: AtomicBool,
+}
+
+impl Load {
+    async fn work(self: Arc<Self>) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let mut ask = self.scene.ask();
+            ask.fields = fields(&["name", "alive"]);
+            let signed = self.scene.app.sign(&self.scene.contract, &ask);
+            match self.scene.app.exchange(&self.scene.contract, &signed).await {
+                Ok(exchanged) => match exchanged.ending {
+                    Ending::Answered { answer, records } => {
+                        let records: Value = serde_json::from_slice(&records).unwrap();
+                        let alive = records[0]["fields"].get("alive").is_some();
+                        let came =
+                            Came { index: exchanged.receipt.index, mapping: answer.mapping_digest, alive };
+                        self.came.lock().unwrap().push(came);
+                    }
+                    other => self.fail(format!("{other:?}")),
+                },
+                Err(error) => self.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// One is enough to know.
+    fn fail(&self, how: String) {
+        self.failed.lock().unwrap().push(how);
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    async fn more(&self, how_many: usize) {
+        let wanted = self.came.lock().unwrap().len() + how_many;
+        while self.came.lock().unwrap().len() < wanted && self.failed.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn status(host: &Host) -> Value {
+    host.health("/status").await.json()
+}
+
+/// Waits until the status says so of its mappings.
+async fn until(host: &Host, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..600 {
+        last = status(host).await;
+        if holds(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("after 30 s not {what}: {last:#}");
+}
+
+/// When each mapping was entered in the ledger.
+fn entered(scene: &Scene) -> Vec<(u64, Digest)> {
+    let mut found = Vec::new();
+    let reader = scene.world.hub().hub.ledger.reader();
+    reader
+        .scan(0, &mut |index, bytes, _| {
+            if let Some(Kind::Mapping(raw)) = entry::decode(&bytes).unwrap().kind {
+                found.push((index, raw.digest.as_ref().try_into().unwrap()));
+            }
+            true
+        })
+        .unwrap();
+    found
+}
+
+/// The register without the field `alive`, and with it and one that no contract grants.
+fn texts(scene: &Scene) -> (String, String) {
+    let wide = std::fs::read_to_string(&scene.police.mappings[0]).unwrap();
+    let narrow = wide
+        .replace("alive = { from = \"JZ\", type = \"bool\" }\n", "")
+        .replace("alive = true, ", "")
+        .replace("JZ = 1, ", "");
+    assert!(!narrow.contains("alive") && wide.contains("nationality"));
+    (narrow, wide)
+}
+
+/// The police's host over a file that the test can change; under load.
+async fn serving(seed: u64) -> (Arc<Load>, Host, PathBuf, (String, String)) {
+    let granted = serde_json::json!(["alive", "birth_date", "name"]);
+    let mut scene = Scene::bent(seed, |draft| draft.with("fields", granted)).await;
+    scene.adapter.take().unwrap().stop().await;
+    let (narrow, wide) = texts(&scene);
+    let file = scene.world.dir.path().join("person.toml");
+    std::fs::write(&file, &narrow).unwrap();
+    scene.police.mappings = vec![file.clone()];
+    let host = Host::start(&scene.world, &scene.police, &adapter_config(&scene.police)).await;
+    host.until_ready().await;
+    scene.app.meet().await.unwrap();
+    let load = Load { scene, came: Mutex::default(), failed: Mutex::default(), stop: AtomicBool::new(false) };
+    (Arc::new(load), host, file, (narrow, wide))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_mapping_is_taken_up_under_load_and_a_broken_one_is_not() {
+    let (load, host, file, (narrow, wide)) = serving(151).await;
+    let workers: Vec<_> = (0..WORKERS).map(|_| tokio::spawn(Arc::clone(&load).work())).collect();
+    load.more(40).await;
+    // A file that does not hold, by its shape and by its names.
+    for (bad, why) in [
+        (narrow.replace("timeout = ", "timeuot = "), "unknown key `timeuot`"),
+        (
+            narrow.replace("sex = { from", "sexx = { from").replace("sex = \"male\"", "sexx = \"male\""),
+            "A-MAP-005",
+        ),
+        (narrow.replace("sex = \"male\"", "sex = \"female\""), "A-MAP-010"),
+    ] {
+        assert_ne!(bad, narrow);
+        std::fs::write(&file, bad).unwrap();
+        let status = until(&host, why, |status| status["degraded"].to_string().contains(why)).await;
+        assert_eq!(status["ready"], true, "{status:#}");
+        assert_eq!(status["mappings"]["served"][0]["sha256"], hex(&sha256(narrow.as_bytes())), "{status:#}");
+        let page = host.health("/metrics").await.body;
+        assert!(page.contains("\nyiwang_mapping_reload_failed 1\n"), "{page}");
+        let ready = host.health("/ready").await;
+        assert!(ready.status == 200 && ready.body.contains("degraded: mapping file "), "{ready:?}");
+    }
+    load.more(20).await;
+    // Taken back.
+    std::fs::write(&file, &narrow).unwrap();
+    until(&host, "taken back", |status| status["degraded"] == Value::Array(Vec::new())).await;
+    let before = load.came.lock().unwrap().len();
+    // Another one, that holds.
+    std::fs::write(&file, &wide).unwrap();
+    let digest = hex(&sha256(wide.as_bytes()));
+    until(&host, "changed", |status| status["mappings"]["served"][0]["sha256"] == digest.as_str()).await;
+    load.more(40).await;
+    assert!(
+        host.health("/metrics").await.body.contains("yiwang_mapping_reloads_total{outcome=\"taken\"} 1\n")
+    );
+    load.stop.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(*load.failed.lock().unwrap(), [""; 0], "no request is lost");
+    // What is granted came with the field; what no contract grants did not come with the mapping.
+    let mut ask = load.scene.ask();
+    ask.fields = fields(&["nationality"]);
+    let signed = load.scene.app.sign(&load.scene.contract, &ask);
+    assert_eq!(load.scene.outcome(&signed).await, "field_not_granted");
+    judge(&load, &narrow, &wide, before);
+    host.stop().await;
+    let Ok(mut load) = Arc::try_unwrap(load) else { panic!("somebody still asks") };
+    load.scene.world.stop_hub().await;
+    let (code, report) = verify_ledger(&load.scene.world);
+    assert_eq!(code, 0, "{report}");
+    assert!(!report.contains("never announced") && !report.contains("was replaced"), "{report}");
+}
+
+/// Each answer names the mapping that the ledger named last before it, and has the fields of that one.
+fn judge(load: &Load, narrow: &str, wide: &str, before: usize) {
+    let (narrow, wide) = (sha256(narrow.as_bytes()), sha256(wide.as_bytes()));
+    let entered = entered(&load.scene);
+    // It had been entered before, too, when the scene was set.
+    let changed = entered.iter().rfind(|(_, digest)| *digest == wide).unwrap().0;
+    let came = load.came.lock().unwrap();
+    assert!(came.len() > before && before > 0);
+    for one in came.iter() {
+        let named = if one.index > changed { wide } else { narrow };
+        assert_eq!(one.mapping, named, "entry {}, changed with {changed}", one.index);
+        assert_eq!(one.alive, named == wide, "entry {}", one.index);
+    }
+    assert!(came.iter().any(|one| one.mapping == narrow) && came.iter().any(|one| one.mapping == wide));
+    println!(
+        "{} answers, {} of them before the change, none lost",
+        came.len(),
+        came.iter().filter(|one| !one.alive).count()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_another_member_or_that_is_gone_changes_nothing() {
+    let (load, host, file, (narrow, _)) = serving(152).await;
+    let digest = hex(&sha256(narrow.as_bytes()));
+    std::fs::write(&file, narrow.replace("owner = \"police\"", "owner = \"health\"")).unwrap();
+    let status =
+        until(&host, "refused", |status| status["degraded"].to_string().contains("belongs to `health`"))
+            .await;
+    assert_eq!(status["mappings"]["served"][0]["sha256"], digest.as_str());
+    std::fs::remove_file(&file).unwrap();
+    until(&host, "gone", |status| status["degraded"].to_string().contains("cannot be read")).await;
+    assert_eq!(load.scene.outcome(&load.scene.signed()).await, "answered");
+    // A setting that is missing is told as at a start.
+    std::fs::write(&file, narrow.replace("POLICE_DB", "NOWHERE")).unwrap();
+    until(&host, "missing", |status| status["degraded"].to_string().contains("`NOWHERE` is not set")).await;
+    assert_eq!(load.scene.outcome(&load.scene.signed()).await, "answered");
+    host.stop().await;
+}

@@ -1,0 +1,116 @@
+//! What a database says of a table, for whoever writes a mapping: columns with their types and comments,
+//! keys, lists of words. It is read from the database's own catalogue; no row of a table is.
+
+mod sqlite;
+
+use crate::{mariadb, postgres};
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
+use yiwang_adapter_sdk::source::{Environment, SourceError};
+
+/// How long a database may take to describe one table: its catalogue is read, which is small.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Tables that are listed where none, or none that is there, was named: more than anybody reads.
+pub(crate) const TABLES_MAX: i64 = 500;
+
+/// A table, or view, as the database describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name, with its schema where it is not found without.
+    pub name: String,
+    /// How a statement names it.
+    pub quoted: String,
+    /// What somebody wrote about it in the database.
+    pub comment: Option<String>,
+    /// Columns that the role may read, in their order.
+    pub columns: Vec<Column>,
+    /// Primary key, unique indexes, other indexes, in this order.
+    pub keys: Vec<Key>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type in the database's words.
+    pub type_name: String,
+    /// What its cells are.
+    pub kind: ColumnKind,
+    /// Characters at most, where the database says so.
+    pub length: Option<u32>,
+    /// What somebody wrote about it in the database.
+    pub comment: Option<String>,
+    /// The words of an enumeration.
+    pub words: Vec<String>,
+}
+
+/// What the cells of a column are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Texts.
+    Text,
+    /// Whole numbers.
+    Integer,
+    /// Numbers.
+    Number,
+    /// true or false.
+    Bool,
+    /// Calendar days.
+    Date,
+    /// Moments, with a zone or in the source's.
+    Moment,
+    /// Nothing that a field can take.
+    Opaque,
+}
+
+/// What an index is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its columns in their order.
+    pub columns: Vec<String>,
+    /// Whether no two rows have the same.
+    pub unique: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inspected {
+    /// The table that was named.
+    Table(Table),
+    /// The tables that are there, because none or another one was named.
+    Tables(Vec<String>),
+}
+
+/// Describes a table of the database that a mapping's source names. A server is asked as a role that
+/// cannot write, as it is by an adapter.
+///
+/// # Errors
+/// No SQL source, a setting that is missing, a database that cannot be read.
+pub async fn inspect(
+    mapping: &Mapping,
+    environment: &Arc<dyn Environment>,
+    table: Option<&str>,
+) -> Result<Inspected, SourceError> {
+    let inspecting = async {
+        match mapping.source() {
+            SourceDef::Sqlite(def) => {
+                let path = def.path.resolve(mapping.base(), environment.as_ref())?;
+                let (path, table) = (mapping.base().join(path), table.map(str::to_owned));
+                let reading = tokio::task::spawn_blocking(move || sqlite::inspect(&path, table.as_deref()));
+                let failed = |_| Err(SourceError::Unavailable("reading the database failed".to_owned()));
+                reading.await.unwrap_or_else(failed)
+            }
+            SourceDef::Postgres(_) => postgres::inspect(mapping, environment, table).await,
+            SourceDef::Mariadb(_) => mariadb::inspect(mapping, environment, table).await,
+            _ => Err(SourceError::Setting("the mapping's source is no database".to_owned())),
+        }
+    };
+    tokio::time::timeout(PATIENCE, inspecting).await.unwrap_or(Err(SourceError::Timeout(PATIENCE)))
+}
+
+/// A comment, where there is one.
+pub(crate) fn said(comment: Option<String>) -> Option<String> {
+    comment.filter(|text| !text.trim().is_empty())
+}
