@@ -20,6 +20,7 @@
 //! ```
 
 mod checked;
+mod missing;
 mod walk;
 
 use std::collections::BTreeSet;

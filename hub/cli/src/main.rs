@@ -6,6 +6,7 @@ mod case;
 mod contract;
 mod demo;
 mod fail;
+mod hints;
 mod hub;
 mod member;
 mod officer;

@@ -1,6 +1,7 @@
 //! `yiwang query`: a unified record, or one signed request for other programs to send.
 
 use crate::fail::{Failure, Outcome, file};
+use crate::hints;
 use crate::setup::{self, AppArgs};
 use clap::{Args, Subcommand};
 use prost::Message as _;
@@ -138,6 +139,7 @@ fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Fai
 }
 
 fn query(common: &Common, purpose: &Purpose, fields: &[String]) -> Result<RecordQuery, Failure> {
+    hints::purpose(purpose)?;
     Ok(RecordQuery {
         subject: common.subject.clone(),
         purpose: purpose.clone(),
