@@ -12,9 +12,9 @@ use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
 use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::decide::ContractPolicy;
 use yiwang_adapter_sdk::fetch::MappedSource;
-use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
 use yiwang_adapter_sdk::source::{Environment, Source};
-use yiwang_adapter_sql::SqliteSource;
+use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
 use yiwang_client::folder::Folder;
 use yiwang_client::standing::{Acknowledged, StandingHealth};
@@ -322,10 +322,12 @@ pub fn app_identity(folder: &Folder, name: &AppId) -> AppIdentity {
 pub fn open_source(path: &Path, settings: &Settings) -> MappedSource {
     let text = std::fs::read_to_string(path).unwrap();
     let mapping = Mapping::parse(&text, path).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let source: Arc<dyn Source> = if text.contains("[source.csv]") {
-        Arc::new(CsvSource::open(&mapping, settings).unwrap())
-    } else {
-        Arc::new(SqliteSource::open(&mapping, settings).unwrap())
+    let environment: Arc<dyn Environment> = Arc::new(settings.clone());
+    let source: Arc<dyn Source> = match mapping.source() {
+        SourceDef::Csv(_) => Arc::new(CsvSource::open(&mapping, settings).unwrap()),
+        SourceDef::Postgres(_) => open_postgres(&mapping, &environment).unwrap(),
+        SourceDef::Mariadb(_) => open_mariadb(&mapping, &environment).unwrap(),
+        _ => Arc::new(SqliteSource::open(&mapping, settings).unwrap()),
     };
     MappedSource::new(Arc::new(mapping), source)
 }

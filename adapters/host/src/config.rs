@@ -21,6 +21,7 @@
 //! ```
 
 mod checked;
+mod missing;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -61,7 +61,11 @@ impl Setting {
             Self::Plain(value) => value.clone(),
             Self::Env(name) => match environment.var(name) {
                 Some(value) => value,
-                None => return missing(format!("environment variable `{name}` is not set")),
+                None => {
+                    let next = "set it where the adapter is started (`Environment=` or `EnvironmentFile=` of its unit), \
+                                or refer to a file: { file = \"path\" }";
+                    return missing(format!("environment variable `{name}` is not set; {next}"));
+                }
             },
             Self::File(path) => match environment.read(&base.join(path)) {
                 Ok(value) => value,

@@ -1,6 +1,7 @@
 //! `yiwang bench`: what things cost, measured with real processes and TLS. Read rates as ratios within one
 //! run: machines are noisy.
 
+mod adapter;
 mod decide;
 mod exchange;
 mod fault;
@@ -89,6 +90,13 @@ pub enum Command {
         #[command(flatten)]
         arguments: fault::Arguments,
     },
+    /// A lookup through the adapter and the same query by itself, in alternation: SQLite, PostgreSQL, MariaDB.
+    Adapter {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: adapter::Arguments,
+    },
     /// The bare relay's hub: the same path without signatures, decision and ledger.
     #[command(hide = true)]
     RelayHub(relay::HubArguments),
@@ -118,6 +126,9 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Fault { common, arguments } => {
             (common, setup::runtime()?.block_on(fault::measure(arguments))?)
+        }
+        Command::Adapter { common, arguments } => {
+            (common, setup::runtime()?.block_on(adapter::measure(arguments))?)
         }
         Command::RelayHub(arguments) => return setup::runtime()?.block_on(relay::hub(arguments)),
         Command::RelayAdapter(arguments) => return setup::runtime()?.block_on(relay::adapter(arguments)),

@@ -1,6 +1,7 @@
 //! `yiwang case`: open, add, close, show.
 
 use crate::fail::{Failure, Outcome};
+use crate::hints;
 use crate::setup::{self, AppArgs};
 use clap::Subcommand;
 use yiwang_proto::case::Act;
@@ -66,15 +67,18 @@ pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
             Command::Open { app, matter, subjects } => {
+                hints::matter(matter)?;
                 let client = setup::met_client(app).await?;
-                let (case, receipt) = client.open_case(matter, subjects).await.map_err(Failure::refused)?;
+                let opened = client.open_case(matter, subjects).await;
+                let (case, receipt) = opened.map_err(|error| hints::refused(app, error))?;
                 println!("{case}");
                 eprintln!("opened as entry {}", receipt.index);
             }
             Command::Add { app, case, subjects, reason: why } => {
                 let act = Act::Add { reason: reason(why)? };
                 let client = setup::met_client(app).await?;
-                let receipt = client.act_on_case(case, act, subjects).await.map_err(Failure::refused)?;
+                let acted = client.act_on_case(case, act, subjects).await;
+                let receipt = acted.map_err(|error| hints::refused(app, error))?;
                 println!("added as entry {}", receipt.index);
             }
             Command::Close { app, case, reason: why } => {

@@ -1,7 +1,7 @@
 //! `yiwang contract`: new, sign, publish, show.
 
 use crate::fail::{Failure, Outcome, file};
-use crate::{member, setup};
+use crate::{hints, member, setup};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use yiwang_policies::{Catalogue, RecordTypeVersion, check_contract};
@@ -88,6 +88,16 @@ pub fn run(command: &Command) -> Outcome {
                 text.record_type = Some(yiwang_proto::hex(&added.digest));
             }
             check(&text, added.as_ref())?;
+            let given = [
+                ("provider-root", provider_root.is_some()),
+                ("consumer-root", consumer_root.is_some()),
+                ("valid-from", valid_from.is_some()),
+                ("valid-until", valid_until.is_some()),
+            ];
+            let replaced: Vec<&str> =
+                given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
+            // Beside the text, which may go to standard output.
+            hints::kept(&text, &replaced).iter().for_each(|line| eprintln!("{line}"));
             let json = text.to_json();
             match out {
                 Some(path) => std::fs::write(path, &json).map_err(file(path)),
@@ -102,7 +112,7 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Publish { folder, contract } => {
             let document = read_envelope(contract)?;
-            Contract::open(&document).map_err(Failure::refused)?;
+            Contract::open(&document).map_err(|error| hints::not_signed(contract, error))?;
             member::publish_document(&setup::folder(folder)?, &document)
         }
         Command::Show { contract, record_type } => show(contract, added(record_type.as_deref())?.as_ref()),
@@ -116,8 +126,8 @@ fn read_text(path: &Path) -> Result<ContractText, Failure> {
 
 fn read_envelope(path: &Path) -> Result<SignedDocument, Failure> {
     let bytes = std::fs::read(path).map_err(file(path))?;
-    SignedDocument::parse(bytes.into(), CONTRACT_MAX)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    SignedDocument::parse(bytes.clone().into(), CONTRACT_MAX)
+        .map_err(|error| hints::unsigned(path, &bytes, error))
 }
 
 /// The record type that a contract pins.

@@ -5,9 +5,12 @@ pub mod build;
 mod files;
 pub mod http;
 mod oracle;
+mod parts;
 pub mod process;
 mod real;
 mod sealed;
+mod services;
+mod seven;
 mod story;
 
 use crate::fail::{Failure, Outcome};
@@ -27,6 +30,10 @@ pub struct Arguments {
     /// A folder with real open data (montgomery-911, seattle-police, febrl) to attach as members.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Starts the departments' own servers from what is installed (MariaDB, PostgreSQL, a double of a FHIR server, a REST
+    /// API), with three members more; says what is missing.
+    #[arg(long)]
+    services: bool,
     /// Size of the synthetic city; 1 = 350,000 households.
     #[arg(long, default_value_t = 0.01)]
     scale: f64,
@@ -57,11 +64,16 @@ pub fn run(arguments: &Arguments) -> Outcome {
 async fn tell(arguments: &Arguments, dir: &std::path::Path) -> Outcome {
     println!("Yiwang demo: one hub, its departments, one household's application, and the audit of it.");
     println!("Everything lies in {}\n", dir.display());
-    let mut network = build::build(dir, arguments.scale, arguments.data.as_deref()).await?;
+    let plan =
+        build::Plan { scale: arguments.scale, data: arguments.data.as_deref(), services: arguments.services };
+    let mut network = build::build(dir, &plan).await?;
     let mut teller = story::Teller::default();
     story::tell(&mut teller, &mut network).await;
     if network.real.is_some() {
         real::tell(&mut teller, &network).await;
+    }
+    if network.services.is_some() {
+        seven::tell(&mut teller, &network).await;
     }
     story::absence(&mut teller, &mut network).await;
     story::audit(&mut teller, &mut network, arguments.once).await;

@@ -8,6 +8,7 @@ mod catalogue;
 mod contract;
 mod demo;
 mod fail;
+mod hints;
 mod hub;
 mod member;
 mod officer;

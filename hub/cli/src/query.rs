@@ -2,6 +2,7 @@
 
 use crate::batch::{self, Batch};
 use crate::fail::{Failure, Outcome, file};
+use crate::hints;
 use crate::setup::{self, AppArgs};
 use clap::{Args, Subcommand};
 use prost::Message as _;
@@ -141,6 +142,7 @@ fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Fai
 }
 
 fn query(common: &Common, purpose: &Purpose, fields: &[String]) -> Result<RecordQuery, Failure> {
+    hints::purpose(purpose)?;
     Ok(RecordQuery {
         subject: common.subject.clone(),
         purpose: purpose.clone(),

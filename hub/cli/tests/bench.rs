@@ -84,3 +84,22 @@ fn a_network_grows_and_the_exchange_stays() {
         assert!(done[step]["cpu_us_total"].as_f64().unwrap() > 0.0, "{step}: {done}");
     }
 }
+
+#[test]
+fn a_lookup_through_the_adapter_is_measured_beside_its_query() {
+    let done = bench(&["adapter", "--json", "--seconds", "1", "--turns", "1", "--in-flight", "4"]);
+    for source in ["sqlite", "postgres", "mariadb"] {
+        if let Some(why) = done[source].as_str() {
+            assert_ne!(std::env::var("YIWANG_REQUIRE_SERVICES").as_deref(), Ok("1"), "{why}");
+            println!("SKIPPED: {source}: {why}");
+            continue;
+        }
+        for key in ["lookups", "queries"] {
+            assert!(done[source][key].as_u64().unwrap() > 0, "{source} {key}: {done}");
+        }
+        for key in ["adapter_us", "query_us", "ratio"] {
+            assert!(done[source][key].as_f64().unwrap() > 0.0, "{source} {key}: {done}");
+        }
+    }
+    assert!(done["adapter_idle_mb"].as_f64().unwrap() > 1.0, "{done}");
+}

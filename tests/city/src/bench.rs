@@ -8,6 +8,7 @@ use crate::CityError;
 use crate::id::check_character;
 use crate::model::Sex;
 use crate::prng::Prng;
+use crate::servers::Kind;
 use crate::sqlite::{self, blank_database};
 use crate::words;
 
@@ -33,6 +34,48 @@ impl Bench {
 /// The mapping of the bench source for the member that provides it.
 pub fn bench_mapping(owner: &str) -> String {
     MAPPING.replace("owner = \"bench\"", &format!("owner = \"{owner}\""))
+}
+
+/// The mapping of the same rows in a server, for the member that provides them: it has an operation of its own, so that
+/// one adapter serves them from everywhere.
+pub fn bench_mapping_of(kind: Kind, owner: &str) -> String {
+    let name = match kind {
+        Kind::Postgres => "postgres",
+        Kind::Mariadb => "mariadb",
+    };
+    let variable = format!("BENCH_{}", name.to_uppercase());
+    let server = format!(
+        "[source.{name}]\nurl = {{ env = \"{variable}_URL\" }}\n\
+         tls = {{ mode = \"verify-full\", ca = {{ env = \"{variable}_CA\" }} }}\n"
+    );
+    let text = bench_mapping(owner)
+        .replace("[source.sqlite]\npath = { env = \"BENCH_DB\" }\nread_only = true\n", &server)
+        .replace("\"bench.person\"", &format!("\"bench.person-{name}\""))
+        .replace("\"person.by_id\"", &format!("\"{}\"", bench_operation(kind)));
+    let text = text.split("[[test]]").next().unwrap_or_default().to_owned();
+    // In PostgreSQL a name without quotes is in lower case.
+    if kind == Kind::Postgres { lower_columns(&text) } else { text }
+}
+
+/// The operation of [`bench_mapping_of`].
+pub fn bench_operation(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => "person.by_id_postgres",
+        Kind::Mariadb => "person.by_id_mariadb",
+    }
+}
+
+fn lower_columns(text: &str) -> String {
+    let line = |line: &str| {
+        if line.starts_with("sql = ") {
+            return line.to_lowercase();
+        }
+        match line.split_once("from = \"").and_then(|(before, rest)| Some((before, rest.split_once('"')?))) {
+            Some((before, (column, rest))) => format!("{before}from = \"{}\"{rest}", column.to_lowercase()),
+            None => line.to_owned(),
+        }
+    };
+    text.lines().map(|text| line(text) + "\n").collect()
 }
 
 /// Writes `bench.db` into `out_dir`: `rows` persons whose granted fields together are about 1 KiB of JSON.

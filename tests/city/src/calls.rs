@@ -14,7 +14,7 @@ use crate::prng::Prng;
 
 const STREAM: u64 = 5;
 const FIRST_DAY: Day = Day::new(2026, 9, 1);
-const HEADER: [&str; 12] = [
+pub(crate) const HEADER: [&str; 12] = [
     "CALL_NO",
     "CALL_TYPE",
     "STATE",
@@ -58,6 +58,17 @@ pub(crate) fn write(
     households: impl Iterator<Item = CityHousehold>,
 ) -> Result<u64, CityError> {
     std::fs::create_dir_all(folder).map_err(CityError::io(folder))?;
+    let calls = collect(seed, households);
+    let mut repeated = None;
+    for (month, utf8) in MONTHS {
+        let path = folder.join(format!("calls-2026-{month:02}.csv"));
+        repeated = write_month(&path, month, utf8, repeated, of_month(&calls, month))?;
+    }
+    Ok(calls.len() as u64)
+}
+
+/// All calls of a city in the order in which they came.
+pub(crate) fn collect(seed: u64, households: impl Iterator<Item = CityHousehold>) -> Vec<Call> {
     let mut calls = Vec::new();
     for (index, home) in households.enumerate() {
         if home.number == fixed::NUMBER {
@@ -72,13 +83,18 @@ pub(crate) fn write(
         }
     }
     calls.sort_by(|a, b| (a.day, a.second, &a.person).cmp(&(b.day, b.second, &b.person)));
-    let mut repeated = None;
-    for (month, utf8) in MONTHS {
-        let path = folder.join(format!("calls-2026-{month:02}.csv"));
-        let of_month = calls.iter().filter(|call| call.day.parts().1 == month);
-        repeated = write_month(&path, month, utf8, repeated, of_month)?;
-    }
-    Ok(calls.len() as u64)
+    calls
+}
+
+fn of_month(calls: &[Call], month: i64) -> impl Iterator<Item = &Call> {
+    calls.iter().filter(move |call| call.day.parts().1 == month)
+}
+
+/// Every call as a row under [`HEADER`], numbered as the exports number it.
+pub(crate) fn rows(calls: &[Call]) -> impl Iterator<Item = Vec<String>> {
+    MONTHS.into_iter().flat_map(move |(month, _)| {
+        of_month(calls, month).zip(1..).map(move |(call, number)| row(month, number, call))
+    })
 }
 
 fn call(prng: &mut Prng, home: &CityHousehold, person: &CityPerson) -> Call {

@@ -112,6 +112,58 @@ fn mappings_of_the_departments_fit_the_city() {
 }
 
 #[test]
+fn mappings_of_the_further_departments_fit_the_city() {
+    let folder = tempfile::tempdir().unwrap();
+    let city = build(CityPlan { seed: 5, scale: 0.0003 }, folder.path()).unwrap();
+    let more = city.more(folder.path()).unwrap();
+    let home = city.household();
+    let subjects = [&home.son, &home.mother, &home.wife].map(|member| (member.id.as_str(), 1));
+    for source in more.sources.iter().filter(|source| source.member != "emergency-call") {
+        check(source, &subjects);
+    }
+    // The call centre's database holds the calls of the exports, each once.
+    let calls = more.sources.iter().find(|source| source.member == "emergency-call").unwrap();
+    let (_, mapping) = mappings("emergency-call/sqlite").remove(0);
+    assert_eq!(text(&mapping["source"]["sqlite"]["path"], "env"), calls.variable);
+    let db = Connection::open(&calls.path).unwrap();
+    assert_eq!(rows(&db, &mapping["operation"][0], &home.mother.id), 2);
+    let count: i64 = db.query_row("select count(*) from CALL_LOG", [], |row| row.get(0)).unwrap();
+    assert_eq!(u64::try_from(count).unwrap(), city.facts().calls);
+    let mut by_day = db.prepare(text(&mapping["operation"][1], "sql")).unwrap();
+    let day = [(":area", "980101"), (":day", "2026-11-19")];
+    let found = by_day.query_map(day.as_slice(), |row| row.get::<_, String>("CALL_TIME")).unwrap();
+    let found: Vec<String> = found.map(|time| time.unwrap()).collect();
+    assert!(!found.is_empty() && found.iter().all(|time| time.starts_with("2026-11-19")), "{found:?}");
+}
+
+#[test]
+fn what_servers_are_filled_with_tells_the_same_of_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let city = build(CityPlan { seed: 5, scale: 0.0003 }, folder.path()).unwrap();
+    let more = city.more(folder.path()).unwrap();
+    let lines = |path: &Path| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let patients = lines(&more.fhir.join("Patient.ndjson"));
+    assert_eq!(patients.len() as u64, city.facts().health_persons);
+    let wife = city.household().wife;
+    let patient = patients.iter().find(|patient| patient["identifier"][0]["value"] == *wife.id).unwrap();
+    let reference = format!("Patient/{}", patient["id"].as_str().unwrap());
+    assert!(!reference.contains(&wife.id));
+    let of = |file: &str, member: &str| -> Vec<serde_json::Value> {
+        let found = lines(&more.fhir.join(file)).into_iter();
+        found.filter(|resource| resource[member]["reference"] == *reference).collect()
+    };
+    assert_eq!(of("Coverage.ndjson", "beneficiary")[0]["status"], "active");
+    assert_eq!(of("Condition.ndjson", "subject")[0]["extension"][0]["valueCode"], "HW");
+    let meters = lines(&more.meters);
+    assert_eq!(meters.len() as u64, more.counts[1]);
+    let own = meters.iter().find(|meter| meter["holder"] == *city.household().mother.id).unwrap();
+    assert_eq!(own["state"], "ON");
+}
+
+#[test]
 fn look_ups_find_what_is_dirty() {
     let folder = tempfile::tempdir().unwrap();
     let city = build(CityPlan { seed: 5, scale: 0.0003 }, folder.path()).unwrap();

@@ -2,8 +2,8 @@
 
 usage: server.py FOLDER [key=PUBLIC.pem] [port=N]
 
-Resources are read from FOLDER/*.ndjson. Patients get a made-up identifier of the system `urn:national-id`
-from an unused area code. Prints `listening PORT`. `POST /_control` sets faults, `GET /_log` gives what was
+Resources are read from FOLDER/*.ndjson. Patients without an identifier of the system `urn:national-id` get a
+made-up one from an unused area code. Prints `listening PORT`. `POST /_control` sets faults, `GET /_log` gives what was
 asked so far: the request line as an access log keeps it, and beside it the form that was sent in the body.
 With a key, every request needs a token, and `/token` gives one for an assertion that the key signed.
 """
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from fhir.resources.R4B.allergyintolerance import AllergyIntolerance
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.condition import Condition
+from fhir.resources.R4B.coverage import Coverage
 from fhir.resources.R4B.device import Device
 from fhir.resources.R4B.encounter import Encounter
 from fhir.resources.R4B.medicationrequest import MedicationRequest
@@ -46,6 +47,7 @@ STORE = {}
 # What must stand in a resource, whatever elements were asked for.
 MANDATORY = {
     "Condition": {"subject"},
+    "Coverage": {"status", "beneficiary", "payor"},
     "Encounter": {"status", "class"},
     "AllergyIntolerance": {"patient"},
     "MedicationRequest": {"status", "intent", "subject", "medicationCodeableConcept"},
@@ -59,8 +61,9 @@ def load(folder):
             resource = json.loads(line)
             STORE.setdefault(resource["resourceType"], []).append(resource)
     for at, patient in enumerate(STORE.get("Patient", [])):
-        number = f"98010119900101{at:03d}X"
-        patient.setdefault("identifier", []).append({"system": "urn:national-id", "value": number})
+        own = patient.setdefault("identifier", [])
+        if not any(identifier.get("system") == "urn:national-id" for identifier in own):
+            own.append({"system": "urn:national-id", "value": f"98010119900101{at:03d}X"})
 
 
 def refuse(status, code, text):
@@ -100,7 +103,7 @@ def identified(value):
 
 def about(patients):
     known = {f"Patient/{patient}" for patient in patients}
-    return lambda r: (r.get("subject") or r.get("patient") or {}).get("reference") in known
+    return lambda r: (r.get("subject") or r.get("patient") or r.get("beneficiary") or {}).get("reference") in known
 
 
 def of_person(value):
@@ -112,10 +115,17 @@ def of_patient(value):
     return about([part[-1].removeprefix("Patient/") for part in alternatives(value)])
 
 
+def concepts(value):
+    """An element that is one coded concept, or a list of them."""
+    return value if isinstance(value, list) else [value]
+
+
 def coded(name):
     def search(value):
         wanted = {part[-1] for part in alternatives(value)}
-        return lambda r: any(coding.get("code") in wanted for coding in r.get(name, {}).get("coding", []))
+        return lambda r: any(
+            coding.get("code") in wanted for concept in concepts(r.get(name, {})) for coding in concept.get("coding", [])
+        )
 
     return search
 
@@ -156,6 +166,7 @@ SEARCHES = {
     "patient": of_patient,
     "manufacturer:exact": text("manufacturer"),
     "clinical-status": coded("clinicalStatus"),
+    "category": coded("category"),
     "status": text("status"),
     "recorded-date": dated(recorded),
     "date": dated(begun),
@@ -225,8 +236,14 @@ async def conditions(
     identifier: str | None,
     clinical_status: str | None,
     recorded_date: str | None,
+    category: str | None,
 ) -> Bundle:
     return page(context, "Condition")
+
+
+@provider.search_type(Coverage)
+async def coverages(context: InteractionContext, patient: str | None, status: str | None) -> Bundle:
+    return page(context, "Coverage")
 
 
 @provider.search_type(AllergyIntolerance)

@@ -108,6 +108,29 @@ fn every_fault_has_its_place_and_says_what_is_wrong() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Each key that is missing comes with what to write.
+#[test]
+fn what_is_missing_comes_with_a_next_step() {
+    let no_app = "format = \"adapter-host/1\"\nmember_folder = \".\"\n[gateway]\nlisten = \"127.0.0.1:0\"\n";
+    let without = |line: &str| {
+        let text = good().replace(line, "");
+        assert_ne!(text, good(), "{line}");
+        text
+    };
+    for (text, step) in [
+        (without("format = \"adapter-host/1\"\n"), "`format = \"adapter-host/1\"`"),
+        (without("member_folder = \"member\"\n"), "`member_folder = \".\"`"),
+        (without("journal = \"journal\"\n"), "`journal = \"journal\"`"),
+        (without("name = \"assistance-desk\"\n"), "yiwang member delegate --role app"),
+        (without(&format!("token_sha256 = \"{DIGEST}\"\n")), "sha256sum"),
+        (without("listen = \"127.0.0.1:8480\"\n"), "with a port that is free"),
+        (no_app.to_owned(), "add a [[gateway.app]]"),
+    ] {
+        let told = parse(&text).unwrap_err().render();
+        assert!(told.contains("lacks `") && told.contains(step), "{step}: {told}");
+    }
+}
+
 #[test]
 fn all_faults_are_told_at_once() {
     let text = good()

@@ -1,27 +1,12 @@
-//! Real database servers for tests: each with its own folder, port, key and log, ended with the test
-//! process. Servers refuse to run as root, so there they run as `nobody`.
+//! Real database servers for tests: each with its own folder, port, key and log, ended with the test process.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 use yiwang_adapter_sdk::source::Environment;
+use yiwang_city::servers::Database;
 
-/// Which server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Postgres,
-    Mariadb,
-}
-
-/// The administrator's password.
-const ADMIN: &str = "lab-admin";
-/// The user and group of servers where the tests run as root.
-const NOBODY: u32 = 65_534;
+pub use yiwang_city::servers::Kind;
 
 /// Where settings of a mapping under test come from; what is in it can be changed.
 #[derive(Default)]
@@ -53,88 +38,16 @@ impl Environment for Settings {
 /// A server that runs.
 pub struct Lab {
     pub kind: Kind,
-    folder: tempfile::TempDir,
-    port: u16,
-    ca: String,
-    running: Mutex<Option<Child>>,
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    folders.push(PathBuf::from("/usr/sbin"));
-    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
-        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
-    }
-    folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-impl Kind {
-    fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Postgres => &["initdb", "postgres", "psql"],
-            Self::Mariadb => &["mariadb-install-db", "mariadbd", "mariadb"],
-        }
-    }
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
-}
-
-/// A command as the user of servers.
-fn as_user(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command
-        .current_dir("/tmp")
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8");
-    command
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
+    server: Database,
 }
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A file that only the server's user may read.
-fn private(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    own(path);
-}
-
-fn own(path: &Path) {
-    if is_root() {
-        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-}
-
-/// An authority, and a certificate of it with its key for this machine.
-fn certificates() -> (String, String, String) {
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut ca = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(rcgen::DnType::CommonName, "lab authority");
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    (ca_pem, leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
-}
-
 /// An authority of nobody's.
 pub fn other_authority() -> String {
-    certificates().0
+    yiwang_city::servers::authority_of_nobody().unwrap()
 }
 
 impl Lab {
@@ -151,200 +64,39 @@ impl Lab {
 
     /// A server of one test's own.
     pub fn own(kind: Kind) -> Option<Self> {
-        if let Some(missing) = kind.programs().iter().find(|name| program(name).is_none()) {
-            assert!(std::env::var("YIWANG_REQUIRE_SERVICES").is_err(), "`{missing}` is not installed");
-            println!("skipped: {missing} not installed");
+        if let Err(missing) = kind.installed() {
+            assert!(std::env::var("YIWANG_REQUIRE_SERVICES").is_err(), "{missing}");
+            println!("skipped: {missing}");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        own(folder.path());
-        let (ca, certificate, key) = certificates();
-        private(&folder.path().join("server.crt"), &certificate);
-        private(&folder.path().join("server.key"), &key);
-        let lab = Self { kind, folder, port: free_port(), ca, running: Mutex::new(None) };
-        lab.make();
-        lab.start();
-        Some(lab)
+        Some(Self { kind, server: Database::start_new(kind, free_port(), true).unwrap() })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn shown(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn make(&self) {
-        match self.kind {
-            Kind::Postgres => {
-                private(&self.path("pw"), ADMIN);
-                run(as_user(&program("initdb").unwrap())
-                    .args([
-                        "-U",
-                        "postgres",
-                        "-A",
-                        "scram-sha-256",
-                        "-E",
-                        "UTF8",
-                        "--locale=C.UTF-8",
-                        "--no-sync",
-                    ])
-                    .args(["--pwfile", &self.shown("pw"), "-D", &self.shown("data")]));
-            }
-            Kind::Mariadb => {
-                run(as_user(&program("mariadb-install-db").unwrap()).args([
-                    "--no-defaults",
-                    "--auth-root-authentication-method=normal",
-                    "--skip-test-db",
-                    &format!("--datadir={}", self.shown("data")),
-                ]));
-                let set = format!("alter user root@localhost identified by '{ADMIN}';");
-                private(&self.path("init.sql"), &set);
-            }
-        }
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let port = self.port;
-        match self.kind {
-            Kind::Postgres => {
-                let mut all = vec![program("postgres").unwrap().display().to_string()];
-                all.extend(["-D".to_owned(), self.shown("data")]);
-                for setting in [
-                    format!("port={port}"),
-                    "listen_addresses=127.0.0.1".to_owned(),
-                    format!("unix_socket_directories={}", self.folder.path().display()),
-                    "ssl=on".to_owned(),
-                    format!("ssl_cert_file={}", self.shown("server.crt")),
-                    format!("ssl_key_file={}", self.shown("server.key")),
-                    "log_statement=all".to_owned(),
-                    "log_line_prefix=%u ".to_owned(),
-                    "fsync=off".to_owned(),
-                    "max_connections=40".to_owned(),
-                ] {
-                    all.extend(["-c".to_owned(), setting]);
-                }
-                all
-            }
-            Kind::Mariadb => vec![
-                program("mariadbd").unwrap().display().to_string(),
-                "--no-defaults".to_owned(),
-                format!("--datadir={}", self.shown("data")),
-                format!("--port={port}"),
-                "--bind-address=127.0.0.1".to_owned(),
-                format!("--socket={}", self.shown("s")),
-                format!("--pid-file={}", self.shown("pid")),
-                format!("--init-file={}", self.shown("init.sql")),
-                format!("--ssl-cert={}", self.shown("server.crt")),
-                format!("--ssl-key={}", self.shown("server.key")),
-                "--general-log=1".to_owned(),
-                format!("--general-log-file={}", self.shown("general.log")),
-                "--skip-name-resolve".to_owned(),
-                "--innodb-flush-log-at-trx-commit=0".to_owned(),
-                "--max-connections=60".to_owned(),
-            ],
-        }
-    }
-
-    /// Starts the server, under a shell that stops it when this process ends, however it ends, and then
-    /// takes its folder away: what is shared by all tests is dropped by none.
     pub fn start(&self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let script = "\"$@\" & server=$!; read -r word; kill -INT $server; kill $server; wait $server; \
-                      [ -n \"$word\" ] || rm -rf \"$FOLDER\"";
-        let child = as_user(Path::new("/bin/sh"))
-            .args(["-c", script, "sh"])
-            .args(self.arguments())
-            .env("FOLDER", self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        *self.running.lock().unwrap() = Some(child);
-        for _ in 0..600 {
-            if self.try_admin("postgres", "select 1").is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the server does not start: {}", self.log());
+        self.server.start().unwrap();
     }
 
     /// Stops the server and waits for its end.
     pub fn stop(&self) {
-        if let Some(mut child) = self.running.lock().unwrap().take() {
-            child.stdin.take().unwrap().write_all(b"stop\n").unwrap();
-            child.wait().unwrap();
-        }
+        self.server.stop();
     }
 
     /// Everything that the server wrote down, statements among them.
     pub fn log(&self) -> String {
-        let read = |name| std::fs::read(self.path(name)).unwrap_or_default();
-        let mut all = String::from_utf8_lossy(&read("log")).into_owned();
-        all.push_str(&String::from_utf8_lossy(&read("general.log")));
-        all
+        self.server.log()
     }
 
     pub fn ca(&self) -> &str {
-        &self.ca
+        self.server.ca()
     }
 
     pub fn url(&self, role: &str, password: &str, database: &str) -> String {
-        let scheme = match self.kind {
-            Kind::Postgres => "postgres",
-            Kind::Mariadb => "mariadb",
-        };
-        format!("{scheme}://{role}:{password}@localhost:{}/{database}", self.port)
+        self.server.url(role, password, database)
     }
 
     /// Runs statements as the administrator; the result's lines.
     pub fn admin(&self, database: &str, sql: &str) -> String {
-        self.try_admin(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    fn try_admin(&self, database: &str, sql: &str) -> Result<String, String> {
-        let mut command = match self.kind {
-            Kind::Postgres => {
-                let mut command = as_user(&program("psql").unwrap());
-                command.env("PGPASSWORD", ADMIN).args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]);
-                command.args(["-U", "postgres", "-p", &self.port.to_string(), "-d", database]);
-                command
-            }
-            Kind::Mariadb => {
-                let mut command = as_user(&program("mariadb").unwrap());
-                command.arg("--no-defaults").env("MYSQL_PWD", ADMIN);
-                command.args([
-                    "-N",
-                    "-B",
-                    "-u",
-                    "root",
-                    "-S",
-                    &self.shown("s"),
-                    "--default-character-set=utf8mb4",
-                ]);
-                if database != "postgres" {
-                    command.arg(database);
-                }
-                command
-            }
-        };
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        child.stdin.take().unwrap().write_all(sql.as_bytes()).map_err(|error| error.to_string())?;
-        let output = child.wait_with_output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+        self.server.admin(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// A database with the compliance suite's table and a role of the same name that may read just that.
@@ -390,11 +142,5 @@ impl Lab {
             }
         }
         self.admin(name, &sql);
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.stop();
     }
 }

@@ -25,6 +25,8 @@ use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
 
 /// Connections of the app.
 const CONNECTIONS: usize = 2;
+/// What is asked for, where a measurement does not say otherwise.
+const LOOKUP: &str = "person.by_id";
 
 /// Figures of one kind over all its turns.
 #[derive(Default)]
@@ -130,7 +132,7 @@ fn report(
 }
 
 /// Runs a load for a time; adds what it cost.
-async fn turn<F, Fut>(
+pub async fn turn<F, Fut>(
     seconds: u64,
     in_flight: usize,
     processes: (u32, u32),
@@ -195,7 +197,19 @@ async fn turn_as(
     figures: &mut Figures,
 ) -> Result<(), Failure> {
     let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
-    turn(seconds, in_flight, processes, figures, asking(network, form)?).await
+    turn(seconds, in_flight, processes, figures, asking(network, form, LOOKUP)?).await
+}
+
+/// As [`full_turn`], asking for another operation.
+pub async fn turn_of(
+    network: &Network,
+    operation: &str,
+    seconds: u64,
+    in_flight: usize,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let processes = (network.hub.id().unwrap_or_default(), network.provider.host.id().unwrap_or_default());
+    turn(seconds, in_flight, processes, figures, asking(network, Form::Calls, operation)?).await
 }
 
 /// How exchanges are sent and signed.
@@ -213,6 +227,7 @@ enum Form {
 fn asking(
     network: &Network,
     form: Form,
+    operation: &str,
 ) -> Result<impl Fn(u64) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync + use<>, Failure> {
     let (clients, contract) = match form {
         Form::Calls => (network.clients.clone(), &network.contract),
@@ -221,7 +236,7 @@ fn asking(
     };
     let contract = Arc::clone(contract);
     let (case, subjects) = (network.case.clone(), network.subjects.clone());
-    let operation = Operation::parse("person.by_id").map_err(Failure::environment)?;
+    let operation = Operation::parse(operation).map_err(Failure::environment)?;
     Ok(move |number: u64| {
         let pick = |most: usize| usize::try_from(number).unwrap_or_default() % most.max(1);
         let client = clients.get(pick(clients.len())).cloned();

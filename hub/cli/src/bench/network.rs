@@ -22,7 +22,7 @@ use yiwang_proto::keys::SecretKey;
 /// An app of the contract that has no key until somebody delegates one.
 pub const SPARE: &str = "spare-app";
 /// Rows of the source.
-const ROWS: u64 = 10_000;
+pub const ROWS: u64 = 10_000;
 /// Subjects that the case lists and the app asks for in turn.
 const SUBJECTS: u64 = 200;
 
@@ -65,14 +65,46 @@ pub async fn start(dir: &Path, connections: usize) -> Result<Network, Failure> {
 /// As [`start`], with other ceilings for what one member may add.
 pub async fn start_with(dir: &Path, connections: usize, quotas: QuotaLimits) -> Result<Network, Failure> {
     let source = yiwang_city::build_bench(dir, ROWS).map_err(Failure::environment)?;
+    start_providing(dir, connections, quotas, &source, &Provided::embedded(&source)).await
+}
+
+/// What the provider answers from.
+pub struct Provided {
+    /// Names and texts of its mappings.
+    pub mappings: Vec<(String, String)>,
+    /// What its host finds in its environment.
+    pub settings: Vec<(String, String)>,
+    /// The operations of these mappings.
+    pub operations: Vec<String>,
+}
+
+impl Provided {
+    /// The rows in SQLite.
+    pub fn embedded(source: &Bench) -> Self {
+        Self {
+            mappings: vec![("person.toml".to_owned(), yiwang_city::bench_mapping("provider"))],
+            settings: vec![("BENCH_DB".to_owned(), source.database.display().to_string())],
+            operations: vec!["person.by_id".to_owned()],
+        }
+    }
+}
+
+/// As [`start_with`], with rows that are there and whatever serves them.
+pub async fn start_providing(
+    dir: &Path,
+    connections: usize,
+    quotas: QuotaLimits,
+    source: &Bench,
+    provided: &Provided,
+) -> Result<Network, Failure> {
     let (config, mut hub) = build::start_hub_with(dir, quotas)?;
     hub.until_ready().await?;
     let mut folders = BTreeMap::new();
     folders.insert("provider", build::enrol(dir, &config, "provider", "Provider", &[]).await?);
     folders.insert("consumer", build::enrol(dir, &config, "consumer", "Consumer", &["bench-app"]).await?);
-    let contract = agree(&folders, draft()).await?;
-    let together = agree(&folders, draft_together()).await?;
-    let mut provider = provider(dir, &source)?;
+    let contract = agree(&folders, draft(&provided.operations)).await?;
+    let together = agree(&folders, draft_together(&provided.operations)).await?;
+    let mut provider = provider(dir, provided)?;
     let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[])?;
     provider.host.until_ready().await?;
     consumer.host.until_ready().await?;
@@ -105,13 +137,17 @@ impl Network {
     }
 }
 
-fn provider(dir: &Path, source: &Bench) -> Result<Site, Failure> {
+fn provider(dir: &Path, provided: &Provided) -> Result<Site, Failure> {
     let folder = dir.join("members/provider");
     std::fs::create_dir_all(folder.join("mappings")).map_err(file(&folder))?;
-    let mapping = folder.join("mappings/person.toml");
-    std::fs::write(&mapping, yiwang_city::bench_mapping("provider")).map_err(file(&mapping))?;
-    let settings = [("BENCH_DB".to_owned(), source.database.display().to_string())];
-    build::start_host(dir, "provider", &["mappings/person.toml".to_owned()], &[], &settings)
+    let mut mappings = Vec::new();
+    for (name, text) in &provided.mappings {
+        let name = format!("mappings/{name}");
+        let path = folder.join(&name);
+        std::fs::write(&path, text).map_err(file(&path))?;
+        mappings.push(name);
+    }
+    build::start_host(dir, "provider", &mappings, &[], &provided.settings)
 }
 
 async fn agree(folders: &BTreeMap<&str, Folder>, draft: Value) -> Result<Arc<Contract>, Failure> {
@@ -120,8 +156,8 @@ async fn agree(folders: &BTreeMap<&str, Folder>, draft: Value) -> Result<Arc<Con
 }
 
 /// The same, with statements that may be signed together.
-fn draft_together() -> Value {
-    let mut draft = draft();
+fn draft_together(operations: &[String]) -> Value {
+    let mut draft = draft(operations);
     if let Some(draft) = draft.as_object_mut() {
         draft.insert("id".to_owned(), "bench-person-together".into());
         draft.insert("batch_signatures".to_owned(), true.into());
@@ -129,14 +165,14 @@ fn draft_together() -> Value {
     draft
 }
 
-fn draft() -> Value {
+fn draft(operations: &[String]) -> Value {
     json!({
         "format": "yiwang-contract/1", "id": "bench-person", "version": 1,
         "provider": {"member": "provider", "root": "", "approver": "o-aaaaaaaaaaaaaaaa"},
         "consumer": {"member": "consumer", "root": "", "approver": "o-bbbbbbbbbbbbbbbb"},
         "legal_basis": "none: made-up records", "scenario": "measuring throughput with made-up records",
         "purpose": "bench.throughput", "matters": ["bench"], "method": "query",
-        "record": "Person", "operations": ["person.by_id"], "fields": FIELDS, "rows": [], "apps": ["bench-app", SPARE],
+        "record": "Person", "operations": operations, "fields": FIELDS, "rows": [], "apps": ["bench-app", SPARE],
         "valid_from": "", "valid_until": "",
         "limits": {"rows": 1, "per_app_per_minute": 100_000_000, "per_officer_per_day": 1_000_000_000, "deadline_ms": 5000},
         "retention_days": 1, "disposal_days": 1, "onward_sharing": "none", "class": 2, "notice": "immediate"

@@ -1,7 +1,9 @@
 //! Builds the demo's network: city, hub, members, contracts, adapters, all from generated configuration.
 
 use super::files;
+use super::parts::{self, Part};
 use super::process::{Process, free_port};
+use super::services::Services;
 use crate::fail::{Failure, Outcome, file};
 use crate::setup;
 use serde_json::{Value, json};
@@ -51,68 +53,62 @@ pub struct Network {
     pub sites: BTreeMap<String, Site>,
     /// The ledger's key.
     pub verifier_key: String,
+    /// The departments' servers, if started. The last field: they end after all that uses them.
+    pub services: Option<Services>,
 }
 
-/// Who takes part: id, display name, folder of its files, apps.
-const MEMBERS: &[(&str, &str, &str, &[&str])] = &[
-    ("police", "Police (公安)", "police", &[]),
-    ("civil-affairs", "Civil affairs (民政)", "civil-affairs", &[]),
-    ("health", "Health commission (卫健)", "health", &["planning-desk"]),
-    ("emergency-call", "Emergency call centre (120)", "emergency-call", &[]),
-    ("street-office", "Street office (街道办)", "", &["assistance-desk"]),
-];
-
-const REAL_MEMBERS: &[(&str, &str, &str, &[&str])] = &[
-    ("montgomery-911", "Montgomery County 911", "real/montgomery-911", &[]),
-    ("seattle-police", "Seattle police", "real/seattle-police", &[]),
-    ("febrl-a", "Person register A (FEBRL 4a)", "real/febrl-a", &[]),
-    ("febrl-b", "Person register B (FEBRL 4b)", "real/febrl-b", &[]),
-    ("civil-registry", "Civil registry", "", &["registry-desk"]),
-];
+/// What is built.
+pub struct Plan<'p> {
+    /// Size of the synthetic city.
+    pub scale: f64,
+    /// A folder with real open data.
+    pub data: Option<&'p Path>,
+    /// Whether the departments' own servers are started.
+    pub services: bool,
+}
 
 /// Makes and starts everything.
-pub async fn build(dir: &Path, scale: f64, data: Option<&Path>) -> Result<Network, Failure> {
+pub async fn build(dir: &Path, plan: &Plan<'_>) -> Result<Network, Failure> {
     std::fs::create_dir_all(dir).map_err(file(dir))?;
     println!(
         "[setup] the departments' own systems: tables, code lists and dirty data as they are in the field"
     );
     let systems = dir.join("departments");
-    let city = yiwang_city::build(CityPlan { seed: 1, scale }, &systems).map_err(Failure::environment)?;
+    let city = CityPlan { seed: 1, scale: plan.scale };
+    let city = yiwang_city::build(city, &systems).map_err(Failure::environment)?;
     println!("        {} persons in {} households", city.facts().persons, city.facts().households);
-    let real = match data {
-        Some(data) => Some(attach(data, &systems)?),
+    let mut parts = Part::of(parts::MEMBERS, city.sources());
+    // Declared before the processes, so that it goes after them.
+    let services = match plan.services {
+        true => Some(Services::start(dir, &city, plan.data, &mut parts).await?),
+        false => None,
+    };
+    let real = match plan.data {
+        Some(data) => {
+            let real = attach(data, &systems)?;
+            parts.extend(Part::of(parts::REAL_MEMBERS, &real.sources));
+            Some(real)
+        }
         None => None,
     };
-    println!("[setup] a hub with its ledger; five members with root keys of their own");
+    println!("[setup] a hub with its ledger; {} members with root keys of their own", parts.len());
     let (config, mut hub) = start_hub(dir)?;
     hub.until_ready().await?;
-    let mut members: Vec<_> = MEMBERS.to_vec();
-    if real.is_some() {
-        members.extend_from_slice(REAL_MEMBERS);
-    }
     let mut folders = BTreeMap::new();
-    for (id, name, _, apps) in &members {
-        folders.insert(*id, enrol(dir, &config, id, name, apps).await?);
+    for part in &parts {
+        folders.insert(part.id, enrol(dir, &config, part.id, part.name, part.apps).await?);
     }
     println!("[setup] contracts, each signed under both members' roots, entered in the ledger");
     let mut count = 0;
-    for (_, _, files_of, _) in &members {
-        for path in files::contracts(files_of) {
-            let draft = serde_json::from_str(files::text(path)).map_err(Failure::usage)?;
-            count += usize::from(agree(&folders, draft).await?.is_some());
-        }
+    for path in parts.iter().flat_map(|part| files::contracts(part.contracts)) {
+        let draft = serde_json::from_str(files::text(path)).map_err(Failure::usage)?;
+        count += usize::from(agree(&folders, draft).await?.is_some());
     }
     count += usize::from(agree(&folders, sealed_contract()?).await?.is_some());
     println!("        {count} contracts in force");
     let mut sites = BTreeMap::new();
-    let sources: Vec<_> = city.sources().iter().chain(real.iter().flat_map(|real| &real.sources)).collect();
-    for (id, _, files_of, apps) in &members {
-        let settings: Vec<(String, String)> = sources
-            .iter()
-            .filter(|source| source.member == *id)
-            .map(|source| (source.variable.to_owned(), source.path.display().to_string()))
-            .collect();
-        sites.insert((*id).to_owned(), host(dir, id, files_of, apps, &settings)?);
+    for part in &parts {
+        sites.insert(part.id.to_owned(), host(dir, part)?);
     }
     for site in sites.values_mut() {
         site.host.until_ready().await?;
@@ -121,7 +117,7 @@ pub async fn build(dir: &Path, scale: f64, data: Option<&Path>) -> Result<Networ
     let verifier_key =
         std::fs::read_to_string(dir.join("hub/ledger/verifier.key")).map_err(Failure::environment)?;
     let verifier_key = verifier_key.trim().to_owned();
-    Ok(Network { dir: dir.to_owned(), city, real, hub, sites, verifier_key })
+    Ok(Network { dir: dir.to_owned(), city, real, hub, sites, verifier_key, services })
 }
 
 fn attach(data: &Path, systems: &Path) -> Result<RealData, Failure> {
@@ -272,22 +268,18 @@ pub async fn agree(
 }
 
 /// Writes a member's mappings and starts its host.
-fn host(
-    dir: &Path,
-    id: &str,
-    files_of: &str,
-    apps: &[&str],
-    settings: &[(String, String)],
-) -> Result<Site, Failure> {
-    let folder = dir.join("members").join(id).join("mappings");
+fn host(dir: &Path, part: &Part) -> Result<Site, Failure> {
+    let folder = dir.join("members").join(part.id).join("mappings");
     std::fs::create_dir_all(&folder).map_err(file(&folder))?;
     let mut mappings = Vec::new();
-    for path in if files_of.is_empty() { Vec::new() } else { files::mappings(files_of) } {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        std::fs::write(folder.join(name), files::text(path)).map_err(file(&folder))?;
+    for path in files::mappings(part.mappings) {
+        let name = part.write(path, &folder)?;
         mappings.push(format!("mappings/{name}"));
     }
-    start_host(dir, id, &mappings, apps, settings)
+    for path in files::documents(part.mappings) {
+        part.write(path, &folder)?;
+    }
+    start_host(dir, part.id, &mappings, part.apps, &part.settings)
 }
 
 /// Writes a member's `adapter.toml` and starts its host: an adapter where it has mappings, a gateway where
@@ -336,5 +328,8 @@ impl Network {
             site.host.stop().await;
         }
         self.hub.stop().await;
+        if let Some(services) = &self.services {
+            services.stop().await;
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use yiwang_city::Bench;
+use yiwang_city::servers::{self, Database, Kind};
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
 use yiwang_client::folder::Folder;
 use yiwang_client::standing::StandingHealth;
@@ -118,6 +119,8 @@ pub struct Places {
     pub told: Option<SocketAddr>,
     /// The hub's addresses, where a relay must know them first.
     pub addresses: Option<Addresses>,
+    /// A database server that serves the provider's rows, in place of a file.
+    pub server: Option<Database>,
 }
 
 /// Where the hub listens.
@@ -143,10 +146,12 @@ pub struct Town {
     pub hub: Option<Process>,
     pub adapter: Option<Process>,
     pub source: Bench,
+    settings: Vec<(String, String)>,
     pub contract: Arc<Contract>,
     pub clock: Arc<dyn Clock>,
     consumer: Folder,
     _standings: DropGuard,
+    _server: Option<Database>,
 }
 
 impl Town {
@@ -166,7 +171,8 @@ impl Town {
         let journal = places.journal.unwrap_or_else(|| provider.path().join("journal"));
         std::fs::create_dir_all(provider.path().join("mappings")).unwrap();
         let mapping = provider.path().join("mappings/person.toml");
-        std::fs::write(mapping, yiwang_city::bench_mapping("provider")).unwrap();
+        let (text, settings) = serving(&source, places.server.as_ref());
+        std::fs::write(mapping, text).unwrap();
         let text = format!(
             "format = \"adapter-host/1\"\nmember_folder = \".\"\nadapter = \"main\"\n\
              mappings = [\"mappings/person.toml\"]\njournal = \"{}\"\n[health]\nlisten = \"{adapter_health}\"\n",
@@ -182,10 +188,12 @@ impl Town {
             hub: Some(hub),
             adapter: None,
             source,
+            settings,
             contract: Arc::new(contract),
             clock,
             consumer,
             _standings: standings.drop_guard(),
+            _server: places.server,
         };
         town.start_adapter(&[]);
         town.until_linked().await;
@@ -226,10 +234,11 @@ impl Town {
     /// Starts the adapter, perhaps under another program.
     pub fn start_adapter(&mut self, before: &[String]) {
         let config = self.temp.path().join("members/provider/adapter.toml").display().to_string();
-        let database = self.source.database.display().to_string();
         let log = self.temp.path().join("adapter.log");
         let arguments = ["adapter", "run", "--config", &config];
-        self.adapter = Some(Process::start(before, &arguments, &[("BENCH_DB", &database)], &log));
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.adapter = Some(Process::start(before, &arguments, &settings, &log));
     }
 
     pub fn kill_adapter(&mut self) {
@@ -285,6 +294,21 @@ impl Town {
         client.meet().await.unwrap();
         client.open_case(&Matter::parse("bench").unwrap(), subjects).await.unwrap().0
     }
+}
+
+/// The provider's mapping and its settings: over the file with the rows, or over a server that is filled from it.
+fn serving(source: &Bench, server: Option<&Database>) -> (String, Vec<(String, String)>) {
+    let Some(server) = server else {
+        let database = source.database.display().to_string();
+        return (yiwang_city::bench_mapping("provider"), vec![("BENCH_DB".to_owned(), database)]);
+    };
+    let url = server.fill("bench", servers::BENCH, &source.database, ("yiwang_bench", "pw-bench")).unwrap();
+    let name = if server.kind == Kind::Postgres { "POSTGRES" } else { "MARIADB" };
+    let settings =
+        vec![(format!("BENCH_{name}_URL"), url), (format!("BENCH_{name}_CA"), server.ca().to_owned())];
+    let operation = yiwang_city::bench_operation(server.kind);
+    let text = yiwang_city::bench_mapping_of(server.kind, "provider").replace(operation, "person.by_id");
+    (text, settings)
 }
 
 fn checkpoints(folder: &Folder) -> Arc<CheckpointVerifier> {

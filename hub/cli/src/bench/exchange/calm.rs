@@ -1,6 +1,6 @@
 //! What one request waits for where the hub is not full: alone, and at a steady rate.
 
-use super::{Figures, Form, asking, turn};
+use super::{Figures, Form, LOOKUP, asking, turn};
 use crate::bench::measure::{percentile, ratio};
 use crate::bench::network::Network;
 use crate::fail::Failure;
@@ -19,7 +19,7 @@ const UNDER_WAY_MAX: usize = 4096;
 /// a pause is counted for every request that it held up.
 pub async fn measure(network: &Network, rate: u64, sync_us: u64) -> Result<Value, Failure> {
     let mut alone = Figures::default();
-    turn(SECONDS, 1, (0, 0), &mut alone, asking(network, Form::Calls)?).await?;
+    turn(SECONDS, 1, (0, 0), &mut alone, asking(network, Form::Calls, LOOKUP)?).await?;
     let (mut paced, refused) = steady(network, rate).await?;
     let ms = |us: u64| ratio(us, 1000);
     Ok(json!({
@@ -36,7 +36,7 @@ pub async fn measure(network: &Network, rate: u64, sync_us: u64) -> Result<Value
 /// Times of those that were answered, and how many were turned away: where a machine stands still for a moment,
 /// what it missed comes at once.
 async fn steady(network: &Network, rate: u64) -> Result<(Vec<u64>, u64), Failure> {
-    let (clock, one) = (setup::clock(), Arc::new(asking(network, Form::Calls)?));
+    let (clock, one) = (setup::clock(), Arc::new(asking(network, Form::Calls, LOOKUP)?));
     let mut tasks = JoinSet::new();
     let (mut latencies, mut refused) = (Vec::new(), 0);
     let mut count = |done: Result<u64, Failure>| match done {

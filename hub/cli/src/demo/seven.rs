@@ -1,0 +1,85 @@
+//! The steps that need the departments' own servers: a search that names nobody, and a server that is away for a while.
+
+use super::build::{Network, Site};
+use super::story::{Teller, call, line, state};
+use crate::fail::Failure;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is asked whether a department is back, a fifth of a second apart: its server starts in seconds.
+const TRIES: u32 = 150;
+
+/// The steps.
+pub async fn tell(teller: &mut Teller, network: &Network) {
+    if let Err(why) = community(teller, network).await {
+        teller.fail(&why);
+    }
+    if let Err(why) = away(teller, network).await {
+        teller.fail(&why);
+    }
+}
+
+async fn open_case(street: &Site, matter: &str, subjects: &[&str]) -> Result<String, String> {
+    let opening = json!({"matter": matter, "subjects": subjects});
+    let opened = call(street, "assistance-desk", "POST", "/v1/cases", &opening).await?;
+    opened.json.get("case").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| opened.json.to_string())
+}
+
+async fn community(teller: &mut Teller, network: &Network) -> Result<(), String> {
+    let street = network.sites.get("street-office").ok_or("no street office")?;
+    teller
+        .step("Before the home visit: what is being repaired in the household's community, without a person");
+    let case = open_case(street, "service-request", &[]).await?;
+    let community: String = network.city.household().address_code.chars().take(12).collect();
+    let ask = json!({
+        "purpose": "service-request.handling", "case": case, "arguments": {"community": community},
+    });
+    let answer = call(street, "assistance-desk", "POST", "/v1/records/query", &ask).await?;
+    for name in ["service_code", "stage", "agency"] {
+        line(teller, &answer.json, "ServiceRequest", name);
+    }
+    teller.check(
+        "urban management answers for a place, and names nobody",
+        state(&answer.json, "ServiceRequest", "stage") == "value",
+    );
+    Ok(())
+}
+
+/// A department's server is stopped and started again; its adapter is not.
+async fn away(teller: &mut Teller, network: &Network) -> Result<(), String> {
+    let services = network.services.as_ref().ok_or("no servers")?;
+    let Some(civil) = services.civil.clone() else { return Ok(()) };
+    let street = network.sites.get("street-office").ok_or("no street office")?;
+    let mother = network.city.household().mother.id;
+    teller.step("PostgreSQL of civil affairs is stopped, and started again; its adapter runs on");
+    let case = open_case(street, "social-assistance", &[&mother]).await?;
+    let question = json!({"subject": mother, "purpose": "social-assistance.eligibility", "case": case});
+    let ask = async || call(street, "assistance-desk", "POST", "/v1/records/query", &question).await;
+    let stopping = Arc::clone(&civil);
+    blocking(move || stopping.stop()).await?;
+    let answer = ask().await?.json;
+    line(teller, &answer, "BenefitStatus", "scheme");
+    line(teller, &answer, "Person", "name");
+    teller.check(
+        "its own fields are unavailable, and the police's name is there",
+        state(&answer, "BenefitStatus", "scheme") == "unavailable"
+            && state(&answer, "Person", "name") == "value",
+    );
+    blocking(move || civil.start()).await?.map_err(|error| error.to_string())?;
+    let mut answer = ask().await?.json;
+    for _ in 0..TRIES {
+        if state(&answer, "BenefitStatus", "scheme") == "value" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        answer = ask().await?.json;
+    }
+    line(teller, &answer, "BenefitStatus", "scheme");
+    teller.check("they are back", state(&answer, "BenefitStatus", "scheme") == "value");
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::environment(error).to_string())
+}

@@ -1,0 +1,99 @@
+//! What to do next: errors that a newcomer meets first, each with the command that helps.
+
+use crate::fail::{Failure, Outcome};
+use crate::setup::AppArgs;
+use std::path::Path;
+use yiwang_client::error::ClientError;
+use yiwang_policies::Catalogue;
+use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{ContractError, ContractText};
+use yiwang_proto::ids::{Matter, Purpose};
+
+/// Edits by which a word may be off and still be what was meant.
+const NEAR: usize = 6;
+
+/// A refusal of what an app asked, with the command that publishes its key where the hub does not know it.
+pub fn refused(args: &AppArgs, error: ClientError) -> Failure {
+    if error.code() != Some(Code::KeyUnknown) {
+        return Failure::refused(error);
+    }
+    let (folder, app) = (args.folder.display(), &args.app);
+    Failure::refused(format!(
+        "the hub refused: key_unknown: the key of app `{app}` was not published; publish its delegation: \
+         `yiwang member publish --folder {folder} {folder}/delegations/app-{app}.json`"
+    ))
+}
+
+/// Refuses a purpose that the catalogue does not have: no contract can be for it, and an empty record would look as if
+/// nobody knew the person.
+pub fn purpose(purpose: &Purpose) -> Outcome {
+    let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
+    if catalogue.has_purpose(purpose) {
+        return Ok(());
+    }
+    Err(unknown("purpose", purpose.as_str(), catalogue.purposes().map(|(id, _)| id.as_str())))
+}
+
+/// Refuses a matter that the catalogue does not have.
+pub fn matter(matter: &Matter) -> Outcome {
+    let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
+    if catalogue.has_matter(matter) {
+        return Ok(());
+    }
+    Err(unknown("matter", matter.as_str(), catalogue.matters().map(|(id, _)| id.as_str())))
+}
+
+fn unknown<'k>(what: &str, given: &str, known: impl Iterator<Item = &'k str>) -> Failure {
+    let known: Vec<&str> = known.collect();
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(given, name), name)).min();
+    let next = match near.filter(|(distance, _)| *distance <= NEAR) {
+        Some((_, near)) => format!("did you mean `{near}`?"),
+        None => format!("the catalogue has {}", known.join(", ")),
+    };
+    Failure::usage(format!("`{given}` is no {what} of the catalogue; {next}"))
+}
+
+/// Why a file is no contract that can be published, and who has to sign it.
+pub fn unsigned(path: &Path, bytes: &[u8], error: impl std::fmt::Display) -> Failure {
+    let shown = path.display();
+    if ContractText::parse(bytes).is_err() {
+        return Failure::usage(format!("{shown}: {error}"));
+    }
+    Failure::usage(format!(
+        "{shown}: a contract's text, which nobody signed; both members do: `yiwang contract sign --folder DIR {shown} -o \
+         half.json`, and the other with half.json"
+    ))
+}
+
+/// Why a contract does not hold, and who has to sign it.
+pub fn not_signed(path: &Path, error: ContractError) -> Failure {
+    match &error {
+        ContractError::NotSigned { member, .. } => Failure::refused(format!(
+            "{error}; `{member}` signs it: `yiwang contract sign --folder ITS-FOLDER {} -o contract.json`",
+            path.display()
+        )),
+        _ => Failure::refused(error),
+    }
+}
+
+/// Says which parts of a draft stay as they were: drafts carry made-up roots, approvers and days.
+pub fn kept(text: &ContractText, replaced: &[&str]) -> Vec<String> {
+    let parts = [
+        ("provider-root", text.provider.root.to_base64()),
+        ("consumer-root", text.consumer.root.to_base64()),
+        ("valid-from", text.valid_from.clone()),
+        ("valid-until", text.valid_until.clone()),
+    ];
+    let mut kept: Vec<String> = parts
+        .into_iter()
+        .filter(|(name, _)| !replaced.contains(name))
+        .map(|(name, value)| format!("stays as the draft has it: {value} (--{name} replaces it)"))
+        .collect();
+    for (side, party) in [("provider", &text.provider), ("consumer", &text.consumer)] {
+        kept.push(format!(
+            "stays as the draft has it: {side}'s approver {} (edit the draft)",
+            party.approver
+        ));
+    }
+    kept
+}
