@@ -1,6 +1,6 @@
 //! The demo over the departments' own servers: seven members, the same story, and everything is gone afterwards.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;

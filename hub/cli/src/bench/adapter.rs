@@ -214,6 +214,7 @@ fn query(operation: &Arc<OperationDef>, id: &str) -> FetchQuery {
         columns: operation.fields.iter().filter_map(|field| field.from.clone()).collect(),
         params: vec![(Arc::from("id"), Some(Scalar::Text(id.to_owned())))],
         filter: None,
+        page: None,
         limit: 2,
         timeout: PATIENCE,
     }
