@@ -1,0 +1,234 @@
+//! Batches: all rows of a contract for batches, page by page, each page an exchange of its own with its entry; nothing is
+//! lost or given twice over restarts, and nobody but the provider can say where the next page begins.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
+use yiwang_client::client::Client;
+use yiwang_client::exchange::{Ask, Ending};
+use yiwang_proto::answer::Answer;
+use yiwang_proto::body::Arguments;
+use yiwang_proto::contract::Contract;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::{CaseId, FieldName, Matter, Operation};
+use yiwang_tests::contracts::{Draft, draft};
+use yiwang_tests::departments;
+use yiwang_tests::member::{Member, RunningAdapter};
+use yiwang_tests::world::World;
+
+const BATCH: &str = r#"
+[[operation]]
+name = "person.all"
+kind = "batch"
+key = "NR"
+subject = "id_number"
+sql = """
+select R.rowid as NR, R.XM, R.CSRQ, R.SFZH, R.GXSJ from T_RY R where R.ZXBZ = '0' and R.SFZH is not null"""
+limit = 100
+timeout = "5s"
+[operation.fields]
+name = { from = "XM", type = "string", steps = ["trim", "nfc"], required = true }
+birth_date = { from = "CSRQ", type = "date", format = "%Y%m%d" }
+id_number = { from = "SFZH", type = "string", steps = ["trim", "halfwidth", "upper"] }
+as_of = { from = "GXSJ", type = "timestamp", required = true }
+[[test]]
+name = "a row"
+operation = "person.all"
+rows = [{ NR = 1, XM = "云甲", CSRQ = "19900101", SFZH = "98010119900101005x", GXSJ = "2026-11-01 08:00:00" }]
+expect = [{ name = "云甲", birth_date = "1990-01-01", id_number = "98010119900101005X", as_of = "2026-11-01T08:00:00+08:00" }]
+"#;
+
+struct Town {
+    world: World,
+    police: Member,
+    street: Member,
+    adapter: Option<RunningAdapter>,
+    app: Client,
+    case: CaseId,
+    contract: Contract,
+    persons: usize,
+    one: String,
+}
+
+fn batch_contract(contract: Draft) -> Draft {
+    contract
+        .record("Person", "person.all", &["birth_date", "name"], 2)
+        .with("method", "batch".into())
+        .limit("rows", 100)
+}
+
+impl Town {
+    async fn new(seed: u64) -> Self {
+        let world = World::new(seed).await;
+        let city = world.city();
+        let mut police = world.department(&city, "police", &["person"]).await;
+        let text = std::fs::read_to_string(departments().join("police/person.toml")).unwrap();
+        let path = world.dir.path().join("person.toml");
+        std::fs::write(&path, text + BATCH).unwrap();
+        police.mappings = vec![path];
+        let db = rusqlite::Connection::open(&police.settings.0["POLICE_DB"]).unwrap();
+        let sql = "select count(*) from T_RY where ZXBZ = '0' and SFZH is not null";
+        let persons: i64 = db.query_row(sql, [], |row| row.get(0)).unwrap();
+        let street = world.member("street-office").await;
+        let contract = batch_contract(draft(&police, &street, "police-street-batch", world.clock.now_ms()));
+        let document = world.agree(&contract, &police, &street).await;
+        let adapter = Some(police.run_adapter(&world).await);
+        let app = street.app(&world, "assistance-desk").await;
+        let mother = city.household().mother.clone();
+        let matter = Matter::parse("social-assistance").unwrap();
+        let (case, _) = app.open_case(&matter, std::slice::from_ref(&mother.id)).await.unwrap();
+        let contract = Contract::open(&document).unwrap();
+        let persons = usize::try_from(persons).unwrap();
+        Self { world, police, street, adapter, app, case, contract, persons, one: mother.id }
+    }
+
+    fn ask(&self, fields: &[&str]) -> BatchAsk {
+        BatchAsk {
+            operation: Operation::parse("person.all").unwrap(),
+            fields: fields.iter().map(|field| FieldName::parse(field).unwrap()).collect(),
+            case: self.case.clone(),
+            officer: None,
+        }
+    }
+
+    async fn page(&self, resume: &str) -> BatchPage {
+        self.app.batch_page(&self.contract, &self.ask(&["name", "birth_date"]), resume).await.unwrap()
+    }
+
+    async fn refused(&self, contract: &Contract, ask: &BatchAsk, resume: &str) -> String {
+        match self.app.batch_page(contract, ask, resume).await {
+            Err(BatchError::Refused { code, clause }) => format!("{code} {clause}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn verified(mut self) -> yiwang_audit::Report {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.stop().await;
+        }
+        drop(self.app);
+        self.world.stop_hub().await;
+        let key = std::fs::read_to_string(self.world.ledger_dir().join("verifier.key")).unwrap();
+        let key = Some(yiwang_proto::note::VerifierKey::parse(key.trim()).unwrap());
+        let options = yiwang_audit::Options { key, ..yiwang_audit::Options::default() };
+        yiwang_audit::verify_ledger(&self.world.ledger_dir(), &options).unwrap()
+    }
+}
+
+fn records(page: &BatchPage) -> Vec<Value> {
+    serde_json::from_slice(&page.records).unwrap()
+}
+
+fn answer_of(town: &Town, entry: u64) -> Answer {
+    let bytes = town.world.hub().hub.ledger.entry(entry).unwrap();
+    let Some(Kind::Exchange(exchange)) = yiwang_proto::entry::decode(&bytes).unwrap().kind else { panic!() };
+    let signed = SignedStatement::parse(exchange.answer).unwrap();
+    Answer::parse(signed.unverified_payload()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_row_comes_once_over_restarts_and_each_page_is_an_entry() {
+    let mut town = Town::new(71).await;
+    assert!(town.persons > 300, "{}", town.persons);
+    let (mut resume, mut all, mut entries) = (String::new(), Vec::new(), BTreeSet::new());
+    loop {
+        let page = town.page(&resume).await;
+        assert_eq!(page.rows as usize, records(&page).len());
+        assert!(entries.insert(page.entry));
+        for record in records(&page) {
+            assert_eq!(record["fields"].as_object().unwrap().len(), 2, "granted fields and nothing else");
+            all.push(record);
+        }
+        let answer = answer_of(&town, page.entry);
+        // Everybody in the page is in the statement, by tag or under their root, and by name nowhere.
+        assert_eq!(answer.subject_tags.is_empty(), page.rows > 64);
+        assert_eq!(answer.subject_tags_root.is_some(), page.rows > 64);
+        assert_eq!(answer.truncated, !page.resume.is_empty());
+        if page.resume.is_empty() {
+            break;
+        }
+        resume = page.resume;
+        if entries.len() == 1 {
+            // The next page needs nothing that the adapter or the hub kept in memory.
+            town.adapter.take().unwrap().stop().await;
+            town.world.stop_hub().await;
+            town.world.start_hub().await;
+            town.app.meet().await.unwrap();
+            town.street.issuing.until_after(town.world.clock.now_ms()).await;
+            town.adapter = Some(town.police.run_adapter(&town.world).await);
+        }
+    }
+    assert_eq!(all.len(), town.persons);
+    assert_eq!(entries.len(), town.persons.div_ceil(100));
+    // The same page again is another exchange with the same rows.
+    let (one, two) = (town.page("").await, town.page("").await);
+    assert_eq!(records(&one), records(&two));
+    assert_ne!(one.entry, two.entry);
+    let pages = entries.len() + 2;
+    let report = town.verified().await;
+    assert_eq!(report.findings.len(), 0, "{report:?}");
+    assert!(report.decisions.permitted_again as usize >= pages, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_of_one_batch_and_a_batch_needs_its_own_contract() {
+    let town = Town::new(72).await;
+    let resume = town.page("").await.resume;
+    let both = town.ask(&["name", "birth_date"]);
+    let bent: String = resume.chars().rev().collect();
+    for token in ["x", bent.as_str()] {
+        let refused = town.refused(&town.contract, &both, token).await;
+        assert!(refused.starts_with("argument_invalid"), "{refused}");
+    }
+    let refused = town.refused(&town.contract, &town.ask(&["name"]), &resume).await;
+    assert!(refused.contains("another-batch"), "{refused}");
+    let now = town.world.clock.now_ms();
+    let other = batch_contract(draft(&town.police, &town.street, "police-street-other", now));
+    let other = Contract::open(&town.world.agree(&other, &town.police, &town.street).await).unwrap();
+    let refused = town.refused(&other, &both, &resume).await;
+    assert!(refused.contains("another-batch"), "{refused}");
+    // A batch that names somebody, a batch under a contract for queries, and a query under one for batches.
+    let ask = |operation: &str, subject: &str| Ask {
+        operation: Operation::parse(operation).unwrap(),
+        fields: vec![FieldName::parse("name").unwrap()],
+        case: town.case.clone(),
+        officer: None,
+        subject: subject.to_owned(),
+        arguments: Arguments::new(),
+        retry_of: None,
+    };
+    let query = draft(&town.police, &town.street, "police-street-query", now)
+        .with("operations", json!(["person.by_id", "person.all"]));
+    let query = Contract::open(&town.world.agree(&query, &town.police, &town.street).await).unwrap();
+    let both_ways = batch_contract(draft(&town.police, &town.street, "police-street-both", now))
+        .with("operations", json!(["person.by_id", "person.all"]));
+    let both_ways = Contract::open(&town.world.agree(&both_ways, &town.police, &town.street).await).unwrap();
+    for (contract, ask, code) in [
+        (&town.contract, ask("person.all", &town.one), "subject_not_in_case"),
+        (&query, ask("person.all", &town.one), "operation_not_granted"),
+        (&both_ways, ask("person.by_id", ""), "operation_not_granted"),
+    ] {
+        let signed = town.app.sign(contract, &ask);
+        let exchanged = town.app.exchange(contract, &signed).await.unwrap();
+        let Ending::Denied { code: found, clause } = exchanged.ending else { panic!("{:?}", exchanged.ending) };
+        assert_eq!(found, code, "{clause}");
+    }
+    let report = town.verified().await;
+    assert_eq!(report.findings.len(), 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sensitive_is_not_handed_over_in_batches() {
+    let world = World::new(73).await;
+    let (police, street) = (world.member("police").await, world.member("street-office").await);
+    let contract = draft(&police, &street, "police-street-batch", world.clock.now_ms())
+        .record("BenefitStatus", "benefit.all", &["amount_band"], 3)
+        .with("method", "batch".into())
+        .sign(&police, &street);
+    let channel = street.folder.enrolled().unwrap().channel(std::sync::Arc::clone(&world.clock)).await.unwrap();
+    let refused = yiwang_client::client::publish(channel, &contract, &street.checkpoints()).await;
+    assert!(refused.is_err(), "{refused:?}");
+}
