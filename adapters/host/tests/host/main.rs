@@ -12,6 +12,7 @@ mod hypotheses;
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
 mod metrics;
+mod misconfigured;
 mod program;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/query.rs"]
