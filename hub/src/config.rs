@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use yiwang_policies::place::{position, without_values};
 use yiwang_proto::ids::Purpose;
 use yiwang_proto::witness::{POLICY_MAX, WitnessPolicy};
 
@@ -23,7 +24,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Its text is not as it must be.
-    #[error("{path}:{line}:{column}: {message}")]
+    #[error("{path}:{line}:{column}: {message}; {help}")]
     Text {
         /// Which file.
         path: PathBuf,
@@ -31,8 +32,10 @@ pub enum ConfigError {
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// What is wrong.
+        /// What is wrong: names keys, never values.
         message: String,
+        /// What to do next.
+        help: String,
     },
 }
 
@@ -140,64 +143,105 @@ impl Config {
     }
 
     fn parse(dir: &Path, path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let fault = |offset: usize, message: String| {
-            let before = text.get(..offset).unwrap_or(text);
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-            ConfigError::Text { path: path.to_owned(), line, column, message }
+        let fault = |offset: usize, message: String, help: &str| {
+            let (line, column) = position(text, offset);
+            ConfigError::Text { path: path.to_owned(), line, column, message, help: help.to_owned() }
         };
-        let at = |key: &str| {
-            text.lines()
-                .scan(0, |offset, line| {
-                    let start = *offset;
-                    *offset += line.len() + 1;
-                    Some((start, line))
-                })
-                .find(|(_, line)| line.trim_start().starts_with(key))
-                .map_or(0, |(start, _)| start)
-        };
-        let raw: RawConfig = toml::from_str(text)
-            .map_err(|error| fault(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
-        if raw.format != "hub/1" {
-            return Err(fault(at("format"), "`format` is not \"hub/1\"".to_owned()));
-        }
-        if !yiwang_proto::note::is_key_name(&raw.origin) || raw.origin.len() > 128 {
-            return Err(fault(
-                at("origin"),
-                "`origin` is a schema-less URL without spaces or `+`".to_owned(),
-            ));
-        }
-        let rates = 1..=RATE_MAX;
-        if !rates.contains(&raw.overload.per_second) || !rates.contains(&raw.overload.burst) {
-            let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
-            return Err(fault(at("[overload]"), message));
-        }
-        if raw.overload.connections_per_address == 0 {
-            let message = "`connections_per_address` is at least 1: nobody could connect".to_owned();
-            return Err(fault(at("[overload]"), message));
-        }
-        if !rates.contains(&raw.quotas.per_second) || !rates.contains(&raw.quotas.burst) {
-            let message = format!("`per_second` and `burst` are 1 to {RATE_MAX}");
-            return Err(fault(at("[quotas]"), message));
+        let at = |key: &str| of_key(text, key);
+        let raw: RawConfig = toml::from_str(text).map_err(|error| {
+            let (message, help) = without_values(error.message());
+            fault(error.span().map_or(0, |span| span.start), message, &help)
+        })?;
+        for (holds, key, message, help) in raw.bounds() {
+            if !holds {
+                return Err(fault(at(key), message, help));
+            }
         }
         if let Some(message) = raw.denials.fault() {
-            return Err(fault(at("[denials]"), message));
+            return Err(fault(at("[denials]"), message, "write a number within these bounds"));
         }
-        if raw.names.is_empty() {
-            return Err(fault(at("names"), "`names` lists at least one name or address".to_owned()));
-        }
-        let trust_domain = TrustDomain::parse(&raw.trust_domain)
-            .map_err(|error| fault(at("trust_domain"), error.to_string()))?;
+        let trust_domain = TrustDomain::parse(&raw.trust_domain).map_err(|_| {
+            let help = "write lower-case letters, digits, dots and hyphens, like \"city.example\"";
+            fault(at("trust_domain"), "`trust_domain` is not a trust domain".to_owned(), help)
+        })?;
         let witnesses = match &raw.witness_policy {
             None => None,
             Some(path) => {
+                let help = "name a tlog-policy file that can be read and holds, or leave the key out";
                 let policy =
-                    read_policy(&dir.join(path)).map_err(|what| fault(at("witness_policy"), what))?;
+                    read_policy(&dir.join(path)).map_err(|what| fault(at("witness_policy"), what, help))?;
                 Some(Arc::new(policy))
             }
         };
         Ok(Self { dir: dir.to_owned(), raw, trust_domain, witnesses })
     }
+}
+
+impl RawConfig {
+    /// What the types do not say: whether it holds, where it stands, what is wrong and what to write.
+    fn bounds(&self) -> [(bool, &'static str, String, &'static str); 7] {
+        let rates = 1..=RATE_MAX;
+        let rate = || format!("`per_second` and `burst` are 1 to {RATE_MAX}");
+        let number = "write a whole number within these bounds";
+        let otlp = self.otlp.as_deref();
+        [
+            (
+                self.format == "hub/1",
+                "format",
+                "`format` is not known".to_owned(),
+                "this program reads format = \"hub/1\"",
+            ),
+            (
+                yiwang_proto::note::is_key_name(&self.origin) && self.origin.len() <= 128,
+                "origin",
+                "`origin` is not a schema-less URL without spaces or `+`".to_owned(),
+                "write it like \"log.city.example/yiwang\"",
+            ),
+            (
+                rates.contains(&self.overload.per_second) && rates.contains(&self.overload.burst),
+                "[overload]",
+                rate(),
+                number,
+            ),
+            (
+                self.overload.connections_per_address > 0,
+                "[overload]",
+                "`connections_per_address` is at least 1: nobody could connect".to_owned(),
+                "write a whole number from 1 on",
+            ),
+            (
+                rates.contains(&self.quotas.per_second) && rates.contains(&self.quotas.burst),
+                "[quotas]",
+                rate(),
+                number,
+            ),
+            (
+                !self.names.is_empty(),
+                "names",
+                "`names` lists at least one name or address".to_owned(),
+                "write the names by which members call the hub, like names = [\"hub.city.example\"]",
+            ),
+            (
+                otlp.is_none_or(|url| url.starts_with("http://") || url.starts_with("https://")),
+                "otlp",
+                "`otlp` is not a URL".to_owned(),
+                "write it like \"http://127.0.0.1:4317\"",
+            ),
+        ]
+    }
+}
+
+/// Byte offset of the line that begins with a key or table; 0 where there is none.
+fn of_key(text: &str, key: &str) -> usize {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let shown = line.trim_start();
+        if shown.starts_with(key) {
+            return offset + line.len() - shown.len();
+        }
+        offset += line.len();
+    }
+    0
 }
 
 fn read_policy(path: &Path) -> Result<WitnessPolicy, String> {

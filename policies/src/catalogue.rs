@@ -11,34 +11,17 @@
 
 use crate::bundle;
 use crate::lint::lint_name;
+use crate::place::{Located, without_values};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Matter, Purpose, RecordType};
 
-/// Why a catalogue file is refused.
+/// Why a catalogue file is refused: where, what, and what to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogueError {
-    /// TOML or its shape is wrong; the text says where.
-    #[error("`{file}`: {fault}")]
-    Text {
-        /// Path in the bundle.
-        file: String,
-        /// Line, column and reason.
-        fault: String,
-    },
-    /// Something cannot stand; the text says what.
-    #[error("`{file}`: `{name}`: {fault}")]
-    Fault {
-        /// Path in the bundle.
-        file: String,
-        /// Record, field, purpose or matter.
-        name: String,
-        /// Reason.
-        fault: String,
-    },
-}
+#[error(transparent)]
+pub struct CatalogueError(pub Located);
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -191,28 +174,61 @@ struct MatterFile {
     matter: Vec<Item<Matter>>,
 }
 
-fn read<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogueError> {
-    toml::from_str(text)
-        .map_err(|error| CatalogueError::Text { file: file.to_owned(), fault: error.to_string() })
+/// A file under its path.
+type File<'f> = (&'f str, &'f str);
+
+fn read<T: serde::de::DeserializeOwned>((file, text): File<'_>) -> Result<T, CatalogueError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let (message, help) = without_values(error.message());
+        let offset = error.span().map_or(0, |span| span.start);
+        CatalogueError(Located::at(file, text, offset, message, help))
+    })
 }
 
-fn fault(file: &str, name: &str, fault: impl Into<String>) -> CatalogueError {
-    CatalogueError::Fault { file: file.to_owned(), name: name.to_owned(), fault: fault.into() }
+/// A fault of a record, a field (`Record.field`), a purpose or a matter.
+fn fault((file, text): File<'_>, name: &str, fault: &str, help: &str) -> CatalogueError {
+    let message = format!("`{name}`: {fault}");
+    CatalogueError(Located::at(file, text, place(text, name), message, help))
 }
 
-fn list<T: Ord + AsRef<str>>(file: &str, items: Vec<Item<T>>) -> Result<BTreeMap<T, String>, CatalogueError> {
+/// Where a name stands: the last place, since what stands twice is at fault there.
+fn place(text: &str, name: &str) -> usize {
+    if let Some(at) = text.rfind(&format!("\"{name}\"")) {
+        return at;
+    }
+    let Some((record, field)) = name.split_once('.') else { return 0 };
+    let Some(begin) = text.rfind(&format!("\"{record}\"")) else { return 0 };
+    let rest = text.get(begin..).unwrap_or_default();
+    let mut offset = begin;
+    for line in rest.split_inclusive('\n') {
+        let shown = line.trim_start();
+        let key = shown.strip_prefix("fields.").unwrap_or(shown);
+        if key.strip_prefix(field).is_some_and(|after| after.trim_start().starts_with('=')) {
+            return offset + line.len() - shown.len();
+        }
+        offset += line.len();
+    }
+    begin
+}
+
+fn list<T: Ord + AsRef<str>>(
+    file: File<'_>,
+    items: Vec<Item<T>>,
+) -> Result<BTreeMap<T, String>, CatalogueError> {
     let mut all = BTreeMap::new();
     for item in items {
         let name = item.id.as_ref().to_owned();
         if item.about.is_empty() {
-            return Err(fault(file, &name, "about is empty"));
+            return Err(fault(file, &name, "about is empty", "say in a few words what it is"));
         }
         if all.insert(item.id, item.about).is_some() {
-            return Err(fault(file, &name, "stands twice"));
+            return Err(fault(file, &name, "stands twice", TWICE));
         }
     }
     Ok(all)
 }
+
+const TWICE: &str = "take one of the two out";
 
 impl Catalogue {
     /// The catalogue of the embedded files.
@@ -227,19 +243,19 @@ impl Catalogue {
         matters: (&str, &str),
     ) -> Result<Self, CatalogueError> {
         let mut all = BTreeMap::new();
-        for (file, text) in records {
-            for record in read::<RecordFile>(file, text)?.record {
-                check_record(file, &record)?;
+        for file in records {
+            for record in read::<RecordFile>(*file)?.record {
+                check_record(*file, &record)?;
                 let name = record.name.clone();
                 if all.insert(name.clone(), Arc::new(record)).is_some() {
-                    return Err(fault(file, name.as_str(), "stands twice"));
+                    return Err(fault(*file, name.as_str(), "stands twice", TWICE));
                 }
             }
         }
         Ok(Self {
             records: all,
-            purposes: list(purposes.0, read::<PurposeFile>(purposes.0, purposes.1)?.purpose)?,
-            matters: list(matters.0, read::<MatterFile>(matters.0, matters.1)?.matter)?,
+            purposes: list(purposes, read::<PurposeFile>(purposes)?.purpose)?,
+            matters: list(matters, read::<MatterFile>(matters)?.matter)?,
         })
     }
 
@@ -300,31 +316,41 @@ impl Catalogue {
     }
 }
 
-pub(crate) fn check_record(file: &str, record: &RecordDef) -> Result<(), CatalogueError> {
+pub(crate) fn check_record(file: File<'_>, record: &RecordDef) -> Result<(), CatalogueError> {
     let name = record.name.as_str();
-    if let Some(refusal) = lint_name(name) {
-        return Err(fault(file, name, refusal.to_string()));
-    }
+    let refused = |name: &str, place: &str| match lint_name(name) {
+        Some(found) => {
+            let what = format!("refused by rule {} for `{}`: {}", found.rule, found.word, found.reason);
+            Err(fault(file, place, &what, &format!("instead: {}", found.counterpart)))
+        }
+        None => Ok(()),
+    };
+    refused(name, name)?;
     if record.fields.is_empty() || record.about.is_empty() || record.owner.is_empty() {
-        return Err(fault(file, name, "fields, about and owner are needed"));
+        return Err(fault(file, name, "fields, about or owner is empty", "write all three"));
     }
     for (field, def) in &record.fields {
         let place = format!("{name}.{field}");
         if def.class > 4 {
-            return Err(fault(file, &place, "class is 0 to 4"));
+            return Err(fault(
+                file,
+                &place,
+                "class is 0 to 4",
+                "0 is public, 2 personal, 3 sensitive, 4 sealed",
+            ));
         }
         if record.subject == SubjectKind::None && def.class >= 2 {
-            return Err(fault(file, &place, "class 2 and above is about persons, the record is about none"));
+            let what = "class 2 and above is about persons, the record is about none";
+            return Err(fault(file, &place, what, "write class 0 or 1, or subject = \"either\""));
         }
         if def.about.is_empty() {
-            return Err(fault(file, &place, "about is empty"));
+            return Err(fault(file, &place, "about is empty", "say in a few words what it is"));
         }
         if field.as_str() == "as_of" {
-            return Err(fault(file, &place, "`as_of` stands beside the fields of every record"));
+            let what = "`as_of` stands beside the fields of every record";
+            return Err(fault(file, &place, what, "take it out"));
         }
-        if let Some(refusal) = lint_name(field.as_str()) {
-            return Err(fault(file, &place, refusal.to_string()));
-        }
+        refused(field.as_str(), &place)?;
         check_codes(file, &place, def)?;
     }
     Ok(())
@@ -333,9 +359,10 @@ pub(crate) fn check_record(file: &str, record: &RecordDef) -> Result<(), Catalog
 /// Values of one code table: those of a large register of matters.
 const CODES_MAX: usize = 512;
 
-fn check_codes(file: &str, place: &str, def: &FieldDef) -> Result<(), CatalogueError> {
+fn check_codes(file: File<'_>, place: &str, def: &FieldDef) -> Result<(), CatalogueError> {
     if !def.codes.is_empty() && def.kind != FieldType::Code {
-        return Err(fault(file, place, "only a field of type `code` has codes"));
+        let what = "only a field of type `code` has codes";
+        return Err(fault(file, place, what, "write type = \"code\", or take the codes out"));
     }
     let distinct: BTreeSet<&String> = def.codes.iter().collect();
     let sound =
@@ -344,10 +371,14 @@ fn check_codes(file: &str, place: &str, def: &FieldDef) -> Result<(), CatalogueE
         || distinct.len() != def.codes.len()
         || !def.codes.iter().all(|code| sound(&code))
     {
-        return Err(fault(file, place, "codes are at most 512, each once, of 1 to 64 characters"));
+        let what = "codes are at most 512, each once, of 1 to 64 characters";
+        return Err(fault(file, place, what, "write each code once"));
     }
-    match def.codes.iter().find_map(|code| lint_name(code).map(|refusal| (code, refusal))) {
-        Some((code, refusal)) => Err(fault(file, place, format!("code `{code}`: {refusal}"))),
+    match def.codes.iter().find_map(|code| lint_name(code)) {
+        Some(found) => {
+            let what = format!("a code is refused by rule {}: {}", found.rule, found.reason);
+            Err(fault(file, place, &what, &format!("instead: {}", found.counterpart)))
+        }
         None => Ok(()),
     }
 }

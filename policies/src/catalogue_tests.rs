@@ -113,26 +113,28 @@ fn load(text: &str) -> Result<Catalogue, CatalogueError> {
 fn what_is_unknown_or_unsound_is_refused_with_its_place() {
     assert!(load(GOOD).is_ok());
     for (what, with, said) in [
-        ("owner = \"parks\"", "owner = \"parks\"\ncolour = 1", "unknown field `colour`"),
-        ("class = 1", "class = 1, mask = true", "unknown field `mask`"),
+        ("owner = \"parks\"", "owner = \"parks\"\ncolour = 1", "unknown key `colour`"),
+        ("class = 1", "class = 1, mask = true", "unknown key `mask`"),
         ("class = 1", "class = 5", "class is 0 to 4"),
         ("class = 1", "class = 2", "the record is about none"),
-        ("\"number\"", "\"float\"", "unknown variant `float`"),
-        ("\"none\"", "\"nobody\"", "unknown variant `nobody`"),
-        ("\"Tree\"", "\"tree\"", "not a record type"),
+        ("\"number\"", "\"float\"", "write one of `string`"),
+        ("\"none\"", "\"nobody\"", "write one of `person`"),
+        ("\"Tree\"", "\"tree\"", "write a record type"),
         ("\"Tree\"", "\"FaceImage\"", "rule N1"),
         ("height", "risk_score", "rule N2"),
         ("height", "as_of", "`as_of` stands beside"),
         ("about = \"metres\"", "about = \"\"", "about is empty"),
     ] {
         let error = load(&GOOD.replace(what, with)).unwrap_err().to_string();
-        assert!(error.contains(said) && error.contains("records.toml"), "{with}: {error}");
+        assert!(error.contains(said) && error.starts_with("records.toml:"), "{with}: {error}");
+        let line: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+        assert!((2..=8).contains(&line), "{with}: {error}");
     }
     let twice = format!("{GOOD}{GOOD}");
     assert!(load(&twice).unwrap_err().to_string().contains("stands twice"));
     let purposes = ("purposes.toml", "purpose = [{ id = \"parks.care\", about = \"care\", legal = 1 }]");
     let error = Catalogue::load(&[], purposes, ("matters.toml", "matter = []")).unwrap_err();
-    assert!(error.to_string().contains("unknown field `legal`"));
+    assert!(error.to_string().contains("unknown key `legal`"));
 }
 
 #[test]

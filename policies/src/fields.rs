@@ -128,6 +128,16 @@ fn check_names(contract: &ContractText, faults: &mut Vec<Fault>) {
             faults.push(Fault::new(place, what, refusal.counterpart));
         }
     }
+    for (index, clause) in contract.rows.iter().enumerate() {
+        for constant in constants(clause) {
+            if let Scalar::Text(code) = constant
+                && let Some(refusal) = lint_name(code)
+            {
+                let what = format!("a constant is refused by rule {}: {}", refusal.rule, refusal.reason);
+                faults.push(Fault::new(format!("rows[{index}]"), what, refusal.counterpart));
+            }
+        }
+    }
 }
 
 fn check_record(contract: &ContractText, record: &RecordDef, faults: &mut Vec<Fault>) {
@@ -152,13 +162,17 @@ fn check_record(contract: &ContractText, record: &RecordDef, faults: &mut Vec<Fa
     }
 }
 
+/// All that a clause compares with, but for arguments.
+fn constants(clause: &RowClause) -> impl Iterator<Item = &Scalar> {
+    [&clause.value, &clause.from, &clause.to].into_iter().flatten().chain(&clause.values)
+}
+
 fn check_clause(place: &str, clause: &RowClause, record: &RecordDef, faults: &mut Vec<Fault>) {
     let Some(def) = record.field(&clause.field) else {
         faults.push(unknown_field(place, &clause.field, record));
         return;
     };
-    let constants: Vec<&Scalar> =
-        [&clause.value, &clause.from, &clause.to].into_iter().flatten().chain(&clause.values).collect();
+    let constants: Vec<&Scalar> = constants(clause).collect();
     if !constants.is_empty() && def.class >= 2 {
         faults.push(Fault::new(
             place,

@@ -55,6 +55,10 @@ fn rows_hold_no_personal_constants_and_fit_the_fields() {
     assert!(rows(json(r#"[{"field": "household", "op": "eq", "param": "household"}]"#)).is_empty());
     only(rows(json(r#"[{"field": "area", "op": "eq", "param": "area"}]"#)), "has no field `area`");
     only(rows(json(r#"[{"field": "area_code", "op": "eq", "value": 980101}]"#)), "which is code");
+    only(
+        rows(json(r#"[{"field": "area_code", "op": "in", "values": ["980101", "key_person"]}]"#)),
+        "rule N3",
+    );
     only(rows(json(r#"[{"field": "area_code", "op": "prefix", "value": ""}]"#)), "restricts nothing");
     only(
         rows(json(r#"[{"field": "race", "op": "eq", "param": "race"}]"#).clone())

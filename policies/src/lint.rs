@@ -36,6 +36,7 @@ struct RawRule {
     phrases: Vec<String>,
     unless: Vec<String>,
     han: Vec<String>,
+    han_unless: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +61,7 @@ struct Rule {
     phrases: Vec<Phrase>,
     unless: Vec<Phrase>,
     han: Vec<String>,
+    han_unless: Vec<String>,
 }
 
 /// The compiled rules.
@@ -141,41 +143,57 @@ impl Lint {
                 reason: rule.reason,
                 counterpart: rule.counterpart,
                 han: rule.han,
+                han_unless: rule.han_unless,
             });
         }
         Ok(Self { rules })
     }
 
-    /// Judges a name.
+    /// Judges a name. Where several rules refuse it, the one that takes most of it speaks: it knows the
+    /// counterpart best.
     pub fn refuse(&self, name: &str) -> Option<Refusal> {
-        let words = words(name);
-        self.rules.iter().find_map(|rule| {
-            let found = rule
-                .find(&words)
-                .or_else(|| rule.han.iter().find(|han| name.contains(han.as_str())).cloned())?;
-            Some(Refusal {
-                rule: rule.id.clone(),
-                word: found,
-                reason: rule.reason.clone(),
-                counterpart: rule.counterpart.clone(),
-            })
+        let seen: String = name.chars().filter(|letter| !is_unseen(*letter)).map(narrow).collect();
+        let words = words(&seen);
+        let mut strongest: Option<(usize, &Rule, &str)> = None;
+        for rule in &self.rules {
+            let found = rule.find(&words).into_iter().chain(rule.find_han(&seen));
+            for word in found {
+                let size = word.chars().count();
+                if strongest.is_none_or(|(most, ..)| size > most) {
+                    strongest = Some((size, rule, word));
+                }
+            }
+        }
+        strongest.map(|(_, rule, word)| Refusal {
+            rule: rule.id.clone(),
+            word: word.to_owned(),
+            reason: rule.reason.clone(),
+            counterpart: rule.counterpart.clone(),
         })
     }
 }
 
 impl Rule {
-    fn find(&self, words: &[String]) -> Option<String> {
+    fn find(&self, words: &[String]) -> Option<&str> {
         let mut rest = words;
         while !rest.is_empty() {
             let innocent = self.unless.iter().find_map(|phrase| phrase.matches(rest));
             if innocent.is_none()
                 && let Some(phrase) = self.phrases.iter().find(|phrase| phrase.matches(rest).is_some())
             {
-                return Some(phrase.text.clone());
+                return Some(&phrase.text);
             }
             rest = rest.get(innocent.unwrap_or(1)..).unwrap_or_default();
         }
         None
+    }
+
+    fn find_han(&self, name: &str) -> Option<&str> {
+        if name.is_ascii() {
+            return None;
+        }
+        let rest = self.han_unless.iter().fold(name.to_owned(), |rest, phrase| rest.replace(phrase, " "));
+        self.han.iter().map(String::as_str).filter(|han| rest.contains(han)).max_by_key(|han| han.len())
     }
 }
 
@@ -184,7 +202,7 @@ fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut previous = ' ';
-    let mut letters = name.chars().map(narrow).peekable();
+    let mut letters = name.chars().peekable();
     while let Some(letter) = letters.next() {
         let next_is_small = letters.peek().is_some_and(char::is_ascii_lowercase);
         let begins = letter.is_ascii_uppercase()
@@ -207,10 +225,43 @@ fn push(words: &mut Vec<String>, word: &mut String) {
     }
 }
 
-/// Letters of full width are the same letters to whoever reads the name.
+/// What a reader does not see cuts no word.
+fn is_unseen(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// Letters of full width, and those of other alphabets that look the same, are the same letters to whoever
+/// reads the name.
 fn narrow(letter: char) -> char {
-    match u32::from(letter) {
-        code @ 0xff01..=0xff5e => char::from_u32(code.saturating_sub(0xfee0)).unwrap_or(letter),
+    match letter {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter).saturating_sub(0xfee0)).unwrap_or(letter),
+        'а' | 'α' => 'a',
+        'е' | 'ε' => 'e',
+        'о' | 'ο' => 'o',
+        'р' | 'ρ' => 'p',
+        'с' | 'ϲ' => 'c',
+        'х' | 'χ' => 'x',
+        'у' => 'y',
+        'і' | 'ι' | 'ı' => 'i',
+        'ѕ' => 's',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'т' | 'τ' => 't',
+        'в' => 'b',
+        'ѡ' | 'ω' => 'w',
+        'А' | 'Α' => 'A',
+        'В' | 'Β' => 'B',
+        'Е' | 'Ε' => 'E',
+        'К' | 'Κ' => 'K',
+        'О' | 'Ο' => 'O',
+        'Р' | 'Ρ' => 'P',
+        'С' => 'C',
+        'Т' | 'Τ' => 'T',
+        'І' | 'Ι' => 'I',
+        'Ѕ' => 'S',
+        'М' | 'Μ' => 'M',
+        'Н' | 'Η' => 'H',
+        'Ν' => 'N',
         _ => letter,
     }
 }

@@ -73,7 +73,7 @@ fn the_file_is_read_strictly_and_every_rule_is_there() {
     let lint = Lint::builtin().unwrap();
     let ids: Vec<&str> = lint.rules.iter().map(|rule| rule.id.as_str()).collect();
     assert_eq!(ids, ["N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9"]);
-    let rule = "[[rule]]\nid = \"N1\"\nreason = \"r\"\ncounterpart = \"c\"\nunless = []\nhan = []\n";
+    let rule = "[[rule]]\nid = \"N1\"\nreason = \"r\"\ncounterpart = \"c\"\nunless = []\nhan = []\nhan_unless = []\n";
     assert!(Lint::load(("x", &format!("{rule}phrases = [\"a word\"]"))).is_err(), "a word of one letter");
     assert!(Lint::load(("x", &format!("{rule}phrases = [\"Word\"]"))).is_err());
     assert!(Lint::load(("x", &format!("{rule}phrases = [\"two  words\"]"))).is_err());
@@ -89,4 +89,77 @@ fn long_and_odd_names_are_judged_in_linear_time() {
     assert!(lint_name(&long).is_some());
     let long = "surface_".repeat(5000);
     assert_eq!(lint_name(&long), None);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    rule: String,
+    names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Harmless {
+    like: String,
+    names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    refused: Vec<Refused>,
+    harmless: Vec<Harmless>,
+}
+
+#[test]
+fn t15_a_hundred_names_are_refused_and_a_hundred_that_look_like_them_pass() {
+    let names: Names = toml::from_str(include_str!("lint_names.toml")).unwrap();
+    let lint = Lint::builtin().unwrap();
+    let (mut refused, mut passed) = (0, 0);
+    let mut wrong = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for group in &names.refused {
+        let rule = lint.rules.iter().find(|rule| rule.id == group.rule).unwrap();
+        for name in &group.names {
+            assert!(seen.insert(name), "{name} stands twice");
+            refused += 1;
+            match lint.refuse(name) {
+                Some(found) if found.rule == group.rule => {
+                    let said = found.to_string();
+                    assert!(said.contains(&rule.reason) && said.contains(&rule.counterpart), "{said}");
+                    assert!(!found.word.is_empty() && said.contains(&group.rule), "{said}");
+                }
+                found => wrong.push(format!("{name}: {} is asked for, it is {found:?}", group.rule)),
+            }
+        }
+    }
+    for group in &names.harmless {
+        assert!(lint.rules.iter().any(|rule| rule.id == group.like), "{}", group.like);
+        for name in &group.names {
+            assert!(seen.insert(name), "{name} stands twice");
+            passed += 1;
+            wrong.extend(lint.refuse(name).map(|found| format!("{name} (like {}): {found}", group.like)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(refused >= 100 && passed >= 100, "{refused} refused, {passed} passed");
+}
+
+#[test]
+fn the_rule_that_takes_most_of_a_name_speaks() {
+    for (name, rule) in
+        [("巡查轨迹", "N8"), ("轨迹", "N4"), ("caller_risk_score", "N9"), ("risk_score", "N2")]
+    {
+        assert_eq!(lint_name(name).unwrap().rule, rule, "{name}");
+    }
+}
+
+#[test]
+fn characters_that_look_like_latin_ones_or_like_none_hide_nothing() {
+    for name in ["fасе", "f\u{200b}a\u{2060}ce", "ｆａｃｅ", "FАСЕ_ID", "人\u{200d}脸", "wаtсhlist"]
+    {
+        assert!(lint_name(name).is_some(), "{name:?} passes");
+    }
+    assert_eq!(lint_name("лицо"), None, "a word of another alphabet stays one");
 }

@@ -220,7 +220,9 @@ impl RecordTypeText {
         {
             faults.extend(lint_name(words).map(|refusal| format!("`{words}`: {refusal}")));
         }
-        faults.extend(check_record("record type", &self.def()).err().map(|error| error.to_string()));
+        if let Err(error) = check_record(("record type", ""), &self.def()) {
+            faults.push(format!("{}; {}", error.0.message, error.0.help));
+        }
         faults
     }
 

@@ -213,7 +213,9 @@ async fn a_token_is_of_one_batch_and_a_batch_needs_its_own_contract() {
     ] {
         let signed = town.app.sign(contract, &ask);
         let exchanged = town.app.exchange(contract, &signed).await.unwrap();
-        let Ending::Denied { code: found, clause } = exchanged.ending else { panic!("{:?}", exchanged.ending) };
+        let Ending::Denied { code: found, clause } = exchanged.ending else {
+            panic!("{:?}", exchanged.ending)
+        };
         assert_eq!(found, code, "{clause}");
     }
     let report = town.verified().await;
@@ -228,7 +230,8 @@ async fn what_is_sensitive_is_not_handed_over_in_batches() {
         .record("BenefitStatus", "benefit.all", &["amount_band"], 3)
         .with("method", "batch".into())
         .sign(&police, &street);
-    let channel = street.folder.enrolled().unwrap().channel(std::sync::Arc::clone(&world.clock)).await.unwrap();
+    let channel =
+        street.folder.enrolled().unwrap().channel(std::sync::Arc::clone(&world.clock)).await.unwrap();
     let refused = yiwang_client::client::publish(channel, &contract, &street.checkpoints()).await;
     assert!(refused.is_err(), "{refused:?}");
 }

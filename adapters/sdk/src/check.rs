@@ -130,6 +130,15 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
                 judge(&column, "column", field.span.clone());
             }
         }
+        for param in &operation.params {
+            judge(param.name.as_str(), "parameter", operation.span.clone());
+        }
+    }
+    for table in mapping.codes().values() {
+        judge(&table.name, "code table", table.span.clone());
+        for word in table.words.values() {
+            judge(word, "code", table.span.clone());
+        }
     }
     let Some(record) = catalogue.record(mapping.record()) else {
         let message = format!("record `{}` is not in the catalogue", mapping.record());

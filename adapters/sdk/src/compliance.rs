@@ -5,7 +5,7 @@ mod checks;
 mod data;
 mod recording;
 
-pub use data::{COLUMNS, HOSTILE, NOW_MS, mapping, mapping_of_documents, rows};
+pub use data::{COLUMNS, HOSTILE, NOW_MS, hostile_texts, mapping, mapping_of_documents, rows};
 pub use recording::Recording;
 
 use crate::fetch::MappedSource;
@@ -66,6 +66,7 @@ pub async fn run_named(
     add("fields that cannot be let out are withheld with a reason", checks::withheld(&fixture()).await);
     add("nothing is read if nothing may be let out", checks::nothing_to_let_out(&fixture()).await);
     add("hostile arguments are data", checks::hostile(&fixture()).await);
+    add("a thousand hostile arguments are data or refused", checks::thousand(&fixture()).await);
     add("arguments are checked before the source is asked", checks::arguments(&fixture()).await);
     add("rows outside the contract are not let out", checks::row_filter(&fixture()).await);
     add("a filter on converted values holds too", checks::converted_filter(&fixture()).await);

@@ -6,6 +6,7 @@ mod def;
 mod expression;
 mod fault;
 mod field;
+mod help;
 mod operation;
 mod parse;
 mod read;
@@ -26,6 +27,7 @@ pub use def::{
 pub use expression::{Computed, Expression, NoValue};
 pub use fault::{MappingFault, render};
 pub(crate) use fault::{nearest, position};
+pub use help::next_step;
 pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,

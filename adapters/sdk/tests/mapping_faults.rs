@@ -230,6 +230,7 @@ fn each_fault_has_its_place_and_no_secret_is_shown() {
         assert!(!faults.is_empty());
         for fault in faults {
             assert!(fault.line >= 1 && fault.column >= 1);
+            assert!(fault.help.is_some(), "no help: {fault}");
             let rendered = render(&fault, &text);
             assert!(rendered.starts_with(&format!("m.toml:{}:{}: ", fault.line, fault.column)));
             assert!(!rendered.contains("hunter2"), "{rendered}");
@@ -297,6 +298,7 @@ async fn a_mapping_that_parses_is_held_against_the_catalogue() {
         ("as_of = { from = \"GXSJ\", type = \"timestamp\", required = true }\n", "", "A-MAP-004"),
         ("\"1\" = \"male\"", "\"1\" = \"man\"", "A-MAP-010"),
         ("from = \"XM\"", "from = \"BIRTH_FAITH_RELIGION\"", "A-MAP-002"),
+        ("\"2\" = \"female\"", "\"2\" = \"female\"\n\"7\" = \"key person\"", "A-MAP-002"),
     ];
     let mut shown = String::new();
     for (from, to, code) in changes {

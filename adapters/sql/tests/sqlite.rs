@@ -57,6 +57,76 @@ fn open(path: &Path) -> (Arc<Mapping>, Arc<dyn Source>) {
     (Arc::new(mapping), Arc::new(source))
 }
 
+/// Remembers what is asked of it.
+struct Asked(String, std::sync::Mutex<Vec<String>>);
+
+impl yiwang_adapter_sdk::source::Environment for Asked {
+    fn var(&self, name: &str) -> Option<String> {
+        self.1.lock().unwrap().push(name.to_owned());
+        (name == "DB").then(|| self.0.clone())
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        self.1.lock().unwrap().push(path.display().to_string());
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+#[tokio::test]
+async fn t36_a_mapping_reads_no_setting_and_no_file_that_it_does_not_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = database(folder.path());
+    let named = format!("'{}'", path.display());
+    let text = suite_mapping(&path).replace(&named, "{ env = \"DB\" }");
+    let mapping = parse(&text, folder.path());
+    let asked = Asked(path.display().to_string(), Default::default());
+    SqliteSource::open(&mapping, &asked).unwrap();
+    assert_eq!(*asked.1.lock().unwrap(), ["DB"]);
+    // What the setting holds is a file, never an address with switches, nor a further reference.
+    let before = dump(&path);
+    let switched = format!("file:{}?mode=rwc", path.display());
+    for bad in [switched.as_str(), "/etc/passwd", "${HOME}", "", "\0", ":memory:"] {
+        let asked = Asked(bad.to_owned(), Default::default());
+        let error = SqliteSource::open(&mapping, &asked).err().unwrap_or_else(|| panic!("{bad} is opened"));
+        assert_eq!(*asked.1.lock().unwrap(), ["DB"]);
+        assert!(!error.to_string().contains("root:"), "{error}");
+    }
+    // Statements that name a file.
+    for hostile in [
+        "select readfile('/etc/passwd') as ID, NM, SEX, BORN, AREA, AMT, STATE, UPD from PERSON",
+        "select load_extension('/tmp/x.so') as ID, NM, SEX, BORN, AREA, AMT, STATE, UPD from PERSON",
+        "select ID, NM, SEX, BORN, AREA, AMT, STATE, UPD from pragma_database_list, PERSON",
+        "select file as ID, NM, SEX, BORN, AREA, AMT, STATE, UPD from pragma_database_list, PERSON",
+    ] {
+        let text = text.replace(SELECT.trim_end_matches(" where"), hostile);
+        let mapping = parse(&text, folder.path());
+        let asked = Asked(path.display().to_string(), Default::default());
+        let source = SqliteSource::open(&mapping, &asked).unwrap();
+        let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
+        let (operation, field) =
+            (Operation::parse("person.by_id").unwrap(), FieldName::parse("pseudonym").unwrap());
+        let answer = mapped
+            .answer(Ask {
+                highest_class: (2, Code::SealingRequired),
+                operation: &operation,
+                fields: std::slice::from_ref(&field),
+                rows: &[],
+                subject: "P1",
+                arguments: &Arguments::new(),
+                limit: 1,
+                now_ms: compliance::NOW_MS,
+                deadline_ms: compliance::NOW_MS + 10_000,
+            })
+            .await;
+        assert_eq!(
+            answer.map(|answer| answer.rows).map_err(|error| error.code),
+            Err(Code::SourceError),
+            "{hostile}"
+        );
+    }
+    assert_eq!(dump(&path), before);
+}
+
 fn dump(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }

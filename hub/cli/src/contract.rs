@@ -4,6 +4,7 @@ use crate::fail::{Failure, Outcome, file};
 use crate::{hints, member, setup};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
+use yiwang_policies::draft::check_draft;
 use yiwang_policies::{Catalogue, RecordTypeVersion, check_contract};
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::document::SignedDocument;
@@ -71,7 +72,8 @@ pub enum Command {
 pub fn run(command: &Command) -> Outcome {
     match command {
         Command::New { draft, provider_root, consumer_root, valid_from, valid_until, record_type, out } => {
-            let mut text = read_text(draft)?;
+            let added = added(record_type.as_deref())?;
+            let mut text = read_draft(draft, added.as_ref())?;
             for (root, party) in [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)] {
                 if let Some(root) = root {
                     party.root = PublicKey::from_base64(root).map_err(Failure::usage)?;
@@ -82,10 +84,6 @@ pub fn run(command: &Command) -> Outcome {
             }
             if let Some(until) = valid_until {
                 text.valid_until.clone_from(until);
-            }
-            let added = added(record_type.as_deref())?;
-            if let Some(added) = &added {
-                text.record_type = Some(yiwang_proto::hex(&added.digest));
             }
             check(&text, added.as_ref())?;
             let given = [
@@ -119,9 +117,13 @@ pub fn run(command: &Command) -> Outcome {
     }
 }
 
-fn read_text(path: &Path) -> Result<ContractText, Failure> {
-    let bytes = std::fs::read(path).map_err(file(path))?;
-    ContractText::parse(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+fn read_draft(path: &Path, added: Option<&RecordTypeVersion>) -> Result<ContractText, Failure> {
+    let json = std::fs::read_to_string(path).map_err(file(path))?;
+    let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
+    check_draft(&path.display().to_string(), &json, &catalogue, added).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failure::usage(format!("the draft cannot stand:\n{}", faults.join("\n")))
+    })
 }
 
 fn read_envelope(path: &Path) -> Result<SignedDocument, Failure> {

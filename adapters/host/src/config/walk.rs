@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use yiwang_adapter_sdk::mapping::MappingFault;
+use yiwang_adapter_sdk::mapping::{MappingFault, next_step};
 
 /// A value with its place.
 pub(super) type Node<'i> = Spanned<DeValue<'i>>;
@@ -25,13 +25,15 @@ impl<'t> Faults<'t> {
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<&str>) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let message = message.into();
+        let help = help.map_or_else(|| next_step(&message), str::to_owned);
         self.list.push(MappingFault {
             file: self.file.to_path_buf(),
             span,
             line: before.matches('\n').count() + 1,
             column: before.get(start..).unwrap_or_default().chars().count() + 1,
-            message: message.into(),
-            help: help.map(str::to_owned),
+            message,
+            help: Some(help),
         });
     }
 

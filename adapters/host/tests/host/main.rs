@@ -16,6 +16,7 @@ mod init;
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
 mod metrics;
+mod misconfigured;
 mod operate;
 mod program;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]

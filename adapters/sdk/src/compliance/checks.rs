@@ -2,7 +2,7 @@
 //! source can be checked by its own program.
 
 use super::Fixture;
-use super::data::{HOSTILE, NOW_MS, stored};
+use super::data::{HOSTILE, NOW_MS, hostile_texts, stored};
 use crate::check::{Level, Severity, check};
 use crate::fetch::{AnswerError, Ask, Mapped};
 use serde_json::{Value, json};
@@ -197,6 +197,47 @@ pub(super) async fn hostile(fixture: &Fixture) -> Verdict {
             same("filtered rows", &records(fixture, &question).await?.len(), &0)?;
         }
     }
+    same("rows after all", &records(fixture, &by_area("980199", &["name"])).await?.len(), &20)
+}
+
+/// Each as a parameter, as a subject and, where it is a name that could be one, as an operation and a field: what is
+/// asked finds what is stored under that very text and nothing else, and what is refused says so without it.
+pub(super) async fn thousand(fixture: &Fixture) -> Verdict {
+    let texts = hostile_texts();
+    if texts.len() < 1000 {
+        return Err(format!("only {} hostile texts", texts.len()));
+    }
+    let mut asked = 0;
+    for text in &texts {
+        let error = if fixture.drops(text) || text.chars().count() > 200 {
+            Some(refused(fixture, &by_area(text, &["area_code"]), Code::ArgumentInvalid).await?)
+        } else {
+            let found = records(fixture, &by_area(text, &["area_code"])).await?;
+            let wanted = usize::from(stored().any(|kept| kept == text));
+            same(&format!("rows for {text:?}"), &found.len(), &wanted)?;
+            asked += 1;
+            None
+        };
+        let subject = refused(fixture, &by_id(text, &["name"]), Code::ArgumentInvalid).await?;
+        for error in error.into_iter().chain([subject]) {
+            if error.clause.is_empty() || text.len() > 4 && error.to_string().contains(text.as_str()) {
+                return Err(format!("an error is empty or repeats an argument: {error}"));
+            }
+        }
+        if FieldName::parse(text).is_ok() || Operation::parse(text).is_ok() {
+            return Err(format!("{text:?} passes for a name"));
+        }
+    }
+    if asked < 300 {
+        return Err(format!("only {asked} reached the source"));
+    }
+    // Ten megabytes, and a bomb, reach nobody.
+    let before = fixture.recording.queries().len();
+    for huge in ["x".repeat(10 << 20), "[".repeat(10 << 20), "{\"a\":".repeat(1 << 20), "𠮷".repeat(300)] {
+        let error = refused(fixture, &by_area(&huge, &["area_code"]), Code::ArgumentInvalid).await?;
+        same("clause", &error.clause.as_str(), &"argument `area` is over 1024 bytes")?;
+    }
+    same("queries of huge arguments", &fixture.recording.queries().len(), &before)?;
     same("rows after all", &records(fixture, &by_area("980199", &["name"])).await?.len(), &20)
 }
 

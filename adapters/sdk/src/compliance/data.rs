@@ -35,6 +35,52 @@ pub const HOSTILE: [&str; 24] = [
     "\u{feff}",
 ];
 
+/// What parts things in statements, addresses, paths, lines and JSON; between two hostile texts it makes a third.
+const GLUE: [&str; 8] = ["", "'", "\\", "/", "\"}]}", "%2f..%2f", "\r\n", "＇"];
+
+/// Over a thousand hostile texts: pairs of [`HOSTILE`], glued, and what is only hostile as a whole.
+pub fn hostile_texts() -> Vec<String> {
+    let pairs = HOSTILE.iter().flat_map(|first| HOSTILE.iter().map(move |second| (first, second)));
+    let mut all: Vec<String> = pairs
+        .zip((0..GLUE.len()).cycle())
+        .flat_map(|((first, second), at)| {
+            let glue = |at: usize| GLUE.get(at % GLUE.len()).copied().unwrap_or_default();
+            [format!("{first}{}{second}", glue(at)), format!("{first}{}{second}", glue(at + 3))]
+        })
+        .collect();
+    let odd = [
+        "+1+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(1)",
+        "\t=1",
+        "．．／etc",
+        "..\\..\\windows",
+        "/dev/zero",
+        "file:///etc/passwd",
+        "${HOME}",
+        "{{7*7}}",
+        "$(id)",
+        "`id`",
+        "{\"$ne\":null}",
+        "\u{202e}' or ''='",
+        "ＯＲ １＝１",
+        "ʼ or ʼ1ʼ=ʼ1",
+        "P1\u{200b}",
+        "\u{fffd}",
+        "\u{10ffff}",
+        "é\u{301}",
+        "\u{7f}",
+        "\u{1b}[2J",
+        "\n\n",
+        "\t",
+    ];
+    all.extend(odd.map(str::to_owned));
+    all.extend(["[", "{\"a\":", "(", "'", "\\", "/../"].map(|text| text.repeat(200 / text.len())));
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// How many of `HOSTILE` stand in the table.
 const STORED: usize = 12;
 

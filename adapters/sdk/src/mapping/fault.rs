@@ -1,6 +1,7 @@
 //! What is wrong in a mapping file: where, what, and what to do. Messages name keys, fields and columns,
 //! never values: a mapping may hold a secret that somebody wrote into it by mistake.
 
+use super::help::next_step;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -39,16 +40,12 @@ impl<'t> Faults<'t> {
         self.text
     }
 
+    /// Adds a fault; one without a help of its own gets what its message asks for.
     pub(crate) fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         let (line, column) = position(self.text, span.start);
-        self.list.push(MappingFault {
-            file: self.file.to_path_buf(),
-            span,
-            line,
-            column,
-            message: message.into(),
-            help,
-        });
+        let message = message.into();
+        let help = help.or_else(|| Some(next_step(&message)));
+        self.list.push(MappingFault { file: self.file.to_path_buf(), span, line, column, message, help });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,7 +86,8 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 /// A fault with the line it stands in, for a terminal: `file:line:col`, the line, a caret, the help.
 ///
 /// Lines of the source section and of tests are shown without what follows their `=`, because a secret or
-/// a person's data may stand there.
+/// a person's data may stand there; of other lines comments and constants that are compared or sent are left
+/// out.
 pub fn render(fault: &MappingFault, text: &str) -> String {
     let mut out = format!("{}:{}:{}: {}\n", fault.file.display(), fault.line, fault.column, fault.message);
     let number = fault.line.to_string();
@@ -132,6 +130,8 @@ fn masked(text: &str, number: usize, line: &str) -> String {
     let mut columns = false;
     // The key of a table of files is a column's name; elsewhere a key is a secret.
     let mut csv = false;
+    // Within a statement of many lines, and at either end of it.
+    let (mut inside, mut statement) = (false, false);
     for earlier in text.lines().take(number) {
         let trimmed = earlier.trim_start();
         if trimmed.starts_with('[') {
@@ -139,16 +139,70 @@ fn masked(text: &str, number: usize, line: &str) -> String {
             csv = trimmed.starts_with("[source.csv]");
             private = trimmed.starts_with("[source") || trimmed.starts_with("[[test");
         }
+        // A text over many lines begins and ends with three quotes.
+        let turns = earlier.matches("\"\"\"").count() % 2 == 1;
+        statement = inside;
+        if turns && (inside || trimmed.starts_with("sql")) {
+            inside = !inside;
+            statement = true;
+        }
     }
     if !private || columns || line.trim_start().starts_with('[') {
-        return line.to_owned();
+        return without_constants(line, statement);
     }
     let Some((key, _)) = line.split_once('=') else {
         return if line.trim().is_empty() { String::new() } else { "…".to_owned() };
     };
     if OPEN_KEYS.contains(&key.trim()) || csv && key.trim() == "key" {
-        line.to_owned()
+        without_constants(line, false)
     } else {
         format!("{key}= …")
     }
+}
+
+/// Keys whose texts are compared or sent: a constant among them may be a person's data or a credential.
+const SENT_KEYS: [&str; 4] = ["where", "body", "query", "search"];
+
+/// A line with every character that may be of a value turned into `·`, so that columns stay where they are.
+fn without_constants(line: &str, statement: bool) -> String {
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    let sql = statement || key == "sql";
+    let sent = SENT_KEYS.contains(&key);
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(next) = rest.chars().next() {
+        let after = rest.get(next.len_utf8()..).unwrap_or_default();
+        let quoted = match next {
+            // In a statement single quotes are texts; outside of one they are texts of TOML or of an expression.
+            '\'' if sql => Some(true),
+            '"' if !statement => Some(false),
+            _ => None,
+        };
+        if next == '#' && !statement {
+            break;
+        }
+        out.push(next);
+        rest = after;
+        let Some(literal) = quoted else { continue };
+        // The quotes of an SQL text stand inside those of the TOML text, which is read on through.
+        if sql && !literal {
+            continue;
+        }
+        let (inside, end) = after.split_once(next).map_or((after, None), |(inside, end)| (inside, Some(end)));
+        let is_key = end.is_some_and(|end| end.trim_start().starts_with('='));
+        if literal || (sent && !is_key && !inside.contains(':')) {
+            out.extend(inside.chars().map(|_| '·'));
+        } else {
+            out.push_str(inside);
+        }
+        match end {
+            Some(end) => {
+                out.push(next);
+                rest = end;
+            }
+            None => rest = "",
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
 }

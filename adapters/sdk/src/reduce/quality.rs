@@ -13,9 +13,15 @@ pub const OLD_FORMAT: &str = "old_format";
 /// 1900-01-01, which stands for an unknown date in old systems; the value is null.
 pub const PLACEHOLDER_DATE: &str = "placeholder_date";
 
+/// An identity number in digits of full width, as a person types them; carried as it stands.
+pub const FULL_WIDTH: &str = "full_width";
+
 /// The flag of an identity number, if it deserves one. Texts of other lengths are other kinds of number
 /// and are left alone.
 pub fn of_identity_number(text: &str) -> Option<&'static str> {
+    if text.chars().any(|c| matches!(c, '\u{ff01}'..='\u{ff5e}')) {
+        return Some(FULL_WIDTH);
+    }
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     match text.len() {
         15 if digits(text) => Some(OLD_FORMAT),
@@ -50,6 +56,7 @@ mod tests {
         assert_eq!(of_identity_number("440524188001010015"), Some(BAD_CHECK_DIGIT));
         assert_eq!(of_identity_number("11010519491231002x"), Some(BAD_CHECK_DIGIT));
         assert_eq!(of_identity_number("980101900101001"), Some(OLD_FORMAT));
+        assert_eq!(of_identity_number("４40524188001010014"), Some(FULL_WIDTH));
         for other in ["5304218", "", "12345678901234567é", "ABCDEFGHIJKLMNOPQR"] {
             assert_eq!(of_identity_number(other), None, "{other}");
         }

@@ -9,6 +9,7 @@ mod injection;
 mod lab;
 mod minimal;
 mod probes;
+mod settings;
 mod values;
 
 use lab::{Kind, Lab, Settings};
@@ -196,6 +197,13 @@ async fn t17_hostile_parameters_and_identifiers_leave_no_trace() {
 async fn t17_nothing_of_a_statement_that_writes_stays() {
     for lab in servers() {
         injection::writes(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t36_a_mapping_reads_no_setting_that_it_does_not_name() {
+    for lab in servers() {
+        settings::named(lab).await;
     }
 }
 
