@@ -49,9 +49,10 @@ pub fn check_contract(contract: &ContractText, catalogue: &Catalogue) -> Vec<Fau
             ));
         }
     }
-    if contract.method != Method::Query {
-        faults.push(Fault::new("method", "batch and count are not served yet", "write `query`"));
+    if contract.method == Method::Batch {
+        faults.push(Fault::new("method", "batch is not served yet", "write `query` or `count`"));
     }
+    crate::count::check(contract, &mut faults);
     if contract.break_glass {
         faults.push(Fault::new(
             "break_glass",

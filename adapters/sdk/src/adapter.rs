@@ -5,6 +5,7 @@ mod config;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
+use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::{Ask, MappedSource};
 use crate::health::{Counters, Snapshot};
@@ -48,6 +49,7 @@ pub struct Adapter {
     tag_key: TagKey,
     delegation_document: SignedDocument,
     sources: HashMap<(RecordType, Operation), MappedSource>,
+    counts: Counts,
     ledger: Arc<CheckpointVerifier>,
     entropy: Arc<dyn Entropy>,
     memory: Mutex<Memory>,
@@ -195,7 +197,8 @@ impl Adapter {
             deadline_ms: now_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)),
             highest_class: permit.highest_class(),
         };
-        let mapped = source.answer(ask).await.map_err(|error| {
+        let method = permit.contract().text.method;
+        let mapped = self.counts.answer(source, ask, method).await.map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
             match error.code {
                 Code::ArgumentInvalid | Code::OperationNotGranted => {

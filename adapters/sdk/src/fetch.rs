@@ -6,7 +6,7 @@ mod filter;
 
 pub(crate) use arguments::bind_test;
 
-use crate::mapping::{FieldDef, Mapping, OperationDef};
+use crate::mapping::{FieldDef, Mapping, OperationDef, OperationKind};
 use crate::reduce::{Layout, Writer};
 use crate::source::{FetchQuery, Fetched, Source, SourceError};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use yiwang_proto::limits::{BODY_MAX, ROWS_MAX};
 /// Rows fetched for each row wanted where a clause can only be applied to converted values.
 const SIEVE: u32 = 10;
 /// Bytes of records: the body's limit less its salt and framing.
-const RECORDS_MAX: usize = BODY_MAX - 64;
+pub(crate) const RECORDS_MAX: usize = BODY_MAX - 64;
 
 /// What is asked, after the decision: only what the contract grants.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +136,14 @@ impl MappedSource {
             let clause = format!("operation `{}` is not mapped", ask.operation);
             AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
         })?;
+        if operation.kind == OperationKind::Count {
+            let clause = "a count is not fetched row by row".to_owned();
+            return Err(AnswerError {
+                code: Code::OperationNotGranted,
+                clause: clause.clone(),
+                detail: clause,
+            });
+        }
         let (plan, query) = self.plan(operation, &ask)?;
         let timeout = query.timeout;
         if plan.fields.is_empty() {
@@ -227,7 +235,7 @@ impl MappedSource {
     }
 }
 
-fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
+pub(crate) fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
     Mapped {
         records: Bytes::from_static(b"[]"),
         rows: 0,
@@ -239,7 +247,7 @@ fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
 }
 
 /// Which of the asked fields can be let out, and why the others cannot.
-fn grant<'o>(
+pub(crate) fn grant<'o>(
     operation: &'o OperationDef,
     asked: &[FieldName],
     (highest, missing): (u8, Code),

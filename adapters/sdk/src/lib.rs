@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod check;
 pub mod compliance;
 pub mod connect;
+pub mod count;
 pub mod decide;
 pub mod fetch;
 pub mod health;

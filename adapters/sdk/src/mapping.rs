@@ -1,6 +1,7 @@
 //! Mapping files: how one record type of the catalogue is read from one source. TOML, one file per record
 //! type; no policy in it (that is the contract) and no template language over SQL.
 
+mod count;
 mod def;
 mod expression;
 mod fault;
@@ -18,6 +19,7 @@ mod sql_text;
 mod test_run;
 mod test_table;
 
+pub use count::{COUNT_COLUMN, CountDef, K_MIN};
 pub use def::{
     Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
     FreshnessDef, HealthDef, OperationDef, OperationKind, ParamDef, ParamType, PoolDef, ServerDef,

@@ -5,6 +5,7 @@
 pub mod auditor;
 pub mod cases;
 pub mod client;
+pub mod count;
 pub mod error;
 pub mod exchange;
 pub mod folder;

@@ -1,5 +1,6 @@
 //! What a mapping file says, checked.
 
+use super::count::CountDef;
 use super::expression::Expression;
 use super::service::{CallDef, FhirDef, HttpDef, ParamPlace, SearchDef};
 use crate::source::Setting;
@@ -222,6 +223,8 @@ pub enum OperationKind {
     Lookup,
     /// Finds rows by properties.
     Search,
+    /// Says how many rows a declared table has for each combination of its dimensions' values.
+    Count,
 }
 
 /// One operation.
@@ -245,6 +248,8 @@ pub struct OperationDef {
     pub fields: Vec<FieldDef>,
     /// When a row was last good; read always, never a field.
     pub as_of: Option<FieldDef>,
+    /// What a count has besides; its dimensions are the fields.
+    pub count: Option<CountDef>,
     /// Place of its name in the file.
     pub span: Range<usize>,
 }

@@ -1,5 +1,6 @@
 //! `[[operation]]`: parameters, how rows are found, fields.
 
+use super::count;
 use super::def::{
     Access, CodeTable, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef, WhereDef,
     WhereValue,
@@ -29,6 +30,12 @@ pub(crate) fn read(
     codes: &BTreeMap<String, Arc<CodeTable>>,
     faults: &mut Faults<'_>,
 ) -> Option<OperationDef> {
+    if table
+        .get("kind")
+        .is_some_and(|node| matches!(node.get_ref(), DeValue::String(kind) if kind == "count"))
+    {
+        return count::read(table, source, codes, faults);
+    }
     match source {
         Some(SourceDef::Http(_)) => table.only(&[&PLAIN_KEYS[..], &CALL_KEYS].concat(), faults),
         Some(SourceDef::Fhir(_)) => table.only(&[&PLAIN_KEYS[..], &SEARCH_KEYS].concat(), faults),
@@ -36,7 +43,11 @@ pub(crate) fn read(
     }
     let name_span = table.get("name").map_or_else(|| table.span.clone(), toml::Spanned::span);
     let name = table.need_text("name", faults).and_then(|text| id(text, name_span.clone(), "name", faults));
-    let choices = [("lookup", OperationKind::Lookup), ("search", OperationKind::Search)];
+    let choices = [
+        ("lookup", OperationKind::Lookup),
+        ("search", OperationKind::Search),
+        ("count", OperationKind::Count),
+    ];
     let kind = table.need("kind", faults).and_then(|node| one_of(node, "kind", &choices, faults));
     let called = matches!(source, Some(SourceDef::Http(_) | SourceDef::Fhir(_)));
     let params = table.get("params").map(|node| params(node, called, faults)).unwrap_or_default();
@@ -61,6 +72,7 @@ pub(crate) fn read(
         timeout: timeout?,
         fields,
         as_of,
+        count: None,
         span: name_span,
     })
 }
@@ -209,7 +221,12 @@ fn access(
     }
 }
 
-fn sql(node: &Node<'_>, params: &[ParamDef], server: bool, faults: &mut Faults<'_>) -> Option<String> {
+pub(super) fn sql(
+    node: &Node<'_>,
+    params: &[ParamDef],
+    server: bool,
+    faults: &mut Faults<'_>,
+) -> Option<String> {
     let statement = text(node, "sql", faults)?;
     let scanned = scan(statement);
     if server && scanned.backslash {
