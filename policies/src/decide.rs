@@ -7,6 +7,7 @@
 use crate::asked::{granted, key};
 use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError, RecordDef};
+use crate::count::argument_fault;
 use crate::decision::{Denial, Permit};
 use crate::facts::{Facts, Resource, method_text};
 use crate::fields::{Fault, check_contract, record_of};
@@ -15,7 +16,7 @@ use crate::lint::{Lint, LintError};
 use crate::memory::Memory;
 use crate::officer;
 use crate::record_type::RecordTypeVersion;
-use crate::rows::{RowFault, check_arguments};
+use crate::rows::RowFault;
 use crate::rules::{BATCH_SIGNATURE, ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
 use crate::terms::asked_terms;
@@ -183,9 +184,8 @@ impl Decider {
             return Err(Denial::policy_error("rule complete: body or counts were not given to the decision"));
         }
         let unjudged = |_| Denial::policy_error("rule input: the request could not be put before the rules");
-        let row_fault = context
-            .body
-            .and_then(|body| check_arguments(&contract.contract.text.rows, &body.arguments).err());
+        let row_fault =
+            context.body.and_then(|body| argument_fault(&contract.contract.text, &body.arguments));
         let officer = officer::judge(request, &contract.contract, context);
         let together = request.in_batch && !contract.contract.text.batch_signatures;
         let mut built = None;
@@ -216,7 +216,7 @@ impl Decider {
         }
         if let Some(fault) = row_fault {
             let id = match fault {
-                RowFault::Argument { .. } => ROW_ARGUMENTS,
+                RowFault::Argument { .. } | RowFault::Untaken => ROW_ARGUMENTS,
                 RowFault::Outside { .. } => ROW_FILTER,
             };
             rules.extend(find(id).map(|(rank, rule)| (rank, rule, fault.to_string())));

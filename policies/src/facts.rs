@@ -68,14 +68,14 @@ fn pair(key: &str, value: Expr) -> (String, Expr) {
 /// The word for a method, in contracts and rules.
 pub(crate) fn method_text(method: Method) -> &'static str {
     match method {
-        Method::Query => SERVED,
+        Method::Query => "query",
         Method::Batch => "batch",
         Method::Count => "count",
     }
 }
 
-/// The one method that is served.
-pub(crate) const SERVED: &str = "query";
+/// The word for every method that is served, in terms.
+pub(crate) const SERVED: &str = "served";
 
 pub(crate) fn role_text(role: Role) -> &'static str {
     match role {

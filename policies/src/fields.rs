@@ -57,9 +57,11 @@ pub fn check_contract(
             ));
         }
     }
-    if contract.method != Method::Query {
-        faults.push(Fault::new("method", "batch and count are not served yet", "write `query`"));
+    if contract.method == Method::Batch && contract.class >= 3 {
+        let what = format!("what is of class {} is not handed over in batches", contract.class);
+        faults.push(Fault::new("method", what, "write `query`, or grant other fields"));
     }
+    crate::count::check(contract, &mut faults);
     if contract.break_glass {
         faults.push(Fault::new(
             "break_glass",

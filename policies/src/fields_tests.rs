@@ -31,8 +31,22 @@ fn each_fault_is_found_and_says_what_to_do() {
         "`gossip` is not in the closed list",
     );
     only(faults(|json| json["class"] = 2.into()), "highest class of the granted fields is 3");
-    only(faults(|json| json["method"] = "batch".into()), "batch and count are not served yet");
-    only(faults(|json| json["method"] = "count".into()), "write `query`");
+    only(faults(|json| json["method"] = "batch".into()), "is not handed over in batches");
+    only(faults(|json| json["method"] = "count".into()), "a count has no row filter");
+    let count = |fields: &[&str]| {
+        let fields = serde_json::json!(fields);
+        faults(|json| {
+            json["method"] = "count".into();
+            json["rows"] = serde_json::json!([]);
+            json["class"] = 3.into();
+            json["fields"] = fields;
+        })
+    };
+    assert!(count(&["amount_band", "scheme"]).is_empty());
+    only(
+        count(&["amount_band", "area_code", "from", "household", "scheme", "status", "to"]),
+        "at most 6 dimensions",
+    );
     only(faults(|json| json["break_glass"] = true.into()), "emergency access");
     only(
         faults(|json| json["fields"] = serde_json::json!(["amount_band", "shceme"])),

@@ -19,6 +19,7 @@
 mod asked;
 pub mod bundle;
 pub mod catalogue;
+pub mod count;
 pub mod decide;
 pub mod decision;
 pub mod draft;

@@ -35,7 +35,10 @@ pub fn decide(
     scope(request, contract, &mut codes);
     cases(request, contract, context, &mut codes);
     subjects(catalogue, request, contract, context, &mut codes);
-    if let Some(body) = context.body
+    let counts = contract.text.method == Method::Count;
+    if counts && context.body.is_some_and(|body| !body.arguments.is_empty()) {
+        codes.push((24, Code::ArgumentInvalid));
+    } else if let Some(body) = context.body
         && let Err(fault) = check_arguments(&contract.text.rows, &body.arguments)
     {
         let place = if fault.code() == Code::ArgumentInvalid { 24 } else { 25 };
@@ -161,7 +164,7 @@ fn scope(request: &Request, contract: &Contract, codes: &mut Codes) {
     if !said.operations.contains(&request.operation) {
         codes.push((12, Code::OperationNotGranted));
     }
-    if said.method != Method::Query {
+    if said.method == Method::Batch {
         codes.push((13, Code::OperationNotGranted));
     }
     if said.break_glass {
@@ -205,7 +208,12 @@ fn subjects(
         .map(|name| catalogue.field(&said.record, name).map_or(4, |field| field.class))
         .max()
         .unwrap_or(0);
-    if kind == SubjectKind::Person || highest >= 2 {
+    if said.method != Method::Query {
+        let named = context.body.is_some_and(|body| !body.subject.is_empty());
+        if named || !request.subject_tags.is_empty() {
+            codes.push((21, Code::ArgumentInvalid));
+        }
+    } else if kind == SubjectKind::Person || highest >= 2 {
         if request.subject_tags.is_empty() {
             codes.push((19, Code::SubjectNotInCase));
         }

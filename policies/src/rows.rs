@@ -27,6 +27,9 @@ pub enum RowFault {
         /// Name of the argument.
         argument: FieldName,
     },
+    /// An argument where none is taken.
+    #[error("arguments: a count takes none")]
+    Untaken,
     /// An argument asks for rows that a clause excludes.
     #[error("rows: {field} {operator}: argument {argument} lies outside")]
     Outside {
@@ -43,7 +46,7 @@ impl RowFault {
     /// What a denial for this is called.
     pub fn code(&self) -> Code {
         match self {
-            Self::Argument { .. } => Code::ArgumentInvalid,
+            Self::Argument { .. } | Self::Untaken => Code::ArgumentInvalid,
             Self::Outside { .. } => Code::RowOutsideFilter,
         }
     }

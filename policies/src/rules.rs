@@ -102,6 +102,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("subject-tag", Code::SubjectNotInCase, "rule subject-tag: the statement names no subject"),
     rule("case-tags", Code::SubjectNotInCase, "rule case-tags: the case does not list every subject"),
     rule("subject-named", Code::ArgumentInvalid, "rule subject-named: the body names no subject"),
+    rule("no-subject", Code::ArgumentInvalid, "rule no-subject: a count or batch names no subject"),
     rule("approvals", Code::ApprovalsRequired, "class"),
     rule("sealing", Code::SealingRequired, "class"),
     rule("officer-signature", Code::OfficerSignatureRequired, "class"),

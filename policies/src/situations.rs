@@ -95,8 +95,60 @@ situations! {
     "another operation" => Some(Code::OperationNotGranted), |w| {
         w.request.operation = Operation::parse("benefit.by_area").unwrap();
     };
-    "contract for batches" => Some(Code::OperationNotGranted), |w| edit(w, |json| json["method"] = "batch".into());
-    "contract for counts" => Some(Code::OperationNotGranted), |w| edit(w, |json| json["method"] = "count".into());
+    "granted: a batch, without tag and subject" => None, batch;
+    "a batch with a tag" => Some(Code::ArgumentInvalid), |w| {
+        batch(w);
+        w.request.subject_tags.push([1; 32]);
+    };
+    "a batch without a case" => Some(Code::NoCase), |w| {
+        batch(w);
+        w.case = None;
+    };
+    "a batch of a field that is not granted" => Some(Code::FieldNotGranted), |w| {
+        batch(w);
+        w.request.fields = fields(&["household", "scheme"]);
+    };
+    "a query that a contract for batches is asked" => Some(Code::ArgumentInvalid), |w| {
+        edit(w, |json| json["method"] = "batch".into());
+    };
+    "granted: a count, without tag, subject and argument" => None, count;
+    "granted: a count of one field" => None, |w| {
+        count(w);
+        w.request.fields = fields(&["area_code"]);
+    };
+    "a count with a tag" => Some(Code::ArgumentInvalid), |w| {
+        count(w);
+        w.request.subject_tags.push([1; 32]);
+    };
+    "a count with a subject in the body" => Some(Code::ArgumentInvalid), |w| {
+        count(w);
+        if let Some(body) = &mut w.body {
+            body.subject = "980121194603180024".to_owned();
+        }
+    };
+    "a count with an argument" => Some(Code::ArgumentInvalid), |w| {
+        count(w);
+        argue(w, "scheme", "old-age");
+    };
+    "a count of a field that is not granted" => Some(Code::FieldNotGranted), |w| {
+        count(w);
+        w.request.fields = fields(&["household", "scheme"]);
+    };
+    "a count without a case" => Some(Code::NoCase), |w| {
+        count(w);
+        w.case = None;
+    };
+    "a count in a closed case" => Some(Code::CaseClosed), |w| {
+        count(w);
+        case(w, |case| case.2 = false);
+    };
+    "a count by a field of class 3 in an open body" => Some(Code::SealingRequired), |w| {
+        count(w);
+        w.request.fields = fields(&["amount_band"]);
+    };
+    "a query that a contract for counts is asked" => Some(Code::ArgumentInvalid), |w| {
+        edit(w, |json| json["method"] = "count".into());
+    };
     "contract with emergency access" => Some(Code::OperationNotGranted), |w| {
         edit(w, |json| json["break_glass"] = true.into());
     };
@@ -248,6 +300,24 @@ fn unnamed(world: &mut World) {
     if let Some(body) = &mut world.body {
         body.subject.clear();
     }
+}
+
+/// How many have which benefit where: a record about persons, and nobody is named.
+fn count(world: &mut World) {
+    edit(world, |json| {
+        json["method"] = "count".into();
+        json["rows"] = serde_json::json!([]);
+    });
+    world.request.fields = fields(&["area_code", "scheme"]);
+    world.request.subject_tags.clear();
+    forget(world);
+    unnamed(world);
+}
+
+/// Everybody's benefits, page by page.
+fn batch(world: &mut World) {
+    count(world);
+    edit(world, |json| json["method"] = "batch".into());
 }
 
 /// Calls of one township and day: no person is named.

@@ -1,6 +1,6 @@
 //! The terms: one text for all that the rules marked `@terms` compare.
 
-use crate::facts::{SERVED, method_text, role_text};
+use crate::facts::{SERVED, role_text};
 use crate::input::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -69,7 +69,7 @@ pub(crate) fn granted_terms(contract: &Contract, app: &AppId) -> String {
         app: app.as_str(),
         purpose: said.purpose.as_str(),
         record: said.record.as_str(),
-        method: method_text(said.method),
+        method: SERVED,
         break_glass: said.break_glass,
         signer_root: said.consumer.root.as_bytes(),
         signer_role: role_text(Role::App),

@@ -207,7 +207,7 @@ async fn a_token_is_of_one_batch_and_a_batch_needs_its_own_contract() {
         .with("operations", json!(["person.by_id", "person.all"]));
     let both_ways = Contract::open(&town.world.agree(&both_ways, &town.police, &town.street).await).unwrap();
     for (contract, ask, code) in [
-        (&town.contract, ask("person.all", &town.one), "subject_not_in_case"),
+        (&town.contract, ask("person.all", &town.one), "argument_invalid"),
         (&query, ask("person.all", &town.one), "operation_not_granted"),
         (&both_ways, ask("person.by_id", ""), "operation_not_granted"),
     ] {

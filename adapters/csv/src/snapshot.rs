@@ -6,7 +6,7 @@ use crate::folder::{Entry, Folder, Version};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use yiwang_adapter_sdk::mapping::{Access, CsvDef, OperationDef, WhereDef, WhereValue};
+use yiwang_adapter_sdk::mapping::{Access, COUNT_COLUMN, CsvDef, OperationDef, WhereDef, WhereValue};
 use yiwang_adapter_sdk::source::{FetchQuery, Fetched, Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
 use yiwang_proto::contract::Scalar;
@@ -257,6 +257,51 @@ impl Snapshot {
             }
             for column in &columns {
                 fetched.push(self.cell(*place, *column))?;
+            }
+        }
+        Ok(Fetched { rows: fetched })
+    }
+}
+
+impl Snapshot {
+    /// How many rows there are for each combination of the query's columns: the rows of a count.
+    pub(crate) fn count(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {
+        let of = |column: &Arc<str>| def.columns.keys().position(|known| known == column);
+        let columns: Vec<Option<usize>> = query
+            .columns
+            .iter()
+            .map(|column| if column.as_ref() == COUNT_COLUMN { None } else { of(column) })
+            .collect();
+        let whole = |column: Option<usize>| WhereDef {
+            column: column
+                .and_then(|at| def.columns.keys().nth(at).cloned())
+                .unwrap_or_else(|| Arc::from("")),
+            day: false,
+            value: WhereValue::Constant(Scalar::Bool(true)),
+        };
+        let wanted: Vec<(usize, WhereDef)> =
+            columns.iter().flatten().map(|at| (*at, whole(Some(*at)))).collect();
+        let mut groups: HashMap<Vec<u8>, (Place, i64)> = HashMap::new();
+        let mut key = Vec::new();
+        for place in self.indexes.get(at).into_iter().flat_map(HashMap::values).flatten() {
+            key.clear();
+            for (column, condition) in &wanted {
+                // What is empty is a value of its own here.
+                if !write(&mut key, self.cell(*place, *column), condition, def) {
+                    key.push(b'0');
+                }
+            }
+            match groups.get_mut(&key) {
+                Some((_, rows)) => *rows += 1,
+                None => {
+                    groups.insert(key.clone(), (*place, 1));
+                }
+            }
+        }
+        let mut fetched = Rows::new(query.columns.len());
+        for (place, rows) in groups.values().take(query.limit as usize) {
+            for column in &columns {
+                fetched.push(column.map_or(Cell::Integer(*rows), |column| self.cell(*place, column)))?;
             }
         }
         Ok(Fetched { rows: fetched })

@@ -52,6 +52,18 @@ async fn csv_complies() {
     assert_eq!(compliance::failures(&outcomes), "");
 }
 
+#[tokio::test]
+async fn csv_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path());
+    let suite = suite_mapping(folder.path());
+    let section = suite.split_once("[source.csv]").unwrap().1.split_once("\n[codes").unwrap().0;
+    let mapping = parse(&compliance::count_mapping(&format!("[source.csv]{section}"), ""), folder.path());
+    let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+    let counted = compliance::counts(Arc::new(mapping), Arc::new(source), &folder.path().join("day")).await;
+    assert_eq!(counted, Ok(()));
+}
+
 async fn name_of(mapped: &MappedSource, id: &str) -> Result<String, (Code, String)> {
     let (operation, name) = (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap());
     let arguments = [].into();

@@ -7,6 +7,7 @@ mod serving;
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
 use crate::batch::{Handed, said};
+use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::Ask;
 use crate::health::{Counters, Snapshot};
@@ -51,6 +52,7 @@ pub struct Adapter {
     pub(crate) tag_key: TagKey,
     delegation_document: SignedDocument,
     sources: Serving,
+    counts: Counts,
     ledger: Arc<CheckpointVerifier>,
     pub(crate) entropy: Arc<dyn Entropy>,
     memory: Mutex<Memory>,
@@ -206,7 +208,9 @@ impl Adapter {
         };
         let answered = match permit.contract().text.method {
             Method::Batch => self.page(&source, ask, request, incoming.digest).await,
-            _ => source.answer(ask).await.map(|mapped| (mapped, Handed::default())),
+            method => {
+                self.counts.answer(&source, ask, method).await.map(|mapped| (mapped, Handed::default()))
+            }
         };
         let took_us = self.clock.monotonic_us().saturating_sub(now_us);
         // What is wrong with an argument says nothing of the source.

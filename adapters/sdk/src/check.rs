@@ -1,7 +1,7 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
-use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef, UnknownCode};
+use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, UnknownCode};
 use crate::source::Source;
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
 
@@ -133,6 +133,10 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         for param in &operation.params {
             judge(param.name.as_str(), "parameter", operation.span.clone());
         }
+        let values = operation.count.iter().flat_map(|count| &count.values).flatten().flatten();
+        for value in values {
+            judge(value, "value", operation.span.clone());
+        }
     }
     for table in mapping.codes().values() {
         judge(&table.name, "code table", table.span.clone());
@@ -146,7 +150,8 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         return;
     };
     for operation in mapping.operations() {
-        if record.subject == SubjectKind::Person && operation.subject.is_none() {
+        let counts = operation.kind == OperationKind::Count;
+        if record.subject == SubjectKind::Person && operation.subject.is_none() && !counts {
             let message = format!(
                 "operation {}: `{}` is about a person, and no `subject` is named",
                 operation.name, record.name
@@ -159,7 +164,7 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         for field in &operation.fields {
             against_catalogue(operation, field, record, findings);
         }
-        if operation.as_of.is_none() {
+        if operation.as_of.is_none() && !counts {
             let message =
                 format!("operation {}: no `as_of`; records are as old as nobody knows", operation.name);
             let finding = Finding::new(Severity::Warning, "A-MAP-004", message).at(operation.span.clone());

@@ -2,9 +2,11 @@
 //! suite's table in its own form, opens it with the suite's mapping, and runs every check.
 
 mod checks;
+mod counts;
 mod data;
 mod recording;
 
+pub use counts::{count_mapping, counts};
 pub use data::{COLUMNS, HOSTILE, NOW_MS, hostile_texts, mapping, mapping_of_documents, rows};
 pub use recording::Recording;
 

@@ -144,8 +144,12 @@ impl MappedSource {
             let clause = format!("operation `{}` is not mapped", ask.operation);
             AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
         })?;
-        if operation.kind == OperationKind::Batch {
-            let clause = "a batch needs a contract for batches".to_owned();
+        let clause = match operation.kind {
+            OperationKind::Count => Some("a count is not fetched row by row"),
+            OperationKind::Batch => Some("a batch needs a contract for batches"),
+            OperationKind::Lookup | OperationKind::Search => None,
+        };
+        if let Some(clause) = clause.map(str::to_owned) {
             return Err(AnswerError {
                 code: Code::OperationNotGranted,
                 clause: clause.clone(),
@@ -262,7 +266,7 @@ pub(crate) fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {
 }
 
 /// Which of the asked fields can be let out, and why the others cannot.
-fn grant<'o>(
+pub(crate) fn grant<'o>(
     operation: &'o OperationDef,
     asked: &[FieldName],
     (highest, missing): (u8, Code),

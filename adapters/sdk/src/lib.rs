@@ -8,6 +8,7 @@ pub mod batch;
 pub mod check;
 pub mod compliance;
 pub mod connect;
+pub mod count;
 pub mod decide;
 pub mod fetch;
 pub mod health;

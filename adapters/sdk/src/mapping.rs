@@ -2,6 +2,7 @@
 //! type; no policy in it (that is the contract) and no template language over SQL.
 
 mod batch;
+mod count;
 mod def;
 mod expression;
 mod fault;
@@ -19,6 +20,7 @@ mod sql_text;
 mod test_run;
 mod test_table;
 
+pub use count::{COUNT_COLUMN, CountDef, K_MIN};
 pub use def::{
     Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
     FreshnessDef, HealthDef, OperationDef, OperationKind, PageDef, ParamDef, ParamType, PoolDef, ServerDef,

@@ -57,6 +57,18 @@ fn open(path: &Path) -> (Arc<Mapping>, Arc<dyn Source>) {
     (Arc::new(mapping), Arc::new(source))
 }
 
+#[tokio::test]
+async fn sqlite_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = database(folder.path());
+    let source = format!("[source.sqlite]\npath = '{}'\ntime_zone = \"Asia/Shanghai\"", path.display());
+    let text = compliance::count_mapping(&source, "sql = \"select SEX, STATE from PERSON -- all\"");
+    let mapping = parse(&text, folder.path());
+    let source = SqliteSource::open(&mapping, &ProcessEnvironment).unwrap();
+    let counted = compliance::counts(Arc::new(mapping), Arc::new(source), folder.path()).await;
+    assert_eq!(counted, Ok(()));
+}
+
 /// Remembers what is asked of it.
 struct Asked(String, std::sync::Mutex<Vec<String>>);
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use yiwang_client::count::CountQuery;
 use yiwang_client::exchange::Ask;
 use yiwang_client::record::RecordQuery;
 use yiwang_proto::body::Arguments;
@@ -59,6 +60,25 @@ pub enum Command {
         /// The officer's published ticket, by the digest that `yiwang officer ticket` printed.
         #[arg(long)]
         ticket: Option<String>,
+    },
+    /// Asks how many, by which values: needs a contract for counts and a case, and names nobody.
+    Count {
+        #[command(flatten)]
+        app: AppArgs,
+        /// The open case.
+        #[arg(long)]
+        case: CaseId,
+        /// Pseudonym of the acting officer.
+        #[arg(long)]
+        officer: Option<Officer>,
+        /// The purpose, e.g. public-health.planning.
+        #[arg(long)]
+        purpose: Purpose,
+        /// The record.
+        record: RecordType,
+        /// A field to count by; may be given several times; all that the contract grants without any.
+        #[arg(long = "by", value_name = "FIELD")]
+        by: Vec<FieldName>,
     },
     /// All rows of a contract for batches into a file, page by page; goes on where it was.
     Batch(Batch),
@@ -199,6 +219,18 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
     Ok(())
 }
 
+async fn count(app: &AppArgs, query: &CountQuery) -> Outcome {
+    let client = setup::met_client(app).await?;
+    let counted = client.count(query).await.map_err(Failure::refused)?;
+    if counted.is_empty() {
+        return Err(Failure::refused(
+            "no contract in force lets this app count such records for this purpose",
+        ));
+    }
+    println!("{}", serde_json::to_string_pretty(&counted).map_err(Failure::environment)?);
+    Ok(())
+}
+
 pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
@@ -209,6 +241,16 @@ pub fn run(command: &Command) -> Outcome {
                     ticket: ticket.as_deref(),
                 };
                 record(app, &query(common, purpose, fields)?, extras).await
+            }
+            Command::Count { app, case, officer, purpose, record, by } => {
+                let query = CountQuery {
+                    record: record.clone(),
+                    by: by.clone(),
+                    purpose: purpose.clone(),
+                    case: case.clone(),
+                    officer: officer.clone(),
+                };
+                count(app, &query).await
             }
             Command::Batch(batch) => batch::run(batch).await,
             Command::Prepare { app, common, purpose, fields, delegation, out } => {

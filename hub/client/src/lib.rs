@@ -6,6 +6,7 @@ pub mod auditor;
 pub mod batch;
 pub mod cases;
 pub mod client;
+pub mod count;
 pub mod error;
 pub mod exchange;
 pub mod folder;

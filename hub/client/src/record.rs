@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::Contract;
+use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::pb;
 use yiwang_proto::request::OfficerBy;
@@ -209,6 +209,10 @@ impl Client {
     /// is to be sealed.
     pub(crate) fn asks(&self, contract: &Contract, query: &RecordQuery) -> Vec<(Ask, bool)> {
         let text = &contract.text;
+        // What is about nobody is asked by `Client::count`.
+        if text.method != Method::Query {
+            return Vec::new();
+        }
         let wanted = query.fields.get(&text.record).filter(|fields| !fields.is_empty());
         let fields: Vec<FieldName> = text
             .fields

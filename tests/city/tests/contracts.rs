@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 use yiwang_policies::{Catalogue, check_contract};
-use yiwang_proto::contract::ContractText;
+use yiwang_proto::contract::{ContractText, Method};
 
 fn departments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../adapters/departments")
@@ -54,17 +54,23 @@ fn drafts_stand_and_fit_their_mappings() {
                 mapping.get("record").unwrap().as_str() == Some(text.record.as_str())
                     && mapping.get("owner").unwrap().as_str() == Some(text.provider.member.as_str())
             };
-            let mapping = mappings.iter().find(of_record).unwrap();
+            let operations: Vec<&toml::Value> = mappings
+                .iter()
+                .filter(of_record)
+                .flat_map(|mapping| mapping.get("operation").unwrap().as_array().unwrap())
+                .collect();
             for name in &text.operations {
-                let operations = mapping.get("operation").unwrap().as_array().unwrap();
-                let named =
-                    |operation: &&toml::Value| operation.get("name").unwrap().as_str() == Some(name.as_str());
+                let named = |operation: &&&toml::Value| {
+                    operation.get("name").unwrap().as_str() == Some(name.as_str())
+                };
                 let operation = operations.iter().find(named).unwrap();
-                let fields = operation.get("fields").unwrap().as_table().unwrap();
+                let counts = operation.get("kind").unwrap().as_str() == Some("count");
+                assert_eq!(counts, text.method == Method::Count, "{}", path.display());
+                let fields = operation.get(if counts { "by" } else { "fields" }).unwrap().as_table().unwrap();
                 for field in text.fields.iter().chain(text.rows.iter().map(|clause| &clause.field)) {
                     assert!(fields.contains_key(field.as_str()), "{}: {field}", path.display());
                 }
-                let limit = operation.get("limit").unwrap().as_integer().unwrap();
+                let limit = operation.get("limit").map_or(1000, |limit| limit.as_integer().unwrap());
                 assert!(i64::from(text.limits.rows) <= limit, "{}", path.display());
             }
             drafts += 1;

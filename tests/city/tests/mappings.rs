@@ -32,7 +32,9 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 fn columns_asked(operation: &Value) -> BTreeSet<String> {
-    operation["fields"].as_table().unwrap().values().map(|field| text(field, "from").to_owned()).collect()
+    // A count has dimensions in their place.
+    let fields = operation.get("fields").or_else(|| operation.get("by")).unwrap();
+    fields.as_table().unwrap().values().map(|field| text(field, "from").to_owned()).collect()
 }
 
 /// Rows of a look-up by subject.
@@ -80,8 +82,10 @@ fn check_csv(source: &Source, mapping: &Table) {
         assert_eq!(reader.headers().unwrap().iter().collect::<BTreeSet<_>>(), typed);
     }
     for operation in mapping["operation"].as_array().unwrap() {
+        let conditions = operation.get("where").and_then(Value::as_table);
+        assert!(conditions.is_some() || text(operation, "kind") == "count", "{operation}");
         let filtered =
-            operation["where"].as_table().unwrap().keys().map(|key| key.trim_end_matches("@date").to_owned());
+            conditions.into_iter().flat_map(Table::keys).map(|key| key.trim_end_matches("@date").to_owned());
         for column in columns_asked(operation).into_iter().chain(filtered) {
             assert!(typed.contains(column.as_str()), "{column}");
         }

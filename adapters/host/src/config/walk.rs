@@ -1,6 +1,6 @@
 //! Walks the spanned TOML document, so that all faults are found at once, each with its place.
 
-use super::missing::next_step;
+use super::missing;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -97,7 +97,7 @@ impl<'a, 'i> Table<'a, 'i> {
     pub(super) fn need(&self, key: &str, faults: &mut Faults<'_>) -> Option<&'a Node<'i>> {
         let found = self.get(key);
         if found.is_none() {
-            faults.add(self.span.clone(), format!("{} lacks `{key}`", self.what), next_step(key));
+            faults.add(self.span.clone(), format!("{} lacks `{key}`", self.what), missing::next_step(key));
         }
         found
     }

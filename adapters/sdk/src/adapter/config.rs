@@ -2,6 +2,7 @@
 
 use super::Adapter;
 use super::serving::{Serving, table};
+use crate::count::Counts;
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
 use crate::health::Counters;
@@ -11,7 +12,7 @@ use crate::reply::Signer;
 use crate::standings::Standings;
 use crate::watch::Watch;
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use yiwang_journal::Reader;
@@ -122,6 +123,14 @@ pub enum AdapterError {
         /// The operation.
         operation: Operation,
     },
+    /// Two tables of one record are counted.
+    #[error(
+        "two tables of `{record}` are counted: keep one, since what one suppresses the other may give away"
+    )]
+    CountedTwice {
+        /// The record.
+        record: RecordType,
+    },
     /// A mapping of another member.
     #[error("mapping `{mapping}` belongs to `{owner}`, not to this member")]
     OtherOwner {
@@ -197,6 +206,7 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = Serving::new(table(sources, &config.member)?);
+        let counts = Counts::new(counts_dir(&config.journal_dir));
         let (journal, mut memory, read) = open_journal(ground, rule, &config, now_ms, entropy.as_ref())?;
         let standings =
             Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
@@ -215,6 +225,7 @@ impl Adapter {
             tag_key: config.tag_key,
             delegation_document: config.delegation,
             sources,
+            counts,
             entropy,
             standings,
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
@@ -242,6 +253,13 @@ impl Adapter {
             changes: tokio::sync::watch::Sender::new(()),
         })
     }
+}
+
+/// Where the tables of the day are kept: beside the journal, as evidence is.
+fn counts_dir(journal: &Path) -> PathBuf {
+    let mut name = journal.as_os_str().to_owned();
+    name.push(".counts");
+    PathBuf::from(name)
 }
 
 /// Opens the journal and reads what it remembers.

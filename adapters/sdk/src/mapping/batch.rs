@@ -77,6 +77,7 @@ pub(crate) fn read(
         timeout: timeout?,
         fields,
         as_of,
+        count: None,
         page: Some(PageDef { key: key?, subject }),
         span,
     })

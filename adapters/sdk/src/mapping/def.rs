@@ -1,5 +1,6 @@
 //! What a mapping file says, checked.
 
+use super::count::CountDef;
 use super::expression::Expression;
 use super::service::{CallDef, FhirDef, HttpDef, ParamPlace, SearchDef};
 use crate::source::Setting;
@@ -222,6 +223,8 @@ pub enum OperationKind {
     Lookup,
     /// Finds rows by properties.
     Search,
+    /// Says how many rows a declared table has for each combination of its dimensions' values.
+    Count,
     /// Hands over all rows, page by page.
     Batch,
 }
@@ -258,6 +261,8 @@ pub struct OperationDef {
     pub as_of: Option<FieldDef>,
     /// How a batch is paged.
     pub page: Option<PageDef>,
+    /// What a count has besides; its dimensions are the fields.
+    pub count: Option<CountDef>,
     /// Place of its name in the file.
     pub span: Range<usize>,
 }

@@ -103,7 +103,7 @@ fn expression(
     }
 }
 
-fn steps(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Step> {
+pub(super) fn steps(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Step> {
     let list = table.list("steps", faults).unwrap_or_default();
     if list.len() > STEPS.len() {
         faults.add(table.key_span("steps"), format!("a field has at most {} steps", STEPS.len()), None);
@@ -111,7 +111,7 @@ fn steps(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Step> {
     list.iter().filter_map(|node| one_of(node, "steps", &STEPS, faults)).collect()
 }
 
-fn code_table(
+pub(super) fn code_table(
     table: &Table<'_, '_>,
     kind: Option<FieldType>,
     codes: &BTreeMap<String, Arc<CodeTable>>,

@@ -1,6 +1,7 @@
 //! `[[operation]]`: parameters, how rows are found, fields.
 
 use super::batch;
+use super::count;
 use super::def::{
     Access, CodeTable, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef, WhereDef,
     WhereValue,
@@ -36,6 +37,12 @@ pub(crate) fn read(
     {
         return batch::read(table, source, codes, faults);
     }
+    if table
+        .get("kind")
+        .is_some_and(|node| matches!(node.get_ref(), DeValue::String(kind) if kind == "count"))
+    {
+        return count::read(table, source, codes, faults);
+    }
     match source {
         Some(SourceDef::Http(_)) => table.only(&[&PLAIN_KEYS[..], &CALL_KEYS].concat(), faults),
         Some(SourceDef::Fhir(_)) => table.only(&[&PLAIN_KEYS[..], &SEARCH_KEYS].concat(), faults),
@@ -46,6 +53,7 @@ pub(crate) fn read(
     let choices = [
         ("lookup", OperationKind::Lookup),
         ("search", OperationKind::Search),
+        ("count", OperationKind::Count),
         ("batch", OperationKind::Batch),
     ];
     let kind = table.need("kind", faults).and_then(|node| one_of(node, "kind", &choices, faults));
@@ -72,6 +80,7 @@ pub(crate) fn read(
         timeout: timeout?,
         fields,
         as_of,
+        count: None,
         page: None,
         span: name_span,
     })

@@ -1,6 +1,6 @@
 //! A mapping file as a whole.
 
-use super::def::{CodeTable, OperationDef, UnknownCode};
+use super::def::{CodeTable, OperationDef, OperationKind, UnknownCode};
 use super::fault::{Faults, MappingFault};
 use super::read::{Table, id, one_of, text};
 use super::{FORMAT, MAPPING_MAX, Mapping, operation, source, test_table};
@@ -86,6 +86,11 @@ fn operations(
         let Some(operation) = operation::read(&table, source, codes, faults) else { continue };
         if operations.iter().any(|known| known.name == operation.name) {
             faults.add(operation.span.clone(), "an operation of this name is there already", None);
+        }
+        let counts = |known: &OperationDef| known.kind == OperationKind::Count;
+        if counts(&operation) && operations.iter().any(|known| counts(known)) {
+            let help = "keep one table; coarser answers follow from it, and what one suppresses another may give away";
+            faults.add(operation.span.clone(), "a second count of the record", Some(help.to_owned()));
         }
         operations.push(Arc::new(operation));
     }

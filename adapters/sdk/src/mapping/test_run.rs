@@ -1,6 +1,7 @@
 //! Runs the `[[test]]`s of a mapping through the same code as real answers.
 
-use super::{CsvDef, Expectation, Mapping, OperationDef, SourceDef, TestDef};
+use super::{COUNT_COLUMN, CsvDef, Expectation, Mapping, OperationDef, SourceDef, TestDef};
+use crate::count::test_records;
 use crate::fetch::bind_test;
 use crate::reduce::{Layout, Writer};
 use crate::value::{Cell, Rows, json_cell, typed_column};
@@ -42,7 +43,10 @@ fn run(mapping: &Mapping, test: &TestDef) -> Result<(), String> {
 fn records(mapping: &Mapping, operation: &OperationDef, test: &TestDef) -> Result<Vec<Value>, String> {
     let common = mapping.source().common();
     bind_test(operation, &test.args, &common.zone).map_err(|error| error.clause)?;
-    let columns: Vec<Arc<str>> = operation.columns().into_iter().collect();
+    let mut columns: Vec<Arc<str>> = operation.columns().into_iter().collect();
+    if operation.count.is_some() {
+        columns.push(Arc::from(COUNT_COLUMN));
+    }
     let csv = match mapping.source() {
         SourceDef::Csv(csv) => Some(csv),
         _ => None,
@@ -62,6 +66,9 @@ fn records(mapping: &Mapping, operation: &OperationDef, test: &TestDef) -> Resul
         }
     }
     let layout = Layout::new(columns);
+    if let Some(count) = &operation.count {
+        return test_records(operation, count, &rows, &layout, &common.zone);
+    }
     let mut writer = Writer::new(operation, operation.fields.iter().collect(), &common.zone, 0);
     for row in 0..rows.len() {
         writer.row(&rows, row, &layout).map_err(|fault| fault.with_value())?;
@@ -109,6 +116,8 @@ fn compare(wanted: &[Map<String, Value>], records: &[Value]) -> Result<(), Strin
         for (name, expected) in wanted {
             let found = match name.as_str() {
                 "as_of" | "quality" => record.get(name),
+                // A count stands beside the fields, and some records have a field of that name.
+                COUNT_COLUMN => record.get(name).or_else(|| fields.get(name)),
                 _ => fields.get(name),
             };
             if !same(found.unwrap_or(&Value::Null), expected) {

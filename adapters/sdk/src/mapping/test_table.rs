@@ -1,5 +1,6 @@
 //! `[[test]]`: rows that a source could give, and the records or the error that must come out.
 
+use super::count::COUNT_COLUMN;
 use super::def::{Expectation, OperationDef, SourceDef, TestDef};
 use super::fault::{Faults, nearest};
 use super::read::{Node, Table, id, shown};
@@ -94,6 +95,9 @@ fn rows(
     if let Some(SourceDef::Csv(csv)) = source {
         known.extend(csv.columns.keys().cloned());
     }
+    if operation.is_some_and(|operation| operation.count.is_some()) {
+        known.insert(Arc::from(COUNT_COLUMN));
+    }
     // A document may hold more than is mapped: a test shows that it stays behind.
     let documents = source.is_some_and(SourceDef::gives_documents);
     let mut rows = Vec::new();
@@ -129,6 +133,7 @@ fn expectation(
                 for (field, span, node) in record.entries() {
                     let known = |operation: &OperationDef| {
                         matches!(field, "as_of" | "quality")
+                            || (field == COUNT_COLUMN && operation.count.is_some())
                             || operation.fields.iter().any(|def| def.name.as_str() == field)
                     };
                     if operation.is_some_and(|operation| !known(operation)) {

@@ -179,6 +179,23 @@ async fn it_complies() {
     }
 }
 
+async fn counts(lab: &Lab) {
+    let people = People::new(lab, "counts");
+    let columns = ["SEX", "STATE"].map(|name| quoted(lab.kind, name)).join(", ");
+    let statement = format!("sql = '''select {columns} from {} -- all'''", quoted(lab.kind, "PERSON"));
+    let text = compliance::count_mapping(&source_section(lab.kind), &statement);
+    let (mapping, source) = people.open_text(&text);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(compliance::counts(mapping, source, folder.path()).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_counts() {
+    for lab in servers() {
+        counts(lab).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_granted_columns_and_filtered_rows_are_asked_for() {
     for lab in servers() {
