@@ -4,6 +4,8 @@
 
 #[path = "faults/address.rs"]
 mod address;
+#[path = "readme/first_exchange.rs"]
+mod first_exchange;
 
 use address::own_address;
 use serde_json::Value;

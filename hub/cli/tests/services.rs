@@ -65,6 +65,7 @@ fn seven_members_answer_from_their_own_systems_and_nothing_is_left_running() {
         "urban-management: CSV",
         "gas: a REST API at",
         "✓ six departments answered",
+        "checked: civil-affairs, emergency-call,",
         "Dwelling.tenure_kind: public",
         "UtilityConnection.state: connected",
         "MentalHealthRecord.support_need: help with housework",

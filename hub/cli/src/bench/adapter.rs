@@ -3,7 +3,7 @@
 //! database's own process uses is in neither.
 
 use super::exchange::{self, Figures};
-use super::measure::{ratio, rss_mb};
+use super::measure::{own_mb, ratio, rss_mb};
 use super::network::{self, Network, Provided};
 use crate::demo::process::free_port;
 use crate::fail::Failure;
@@ -39,6 +39,7 @@ const KEYS: &str = "JSON keys, for each of sqlite, postgres, mariadb (or the wor
   ratio          the one over the other
   lookups        how many were counted
 adapter_idle_mb  resident memory of the adapter before it was asked anything (goal: goal_mb)
+adapter_idle_own_mb  what of it is its own: the rest is the program's file, mapped
 adapter_mb       the same after the load";
 
 /// Arguments of `bench adapter`.
@@ -102,7 +103,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let quotas = network::without_quotas();
     let mut network = network::start_providing(dir.path(), CONNECTIONS, quotas, &source, &provided).await?;
     let adapter = network.provider.host.id().unwrap_or_default();
-    let idle = rss_mb(adapter);
+    let idle = (rss_mb(adapter), own_mb(adapter));
     let in_flight = usize::from(arguments.in_flight);
     // A first, short turn of each fills caches and pools, and is not counted.
     for place in &mut places {
@@ -117,7 +118,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let loaded = rss_mb(adapter);
     network.stop().await;
     let mut result = json!({
-        "goal_us": GOAL_US, "goal_mb": GOAL_MB, "adapter_idle_mb": idle.round(), "adapter_mb": loaded.round(),
+        "goal_us": GOAL_US, "goal_mb": GOAL_MB, "adapter_idle_mb": idle.0.round(), "adapter_idle_own_mb": idle.1.round(), "adapter_mb": loaded.round(),
     });
     if let Some(result) = result.as_object_mut() {
         for place in &places {

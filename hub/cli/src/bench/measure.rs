@@ -18,8 +18,17 @@ pub fn cpu_us(process: u32) -> u64 {
 
 /// Resident memory of a process in megabytes.
 pub fn rss_mb(process: u32) -> f64 {
+    status_mb(process, "VmRSS:")
+}
+
+/// The part of it that is the process's own; the rest is the program's file, as much as the system has mapped of it.
+pub fn own_mb(process: u32) -> f64 {
+    status_mb(process, "RssAnon:")
+}
+
+fn status_mb(process: u32, name: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kilobytes: f64 = line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or_default();
     kilobytes / 1024.0
 }

@@ -108,6 +108,11 @@ impl Process {
         Err(Failure::environment(format!("`{}` was not ready within 30 s; see its log", self.name)))
     }
 
+    /// What it finds in its environment beside this program's own.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.line.settings
+    }
+
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

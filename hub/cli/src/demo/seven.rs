@@ -12,12 +12,49 @@ const TRIES: u32 = 150;
 
 /// The steps.
 pub async fn tell(teller: &mut Teller, network: &Network) {
+    if let Err(why) = checked(teller, network).await {
+        teller.fail(&why);
+    }
     if let Err(why) = community(teller, network).await {
         teller.fail(&why);
     }
     if let Err(why) = away(teller, network).await {
         teller.fail(&why);
     }
+}
+
+/// `yiwang adapter check` as each department's IT runs it.
+async fn checked(teller: &mut Teller, network: &Network) -> Result<(), String> {
+    teller.step(
+        "Each department's IT holds its mappings against the live system, and its role against writing",
+    );
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut members = Vec::new();
+    for (member, site) in &network.sites {
+        let Ok(files) = std::fs::read_dir(site.folder.join("mappings")) else { continue };
+        let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        if files.is_empty() {
+            continue;
+        }
+        files.sort();
+        let settings = site.host.settings().iter().map(|(name, value)| (name, value));
+        let output = tokio::process::Command::new(&program)
+            .args(["adapter", "check"])
+            .args(&files)
+            .envs(settings)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            teller.say(&String::from_utf8_lossy(&output.stdout));
+            teller.check(&format!("`yiwang adapter check` of {member}"), false);
+        }
+        members.push(member.as_str());
+    }
+    teller.check(&format!("checked: {}", members.join(", ")), !members.is_empty());
+    Ok(())
 }
 
 async fn open_case(street: &Site, matter: &str, subjects: &[&str]) -> Result<String, String> {
