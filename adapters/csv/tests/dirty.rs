@@ -2,6 +2,8 @@
 //! refused with its reason. Nothing is silently altered: what the snapshot shows as carried is the source's own text,
 //! but for the steps that the mapping declares.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
