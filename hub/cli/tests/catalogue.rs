@@ -2,94 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[path = "catalogue/town.rs"]
+mod town;
+
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-struct Ran {
-    code: i32,
-    out: String,
-    error: String,
-}
-
-fn yiwang(arguments: &[&str]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
-    Ran {
-        code: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        error: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn good(arguments: &[&str]) -> String {
-    let ran = yiwang(arguments);
-    assert_eq!(ran.code, 0, "yiwang {}: {}", arguments.join(" "), ran.error);
-    ran.out
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-fn hub(dir: &Path) -> Running {
-    let hub = dir.join("hub").to_str().unwrap().to_owned();
-    let (listen, enrol, health) = (free_port(), free_port(), free_port());
-    good(&[
-        "hub",
-        "init",
-        "--dir",
-        &hub,
-        "--origin",
-        "log.city.example/c1",
-        "--trust-domain",
-        "city.example",
-        "--listen",
-        &listen,
-        "--enrol-listen",
-        &enrol,
-        "--health-listen",
-        &health,
-    ]);
-    let log = std::fs::File::create(dir.join("hub.log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_yiwang"))
-        .args(["hub", "run", "--dir", &hub])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    let running = Running(child.unwrap());
-    for address in [&listen, &enrol] {
-        let open = (0..1500).any(|_| {
-            let open = std::net::TcpStream::connect(address).is_ok();
-            if !open {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            open
-        });
-        assert!(open, "{}", std::fs::read_to_string(dir.join("hub.log")).unwrap());
-    }
-    running
-}
-
-fn member(dir: &Path, id: &str) -> (String, String) {
-    let folder = dir.join(id).to_str().unwrap().to_owned();
-    good(&["member", "init", "--folder", &folder, "--id", id, "--name", id]);
-    let hub = dir.join("hub").to_str().unwrap().to_owned();
-    let token = good(&["hub", "token", "--dir", &hub, "--for", &format!("member:{id}")]);
-    good(&["member", "enrol", "--folder", &folder, "--token", token.trim()]);
-    let shown = good(&["member", "show", "--folder", &folder]);
-    let root = shown.lines().find_map(|line| line.strip_prefix("root:")).unwrap().trim().to_owned();
-    (folder, root)
-}
+use town::{good, hub, member, yiwang};
 
 fn write(path: &Path, json: &Value) -> String {
     std::fs::write(path, serde_json::to_vec_pretty(json).unwrap()).unwrap();
