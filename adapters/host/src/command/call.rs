@@ -87,7 +87,7 @@ pub(super) async fn call(
                 Output::Json => writeln!(out, "{json}")?,
                 Output::Text => out.write_all(called.as_bytes())?,
             }
-            Ok(if json["records"].as_u64() == Some(0) { FAILED } else { OK })
+            Ok(if json.get("records").and_then(serde_json::Value::as_u64) == Some(0) { FAILED } else { OK })
         }
         Err(refused) => {
             match arguments.output {
