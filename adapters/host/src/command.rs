@@ -117,6 +117,9 @@ pub struct Test {
     /// Mapping files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
 }
 
 /// Arguments of `run`.
@@ -144,6 +147,9 @@ pub struct Show {
     /// A mapping file or an adapter.toml
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// How it is written: text is TOML
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
 }
 
 /// Carries out a command and yields the exit code. `run` ends when `stop` is cancelled.
@@ -166,8 +172,8 @@ pub async fn execute(
         Command::Schema => schema::schema(out),
         Command::Completions { shell } => completions::completions(shell, out),
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
-        Command::Test(arguments) => test::test(&arguments.files, out),
-        Command::Show(arguments) => show::show(&arguments.file, out),
+        Command::Test(arguments) => test::test(&arguments.files, arguments.output, out),
+        Command::Show(arguments) => show::show(&arguments.file, arguments.output, out),
         Command::Openapi => {
             writeln!(out, "{}", crate::gateway::openapi::json())?;
             Ok(OK)

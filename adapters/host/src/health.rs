@@ -254,6 +254,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "head_size": health.head_size,
         "head_age_ms": health.head_age_ms,
         "receipted": health.receipted,
+        "receipt_age_ms": health.receipt_age_ms,
         "unreceipted": health.unreceipted,
         "bad_receipts": health.bad_receipts,
         "clock_skew_ms": health.clock_skew_ms,

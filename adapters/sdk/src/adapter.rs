@@ -451,6 +451,7 @@ impl Adapter {
             standing_age_ms: u64::try_from(standing_age_ms).unwrap_or_default(),
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
+            receipt_age_ms: self.counters.receipt_age_ms(self.clock.monotonic_us()),
             unreceipted: self.watch.owed().len() as u64,
             clock_skew_ms: self.clock_skew_ms(),
             journal_read: self.records_read,

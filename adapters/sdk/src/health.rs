@@ -28,6 +28,8 @@ pub struct Counters {
     unsigned: AtomicU64,
     in_flight: AtomicI64,
     receipted: AtomicU64,
+    // On the adapter's clock; 0 before the first.
+    last_receipt_us: AtomicU64,
     bad_receipts: AtomicU64,
     protocol_errors: AtomicU64,
     link_starts: AtomicU64,
@@ -46,6 +48,7 @@ impl Default for Counters {
             unsigned: AtomicU64::new(0),
             in_flight: AtomicI64::new(0),
             receipted: AtomicU64::new(0),
+            last_receipt_us: AtomicU64::new(0),
             bad_receipts: AtomicU64::new(0),
             protocol_errors: AtomicU64::new(0),
             link_starts: AtomicU64::new(0),
@@ -85,6 +88,8 @@ pub struct Snapshot {
     pub head_age_ms: u64,
     /// Answers whose entry in the ledger was proved.
     pub receipted: u64,
+    /// Milliseconds since the last of these proofs; none before the first.
+    pub receipt_age_ms: Option<u64>,
     /// Answers that still lack it.
     pub unreceipted: u64,
     /// Receipts that did not hold.
@@ -153,8 +158,14 @@ impl Counters {
         add(&self.unsigned);
     }
 
-    pub(crate) fn receipted(&self) {
+    pub(crate) fn receipted(&self, now_us: u64) {
         add(&self.receipted);
+        self.last_receipt_us.store(now_us.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn receipt_age_ms(&self, now_us: u64) -> Option<u64> {
+        let last_us = self.last_receipt_us.load(Ordering::Relaxed);
+        (last_us > 0).then(|| now_us.saturating_sub(last_us) / 1000)
     }
 
     pub(crate) fn bad_receipt(&self) {
@@ -201,6 +212,7 @@ impl Counters {
             head_size: 0,
             head_age_ms: 0,
             receipted: self.receipted.load(Ordering::Relaxed),
+            receipt_age_ms: None,
             unreceipted: 0,
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
             clock_skew_ms: 0,

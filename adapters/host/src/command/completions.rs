@@ -6,12 +6,15 @@ use clap_complete::Shell;
 use std::io::Write;
 
 const PROGRAM: &str = "yiwang-adapter";
+/// The library loses the subcommands of a program with a hyphen in its name, so it is told another one.
+const PLAIN: &str = "yiwangadapter";
 
 pub(super) fn completions(shell: Shell, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
-    let mut command = Command::augment_subcommands(clap::Command::new(PROGRAM));
+    let mut command = Command::augment_subcommands(clap::Command::new(PLAIN));
     // Aside first: the library takes a failed write for a fault of the program.
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut command, PROGRAM, &mut text);
-    out.write_all(&text)?;
+    clap_complete::generate(shell, &mut command, PLAIN, &mut text);
+    let text = String::from_utf8(text).map_err(std::io::Error::other)?;
+    out.write_all(text.replace(PLAIN, PROGRAM).as_bytes())?;
     Ok(OK)
 }

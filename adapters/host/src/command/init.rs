@@ -124,6 +124,9 @@ pub(super) async fn init(
 
 /// Whole or not at all: a host that watches the file never sees half of it.
 fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
     if !force {
         let mut new = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
         return new.write_all(text.as_bytes());

@@ -1,6 +1,6 @@
 //! `show`: what a file says once defaults are filled in. References to secrets are shown, secrets never.
 
-use super::{CONFIG, OK, refuse_config};
+use super::{CONFIG, OK, Output, refuse_config};
 use crate::config::{Config, FORMAT};
 use crate::sources::read_mapping;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
 use yiwang_proto::hex;
 
-pub(super) fn show(file: &Path, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+pub(super) fn show(file: &Path, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     let text = match read_mapping(file) {
         Ok(text) => text,
         Err(error) => {
@@ -45,7 +45,14 @@ pub(super) fn show(file: &Path, out: &mut (dyn Write + Send)) -> std::io::Result
             }
         }
     };
-    out.write_all(shown.map_err(std::io::Error::other)?.as_bytes())?;
+    let shown = shown.map_err(std::io::Error::other)?;
+    match output {
+        Output::Text => out.write_all(shown.as_bytes())?,
+        Output::Json => {
+            let table: toml::Table = shown.parse().map_err(std::io::Error::other)?;
+            writeln!(out, "{}", json!(table))?;
+        }
+    }
     Ok(OK)
 }
 

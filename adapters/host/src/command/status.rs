@@ -153,12 +153,15 @@ fn text(status: &Value, state: &str, worries: &[String], now_ms: i64) -> String 
         let count = |key: &str| adapter[key].as_u64().unwrap_or(0);
         let _ = writeln!(
             out,
-            "adapter {}: link {}, {} under way, {} answered, {} without receipt, newest head {} s ago",
+            "adapter {}: link {}, {} under way, {} answered, {} without receipt, last receipt {}, newest head {} s ago",
             adapter["name"].as_str().unwrap_or_default(),
             adapter["link"].as_str().unwrap_or_default(),
             count("in_flight"),
             count("answered"),
             count("unreceipted"),
+            adapter["receipt_age_ms"]
+                .as_u64()
+                .map_or_else(|| "none".to_owned(), |ms| format!("{} s ago", ms / 1000)),
             count("head_age_ms") / 1000
         );
     }

@@ -266,6 +266,33 @@ async fn dry_run(scene: &Scene) {
 }
 
 #[tokio::test]
+async fn tests_and_mappings_are_told_as_json_too() {
+    let mapping = yiwang_tests::departments().join("police/person.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let failing = dir.path().join("failing.toml");
+    let text = std::fs::read_to_string(&mapping).unwrap();
+    std::fs::write(&failing, text.replace("sex = \"male\"", "sex = \"female\"")).unwrap();
+    let (code, said) = call(&["test", &shown(&mapping), &shown(&failing), "-o", "json"], around(&[])).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &json["failed"], &json["ok"]),
+        (FAILED, &Value::from(1), &Value::Bool(false)),
+        "{said}"
+    );
+    assert!(
+        json["files"][1]["tests"][0]["failure"].is_string() && json["files"][0]["error"].is_null(),
+        "{said}"
+    );
+    let (code, said) = call(&["show", &shown(&mapping), "-o", "json"], around(&[])).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &json["record"], &json["codes"]["sex"]["unknown"]),
+        (OK, &"Person".into(), &"fail".into()),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn a_shell_can_complete_the_commands() {
     let (code, said) = call(&["completions", "bash"], around(&[])).await;
     assert_eq!(code, OK, "{said}");

@@ -43,7 +43,7 @@ pub(super) fn take_batch(adapter: &Adapter, batch: &pb::ReceiptBatch) {
             _ => false,
         };
         if settled {
-            counters.receipted();
+            counters.receipted(adapter.clock().monotonic_us());
         } else {
             counters.bad_receipt();
             tracing::warn!(index = receipt.index, "a receipt does not prove what was answered here");
