@@ -70,11 +70,34 @@ fn seven_members_answer_from_their_own_systems_and_nothing_is_left_running() {
         "UtilityConnection.state: connected",
         "MentalHealthRecord.support_need: help with housework",
         "✓ urban management answers for a place, and names nobody",
-        "✓ its own fields are unavailable, and the police's name is there",
-        "✓ they are back",
+        "✓ police: its own fields are missing, all others there; then they are back",
+        "✓ civil-affairs: its own fields are missing, all others there; then they are back",
+        "✓ health: its own fields are missing, all others there; then they are back",
+        "✓ gas: its own fields are missing, all others there; then they are back",
     ] {
         assert!(text.contains(word), "`{word}` is missing in\n{text}");
     }
+}
+
+#[test]
+fn what_is_not_installed_is_said_and_the_rest_tells_the_story() {
+    let output = Command::new(env!("CARGO_BIN_EXE_yiwang"))
+        .args(["demo", "--services", "--once", "--scale", "0.0005"])
+        .env("YIWANG_PYTHON", "/no/such/python")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for word in [
+        "health: MISSING: `/no/such/python` is not installed",
+        "it answers from its embedded source (SQLite)",
+        "gas: MISSING: `/no/such/python` is not installed",
+        "it has no embedded source and is left out",
+        "✓ five departments answered",
+    ] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    all_closed(&ports(&text));
 }
 
 #[test]

@@ -17,13 +17,40 @@ const RESOURCES: [&str; 4] = ["Patient", "Condition", "AllergyIntolerance", "Med
 /// Servers that run.
 pub struct Services {
     /// Of the police.
-    pub police: Option<Arc<Database>>,
+    police: Option<Arc<Database>>,
     /// Of civil affairs.
-    pub civil: Option<Arc<Database>>,
+    civil: Option<Arc<Database>>,
     /// Of the health department.
-    pub health: Option<Arc<Double>>,
+    health: Option<Arc<Double>>,
     /// Of the gas company.
-    pub gas: Option<Arc<Double>>,
+    gas: Option<Arc<Double>>,
+}
+
+/// One of them, to be stopped and started again.
+#[derive(Clone)]
+pub enum Server {
+    /// A database.
+    Database(Arc<Database>),
+    /// A server in Python.
+    Double(Arc<Double>),
+}
+
+impl Server {
+    /// Stops it; blocks until it has ended.
+    pub fn stop(&self) {
+        match self {
+            Self::Database(server) => server.stop(),
+            Self::Double(server) => server.stop(),
+        }
+    }
+
+    /// Starts it again at its port; blocks until it answers.
+    pub fn start(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Database(server) => server.start(),
+            Self::Double(server) => server.start(),
+        }
+    }
 }
 
 /// What starting them takes.
@@ -71,14 +98,23 @@ impl Services {
         Ok(services)
     }
 
+    /// Those that run, by member.
+    pub fn all(&self) -> Vec<(&'static str, Server)> {
+        let databases = [("police", &self.police), ("civil-affairs", &self.civil)];
+        let doubles = [("health", &self.health), ("gas", &self.gas)];
+        let databases = databases
+            .into_iter()
+            .filter_map(|(member, server)| Some((member, Server::Database(server.clone()?))));
+        let doubles = doubles
+            .into_iter()
+            .filter_map(|(member, server)| Some((member, Server::Double(server.clone()?))));
+        databases.chain(doubles).collect()
+    }
+
     /// Stops all of them, and waits for their end.
     pub async fn stop(&self) {
-        let databases: Vec<_> = [&self.police, &self.civil].into_iter().flatten().cloned().collect();
-        let doubles: Vec<_> = [&self.health, &self.gas].into_iter().flatten().cloned().collect();
-        let stopping = tokio::task::spawn_blocking(move || {
-            databases.iter().for_each(|database| database.stop());
-            doubles.iter().for_each(|double| double.stop());
-        });
+        let all = self.all();
+        let stopping = tokio::task::spawn_blocking(move || all.iter().for_each(|(_, server)| server.stop()));
         // A panic in there would end nothing that its guards do not end.
         let _ = stopping.await;
     }
