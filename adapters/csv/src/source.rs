@@ -5,7 +5,7 @@ use crate::folder::Folder;
 use crate::snapshot::Snapshot;
 use std::sync::{Arc, Mutex, PoisonError};
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, OperationKind, SourceDef};
+use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
 use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
 
 /// A folder of CSV files as a source.
@@ -78,7 +78,7 @@ impl Inner {
         let at = self.operations.iter().position(|operation| operation.name == query.operation.name);
         let at = at.ok_or_else(|| SourceError::Query("the operation is of another mapping".to_owned()))?;
         match query.operation.kind {
-            OperationKind::Count => self.snapshot()?.count(at, query, &self.def),
+            yiwang_adapter_sdk::mapping::OperationKind::Count => self.snapshot()?.count(at, query, &self.def),
             _ => self.snapshot()?.fetch(at, query, &self.def),
         }
     }

@@ -49,7 +49,6 @@ pub struct Adapter {
     tag_key: TagKey,
     delegation_document: SignedDocument,
     sources: HashMap<(RecordType, Operation), MappedSource>,
-    counts: Counts,
     ledger: Arc<CheckpointVerifier>,
     entropy: Arc<dyn Entropy>,
     memory: Mutex<Memory>,
@@ -61,6 +60,7 @@ pub struct Adapter {
     // Since the last snapshot.
     records: AtomicU64,
     counters: Arc<Counters>,
+    counts: Counts,
     pub(crate) roots: Roots,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,

@@ -106,11 +106,12 @@ fn solved(equations: &[Equation], cells: usize) -> BTreeSet<usize> {
         for value in &mut rows[rank] {
             *value = *value * inverse % PRIME;
         }
-        for row in 0..rows.len() {
-            let factor = rows[row][column];
-            if row != rank && factor != 0 {
-                for at in 0..cells {
-                    rows[row][at] = (rows[row][at] + PRIME - factor * rows[rank][at] % PRIME) % PRIME;
+        let pivot = rows[rank].clone();
+        for (at, row) in rows.iter_mut().enumerate() {
+            let factor = row[column];
+            if at != rank && factor != 0 {
+                for (value, above) in row.iter_mut().zip(&pivot) {
+                    *value = (*value + PRIME - factor * above % PRIME) % PRIME;
                 }
             }
         }

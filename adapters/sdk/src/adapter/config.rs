@@ -1,19 +1,18 @@
 //! What an adapter is made from, checked before anything is served.
 
 use super::Adapter;
-use crate::count::Counts;
+use crate::count::{Counts, counted_once};
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
 use crate::health::Counters;
 use crate::journal::{self, AnswerJournal, ClockAccepted, JournalError, Kind, Memory, MemoryError, Record};
-use crate::mapping::OperationKind;
 use crate::material::{Cases, Documents};
 use crate::reply::Signer;
 use crate::standings::Standings;
 use crate::watch::Watch;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use yiwang_journal::Reader;
@@ -203,11 +202,11 @@ impl Adapter {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, AdapterError> {
+        counted_once(&sources).map_err(|record| AdapterError::CountedTwice { record })?;
         let delegation = Delegation::open_under(&config.delegation, &config.root)?;
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = table(sources, &config.member)?;
-        let counts = Counts::new(counts_dir(&config.journal_dir));
         let (journal, mut memory, read) = open_journal(ground, rule, &config, now_ms, entropy.as_ref())?;
         let standings =
             Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
@@ -226,9 +225,9 @@ impl Adapter {
             tag_key: config.tag_key,
             delegation_document: config.delegation,
             sources,
-            counts,
             entropy,
             standings,
+            counts: Counts::beside(&config.journal_dir),
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
             members_time: Mutex::default(),
@@ -254,13 +253,6 @@ impl Adapter {
             changes: tokio::sync::watch::Sender::new(()),
         })
     }
-}
-
-/// Where the tables of the day are kept: beside the journal, as evidence is.
-fn counts_dir(journal: &Path) -> PathBuf {
-    let mut name = journal.as_os_str().to_owned();
-    name.push(".counts");
-    PathBuf::from(name)
 }
 
 /// Opens the journal and reads what it remembers.
@@ -311,7 +303,6 @@ fn table(
     member: &MemberId,
 ) -> Result<HashMap<(RecordType, Operation), MappedSource>, AdapterError> {
     let mut table = HashMap::new();
-    let mut counted = BTreeSet::new();
     for source in sources {
         let mapping = Arc::clone(source.mapping());
         if mapping.owner() != member {
@@ -321,10 +312,6 @@ fn table(
             });
         }
         for operation in mapping.operations() {
-            let record = mapping.record();
-            if operation.kind == OperationKind::Count && !counted.insert(record.clone()) {
-                return Err(AdapterError::CountedTwice { record: record.clone() });
-            }
             let (record, operation) = (mapping.record().clone(), operation.name.clone());
             if table.insert((record.clone(), operation.clone()), source.clone()).is_some() {
                 return Err(AdapterError::ServedTwice { record, operation });
