@@ -79,7 +79,7 @@ impl Inner {
         let at = self.operations.iter().position(|operation| operation.name == query.operation.name);
         let at = at.ok_or_else(|| SourceError::Query("the operation is of another mapping".to_owned()))?;
         match query.operation.kind {
-            OperationKind::Count => self.snapshot()?.count(at, query, &self.def),
+            yiwang_adapter_sdk::mapping::OperationKind::Count => self.snapshot()?.count(at, query, &self.def),
             _ => self.snapshot()?.fetch(at, query, &self.def),
         }
     }

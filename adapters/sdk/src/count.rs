@@ -12,8 +12,8 @@ use crate::reduce::convert::{Converted, convert};
 use crate::source::{FetchQuery, SourceError};
 use crate::value::{Cell, Rows, write_instant};
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Kept;
@@ -46,6 +46,13 @@ impl Counts {
     /// Keeps the tables in a folder.
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir, days: tokio::sync::Mutex::default() }
+    }
+
+    /// Keeps them beside a journal, as evidence is.
+    pub(crate) fn beside(journal: &Path) -> Self {
+        let mut name = journal.as_os_str().to_owned();
+        name.push(".counts");
+        Self::new(PathBuf::from(name))
     }
 
     /// Answers by the contract's method: what is no count comes from the source as ever.
@@ -146,6 +153,19 @@ impl Counts {
         days.insert(record.clone(), Arc::clone(&kept));
         Ok(kept)
     }
+}
+
+/// Whether each record has one table at most; the record that has more. Where mappings are replaced while they serve,
+/// the day's table says so too: it answers for one declaration only.
+pub(crate) fn counted_once(sources: &[MappedSource]) -> Result<(), RecordType> {
+    let mut counted = BTreeSet::new();
+    for mapping in sources.iter().map(MappedSource::mapping) {
+        let counts = mapping.operations().iter().any(|operation| operation.kind == OperationKind::Count);
+        if counts && !counted.insert(mapping.record()) {
+            return Err(mapping.record().clone());
+        }
+    }
+    Ok(())
 }
 
 /// Reads the whole table, grouped by the source.

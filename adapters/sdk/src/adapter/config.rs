@@ -12,7 +12,7 @@ use crate::reply::Signer;
 use crate::standings::Standings;
 use crate::watch::Watch;
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use yiwang_journal::Reader;
@@ -206,7 +206,6 @@ impl Adapter {
         let now_ms = clock.now_ms();
         check_delegation(&delegation, &config, now_ms)?;
         let sources = Serving::new(table(sources, &config.member)?);
-        let counts = Counts::new(counts_dir(&config.journal_dir));
         let (journal, mut memory, read) = open_journal(ground, rule, &config, now_ms, entropy.as_ref())?;
         let standings =
             Standings::new(std::mem::take(&mut memory.floors), std::mem::take(&mut memory.revocations));
@@ -225,9 +224,9 @@ impl Adapter {
             tag_key: config.tag_key,
             delegation_document: config.delegation,
             sources,
-            counts,
             entropy,
             standings,
+            counts: Counts::beside(&config.journal_dir),
             highest_ms: AtomicI64::new(memory.highest_ms.max(now_ms)),
             head_kept_us: AtomicU64::new(clock.monotonic_us()),
             members_time: Mutex::default(),
@@ -253,13 +252,6 @@ impl Adapter {
             changes: tokio::sync::watch::Sender::new(()),
         })
     }
-}
-
-/// Where the tables of the day are kept: beside the journal, as evidence is.
-fn counts_dir(journal: &Path) -> PathBuf {
-    let mut name = journal.as_os_str().to_owned();
-    name.push(".counts");
-    PathBuf::from(name)
 }
 
 /// Opens the journal and reads what it remembers.

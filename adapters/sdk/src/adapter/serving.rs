@@ -3,9 +3,9 @@
 //! runs on a link is answered through the mappings that it began with.
 
 use super::{Adapter, AdapterError};
+use crate::count::counted_once;
 use crate::fetch::MappedSource;
-use crate::mapping::OperationKind;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_proto::ids::{MemberId, Operation, RecordType};
 
@@ -74,8 +74,8 @@ impl Adapter {
 }
 
 pub(super) fn table(sources: Vec<MappedSource>, member: &MemberId) -> Result<Table, AdapterError> {
+    counted_once(&sources).map_err(|record| AdapterError::CountedTwice { record })?;
     let mut table = HashMap::new();
-    let mut counted = BTreeSet::new();
     for source in sources {
         let mapping = Arc::clone(source.mapping());
         if mapping.owner() != member {
@@ -85,10 +85,6 @@ pub(super) fn table(sources: Vec<MappedSource>, member: &MemberId) -> Result<Tab
             });
         }
         for operation in mapping.operations() {
-            let record = mapping.record();
-            if operation.kind == OperationKind::Count && !counted.insert(record.clone()) {
-                return Err(AdapterError::CountedTwice { record: record.clone() });
-            }
             let (record, operation) = (mapping.record().clone(), operation.name.clone());
             if table.insert((record.clone(), operation.clone()), source.clone()).is_some() {
                 return Err(AdapterError::ServedTwice { record, operation });

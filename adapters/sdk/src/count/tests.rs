@@ -237,6 +237,10 @@ fn a_declaration_that_leaves_something_open_is_refused() {
         let told: String = faults.iter().map(|fault| format!("{fault} {:?}\n", fault.help)).collect();
         assert!(told.contains(said), "{to}: {told}");
     }
+    let memory = Arc::new(Memory::default());
+    let other = mapped(&MAPPING.replace("calls.incident", "calls.other"), &memory);
+    assert!(counted_once(&[mapped(MAPPING, &memory)]).is_ok());
+    assert!(counted_once(&[mapped(MAPPING, &memory), other]).is_err());
     let twice = format!("{MAPPING}[[operation]]{second}");
     let faults = Mapping::parse(&twice, Path::new("m.toml")).unwrap_err();
     assert!(faults.iter().any(|fault| fault.message == "a second count of the record"), "{faults:?}");
