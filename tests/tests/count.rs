@@ -1,7 +1,7 @@
 //! Counts over real hub and adapter: what a contract for counts gives, what it does not, and what a contract for
 //! queries never gives.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use rusqlite::Connection;
 use serde_json::json;
