@@ -34,6 +34,15 @@ pub fn purpose(purpose: &Purpose) -> Outcome {
     Err(unknown("purpose", purpose.as_str(), catalogue.purposes().map(|(id, _)| id.as_str())))
 }
 
+/// Where no contract could serve: an empty record would look as if nobody knew the person.
+pub fn nobody_asked(args: &AppArgs, purpose: &Purpose) -> Failure {
+    Failure::refused(format!(
+        "no contract in force lets app `{}` ask for `{purpose}`, so nobody was asked; what it may ask is at its gateway's \
+         /v1/permissions, and a new contract begins with `yiwang contract new`",
+        args.app
+    ))
+}
+
 /// Refuses a matter that the catalogue does not have.
 pub fn matter(matter: &Matter) -> Outcome {
     let catalogue = Catalogue::builtin().map_err(Failure::environment)?;

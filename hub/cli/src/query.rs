@@ -205,6 +205,9 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
         client = client.keeping(dir).map_err(Failure::environment)?;
     }
     let record = client.query_record_by(query, by).await.map_err(Failure::refused)?;
+    if record.sources.is_empty() {
+        return Err(hints::nobody_asked(app, &query.purpose));
+    }
     let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
     println!("{json}");
     let receipts = record.sources.iter().filter_map(|source| source.receipt);
