@@ -52,8 +52,8 @@ pub struct Arguments {
     /// Turns of each kind.
     #[arg(long, default_value_t = 3)]
     turns: u32,
-    /// Lookups in flight.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Lookups in flight, as many as `bench exchange` has.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: u16,
 }
 
