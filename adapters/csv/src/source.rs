@@ -4,7 +4,7 @@ use crate::folder::Folder;
 use crate::snapshot::Snapshot;
 use std::sync::{Arc, Mutex, PoisonError};
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, OperationKind, SourceDef};
+use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
 use yiwang_adapter_sdk::source::{
     BoxFuture, Environment, FetchQuery, Fetched, Probe, Quarantined, Source, SourceError,
 };

@@ -1,7 +1,6 @@
 //! Dirty data as old systems hold it: each kind is carried as it stands, with a flag where it is not what it seems, or
 //! refused with its reason. Nothing is silently altered: what the snapshot shows as carried is the source's own text,
 //! but for the steps that the mapping declares.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -64,7 +64,6 @@ pub struct Adapter {
     // Since the last snapshot.
     records: AtomicU64,
     counters: Arc<Counters>,
-    counts: Counts,
     pub(crate) roots: Roots,
     limits: AdapterLimits,
     pub(crate) delegation: Delegation,

@@ -1,15 +1,14 @@
 //! `yiwang query batch` with hub and adapter as processes: a file that goes on where it was, whatever ended the run.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 #[path = "catalogue/town.rs"]
 mod town;
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
-use town::{free_port, good, hub, member, start, yiwang};
+use town::{Running, free_port, good, hub, member, start, yiwang};
 
 const ROWS: usize = 2_500;
 
@@ -65,13 +64,39 @@ fn contract(roots: (&str, &str)) -> Value {
     })
 }
 
-#[test]
-fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let running_hub = hub(dir.path());
-    let (housing, housing_root) = member(dir.path(), "housing");
-    let (street, street_root) = member(dir.path(), "street-office");
+/// Both members' hosts; they end with what is returned.
+fn hosts(dir: &Path) -> [Running; 2] {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    register(&dir.join("housing.db"));
+    let health = [free_port(), free_port()];
+    std::fs::write(dir.join("housing/dwelling.toml"), MAPPING).unwrap();
+    let adapter = format!(
+        "format = \"adapter-host/1\"\nmember_folder = \".\"\nadapter = \"main\"\nmappings = [\"dwelling.toml\"]\njournal = \"journal\"\n[health]\nlisten = \"{}\"\n",
+        health.first().unwrap()
+    );
+    std::fs::write(dir.join("housing/adapter.toml"), adapter).unwrap();
+    let gateway = format!(
+        "format = \"adapter-host/1\"\nmember_folder = \".\"\n[health]\nlisten = \"{}\"\n[gateway]\nlisten = \"{}\"\n[[gateway.app]]\nname = \"desk\"\ntoken_sha256 = \"{}\"\n",
+        health.last().unwrap(),
+        free_port(),
+        "0".repeat(64)
+    );
+    std::fs::write(dir.join("street-office/adapter.toml"), gateway).unwrap();
+    let db = at("housing.db");
+    let run = |member: &str, address: &str| {
+        let config = at(&format!("{member}/adapter.toml"));
+        start(dir, &["adapter", "run", "--config", &config], &[("HOUSING_DB", db.as_str())], address)
+    };
+    let [one, two] = &health;
+    [run("housing", one), run("street-office", two)]
+}
+
+/// A town with the contract in force and an open case: what runs, the consumer's folder, the case.
+fn town(dir: &Path) -> (Running, [Running; 2], String, String) {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let running_hub = hub(dir);
+    let (housing, housing_root) = member(dir, "housing");
+    let (street, street_root) = member(dir, "street-office");
     for (folder, role, name) in [
         (&housing, "adapter", "main"),
         (&housing, "standing", "main"),
@@ -80,27 +105,7 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
     ] {
         good(&["member", "delegate", "--folder", folder, "--role", role, "--name", name, "--publish"]);
     }
-    register(&dir.path().join("housing.db"));
-    let health = [free_port(), free_port()];
-    std::fs::write(dir.path().join("housing/dwelling.toml"), MAPPING).unwrap();
-    let adapter = format!(
-        "format = \"adapter-host/1\"\nmember_folder = \".\"\nadapter = \"main\"\nmappings = [\"dwelling.toml\"]\njournal = \"journal\"\n[health]\nlisten = \"{}\"\n",
-        health[0]
-    );
-    std::fs::write(dir.path().join("housing/adapter.toml"), adapter).unwrap();
-    let gateway = format!(
-        "format = \"adapter-host/1\"\nmember_folder = \".\"\n[health]\nlisten = \"{}\"\n[gateway]\nlisten = \"{}\"\n[[gateway.app]]\nname = \"desk\"\ntoken_sha256 = \"{}\"\n",
-        health[1],
-        free_port(),
-        "0".repeat(64)
-    );
-    std::fs::write(dir.path().join("street-office/adapter.toml"), gateway).unwrap();
-    let db = at("housing.db");
-    let run = |member: &str, address: &str| {
-        let config = at(&format!("{member}/adapter.toml"));
-        start(dir.path(), &["adapter", "run", "--config", &config], &[("HOUSING_DB", db.as_str())], address)
-    };
-    let _running = (run("housing", &health[0]), run("street-office", &health[1]));
+    let hosts = hosts(dir);
     let text = at("contract.json");
     std::fs::write(&text, contract((&housing_root, &street_root)).to_string()).unwrap();
     let (half, whole) = (at("half.json"), at("whole.json"));
@@ -121,6 +126,14 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
     ]);
     let case =
         opened.split_whitespace().find(|word| word.len() == 36).unwrap_or_else(|| opened.trim()).to_owned();
+    (running_hub, hosts, street, case)
+}
+
+#[test]
+fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (running_hub, _hosts, street, case) = town(dir.path());
     let out = at("dwellings.jsonl");
     let ask = |more: &[&str]| {
         let all = [
@@ -156,7 +169,7 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
         .lines()
         .map(|line| {
             let record: Value = serde_json::from_str(line).unwrap();
-            record["fields"]["address_code"].as_str().unwrap().to_owned()
+            record.pointer("/fields/address_code").and_then(Value::as_str).unwrap().to_owned()
         })
         .collect();
     assert_eq!((text.lines().count(), codes.len()), (ROWS, ROWS));
