@@ -50,7 +50,7 @@ fn bucket(us: u64) -> usize {
 fn end(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     let base = 1_u64 << (bucket / STEPS);
-    base + base.saturating_mul(bucket % STEPS + 1) / STEPS
+    base + base.saturating_mul(bucket % STEPS + 1).div_ceil(STEPS)
 }
 
 impl Meter {
