@@ -54,7 +54,10 @@ fn document() -> Value {
         ("owner", text("the member whose data it is: the adapter's own")),
         ("source", source()),
         ("codes", open(&part("codes"), "tables of codes, by name")),
-        ("operation", list(&part("operation"), "what can be asked")),
+        (
+            "operation",
+            list(&json!({ "oneOf": [part("operation"), part("count"), part("batch")] }), "what can be asked"),
+        ),
         ("test", list(&part("test"), "rows that a source could give, and what must come of them")),
     ];
     let needed = ["format", "mapping", "record", "owner", "source", "operation"];
@@ -96,6 +99,9 @@ fn parts() -> Value {
             "additionalProperties": { "type": "string" },
         },
         "operation": operation(),
+        "count": count(),
+        "dimension": dimension(),
+        "batch": batch(),
         "param": param(),
         "field": field(),
         "test": test(),
@@ -279,14 +285,63 @@ fn operation() -> Value {
             "elements",
             json!({ "const": true, "description": "fhir: only granted elements are asked for, always" }),
         ),
-        (
-            "limit",
-            json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most" }),
-        ),
+        limit(),
         ("timeout", part("duration")),
         ("fields", open(&part("field"), "fields of the record, and as_of")),
     ];
     table(&keys, &["name", "kind", "limit", "timeout", "fields"], "one operation")
+}
+
+fn limit() -> (&'static str, Value) {
+    ("limit", json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most" }))
+}
+
+fn count() -> Value {
+    let keys = [
+        ("name", text("like incident.count")),
+        ("kind", words(&["count"], "how many rows there are for each combination of values")),
+        ("sql", text("databases: one select of the whole table, without parameters")),
+        ("k", json!({ "type": "integer", "minimum": 10, "description": "smaller cells are not shown" })),
+        ("by", open(&part("dimension"), "fields by which rows are counted, the most important first")),
+        limit(),
+        ("timeout", part("duration")),
+    ];
+    table(&keys, &["name", "kind", "by", "timeout"], "a table of counts")
+}
+
+fn dimension() -> Value {
+    let steps = ["trim", "nfc", "digits", "halfwidth", "upper", "lower"];
+    let keys = [
+        ("from", text("the column that it comes from")),
+        ("type", words(&["string", "code"], "its type in the record")),
+        ("steps", list(&words(&steps, "a step"), "what is done to a text before it is compared")),
+        (
+            "class",
+            json!({ "type": "integer", "minimum": 0, "maximum": 4, "description": "raises the catalogue's" }),
+        ),
+        ("codes", text("a table of [codes.…], whose words are its values")),
+        ("values", list(&text("a value"), "its values, where it has no code table")),
+        ("empty", json!({ "type": "boolean", "description": "rows without a value are counted too" })),
+    ];
+    table(&keys, &["from", "type"], "a dimension of a count")
+}
+
+fn batch() -> Value {
+    let keys = [
+        ("name", text("like dwelling.all")),
+        ("kind", words(&["batch"], "all rows, page by page")),
+        ("key", text("a column whose values are unique and never null; pages follow its order")),
+        ("subject", text("the field with the identifier of the row's person")),
+        ("sql", text("one select, without parameters")),
+        limit(),
+        ("timeout", part("duration")),
+        ("fields", open(&part("field"), "fields of the record, and as_of")),
+    ];
+    table(
+        &keys,
+        &["name", "kind", "key", "sql", "limit", "timeout", "fields"],
+        "an operation that hands over batches",
+    )
 }
 
 fn param() -> Value {

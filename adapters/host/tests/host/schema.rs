@@ -144,6 +144,17 @@ async fn every_mapping_of_the_departments_fits_the_schema_and_a_broken_one_does_
         assert_ne!(broken, text);
         assert_ne!(checked(&schema, &broken), [""; 0], "{to}");
     }
+    let count = "emergency-call/incident-count.toml";
+    for (file, from, to) in [
+        (count, "k = 10", "k = 3"),
+        (count, "[operation.by]", "[operation.per]"),
+        ("housing/dwelling.toml", "key = \"fw_bh\"\n", ""),
+    ] {
+        let text = std::fs::read_to_string(yiwang_tests::departments().join(file)).unwrap();
+        let broken = text.replace(from, to);
+        assert_ne!(broken, text);
+        assert_ne!(checked(&schema, &broken), [""; 0], "{to}");
+    }
 }
 
 /// The keys that the parser knows, by what it calls the table: it lists them where it meets another one.
