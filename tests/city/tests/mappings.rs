@@ -57,7 +57,7 @@ fn check_sql(source: &Source, mapping: &Table, subjects: &[(&str, usize)]) {
     for operation in mapping["operation"].as_array().unwrap() {
         if text(operation, "kind") == "batch" {
             let mut all = db.prepare(text(operation, "sql")).unwrap();
-            let given: BTreeSet<String> = all.column_names().into_iter().map(str::to_owned).collect();
+            let given: BTreeSet<String> = all.column_names().map(str::to_owned).collect();
             let asked = columns_asked(operation).into_iter().chain([text(operation, "key").to_owned()]);
             assert!(asked.into_iter().all(|column| given.contains(&column)), "{given:?}");
             assert!(all.query([]).unwrap().next().unwrap().is_some(), "{}", text(operation, "name"));
