@@ -9,7 +9,7 @@ use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError, RecordDef};
 use crate::count::argument_fault;
 use crate::decision::{Denial, Permit};
-use crate::facts::{Facts, Resource, method_text};
+use crate::facts::{Facts, Resource};
 use crate::fields::{Fault, check_contract, record_of};
 use crate::input::Context;
 use crate::lint::{Lint, LintError};
@@ -277,7 +277,6 @@ fn explain(rule: &Rule, request: &Request, prepared: &Prepared, context: &Contex
     let (delegation, contract, record) = (context.delegation, &prepared.contract, prepared.record());
     let detail = match rule.id {
         "fields" => Some(names(record, request, |field| !contract.text.fields.contains(field))),
-        "method" => Some(format!("{} is not served", method_text(contract.text.method))),
         "break-glass" => Some("emergency access is not served".to_owned()),
         "sealing" | "approvals" | "officer-signature" => {
             let class = |name: &FieldName| {

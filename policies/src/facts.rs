@@ -66,16 +66,13 @@ fn pair(key: &str, value: Expr) -> (String, Expr) {
 }
 
 /// The word for a method, in contracts and rules.
-pub(crate) fn method_text(method: Method) -> &'static str {
+fn method_text(method: Method) -> &'static str {
     match method {
         Method::Query => "query",
         Method::Batch => "batch",
         Method::Count => "count",
     }
 }
-
-/// The word for every method that is served, in terms.
-pub(crate) const SERVED: &str = "served";
 
 pub(crate) fn role_text(role: Role) -> &'static str {
     match role {

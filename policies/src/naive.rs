@@ -164,9 +164,6 @@ fn scope(request: &Request, contract: &Contract, codes: &mut Codes) {
     if !said.operations.contains(&request.operation) {
         codes.push((12, Code::OperationNotGranted));
     }
-    if said.method == Method::Batch {
-        codes.push((13, Code::OperationNotGranted));
-    }
     if said.break_glass {
         codes.push((14, Code::OperationNotGranted));
     }

@@ -38,7 +38,7 @@ pub(crate) const MOMENT: [&str; 7] = [
 ];
 
 /// The rules that the terms stand for (`facts::Terms` holds what they compare): those marked `@terms`.
-pub(crate) const TERMS: [&str; 10] = [
+pub(crate) const TERMS: [&str; 9] = [
     "contract",
     "contract-digest",
     "consumer",
@@ -46,7 +46,6 @@ pub(crate) const TERMS: [&str; 10] = [
     "delegation",
     "purpose",
     "record",
-    "method",
     "break-glass",
     CASE,
 ];
@@ -93,7 +92,6 @@ pub(crate) const TABLE: &[Rule] = &[
     rule("purpose", Code::PurposeMismatch, "purpose"),
     rule("record", Code::OperationNotGranted, "record"),
     rule("operation", Code::OperationNotGranted, "operations"),
-    rule("method", Code::OperationNotGranted, "method"),
     rule("break-glass", Code::OperationNotGranted, "break_glass"),
     rule("fields", Code::FieldNotGranted, "fields"),
     rule(CASE, Code::NoCase, "rule case: no case of the consumer"),

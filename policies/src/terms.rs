@@ -1,6 +1,6 @@
 //! The terms: one text for all that the rules marked `@terms` compare.
 
-use crate::facts::{SERVED, role_text};
+use crate::facts::role_text;
 use crate::input::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -20,7 +20,6 @@ struct Terms<'a> {
     app: &'a str,
     purpose: &'a str,
     record: &'a str,
-    method: &'a str,
     break_glass: bool,
     signer_root: &'a [u8; 32],
     signer_role: &'a str,
@@ -40,7 +39,6 @@ impl Terms<'_> {
             self.app,
             self.purpose,
             self.record,
-            self.method,
             if self.break_glass { "break-glass" } else { "" },
             self.signer_role,
             self.signer_member,
@@ -69,7 +67,6 @@ pub(crate) fn granted_terms(contract: &Contract, app: &AppId) -> String {
         app: app.as_str(),
         purpose: said.purpose.as_str(),
         record: said.record.as_str(),
-        method: SERVED,
         break_glass: said.break_glass,
         signer_root: said.consumer.root.as_bytes(),
         signer_role: role_text(Role::App),
@@ -81,7 +78,7 @@ pub(crate) fn granted_terms(contract: &Contract, app: &AppId) -> String {
     .text()
 }
 
-/// The terms that the request claims, by a method that is served.
+/// The terms that the request claims.
 pub(crate) fn asked_terms(request: &Request, context: &Context<'_>) -> String {
     let signer = context.delegation;
     Terms {
@@ -92,7 +89,6 @@ pub(crate) fn asked_terms(request: &Request, context: &Context<'_>) -> String {
         app: request.app.as_str(),
         purpose: request.purpose.as_str(),
         record: request.record.as_str(),
-        method: SERVED,
         break_glass: false,
         signer_root: signer.root.as_bytes(),
         signer_role: role_text(signer.role),
