@@ -62,12 +62,16 @@ fn batch_contract(contract: Draft) -> Draft {
 
 impl Town {
     async fn new(seed: u64) -> Self {
+        Self::mapped(seed, BATCH).await
+    }
+
+    async fn mapped(seed: u64, operation: &str) -> Self {
         let world = World::new(seed).await;
         let city = world.city();
         let mut police = world.department(&city, "police", &["person"]).await;
         let text = std::fs::read_to_string(departments().join("police/person.toml")).unwrap();
         let path = world.dir.path().join("person.toml");
-        std::fs::write(&path, text + BATCH).unwrap();
+        std::fs::write(&path, text + operation).unwrap();
         police.mappings = vec![path];
         let db = rusqlite::Connection::open(&police.settings.0["POLICE_DB"]).unwrap();
         let sql = "select count(*) from T_RY where ZXBZ = '0' and SFZH is not null";
@@ -234,4 +238,17 @@ async fn what_is_sensitive_is_not_handed_over_in_batches() {
         street.folder.enrolled().unwrap().channel(std::sync::Arc::clone(&world.clock)).await.unwrap();
     let refused = yiwang_client::client::publish(channel, &contract, &street.checkpoints()).await;
     assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_handed_over_without_a_tag_and_no_row_without_a_key() {
+    let untagged = BATCH.replace("subject = \"id_number\"\n", "");
+    assert_ne!(untagged, BATCH);
+    let town = Town::mapped(74, &untagged).await;
+    let refused = town.refused(&town.contract, &town.ask(&["name"]), "").await;
+    assert!(refused.starts_with("source_error"), "{refused}");
+    let keyless = BATCH.replace("R.rowid as NR", "nullif(R.rowid, 3) as NR");
+    let town = Town::mapped(75, &keyless).await;
+    let refused = town.refused(&town.contract, &town.ask(&["name"]), "").await;
+    assert!(refused.starts_with("source_error"), "{refused}");
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use serde::{Deserialize, Serialize};
+use yiwang_policies::SubjectKind;
 use yiwang_proto::Digest;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::codes::Code;
@@ -142,6 +143,24 @@ impl Adapter {
             let (code, clause) = (Code::ArgumentInvalid, error.to_string());
             AnswerError { code, clause: clause.clone(), detail: clause }
         };
+        // Nobody is handed over unseen: who stands in a page is in its tags. Of a record that is not the program's own
+        // it is not known here whom it is about.
+        let record = self.decider.catalogue().record(&request.record);
+        let operation = source.mapping().operation(ask.operation);
+        let personal = |name: &FieldName| {
+            let raised = operation.and_then(|operation| operation.field(name)).and_then(|field| field.class);
+            let class = record.and_then(|record| record.field(name)).map_or(2, |field| field.class);
+            class.max(raised.unwrap_or(0)) >= 2
+        };
+        let about_persons = record.is_none_or(|record| record.subject == SubjectKind::Person)
+            || ask.fields.iter().any(personal);
+        let unnamed = operation
+            .and_then(|operation| operation.page.as_ref())
+            .is_some_and(|page| page.subject.is_none());
+        if about_persons && unnamed {
+            let clause = "the mapping names no subject of the rows that a batch hands over".to_owned();
+            return Err(AnswerError { code: Code::SourceError, clause: clause.clone(), detail: clause });
+        }
         let key = self.tag_key.resume_key();
         let whole = Whole::of(
             &request.contract_digest,
@@ -158,7 +177,9 @@ impl Adapter {
             Some(_) => return Err(refused(ResumeError::Foreign)),
         };
         let pages = before.as_ref().map_or(0, |before| before.pages);
-        let ask = Ask { arguments: &arguments, ..ask };
+        // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
+        let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
+        let ask = Ask { arguments: &arguments, highest_class, ..ask };
         let (mapped, end) = source.page(ask, before.map(|before| before.after)).await?;
         let mut tags: Vec<Tag> =
             end.subjects.iter().map(|subject| self.tag_key.tag(subject, &request.case)).collect();

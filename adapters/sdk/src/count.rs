@@ -22,6 +22,9 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Method;
 use yiwang_proto::ids::RecordType;
 
+/// Between two tables: whoever asks chooses when a table is made, and two that are minutes apart, over midnight, would
+/// give single events away.
+const APART_MS: i64 = 20 * 3600 * 1000;
 /// Cells of one table: beyond that most hold nothing, and an answer is no longer read by anybody.
 pub const CELLS_MAX: usize = 20_000;
 /// Groups that a source may give: several of its values can stand for one of the table's.
@@ -128,10 +131,16 @@ impl Counts {
         let mut days = self.days.lock().await;
         let known = match days.get(record) {
             Some(kept) => Some(Arc::clone(kept)),
-            None => store::read(&self.dir, record, &sizes).await.map(Arc::new),
+            None => store::read(&self.dir, record, &sizes)
+                .await
+                .map_err(|error| {
+                    failed("the table of the day cannot be read", format!("{}: {error}", mapping.name()))
+                })?
+                .map(Arc::new),
         };
         // A day that has not come yet was kept before the clock was set back: it is not made a second time.
-        if let Some(kept) = known.filter(|kept| kept.day >= day) {
+        let young = |kept: &Arc<Kept>| now_ms.saturating_sub(kept.made_ms) < APART_MS;
+        if let Some(kept) = known.filter(|kept| kept.day >= day || young(kept)) {
             if kept.definition != count.definition {
                 let clause = "the table was declared otherwise today, and is made anew tomorrow";
                 return Err(failed(clause, format!("{}: {clause}", mapping.name())));

@@ -42,6 +42,11 @@ pub trait Dialect: Send + Sync {
     /// The dialect of row filters, whose first placeholder has this position.
     fn rows(&self, first: usize) -> rows::Dialect;
 
+    /// What puts rows without a key at the front, where a page sees them; nothing where they stand there anyway.
+    fn nulls_first(&self) -> &'static str {
+        ""
+    }
+
     /// A probe's statement, held to its first row.
     fn first_row(&self, statement: &str) -> String {
         format!("select * from (\n{statement}\n) q limit 1")
@@ -97,6 +102,7 @@ pub trait Dialect: Send + Sync {
             }
             text.push_str(" order by ");
             text.push_str(&key);
+            text.push_str(self.nulls_first());
         }
         text.push_str(" limit ");
         text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
@@ -176,6 +182,10 @@ impl Dialect for Postgres {
     fn rows(&self, first: usize) -> rows::Dialect {
         rows::Dialect::Postgres { first }
     }
+
+    fn nulls_first(&self) -> &'static str {
+        " nulls first"
+    }
 }
 
 /// MariaDB and MySQL.
@@ -228,11 +238,14 @@ mod tests {
     fn a_page_goes_on_above_its_key_in_the_keys_order() {
         let page = |after: Option<Scalar>| Page { key: "id\"no".into(), after };
         let first = Postgres.wrap("select 1", &["x"], None, Some(&page(None))).unwrap();
-        assert_eq!(first.text, "select \"x\" from (\nselect 1\n) q order by \"id\"\"no\" limit $1");
+        assert_eq!(
+            first.text,
+            "select \"x\" from (\nselect 1\n) q order by \"id\"\"no\" nulls first limit $1"
+        );
         let statement = "select x from t where a = :id";
         let next = Postgres.wrap(statement, &["x"], None, Some(&page(Some(Scalar::Integer(7))))).unwrap();
         assert!(
-            next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" limit $3"),
+            next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" nulls first limit $3"),
             "{}",
             next.text
         );

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
@@ -73,6 +74,8 @@ struct State {
 }
 
 const FORMAT: &str = "yiwang-batch/1";
+/// Pages of one file: a hundred million rows at a thousand each.
+const PAGES_MAX: usize = 100_000;
 /// Bytes of a state: entries of a hundred thousand pages.
 const STATE_MAX: u64 = 4 << 20;
 
@@ -139,16 +142,22 @@ impl Batch {
     }
 }
 
+/// For its owner alone: persons may be in it.
+fn private() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).mode(0o600);
+    options
+}
+
 /// Puts a page's records at the end of the file, and returns when they are on the disk.
 fn append(path: &Path, at: u64, page: &BatchPage) -> Result<u64, Failure> {
     let records: Vec<&RawValue> = serde_json::from_slice(&page.records)
         .map_err(|_| Failure::refused("the provider's records are no JSON array"))?;
-    let out = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(file(path))?;
+    let out = private().truncate(false).open(path).map_err(file(path))?;
+    if out.metadata().map_err(file(path))?.len() < at {
+        let what = format!("`{}` is shorter than its state says; name another file", path.display());
+        return Err(Failure::usage(what));
+    }
     // What stands behind is of a page that was not finished.
     out.set_len(at).map_err(file(path))?;
     let mut out = BufWriter::new(out);
@@ -167,7 +176,7 @@ fn append(path: &Path, at: u64, page: &BatchPage) -> Result<u64, Failure> {
 fn keep(path: &Path, state: &State) -> Result<(), Failure> {
     let new = path.with_extension("state.new");
     let text = serde_json::to_vec(state).map_err(Failure::environment)?;
-    let mut out = std::fs::File::create(&new).map_err(file(&new))?;
+    let mut out = private().truncate(true).open(&new).map_err(file(&new))?;
     out.write_all(&text).and_then(|()| out.sync_all()).map_err(file(&new))?;
     std::fs::rename(&new, path).map_err(file(path))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -218,6 +227,16 @@ pub async fn run(batch: &Batch) -> Outcome {
     let mut left = batch.pages.unwrap_or(u32::MAX);
     while !state.complete && left > 0 {
         let page = page(&client, &contract, &ask, &state.resume).await?;
+        if !page.withheld.is_empty() {
+            let names: Vec<&str> = page.withheld.iter().map(FieldName::as_str).collect();
+            return Err(Failure::refused(format!(
+                "the provider withholds {}; ask for other fields with --field",
+                names.join(", ")
+            )));
+        }
+        if state.entries.len() >= PAGES_MAX {
+            return Err(Failure::refused(format!("over {PAGES_MAX} pages came, and there are more")));
+        }
         state.bytes = append(&batch.out, state.bytes, &page)?;
         (state.pages, state.rows) = (state.pages + 1, state.rows + u64::from(page.rows));
         state.complete = page.resume.is_empty();

@@ -4,6 +4,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending};
+use crate::record::open_rows;
 use crate::sealed::Manner;
 use bytes::Bytes;
 use yiwang_proto::body::Arguments;
@@ -34,6 +35,8 @@ pub struct BatchPage {
     pub records: Bytes,
     /// How many.
     pub rows: u32,
+    /// Fields that were asked for and are not in the records.
+    pub withheld: Vec<FieldName>,
     /// The ledger entry of this page's exchange.
     pub entry: u64,
     /// What the next page is asked for with; empty where this was the last.
@@ -118,10 +121,12 @@ impl Client {
         let entry = exchanged.receipt.index;
         match exchanged.ending {
             Ending::Answered { answer, records } => {
+                open_rows(&records, &answer)?;
                 if !exchanged.resume.is_empty() && exchanged.resume == resume {
                     return Err(ClientError::unverified("the provider's next page is the same page").into());
                 }
-                Ok(BatchPage { records, rows: answer.rows, entry, resume: exchanged.resume })
+                let withheld = answer.withheld.iter().map(|(field, _)| field.clone()).collect();
+                Ok(BatchPage { records, rows: answer.rows, withheld, entry, resume: exchanged.resume })
             }
             Ending::Denied { code, clause } => Err(BatchError::Refused { code, clause }),
             Ending::Failed { code } => Err(BatchError::Refused { code, clause: String::new() }),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -34,8 +34,10 @@ pub fn start(kind: Kind) -> Option<Database> {
         return None;
     }
     // Free now, and this machine's for as long as the test runs; tests that start a server again use the same one.
-    let port = (20_000..30_000)
-        .rev()
+    // Each is looked at once, since tests run beside each other.
+    static NEXT: AtomicU16 = AtomicU16::new(29_999);
+    let port = std::iter::repeat_with(|| NEXT.fetch_sub(1, Ordering::SeqCst))
+        .take_while(|port| *port > 20_000)
         .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap();
     Some(Database::start_new(kind, port, false).unwrap())

@@ -47,21 +47,32 @@ fn path(dir: &Path, record: &RecordType) -> PathBuf {
     dir.join(format!("{record}.json"))
 }
 
-/// What was kept; none where there is nothing that can be read: it is made again then.
-pub(super) async fn read(dir: &Path, record: &RecordType, sizes: &[usize]) -> Option<Kept> {
+/// What was kept; none where there is nothing. What is there and cannot be read is an error: a second table of the same
+/// day would give away what the first suppressed.
+pub(super) async fn read(dir: &Path, record: &RecordType, sizes: &[usize]) -> io::Result<Option<Kept>> {
     let (path, sizes) = (path(dir, record), sizes.to_vec());
     tokio::task::spawn_blocking(move || {
+        let file = match std::fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let mut text = String::new();
-        std::fs::File::open(&path).ok()?.take(FILE_MAX).read_to_string(&mut text).ok()?;
-        let file: File = serde_json::from_str(&text).ok().filter(|file: &File| file.format == FORMAT)?;
-        let day = file.day.parse().ok()?;
+        file.take(FILE_MAX).read_to_string(&mut text)?;
+        let bad =
+            || io::Error::new(io::ErrorKind::InvalidData, "is no table of a day; take it away tomorrow");
+        let file: File = serde_json::from_str(&text).map_err(|_| bad())?;
+        let day = file.day.parse().map_err(|_| bad())?;
+        if file.format != FORMAT {
+            return Err(bad());
+        }
         // Under another declaration the sums mean nothing, but the day still counts.
-        let table = Suppressed::of(&sizes, file.sums).or_else(|| Suppressed::of(&sizes, Vec::new()))?;
-        Some(Kept { day, definition: file.definition, made_ms: file.made_ms, table })
+        let table = Suppressed::of(&sizes, file.sums).or_else(|| Suppressed::of(&sizes, Vec::new()));
+        let table = table.ok_or_else(bad)?;
+        Ok(Some(Kept { day, definition: file.definition, made_ms: file.made_ms, table }))
     })
     .await
-    .ok()
-    .flatten()
+    .map_err(io::Error::other)?
 }
 
 /// Keeps a table: durable before anything of it leaves.

@@ -141,8 +141,10 @@ async fn a_table_answers_alike_all_day_and_is_made_anew_the_next() {
     assert_eq!(ask(&counts, &source, &["township", "type"], MORNING + HOUR).await.unwrap(), both);
     assert_eq!(ask(&counts, &source, &["township", "type"], MORNING - 30 * HOUR).await.unwrap(), both);
     assert_eq!(*memory.asked.lock().unwrap(), 1);
-    // Midnight in Shanghai.
-    let next = ask(&counts, &source, &["township", "type"], MORNING + 16 * HOUR).await.unwrap();
+    // Midnight in Shanghai: another day, and too soon for another table.
+    assert_eq!(ask(&counts, &source, &["township", "type"], MORNING + 16 * HOUR).await.unwrap(), both);
+    assert_eq!(*memory.asked.lock().unwrap(), 1);
+    let next = ask(&counts, &source, &["township", "type"], MORNING + 20 * HOUR).await.unwrap();
     assert_eq!((next.as_str(), *memory.asked.lock().unwrap()), ("\"north\" \"medical\" 500", 2));
 }
 

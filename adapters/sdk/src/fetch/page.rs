@@ -11,6 +11,7 @@ use crate::value::{Cell, Rows};
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::Operation;
 
 /// Bytes of records after which a page is full: the largest row that is looked at still fits beside them.
 const PAGE_BYTES: usize = RECORDS_MAX / 2;
@@ -29,23 +30,22 @@ fn failed(clause: &str) -> AnswerError {
 }
 
 impl MappedSource {
+    fn paged(&self, name: &Operation) -> Result<(&Arc<OperationDef>, &PageDef), AnswerError> {
+        let operation = self.mapping.operation(name);
+        let found = operation.and_then(|operation| operation.page.as_ref().map(|page| (operation, page)));
+        found.filter(|(operation, _)| operation.kind == OperationKind::Batch).ok_or_else(|| {
+            let clause = format!("operation `{name}` is no batch");
+            AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
+        })
+    }
+
     /// Answers one page. No source is touched if nothing may be let out.
     pub(crate) async fn page(
         &self,
         ask: Ask<'_>,
         after: Option<Scalar>,
     ) -> Result<(Mapped, PageEnd), AnswerError> {
-        let operation = self.mapping.operation(ask.operation);
-        let found = operation.and_then(|operation| operation.page.as_ref().map(|page| (operation, page)));
-        let Some((operation, page)) = found.filter(|(operation, _)| operation.kind == OperationKind::Batch)
-        else {
-            let clause = format!("operation `{}` is no batch", ask.operation);
-            return Err(AnswerError {
-                code: Code::OperationNotGranted,
-                clause: clause.clone(),
-                detail: clause,
-            });
-        };
+        let (operation, page) = self.paged(ask.operation)?;
         let (mut plan, mut query) = self.plan(operation, &ask)?;
         if plan.fields.is_empty() {
             return Ok((empty(plan.withheld, ask.now_ms), PageEnd::default()));
@@ -72,6 +72,9 @@ impl MappedSource {
         let mut end = PageEnd::default();
         let rows = &fetched.rows;
         let most = rows.len().min(plan.limit as usize);
+        if (0..rows.len()).any(|row| plan.layout.cell(rows, row, &page.key) == Cell::Null) {
+            return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
+        }
         let mut row = 0;
         while row < most && writer.size() < PAGE_BYTES {
             if plan.filter.holds(rows, row, &plan.layout, zone) {
@@ -127,8 +130,13 @@ fn next(
             operation.name
         )));
     };
-    // Rows that share a key would stand on both sides of the border, and the second of them be lost.
-    if key(looked_at).as_ref() == Some(&after) {
+    // Rows that share a key would stand on both sides of the border, and the second of them be lost. A database may hold
+    // texts for the same that differ in capitals or blanks at the end.
+    let folded = |key: &Scalar| match key {
+        Scalar::Text(text) => Scalar::Text(text.to_lowercase().trim_end().to_owned()),
+        other => other.clone(),
+    };
+    if key(looked_at).is_none_or(|key| folded(&key) == folded(&after)) {
         return Err(failed(&format!("operation `{}`: two rows have the same key", operation.name)));
     }
     Ok(Some(after))
