@@ -6,7 +6,7 @@
 //! member_folder = "member"          # relative to this file
 //! adapter = "main"                  # the adapter's key; without it the host is a gateway only
 //! mappings = ["mappings/person.toml"]
-//! record_types = ["bus-pass.json"]   # signed record types that members added, where a mapping is of one
+//! record_types = ["bus-pass.json"]   # signed record types that members added, where a mapping is of one; read at start
 //! journal = "journal"              # evidence of a forked ledger goes to `journal.evidence` beside it
 //! witness = true                    # cosigns checkpoints; `yiwang member witness` makes the key
 //!

@@ -39,6 +39,14 @@ pub enum HostError {
     /// Mapping files with faults.
     #[error("{} faults in mapping files; the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
     Mapping(Vec<MappingFault>),
+    /// A record type's file that does not hold.
+    #[error("record type `{}`: {why}", path.display())]
+    RecordType {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// A source that a setting is missing for.
     #[error("mapping `{mapping}`: {source}")]
     Source {

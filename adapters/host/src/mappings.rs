@@ -13,9 +13,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_sdk::adapter::Adapter;
-use yiwang_adapter_sdk::check::{Level, Severity, check};
+use yiwang_adapter_sdk::check::{Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::Environment;
+use yiwang_policies::Catalogue;
 use yiwang_proto::hex;
 
 /// Between two looks at the files. A file counts once two looks found the same in it, so a change is taken up
@@ -37,6 +38,8 @@ pub(crate) struct Served {
 pub(crate) struct Mappings {
     state: Mutex<State>,
     environment: Arc<dyn Environment>,
+    /// A changed file is judged by it, as `check` does: with the record types that members added.
+    catalogue: Catalogue,
 }
 
 #[derive(Default)]
@@ -65,8 +68,8 @@ pub(crate) struct Reloads {
 }
 
 impl Mappings {
-    pub(crate) fn new(served: Vec<Served>, environment: Arc<dyn Environment>) -> Self {
-        Self { state: Mutex::new(State { served, ..State::default() }), environment }
+    pub(crate) fn new(served: Vec<Served>, environment: Arc<dyn Environment>, catalogue: Catalogue) -> Self {
+        Self { state: Mutex::new(State { served, ..State::default() }), environment, catalogue }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,7 +218,7 @@ impl Mappings {
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             format!("{}{more}", told.join("; "))
         })?;
-        let findings = check(&mapping, Level::Offline).await;
+        let findings = check_by(&mapping, &self.catalogue, Level::Offline).await;
         if let Some(bad) = findings.iter().find(|finding| finding.severity == Severity::Error) {
             // What a test shows are made-up values, but they are values.
             return Err(match bad.code {

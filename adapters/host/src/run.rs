@@ -8,6 +8,7 @@ use crate::error::HostError;
 use crate::gateway::{Gateway, keep_met};
 use crate::health::{self, Health};
 use crate::mappings::{Mappings, Served};
+use crate::record_types;
 use crate::renew::keep_certificate;
 use crate::serve::{Closing, serve};
 use axum::Router;
@@ -153,6 +154,8 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     let folder = Folder::open(&config.member_folder)?;
     let enrolled = folder.enrolled()?.clone();
     let standing = Arc::new(StandingHealth::default());
+    let added = config.adapter.as_ref().map_or(&[][..], |part| &part.record_types);
+    let catalogue = record_types::catalogue(added)?;
     let (adapter, served) = match &config.adapter {
         None => (None, Vec::new()),
         Some(part) => {
@@ -176,7 +179,7 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     };
     let health = Arc::new(Health {
         adapter,
-        mappings: Arc::new(Mappings::new(served, Arc::clone(&surroundings.environment))),
+        mappings: Arc::new(Mappings::new(served, Arc::clone(&surroundings.environment), catalogue)),
         gateway: gateway.as_ref().map(|(gateway, _)| Arc::clone(gateway)),
         enrolled: enrolled.clone(),
         standing,

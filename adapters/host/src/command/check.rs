@@ -3,6 +3,7 @@
 use super::report::{LIVE, NAMES, Report, SHAPE, Section};
 use super::{Check, fault_at, folder_check};
 use crate::config::{Config, ConfigError};
+use crate::record_types;
 use crate::run::Surroundings;
 use crate::sources::{open, read_mapping};
 use std::io::Write;
@@ -11,9 +12,7 @@ use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
-use yiwang_policies::record_type::RECORD_TYPE_MAX;
-use yiwang_policies::{Catalogue, RecordTypeVersion};
-use yiwang_proto::document::SignedDocument;
+use yiwang_policies::Catalogue;
 
 pub(super) async fn check(
     arguments: &Check,
@@ -50,7 +49,7 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
     let mut sound = true;
     for file in files {
         let mut section = Section::new(file.display().to_string(), SHAPE);
-        match record_type(file) {
+        match record_types::read(file) {
             Ok(version) if taken.insert(version.text.record.clone()) => {
                 let text = &version.text;
                 section.good(format!(
@@ -63,8 +62,7 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
                 catalogue = catalogue.with(version.def);
             }
             Ok(version) => {
-                section
-                    .bad(format!("another version of `{}` is given already; give one", version.text.record));
+                section.bad(record_types::second(&version));
                 sound = false;
             }
             Err(error) => {
@@ -75,17 +73,6 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
         report.0.push(section);
     }
     sound.then_some(catalogue)
-}
-
-fn record_type(file: &Path) -> Result<RecordTypeVersion, String> {
-    let failed = |error: std::io::Error| format!("cannot be read: {error}");
-    if std::fs::metadata(file).map_err(failed)?.len() > RECORD_TYPE_MAX as u64 {
-        return Err(format!("is over {RECORD_TYPE_MAX} bytes, which no record type has"));
-    }
-    let bytes = std::fs::read(file).map_err(failed)?;
-    let signed = SignedDocument::parse(bytes.into(), RECORD_TYPE_MAX)
-        .map_err(|error| format!("{error}; `yiwang catalogue sign` makes the envelope"))?;
-    RecordTypeVersion::open(&signed).map_err(|error| error.to_string())
 }
 
 /// The configuration with all that is around it; yields the mapping files and record types that it names.

@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use yiwang_client::exchange::Ending;
+use yiwang_policies::RecordTypeText;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::{self, Kind};
+use yiwang_proto::envelope::payload_type;
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::{Digest, hex, sha256};
 use yiwang_tests::scene::{Scene, fields, verify_ledger};
 
@@ -216,5 +220,69 @@ async fn a_file_of_another_member_or_that_is_gone_changes_nothing() {
     std::fs::write(&file, narrow.replace("POLICE_DB", "NOWHERE")).unwrap();
     until(&host, "missing", |status| status["degraded"].to_string().contains("`NOWHERE` is not set")).await;
     assert_eq!(load.scene.outcome(&load.scene.signed()).await, "answered");
+    host.stop().await;
+}
+
+const PASS: &str = r#"format = "adapter/1"
+mapping = "police.pass"
+record = "BusPass"
+owner = "police"
+
+[source.sqlite]
+path = { env = "POLICE_DB" }
+read_only = true
+time_zone = "Asia/Shanghai"
+
+[[operation]]
+name = "pass.by_id"
+kind = "lookup"
+subject = "id"
+params.id = { type = "string", pattern = "^[0-9]{17}[0-9X]$" }
+sql = "select SWBZ = '0' as JZ, GXSJ from T_RY where SFZH = :id order by GXSJ desc limit 1"
+limit = 1
+timeout = "2s"
+
+[operation.fields]
+in_force = { from = "JZ", type = "bool" }
+as_of = { from = "GXSJ", type = "timestamp", required = true }
+"#;
+
+/// `BusPass`, signed by one provider.
+fn bus_pass() -> Vec<u8> {
+    let root = SecretKey::from_seed(&[7; 32]);
+    let text = serde_json::json!({
+        "format": "yiwang-record-type/1", "record": "BusPass", "version": 1, "owner": "police", "subject": "person",
+        "about": "a pass for public transport", "zh": "公交卡",
+        "fields": {"in_force": {"type": "bool", "class": 2, "about": "whether it is valid today"}},
+        "providers": [{"member": "police", "root": root.public().to_base64()}],
+    });
+    let text = RecordTypeText::parse(text.to_string().as_bytes()).unwrap().to_json();
+    SignedDocument::sign(payload_type::RECORD_TYPE, &text, &[&root]).bytes().to_vec()
+}
+
+/// A mapping of a record type that members added is judged by the file that the configuration names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_type_that_members_added_is_known_when_a_mapping_changes() {
+    let mut scene = Scene::new(153).await;
+    scene.adapter.take().unwrap().stop().await;
+    let folder = scene.world.dir.path();
+    let (file, pass) = (folder.join("person.toml"), folder.join("bus-pass.json"));
+    let before = std::fs::read_to_string(&scene.police.mappings[0]).unwrap();
+    scene.police.mappings = vec![file.clone()];
+    let plain = adapter_config(&scene.police);
+    let with = plain.replace("mappings =", &format!("record_types = [{:?}]\nmappings =", pass.display()));
+    std::fs::write(&file, &before).unwrap();
+    let host = Host::start(&scene.world, &scene.police, &plain).await;
+    host.until_ready().await;
+    std::fs::write(&file, PASS).unwrap();
+    until(&host, "refused", |status| status["degraded"].to_string().contains("not in the catalogue")).await;
+    host.stop().await;
+    std::fs::write(&file, &before).unwrap();
+    std::fs::write(&pass, bus_pass()).unwrap();
+    let host = Host::start(&scene.world, &scene.police, &with).await;
+    host.until_ready().await;
+    std::fs::write(&file, PASS).unwrap();
+    let digest = hex(&sha256(PASS.as_bytes()));
+    until(&host, "taken up", |status| status["mappings"]["served"][0]["sha256"] == digest.as_str()).await;
     host.stop().await;
 }
