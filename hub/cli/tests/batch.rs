@@ -135,7 +135,7 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (running_hub, _hosts, street, case) = town(dir.path());
     let out = at("dwellings.jsonl");
-    let ask = |more: &[&str]| {
+    let batch = |record: &str, out: &str, more: &[&str]| {
         let all = [
             "query",
             "batch",
@@ -148,12 +148,13 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
             "--purpose",
             "social-assistance.eligibility",
             "--record",
-            "Dwelling",
+            record,
             "--out",
-            &out,
+            out,
         ];
         yiwang(&[&all, more].concat())
     };
+    let ask = |more: &[&str]| batch("Dwelling", &out, more);
     let first = ask(&["--pages", "1"]);
     assert!(first.code == 0 && first.out.contains("1000 rows in 1 pages"), "{}{}", first.out, first.error);
     // A run that ended in the middle of its second page: half a line is there, and the state is of the first.
@@ -175,22 +176,7 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
     assert_eq!((text.lines().count(), codes.len()), (ROWS, ROWS));
     let other = ask(&["--field", "use"]);
     assert!(other.code == 2 && other.error.contains("of another batch"), "{}", other.error);
-    let none = yiwang(&[
-        "query",
-        "batch",
-        "--folder",
-        &street,
-        "--app",
-        "desk",
-        "--case",
-        &case,
-        "--purpose",
-        "social-assistance.eligibility",
-        "--record",
-        "Person",
-        "--out",
-        &at("none.jsonl"),
-    ]);
+    let none = batch("Person", &at("none.jsonl"), &[]);
     assert!(none.code == 1 && none.error.contains("permissions"), "{}", none.error);
     drop(running_hub);
     let ledger = at("hub/ledger");
