@@ -98,19 +98,46 @@ pub(crate) fn granted<'a>(
 }
 
 /// Time and counts.
-pub(crate) fn moment(request: &Request, context: &Context<'_>) -> [(&'static str, Fact<'static>); 8] {
-    // Only the verifier has none, and it judges no rates.
-    let counts = context.counts.unwrap_or(Counts { app_this_minute: 0, officer_today: 0 });
-    [
-        ("live", Fact::Truth(context.site.is_live())),
-        ("now", Fact::Long(context.now_ms)),
-        ("issued_at", Fact::Long(request.issued_at_ms)),
-        ("expires_at", Fact::Long(request.expires_at_ms)),
-        ("signer_from", Fact::Long(context.delegation.valid_from_ms)),
-        ("signer_until", Fact::Long(context.delegation.valid_until_ms)),
-        ("app_this_minute", Fact::Long(counts.app_this_minute.into())),
-        ("officer_today", Fact::Long(counts.officer_today.into())),
-    ]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub live: bool,
+    pub now_ms: i64,
+    pub issued_at_ms: i64,
+    pub expires_at_ms: i64,
+    pub signer_from_ms: i64,
+    pub signer_until_ms: i64,
+    pub app_this_minute: u32,
+    pub officer_today: u32,
+}
+
+impl Moment {
+    pub fn of(request: &Request, context: &Context<'_>) -> Self {
+        // Only the verifier has none, and it judges no rates.
+        let counts = context.counts.unwrap_or(Counts { app_this_minute: 0, officer_today: 0 });
+        Self {
+            live: context.site.is_live(),
+            now_ms: context.now_ms,
+            issued_at_ms: request.issued_at_ms,
+            expires_at_ms: request.expires_at_ms,
+            signer_from_ms: context.delegation.valid_from_ms,
+            signer_until_ms: context.delegation.valid_until_ms,
+            app_this_minute: counts.app_this_minute,
+            officer_today: counts.officer_today,
+        }
+    }
+
+    pub fn facts(&self) -> [(&'static str, Fact<'static>); 8] {
+        [
+            ("live", Fact::Truth(self.live)),
+            ("now", Fact::Long(self.now_ms)),
+            ("issued_at", Fact::Long(self.issued_at_ms)),
+            ("expires_at", Fact::Long(self.expires_at_ms)),
+            ("signer_from", Fact::Long(self.signer_from_ms)),
+            ("signer_until", Fact::Long(self.signer_until_ms)),
+            ("app_this_minute", Fact::Long(self.app_this_minute.into())),
+            ("officer_today", Fact::Long(self.officer_today.into())),
+        ]
+    }
 }
 
 /// What the terms stand for, one by one, but for the signer.

@@ -4,7 +4,7 @@
 //! INVARIANT: any error in Cedar's diagnostics is a denial. Cedar skips a rule that errs, and an erring
 //! `forbid` would forbid nothing.
 
-use crate::asked::{granted, key};
+use crate::asked::{Moment, granted, key};
 use crate::bundle;
 use crate::catalogue::{Catalogue, CatalogueError, RecordDef};
 use crate::count::argument_fault;
@@ -20,6 +20,7 @@ use crate::rows::RowFault;
 use crate::rules::{BATCH_SIGNATURE, ROW_ARGUMENTS, ROW_FILTER, Rule, find};
 use crate::ruleset::RuleSet;
 use crate::terms::asked_terms;
+use crate::window::{Known, Window, Windows};
 use cedar_policy::{Authorizer, Decision, PolicySet, Response, Schema, ValidationMode, Validator};
 use std::sync::Arc;
 use yiwang_proto::Digest;
@@ -73,12 +74,18 @@ pub struct Prepared {
     record: Option<Arc<RecordDef>>,
     limits: Resource,
     memory: Memory,
+    windows: Windows,
 }
 
 impl Prepared {
     /// The contract.
     pub fn contract(&self) -> &Arc<Contract> {
         &self.contract
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limits(&self) -> &Resource {
+        &self.limits
     }
 
     /// The record type that the contract is about, as it was when the contract was checked.
@@ -169,7 +176,7 @@ impl Decider {
         // What cannot be built is known before the contract is used.
         self.facts.contract(&contract, record.as_deref())?;
         let limits = self.facts.limits(&contract)?;
-        Ok(Prepared { contract, record, limits, memory: Memory::default() })
+        Ok(Prepared { contract, record, limits, memory: Memory::default(), windows: Windows::default() })
     }
 
     /// Judges one request under one contract. Errors: a denial that names every rule that denies, the
@@ -231,7 +238,7 @@ impl Decider {
         Err(Denial::of(rules).unwrap_or_else(|| Denial::policy_error("rule granted: nothing permits")))
     }
 
-    /// Whether the joined rules permit: those of the moment anew, the others once for each kind of request.
+    /// Whether the joined rules permit: those of the moment, the others once for each kind of request.
     /// Where they were asked and deny, hands out the entity that was built for them.
     fn holds(
         &self,
@@ -240,9 +247,8 @@ impl Decider {
         context: &Context<'_>,
         built: &mut Option<Resource>,
     ) -> Result<bool, String> {
-        let Prepared { contract, record, limits, memory } = contract;
-        let now = self.facts.now(request, &limits.uid, context, None)?;
-        if !self.permits(&now, &self.rules.now, limits) {
+        let Prepared { contract, record, limits, memory, windows } = contract;
+        if !self.holds_now(&Moment::of(request, context), limits, windows)? {
             return Ok(false);
         }
         let terms = asked_terms(request, context);
@@ -260,6 +266,32 @@ impl Decider {
             *built = Some(resource);
         }
         Ok(holds)
+    }
+
+    /// Whether the rules of the moment permit: they are asked about the moment itself, or were about a window around it.
+    pub(crate) fn holds_now(
+        &self,
+        moment: &Moment,
+        limits: &Resource,
+        windows: &Windows,
+    ) -> Result<bool, String> {
+        let asked = |moment: &Moment| {
+            let now = self.facts.now(moment, &limits.uid, None)?;
+            Ok::<_, String>(self.permits(&now, &self.rules.now, limits))
+        };
+        let Some(window) = Window::around(moment) else { return asked(moment) };
+        match windows.known(&window) {
+            Known::Permitted => return Ok(true),
+            Known::Once => {
+                let permitted = asked(window.first())? && asked(&window.last())?;
+                windows.judged(&window, permitted);
+                if permitted {
+                    return Ok(true);
+                }
+            }
+            Known::New | Known::Mixed => {}
+        }
+        asked(moment)
     }
 
     fn permits(&self, judged: &cedar_policy::Request, rules: &PolicySet, resource: &Resource) -> bool {

@@ -285,7 +285,7 @@ proptest! {
             let terms = asked_terms(&world.request, &context);
             let fits = DECIDER.facts.grant(&world.request, resource, &granted(&world.request, &context, &terms), schema);
             prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
-            let fits = DECIDER.facts.now(&world.request, &prepared.limits.uid, &context, schema);
+            let fits = DECIDER.facts.now(&Moment::of(&world.request, &context), &prepared.limits.uid, schema);
             prop_assert!(fits.is_ok(), "the input does not fit the schema: {:?}", fits.err());
         }
         let by_cedar = match DECIDER.decide(&world.request, &prepared, &context) {

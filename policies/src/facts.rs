@@ -1,7 +1,7 @@
 //! Puts contract, request and context into Cedar's words. Everything is built from Rust values; nothing
 //! goes through JSON.
 
-use crate::asked::{Fact, claimed, lasting, moment};
+use crate::asked::{Fact, Moment, claimed, lasting};
 use crate::bundle;
 use crate::catalogue::{RecordDef, SubjectKind};
 use crate::decide::PolicyError;
@@ -168,13 +168,11 @@ impl Facts {
     /// The request for the action `now`.
     pub fn now(
         &self,
-        request: &Request,
+        moment: &Moment,
         resource: &EntityUid,
-        context: &Context<'_>,
         schema: Option<&Schema>,
     ) -> Result<Judged, String> {
-        let facts = moment(request, context);
-        judged(self.anyone.clone(), &self.now, resource, expressions(&facts), schema)
+        judged(self.anyone.clone(), &self.now, resource, expressions(&moment.facts()), schema)
     }
 
     /// The request for the action `exchange`.
@@ -186,7 +184,7 @@ impl Facts {
         schema: Option<&Schema>,
     ) -> Result<Judged, String> {
         let lasting = lasting(request, context);
-        let moment = moment(request, context);
+        let moment = Moment::of(request, context).facts();
         let claimed = claimed(request, context);
         let facts = expressions(&lasting)
             .chain(expressions(&moment))

@@ -10,7 +10,8 @@
 //!
 //! Most requests under a contract are of a few kinds. What Cedar grants to a kind without looking at time or
 //! counts is remembered with the prepared contract (`memory.rs`), under a digest of every fact that it was
-//! judged by; time and counts are judged by Cedar each time. Denials are always judged in full.
+//! judged by; time and counts are judged by Cedar each time, or, where many ask within one second, for that second as a
+//! whole (`window.rs`). Denials are always judged in full.
 //!
 //! Every data file is part of the program and of [`Decider::digest`], the policy bundle's digest that
 //! ledger entries name.
@@ -38,6 +39,7 @@ mod rules;
 mod ruleset;
 mod terms;
 pub mod tickets;
+mod window;
 
 pub use catalogue::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};
 pub use decide::{Decider, PolicyError, Prepared};
