@@ -2,12 +2,14 @@
 //! entry: the one that holds them, or a late one that points at the exchange's first entry, or, where a crash
 //! came between answer and record, the only one. None of them releases anything.
 
+mod places;
+
+pub use places::Places;
+
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
-use crate::links::previous;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
-use prost::Message as _;
 use std::sync::Arc;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
@@ -15,12 +17,9 @@ use yiwang_proto::delegation::Role;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::MemberId;
-use yiwang_proto::limits::{CLOCK_SKEW_MS, STATEMENT_MAX};
+use yiwang_proto::limits::STATEMENT_MAX;
 use yiwang_proto::pb;
 use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
-
-/// Own entries of the provider that are looked through for the exchange: hours of a busy one.
-const WALK_MAX: usize = 500_000;
 
 /// An offer whose signatures hold.
 struct Offered {
@@ -30,18 +29,16 @@ struct Offered {
     adapter: Arc<DelegationView>,
 }
 
-/// What the ledger holds of an exchange.
-#[derive(Default)]
-struct Found {
-    first: Option<(u64, pb::ExchangeEntry)>,
-    late: Option<(u64, pb::ExchangeEntry)>,
-}
-
-/// Finds or makes the entry of an offered answer.
+/// Finds or makes the entry of an offered answer. `places` are of this provider and of nobody else, and begin empty.
 ///
 /// # Errors
 /// The code of what does not hold; [`Code::Overloaded`] while the exchange is under way.
-pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Appended, Code> {
+pub async fn settle(
+    hub: &Arc<Hub>,
+    provider: &MemberId,
+    offer: &pb::AnswerOffer,
+    places: &mut Places,
+) -> Result<Appended, Code> {
     if hub.switches.no_receipts {
         return Err(Code::NotFound);
     }
@@ -50,8 +47,15 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
     let _one_at_a_time = hub.offers.lock().await;
     let (walker, walked) = (Arc::clone(hub), provider.clone());
     let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
-    let find = hub.ledger.off_runtime(move || find(&walker, &walked, &request, since_ms));
-    let found = find.await.unwrap_or(Err(Code::Internal))?;
+    let mut looked = std::mem::take(places);
+    let find = hub.ledger.off_runtime(move || {
+        let found = looked.find(&walker, &walked, &request, since_ms);
+        (looked, found)
+    });
+    // Where it was lost, the next look begins anew.
+    let (looked, found) = find.await.ok_or(Code::Internal)?;
+    *places = looked;
+    let found = found?;
     let holds = |entry: &pb::ExchangeEntry| entry.answer == offered.answer_bytes;
     for (index, entry) in [&found.first, &found.late].into_iter().flatten() {
         if holds(entry) {
@@ -132,33 +136,6 @@ fn agreed(views: &Views, request: &Request, signed: [&SignedStatement; 2]) -> Re
         && views.knows_fields(&request.record, &request.fields)
         && views.decider().catalogue().has_purpose(&request.purpose);
     if known { Ok(()) } else { Err(Code::NoContract) }
-}
-
-/// Looks back through the provider's own entries, as far as the exchange can lie.
-fn find(hub: &Hub, provider: &MemberId, request: &Bytes, since_ms: i64) -> Result<Found, Code> {
-    let mut found = Found::default();
-    let mut at = hub.ledger.views().previous_of(provider);
-    for _ in 0..WALK_MAX {
-        let Some(index) = at.checked_sub(1) else { break };
-        let bytes = match hub.ledger.reader().read(index) {
-            Ok(bytes) => bytes,
-            // Views are ahead of what is durable by one batch: the offer comes again.
-            Err(_) if index >= hub.ledger.checkpoint().size => return Err(Code::Overloaded),
-            Err(_) => return Err(Code::Internal),
-        };
-        let entry = pb::Entry::decode(bytes.clone()).map_err(|_| Code::Internal)?;
-        if entry.time_ms < since_ms.saturating_sub(CLOCK_SKEW_MS) {
-            break;
-        }
-        at = previous(&bytes, provider).filter(|before| *before < at).ok_or(Code::Internal)?;
-        let Some(Kind::Exchange(exchange)) = entry.kind else { continue };
-        if exchange.request != *request || exchange.code == Code::Replayed.as_str() {
-            continue;
-        }
-        let place = if exchange.late_of == 0 { &mut found.first } else { &mut found.late };
-        *place = Some((index, exchange));
-    }
-    Ok(found)
 }
 
 struct LateDraft {

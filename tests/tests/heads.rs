@@ -5,6 +5,8 @@
 
 #[path = "heads/cosigned.rs"]
 mod cosigned;
+#[path = "heads/offers.rs"]
+mod offers;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -272,54 +274,6 @@ async fn t09_an_answer_whose_head_is_not_on_the_ledger_is_withheld_and_kept() {
     assert_eq!(last.outcome(), pb::Outcome::Withheld);
     assert!(!last.request.is_empty() && !last.answer.is_empty(), "what was signed is kept");
     two.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_after_its_exchange_becomes_one_late_entry() {
-    let mut scene = Scene::new(74).await;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    // Nobody is linked: the exchange ends without an answer. The adapter answers it all the same.
-    let adapter = scene.adapter.take().unwrap();
-    let kept = Arc::clone(&adapter.adapter);
-    adapter.stop().await;
-    let signed = scene.signed();
-    assert_eq!(scene.outcome(&signed).await, "provider_unavailable");
-    let message = signed.message.clone();
-    let answer = kept.handle(message.request, message.body, &Nothing).await.answer;
-    assert_eq!(kept.health().unreceipted, 1);
-    scene.adapter = Some(scene.police.run_this(&scene.world, kept));
-    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
-    until("the receipt of the offered answer", || kept.health().unreceipted == 0).await;
-    let of_it: Vec<_> =
-        entries(&scene).into_iter().filter(|entry| entry.request == signed.message.request).collect();
-    assert_eq!(of_it.len(), 2);
-    assert_eq!((of_it[0].outcome(), of_it[0].late_of), (pb::Outcome::Failed, 0));
-    assert_eq!(of_it[1].outcome(), pb::Outcome::Withheld);
-    assert!(of_it[1].late_of > 0 && of_it[1].answer == answer);
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
-}
-
-/// A hub that crashed between answer and record: the adapter's offer makes the entry, once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_the_hub_never_recorded_becomes_its_only_entry() {
-    let mut scene = Scene::new(75).await;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let signed = scene.signed();
-    let answer = answered_behind_the_hub(&scene, &signed).await;
-    // A restart of the adapter in between: its journal knows the answer.
-    scene.adapter.take().unwrap().stop().await;
-    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
-    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
-    until("the receipt of the offered answer", || adapter.health().unreceipted == 0).await;
-    assert_eq!(scene.outcome(&signed).await, "replayed", "its id is used up");
-    let of_it: Vec<_> =
-        entries(&scene).into_iter().filter(|entry| entry.request == signed.message.request).collect();
-    assert_eq!((of_it[0].outcome(), of_it[0].late_of), (pb::Outcome::Withheld, 0));
-    assert_eq!((&of_it[0].answer, of_it[0].code.as_str()), (&answer, "deadline_exceeded"));
-    assert_eq!(of_it.iter().filter(|entry| !entry.answer.is_empty()).count(), 1);
-    let (code, report) = scene.verify_ledger().await;
-    assert_eq!(code, 0, "{report}");
 }
 
 fn witness_seed(number: u8) -> (String, [u8; 32]) {

@@ -1,0 +1,141 @@
+//! Where the exchanges of one provider stand in the ledger. After a crash an adapter offers a thousand answers, each from
+//! some minutes ago: the provider's entries since are read once for all of them and not once for each.
+
+use crate::context::Hub;
+use crate::links::previous;
+use bytes::Bytes;
+use prost::Message as _;
+use std::collections::HashMap;
+use yiwang_proto::codes::Code;
+use yiwang_proto::entry::Kind;
+use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::{pb, sha256};
+
+/// Own entries of the provider that are looked through: hours of a busy one, and 25 MB while they are remembered.
+const WALK_MAX: usize = 500_000;
+
+/// Half of a request's digest. An equal one is told by the entry itself, which is read again.
+type Key = [u8; 16];
+
+/// What the ledger holds of an exchange.
+#[derive(Default)]
+pub(super) struct Found {
+    pub first: Option<(u64, pb::ExchangeEntry)>,
+    pub late: Option<(u64, pb::ExchangeEntry)>,
+}
+
+/// Indexes plus one; 0 where there is none.
+#[derive(Debug, Default, Clone, Copy)]
+struct Place {
+    first: u64,
+    late: u64,
+}
+
+/// The exchanges in the entries that were looked through, from the newest one back to where somebody asked. Entries never
+/// change, so that what was read once holds.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// The newest own entry that was looked at, plus one.
+    newest: u64,
+    /// The next older one that was not, plus one.
+    below: u64,
+    /// When the oldest one was entered.
+    oldest_ms: i64,
+    exchanges: HashMap<Key, Place>,
+}
+
+fn key(request: &[u8]) -> Key {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = sha256(request);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+fn read(hub: &Hub, index: u64) -> Result<Bytes, Code> {
+    hub.ledger.reader().read(index).map_err(|_| {
+        // Views are ahead of what is durable by one batch: the offer comes again.
+        if index >= hub.ledger.checkpoint().size { Code::Overloaded } else { Code::Internal }
+    })
+}
+
+impl Places {
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.newest == 0
+    }
+
+    /// Looks an exchange up whose request was issued at this time, in entries since.
+    pub(super) fn find(
+        &mut self,
+        hub: &Hub,
+        provider: &MemberId,
+        request: &Bytes,
+        since_ms: i64,
+    ) -> Result<Found, Code> {
+        self.look(hub, provider, since_ms.saturating_sub(CLOCK_SKEW_MS))?;
+        let Some(place) = self.exchanges.get(&key(request)).copied() else { return Ok(Found::default()) };
+        let entry = |place: u64| {
+            let Some(index) = place.checked_sub(1) else { return Ok(None) };
+            match pb::Entry::decode(read(hub, index)?).map_err(|_| Code::Internal)?.kind {
+                Some(Kind::Exchange(exchange)) if exchange.request == *request => Ok(Some((index, exchange))),
+                _ => Ok(None),
+            }
+        };
+        Ok(Found { first: entry(place.first)?, late: entry(place.late)? })
+    }
+
+    /// Looks through what came since the last time, and back to a time.
+    fn look(&mut self, hub: &Hub, provider: &MemberId, since_ms: i64) -> Result<(), Code> {
+        let newest = hub.ledger.views().previous_of(provider);
+        if self.is_empty() || self.exchanges.len() > WALK_MAX {
+            *self = Self { newest, below: newest, oldest_ms: i64::MAX, exchanges: HashMap::new() };
+        }
+        // Forward is backward too, from the newest to what is known; kept apart until it is whole.
+        let (mut new, mut at) = (Vec::new(), newest);
+        while at > self.newest && new.len() < WALK_MAX {
+            let (entry, before) = step(hub, provider, at)?;
+            new.push((at, entry));
+            at = before;
+        }
+        if at > self.newest {
+            // More came than is remembered: only the newest are looked at.
+            *self = Self {
+                below: at,
+                oldest_ms: new.last().map_or(i64::MAX, |(_, entry)| entry.time_ms),
+                ..Self::default()
+            };
+        }
+        for (place, entry) in new {
+            self.note(place, entry);
+        }
+        self.newest = newest;
+        while self.below > 0 && self.oldest_ms >= since_ms && self.exchanges.len() < WALK_MAX {
+            let (entry, before) = step(hub, provider, self.below)?;
+            self.oldest_ms = entry.time_ms;
+            self.note(self.below, entry);
+            self.below = before;
+        }
+        Ok(())
+    }
+
+    /// Takes in an entry, by its index plus one.
+    fn note(&mut self, place: u64, entry: pb::Entry) {
+        let Some(Kind::Exchange(exchange)) = entry.kind else { return };
+        // One that is refused as a replay says nothing of the exchange that it repeats.
+        if exchange.request.is_empty() || exchange.code == Code::Replayed.as_str() {
+            return;
+        }
+        let known = self.exchanges.entry(key(&exchange.request)).or_default();
+        let known = if exchange.late_of == 0 { &mut known.first } else { &mut known.late };
+        if *known == 0 || place < *known {
+            *known = place;
+        }
+    }
+}
+
+/// An own entry, and the one before it; both by their index plus one.
+fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<(pb::Entry, u64), Code> {
+    let bytes = read(hub, place.saturating_sub(1))?;
+    let entry = pb::Entry::decode(bytes.clone()).map_err(|_| Code::Internal)?;
+    let before = previous(&bytes, provider).filter(|before| *before < place).ok_or(Code::Internal)?;
+    Ok((entry, before))
+}

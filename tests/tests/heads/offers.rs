@@ -1,0 +1,100 @@
+//! Answers that were not recorded in time: the adapter offers them, and each gets its entry.
+
+use super::*;
+use yiwang_hub::offers::{self, Places};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_after_its_exchange_becomes_one_late_entry() {
+    let mut scene = Scene::new(74).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    // Nobody is linked: the exchange ends without an answer. The adapter answers it all the same.
+    let adapter = scene.adapter.take().unwrap();
+    let kept = Arc::clone(&adapter.adapter);
+    adapter.stop().await;
+    let signed = scene.signed();
+    assert_eq!(scene.outcome(&signed).await, "provider_unavailable");
+    let message = signed.message.clone();
+    let answer = kept.handle(message.request, message.body, &Nothing).await.answer;
+    assert_eq!(kept.health().unreceipted, 1);
+    scene.adapter = Some(scene.police.run_this(&scene.world, kept));
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    until("the receipt of the offered answer", || kept.health().unreceipted == 0).await;
+    let of_it: Vec<_> =
+        entries(&scene).into_iter().filter(|entry| entry.request == signed.message.request).collect();
+    assert_eq!(of_it.len(), 2);
+    assert_eq!((of_it[0].outcome(), of_it[0].late_of), (pb::Outcome::Failed, 0));
+    assert_eq!(of_it[1].outcome(), pb::Outcome::Withheld);
+    assert!(of_it[1].late_of > 0 && of_it[1].answer == answer);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// A hub that crashed between answer and record: the adapter's offer makes the entry, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_the_hub_never_recorded_becomes_its_only_entry() {
+    let mut scene = Scene::new(75).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let signed = scene.signed();
+    let answer = answered_behind_the_hub(&scene, &signed).await;
+    // A restart of the adapter in between: its journal knows the answer.
+    scene.adapter.take().unwrap().stop().await;
+    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
+    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    until("the receipt of the offered answer", || adapter.health().unreceipted == 0).await;
+    assert_eq!(scene.outcome(&signed).await, "replayed", "its id is used up");
+    let of_it: Vec<_> =
+        entries(&scene).into_iter().filter(|entry| entry.request == signed.message.request).collect();
+    assert_eq!((of_it[0].outcome(), of_it[0].late_of), (pb::Outcome::Withheld, 0));
+    assert_eq!((&of_it[0].answer, of_it[0].code.as_str()), (&answer, "deadline_exceeded"));
+    assert_eq!(of_it.iter().filter(|entry| !entry.answer.is_empty()).count(), 1);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// Offers in any order, between other exchanges, with what was read for the ones before: each gets its own entry, and a
+/// late one is made once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
+    let mut scene = Scene::new(79).await;
+    let mut asked = Vec::new();
+    for _ in 0..40 {
+        let signed = scene.signed();
+        assert_eq!(scene.outcome(&signed).await, "answered");
+        asked.push(signed.message.request);
+    }
+    let recorded = entries(&scene);
+    let offer = |request: &Bytes| {
+        let entry = recorded.iter().find(|entry| entry.request == *request).unwrap();
+        pb::AnswerOffer { request: request.clone(), answer: entry.answer.clone() }
+    };
+    let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
+    let mut places = Places::default();
+    // The newest first, so that later ones lie further back; then again, when nothing is new.
+    for request in asked.iter().rev().chain(asked.iter().step_by(3)) {
+        let receipt = offers::settle(&hub, &police, &offer(request), &mut places).await.unwrap();
+        let entry = yiwang_proto::entry::decode(&receipt.entry).unwrap();
+        let Some(Kind::Exchange(entry)) = entry.kind else { panic!("another entry") };
+        assert_eq!(entry.request, *request);
+    }
+    // What comes meanwhile is found too, and one that nobody recorded becomes late, once.
+    let newer = scene.signed();
+    assert_eq!(scene.outcome(&newer).await, "answered");
+    let entry = entries(&scene).pop().unwrap();
+    let newest = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
+    let receipt = offers::settle(&hub, &police, &newest, &mut places).await.unwrap();
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    scene.adapter.take().unwrap().stop().await;
+    let signed = scene.signed();
+    assert_eq!(scene.outcome(&signed).await, "provider_unavailable");
+    let (request, body) = (signed.message.request.clone(), signed.message.body.clone());
+    let answer = kept.handle(request.clone(), body, &Nothing).await.answer;
+    let late = pb::AnswerOffer { request, answer };
+    let first = offers::settle(&hub, &police, &late, &mut places).await.unwrap();
+    assert!(first.index > receipt.index);
+    assert_eq!(offers::settle(&hub, &police, &late, &mut places).await.unwrap().index, first.index);
+    let mut anew = Places::default();
+    assert_eq!(offers::settle(&hub, &police, &late, &mut anew).await.unwrap().index, first.index);
+    drop(hub);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
