@@ -38,6 +38,8 @@ pub struct VerifiedReceipt {
     pub entry: pb::Entry,
     /// The head under which it was proved.
     pub head: Head,
+    /// The entry's leaf hash.
+    pub leaf: merkle::Hash,
 }
 
 /// The hashes of a proof from the wire.
@@ -70,5 +72,5 @@ pub fn verify_under(
     merkle::verify_inclusion(index, checkpoint.size, &leaf, &proof, &checkpoint.root)
         .map_err(|_| ReceiptError::NotIncluded { index, size: checkpoint.size })?;
     let entry = entry::decode(entry_bytes)?;
-    Ok(VerifiedReceipt { index, entry, head: Head { size: checkpoint.size, root: checkpoint.root } })
+    Ok(VerifiedReceipt { index, entry, head: Head { size: checkpoint.size, root: checkpoint.root }, leaf })
 }

@@ -268,9 +268,12 @@ impl Adapter {
         self.records.fetch_add(1, Ordering::Relaxed);
         self.count(&verdict);
         // What is only refused because receipts are owed asks for none.
-        if verdict != Verdict::Failed(Code::ReceiptsOwed) {
-            let now_us = self.clock.monotonic_us();
-            self.watch.owed().expect(incoming.signed.bytes(), statement.bytes(), now_us);
+        let request = incoming.signed.bytes();
+        if verdict == Verdict::Failed(Code::ReceiptsOwed) {
+            self.watch.owed().ask_for_none(request, now_ms);
+        } else {
+            let now = (self.clock.monotonic_us(), now_ms);
+            self.watch.owed().expect(request, statement.bytes(), now);
         }
         Reply { answer: statement.bytes().clone(), body }
     }

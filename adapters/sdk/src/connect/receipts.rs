@@ -3,7 +3,6 @@
 use crate::adapter::Adapter;
 use crate::watch::Awaited;
 use yiwang_proto::entry::Kind;
-use yiwang_proto::merkle::leaf_hash;
 use yiwang_proto::pb;
 use yiwang_proto::receipt::verify_under;
 use yiwang_proto::request::Head;
@@ -30,12 +29,19 @@ pub(super) fn take_batch(adapter: &Adapter, batch: &pb::ReceiptBatch) {
     }
     for receipt in &batch.receipts {
         let verified = verify_under(receipt.index, &receipt.entry, &receipt.proof, &checkpoint);
-        let settled = match verified.map(|verified| verified.entry.kind) {
-            Ok(Some(Kind::Exchange(entry))) => {
-                let settled = adapter.watch.owed().settle(&entry);
+        let settled = match verified.map(|verified| (verified.entry.kind, verified.leaf)) {
+            Ok((Some(Kind::Exchange(entry)), leaf)) => {
+                let mut owed = adapter.watch.owed();
+                let settled = owed.settle(&entry);
+                // An answer that was offered gets its receipt twice where its entry came first, and one that asks for none
+                // gets it all the same.
+                if !settled && owed.was_settled(&entry) {
+                    continue;
+                }
+                drop(owed);
                 if settled {
                     let head = Head { size: checkpoint.size, root: checkpoint.root };
-                    let (leaf, names_before) = (leaf_hash(&receipt.entry), entry.previous_of_provider);
+                    let names_before = entry.previous_of_provider;
                     adapter.watch.follow().await_entry(receipt.index, Awaited { leaf, names_before, head });
                 }
                 settled

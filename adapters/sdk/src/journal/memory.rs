@@ -185,7 +185,7 @@ impl Memory {
             }
             // An answer that was journalled and not yet waited for when the snapshot was taken.
             Some(Kind::Exchange(exchange)) => {
-                self.owed.load(exchange);
+                self.owed.load(exchange, record.time_ms);
                 true
             }
             _ => true,
@@ -212,7 +212,7 @@ impl Memory {
         time_ms: i64,
         now_ms: i64,
     ) -> Result<(), MemoryError> {
-        self.owed.load(exchange);
+        self.owed.load(exchange, time_ms);
         if !exchange.subject_key.is_empty() {
             let bytes =
                 |bytes: &Bytes| Digest::try_from(bytes.as_ref()).map_err(|_| MemoryError::Value(index));

@@ -217,8 +217,9 @@ fn restore(
         memory.restore_witnessed(index, &part.witnessed, ledger)?;
     }
     memory.own_next = memory.own_next.max(part.own_next);
+    memory.owed.forget(time_ms);
     if !part.owed_request.is_empty() {
-        memory.owed.load_open(&part.owed_request, &part.owed_answer);
+        memory.owed.load_open(&part.owed_request, &part.owed_answer, time_ms);
     }
     for pair in &part.pairs {
         let half = |bytes: &Bytes| <[u8; 16]>::try_from(bytes.as_ref()).map_err(|_| bad());

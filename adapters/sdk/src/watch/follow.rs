@@ -11,7 +11,7 @@ use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
-use yiwang_proto::merkle::{Hash, leaf_hash, verify_growth};
+use yiwang_proto::merkle::{Hash, verify_growth};
 use yiwang_proto::request::{APP_SIGNS, Head, Request};
 use yiwang_proto::{Digest, pb, receipt};
 
@@ -206,7 +206,7 @@ impl Adapter {
             Some(stated) => !self.is_of_own_app(stated, material).await.map_err(OwnEntries::Later)?,
             None => false,
         };
-        self.place(proved.index, own.names_before, &leaf_hash(&proved.entry));
+        self.place(proved.index, own.names_before, &verified.leaf);
         self.judge_own(proved.index, &own, nobody_asked);
         Ok(())
     }
@@ -222,8 +222,7 @@ impl Adapter {
     fn judge_own(&self, index: u64, own: &Own, nobody_asked: bool) {
         if let Some(exchange) = &own.exchange
             && !exchange.answer.is_empty()
-            && !self.watch.owed().settle(exchange)
-            && !self.watch.owed().was_settled(exchange)
+            && !self.holds(exchange)
         {
             // Its statement names this adapter: either the journal was restored from an old copy, or another
             // adapter of this member answered.
@@ -234,6 +233,18 @@ impl Adapter {
             let what = "an entry says that this member asked, and none of its apps signed it";
             self.keep_claim(&format!("{what}: entry {index}"), stated.signed.bytes());
         }
+    }
+
+    /// Whether an answer is known, or may be older than what is remembered: what is older than that only the journal can
+    /// say, and `yiwang audit reconcile` asks it.
+    fn holds(&self, exchange: &pb::ExchangeEntry) -> bool {
+        let mut owed = self.watch.owed();
+        if owed.settle(exchange) || owed.was_settled(exchange) {
+            return true;
+        }
+        let answer = SignedStatement::parse(exchange.answer.clone()).ok();
+        let answer = answer.and_then(|signed| Answer::parse(signed.unverified_payload()).ok());
+        answer.is_some_and(|answer| owed.may_be_forgotten(answer.answered_at_ms))
     }
 
     /// The entry's place among the own member's; none for an entry of others.
@@ -305,6 +316,7 @@ impl Adapter {
 mod tests {
     use super::*;
     use yiwang_proto::ambient::{Entropy as _, SeededEntropy};
+    use yiwang_proto::merkle::leaf_hash;
 
     /// The own member's entries in a ledger where others write too: index, the one before plus one, leaf.
     fn chain(entropy: &SeededEntropy, count: usize) -> Vec<(u64, u64, Hash)> {

@@ -7,7 +7,9 @@ use crate::reply::Refusal;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use yiwang_proto::adapter_journal::SETTLED_PER_RECORD;
+use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
+use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::{Digest, pb, sha256};
 
 /// The link's credit where no link said another: as many exchanges as a hub lets run at once.
@@ -46,6 +48,7 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 struct Open {
     offer: Offer,
+    answered_ms: i64,
     link: u64,
     since_us: u64,
     offered_us: Option<u64>,
@@ -59,7 +62,9 @@ pub(crate) struct Owed {
     // How many of the open ones are of earlier links.
     older: usize,
     settled: HashSet<Key>,
-    settled_order: VecDeque<Key>,
+    settled_order: VecDeque<(Key, i64)>,
+    // The newest time of which an answer is neither open nor settled here any more; what is older may be missing too.
+    forgotten_to_ms: i64,
     // Settled, and not yet in the journal as such.
     unwritten: VecDeque<Key>,
     link: u64,
@@ -75,6 +80,7 @@ impl Default for Owed {
             older: 0,
             settled: HashSet::new(),
             settled_order: VecDeque::new(),
+            forgotten_to_ms: i64::MIN,
             unwritten: VecDeque::new(),
             link: 0,
             linked_us: None,
@@ -84,21 +90,33 @@ impl Default for Owed {
 }
 
 impl Owed {
-    /// Takes in an exchange of the journal, while opening.
-    pub(crate) fn load(&mut self, exchange: &Exchange) {
+    /// Takes in an exchange of the journal, written at this time, while opening.
+    pub(crate) fn load(&mut self, exchange: &Exchange, time_ms: i64) {
         self.load_settled(&exchange.settled);
-        self.expect(&exchange.request, &exchange.answer, 0);
+        if asks_for_none(exchange) {
+            self.ask_for_none(&exchange.request, time_ms);
+            return;
+        }
+        self.expect(&exchange.request, &exchange.answer, (0, time_ms));
         // Above what stops the service, only the newest are offered; the oldest were settled in all but word.
         while self.open.len() > self.most
             && let Some(oldest) = self.order.pop_front()
         {
-            self.open.remove(&oldest);
+            if let Some(open) = self.open.remove(&oldest) {
+                self.remember(oldest, open.answered_ms);
+            }
         }
     }
 
-    /// Takes in an answer without receipt of the journal's snapshot.
-    pub(crate) fn load_open(&mut self, request: &Bytes, answer: &Bytes) {
-        self.expect(request, answer, 0);
+    /// Takes in an answer without receipt of the journal's snapshot, which was written at this time. What came before it
+    /// and was settled is known no more.
+    pub(crate) fn load_open(&mut self, request: &Bytes, answer: &Bytes, time_ms: i64) {
+        self.expect(request, answer, (0, time_ms));
+    }
+
+    /// Of answers up to this time only the open ones are known.
+    pub(crate) fn forget(&mut self, to_ms: i64) {
+        self.forgotten_to_ms = self.forgotten_to_ms.max(to_ms);
     }
 
     /// What is open, oldest first, for the journal's snapshot.
@@ -114,11 +132,11 @@ impl Owed {
         self.unwritten.clear();
     }
 
-    /// An answer leaves now.
-    pub(crate) fn expect(&mut self, request: &Bytes, answer: &Bytes, now_us: u64) {
+    /// An answer leaves now, by the monotonic clock and by the other.
+    pub(crate) fn expect(&mut self, request: &Bytes, answer: &Bytes, (now_us, now_ms): (u64, i64)) {
         let key = key(request);
         let offer = Offer { request: request.clone(), answer: answer.clone() };
-        let open = Open { offer, link: self.link, since_us: now_us, offered_us: None };
+        let open = Open { offer, answered_ms: now_ms, link: self.link, since_us: now_us, offered_us: None };
         if self.open.insert(key, open).is_none() {
             self.order.push_back(key);
         }
@@ -127,6 +145,12 @@ impl Owed {
             let open = &self.open;
             self.order.retain(|key| open.contains_key(key));
         }
+    }
+
+    /// An answer leaves whose entry will be known when it comes, and that needs no receipt: else an adapter that stops
+    /// because receipts are owed would owe the more, the longer it is asked.
+    pub(crate) fn ask_for_none(&mut self, request: &Bytes, now_ms: i64) {
+        self.remember(key(request), now_ms);
     }
 
     /// Whether an entry holds exactly an open request and its answer; it is settled then.
@@ -140,19 +164,12 @@ impl Owed {
     }
 
     fn close(&mut self, key: &Key) {
-        if let Some(open) = self.open.remove(key)
-            && open.link < self.link
-        {
+        let open = self.open.remove(key);
+        if open.as_ref().is_some_and(|open| open.link < self.link) {
             self.older -= 1;
         }
-        if self.settled.insert(*key) {
-            self.settled_order.push_back(*key);
+        if self.remember(*key, open.map_or(i64::MIN, |open| open.answered_ms)) {
             self.unwritten.push_back(*key);
-        }
-        while self.settled_order.len() > SETTLED
-            && let Some(oldest) = self.settled_order.pop_front()
-        {
-            self.settled.remove(&oldest);
         }
         // A record that never comes: these are offered once more after a restart, and settled again.
         while self.unwritten.len() > SETTLED {
@@ -160,9 +177,29 @@ impl Owed {
         }
     }
 
+    /// Whether it is new.
+    fn remember(&mut self, key: Key, answered_ms: i64) -> bool {
+        let new = self.settled.insert(key);
+        if new {
+            self.settled_order.push_back((key, answered_ms));
+        }
+        while self.settled_order.len() > SETTLED
+            && let Some((oldest, answered_ms)) = self.settled_order.pop_front()
+        {
+            self.settled.remove(&oldest);
+            self.forget(answered_ms);
+        }
+        new
+    }
+
     /// Whether the entry's answer was settled not long ago.
     pub(crate) fn was_settled(&self, entry: &pb::ExchangeEntry) -> bool {
         key_of(entry).is_some_and(|key| self.settled.contains(&key))
+    }
+
+    /// Whether an answer of this time may have been settled so long ago that only the journal knows it.
+    pub(crate) fn may_be_forgotten(&self, answered_ms: i64) -> bool {
+        answered_ms <= self.forgotten_to_ms
     }
 
     /// Settled answers for the next record of the journal.
@@ -229,6 +266,16 @@ fn key_of(entry: &pb::ExchangeEntry) -> Option<Key> {
     Some(key(&entry.request))
 }
 
+/// Whether a record is of a request that was refused because receipts were owed. Such a request is never counted, which
+/// spares looking into the others.
+fn asks_for_none(exchange: &Exchange) -> bool {
+    let refused = || {
+        let answer = SignedStatement::parse(exchange.answer.clone()).ok()?;
+        Some(Answer::parse(answer.unverified_payload()).ok()?.verdict)
+    };
+    !exchange.counted && refused() == Some(Verdict::Failed(Code::ReceiptsOwed))
+}
+
 impl Adapter {
     /// Whether receipts are in order, so that one more answer may leave.
     ///
@@ -258,7 +305,7 @@ mod tests {
     fn only_the_exact_bytes_settle_an_answer() {
         let (request, answer, other) = (bytes(1), bytes(2), bytes(3));
         let mut owed = Owed::default();
-        owed.expect(&request, &answer, 0);
+        owed.expect(&request, &answer, (0, 0));
         assert!(!owed.settle(&entry(&request, &other)));
         assert!(!owed.settle(&entry(&other, &answer)));
         assert!(!owed.settle(&entry(&request, &Bytes::new())));
@@ -270,14 +317,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_settled_too_long_ago_to_be_remembered_may_be_forgotten_and_nothing_newer() {
+        let mut owed = Owed::default();
+        assert!(!owed.may_be_forgotten(i64::MAX - 1) && !owed.may_be_forgotten(0));
+        let answered = i64::try_from(SETTLED + 10).unwrap();
+        for n in 0..answered {
+            let bytes = bytes(usize::try_from(n).unwrap());
+            owed.expect(&bytes, &bytes, (0, 1000 + n));
+            assert!(owed.settle(&entry(&bytes, &bytes)));
+        }
+        assert!(owed.may_be_forgotten(1009) && !owed.may_be_forgotten(1010), "{}", owed.forgotten_to_ms);
+        owed.forget(5);
+        assert!(owed.may_be_forgotten(1009));
+        owed.forget(5000);
+        assert!(owed.may_be_forgotten(5000) && !owed.may_be_forgotten(5001));
+    }
+
+    #[test]
     fn twice_the_credit_stops_and_a_receipt_lets_it_go_on() {
         let mut owed = Owed::default();
         owed.linked(8, 0);
         for n in 0..15 {
-            owed.expect(&bytes(n), &bytes(n), 0);
+            owed.expect(&bytes(n), &bytes(n), (0, 0));
         }
         assert_eq!(owed.stops(0), None);
-        owed.expect(&bytes(15), &bytes(15), 0);
+        owed.expect(&bytes(15), &bytes(15), (0, 0));
         assert!(owed.stops(0).is_some());
         assert!(owed.settle(&entry(&bytes(3), &bytes(3))));
         assert_eq!(owed.stops(u64::MAX), None, "those of the present link have no other limit");
@@ -287,7 +351,7 @@ mod tests {
     fn sixty_seconds_after_a_reconnect_stop() {
         let mut owed = Owed::default();
         owed.linked(8, 0);
-        owed.expect(&bytes(1), &bytes(1), 0);
+        owed.expect(&bytes(1), &bytes(1), (0, 0));
         owed.unlinked();
         assert_eq!(owed.stops(10 * PATIENCE_US), None, "nobody could give a receipt");
         owed.linked(8, 1_000);
@@ -310,24 +374,24 @@ mod tests {
         };
         let mut live = Owed::default();
         for n in 0..3 {
-            live.expect(&bytes(n), &bytes(n), 0);
+            live.expect(&bytes(n), &bytes(n), (0, 0));
         }
         assert!(live.settle(&entry(&bytes(1), &bytes(1))));
         let settled = live.settled_batch();
         let mut loaded = Owed::default();
         for n in 0..3 {
-            loaded.load(&exchange(n, Vec::new()));
+            loaded.load(&exchange(n, Vec::new()), 0);
         }
-        loaded.load(&exchange(3, settled));
+        loaded.load(&exchange(3, settled), 0);
         assert_eq!(loaded.len(), 3);
         assert!(loaded.was_settled(&entry(&bytes(1), &bytes(1))));
         assert!(loaded.settled_batch().is_empty(), "it is in the journal already");
         for n in 10..100_000 {
-            loaded.load(&exchange(n, Vec::new()));
+            loaded.load(&exchange(n, Vec::new()), 0);
         }
         assert!(loaded.len() <= 2 * CREDIT && loaded.order.len() <= 8 * CREDIT + 1);
         for n in 0..100_000 {
-            loaded.expect(&bytes(n), &bytes(n), 0);
+            loaded.expect(&bytes(n), &bytes(n), (0, 0));
             assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
         }
         assert!(loaded.settled.len() <= SETTLED && loaded.unwritten.len() <= SETTLED);

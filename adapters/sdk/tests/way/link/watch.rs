@@ -377,6 +377,42 @@ async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
     served.stop().await;
 }
 
+/// Else an adapter that stopped would come back from a restart owing every request that it was asked meanwhile.
+#[tokio::test]
+async fn refusals_because_receipts_are_owed_are_not_owed_after_a_restart() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    {
+        let shown = hub.shown.lock().unwrap().clone();
+        *hub.shown.lock().unwrap() = Shown { credit: 1, ..shown };
+    }
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    for _ in 0..2 {
+        conn.served(&world).await.answered();
+    }
+    for _ in 0..20 {
+        assert_eq!(conn.served(&world).await.failed(), Code::ReceiptsOwed);
+    }
+    served.stop().await;
+    drop((conn, adapter));
+    let adapter = Arc::new(world.open());
+    assert_eq!(adapter.health().unreceipted, 2);
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    for left in [1, 0] {
+        let offer = offered(&mut conn).await;
+        conn.send(receipt(&world.ledger, &offer)).await;
+        // The hub may say it twice: once for the exchange and once for the offer.
+        conn.send(receipt(&world.ledger, &offer)).await;
+        until(|| adapter.health().unreceipted == left).await;
+    }
+    conn.served(&world).await.answered();
+    assert_eq!(adapter.health().bad_receipts, 0);
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn sixty_seconds_after_a_reconnect_without_receipts_nothing_is_answered() {
     let world = World::new();
