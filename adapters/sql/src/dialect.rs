@@ -102,7 +102,11 @@ pub trait Dialect: Send + Sync {
             }
             text.push_str(" order by ");
             text.push_str(&key);
-            text.push_str(self.nulls_first());
+            // Above a key there are none; and an index gives rows in its own order only, so that with these words every
+            // page would sort all rows that are left.
+            if page.after.is_none() {
+                text.push_str(self.nulls_first());
+            }
         }
         text.push_str(" limit ");
         text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
@@ -245,7 +249,7 @@ mod tests {
         let statement = "select x from t where a = :id";
         let next = Postgres.wrap(statement, &["x"], None, Some(&page(Some(Scalar::Integer(7))))).unwrap();
         assert!(
-            next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" nulls first limit $3"),
+            next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" limit $3"),
             "{}",
             next.text
         );
