@@ -2,6 +2,7 @@
 //! run: machines are noisy.
 
 mod adapter;
+mod batch;
 mod decide;
 mod exchange;
 mod fault;
@@ -97,6 +98,13 @@ pub enum Command {
         #[command(flatten)]
         arguments: adapter::Arguments,
     },
+    /// A whole batch through hub and adapter, and the same rows read by themselves: SQLite, PostgreSQL, MariaDB.
+    Batch {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: batch::Arguments,
+    },
     /// The bare relay's hub: the same path without signatures, decision and ledger.
     #[command(hide = true)]
     RelayHub(relay::HubArguments),
@@ -129,6 +137,9 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Adapter { common, arguments } => {
             (common, setup::runtime()?.block_on(adapter::measure(arguments))?)
+        }
+        Command::Batch { common, arguments } => {
+            (common, setup::runtime()?.block_on(batch::measure(arguments))?)
         }
         Command::RelayHub(arguments) => return setup::runtime()?.block_on(relay::hub(arguments)),
         Command::RelayAdapter(arguments) => return setup::runtime()?.block_on(relay::adapter(arguments)),

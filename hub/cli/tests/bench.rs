@@ -103,3 +103,22 @@ fn a_lookup_through_the_adapter_is_measured_beside_its_query() {
     }
     assert!(done["adapter_idle_mb"].as_f64().unwrap() > 1.0, "{done}");
 }
+
+#[test]
+fn a_whole_batch_is_measured_beside_its_pages_by_themselves() {
+    let done = bench(&["batch", "--json", "--megabytes", "3"]);
+    for source in ["sqlite", "postgres", "mariadb"] {
+        if let Some(why) = done[source].as_str() {
+            assert_ne!(std::env::var("YIWANG_REQUIRE_SERVICES").as_deref(), Ok("1"), "{why}");
+            println!("SKIPPED: {source}: {why}");
+            continue;
+        }
+        assert_eq!(done[source]["pages"], 3, "{source}: {done}");
+        assert!(done[source]["megabytes"].as_u64().unwrap() >= 2, "{source}: {done}");
+        for key in ["mb_per_s", "alone_mb_per_s", "ratio"] {
+            assert!(done[source][key].as_f64().unwrap() > 0.0, "{source} {key}: {done}");
+        }
+    }
+    // However noisy the machine, pages do not add up in memory.
+    assert!(done["adapter_extra_mb"].as_f64().unwrap() < 64.0, "{done}");
+}

@@ -51,7 +51,8 @@ pub fn bench_mapping_of(kind: Kind, owner: &str) -> String {
     let text = bench_mapping(owner)
         .replace("[source.sqlite]\npath = { env = \"BENCH_DB\" }\nread_only = true\n", &server)
         .replace("\"bench.person\"", &format!("\"bench.person-{name}\""))
-        .replace("\"person.by_id\"", &format!("\"{}\"", bench_operation(kind)));
+        .replace("\"person.by_id\"", &format!("\"{}\"", bench_operation(kind)))
+        .replace("\"person.all\"", &format!("\"{}\"", bench_batch(kind)));
     let text = text.split("[[test]]").next().unwrap_or_default().to_owned();
     // In PostgreSQL a name without quotes is in lower case.
     if kind == Kind::Postgres { lower_columns(&text) } else { text }
@@ -65,9 +66,17 @@ pub fn bench_operation(kind: Kind) -> &'static str {
     }
 }
 
+/// The batch of [`bench_mapping_of`]; the embedded one is `person.all`.
+pub fn bench_batch(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => "person.all_postgres",
+        Kind::Mariadb => "person.all_mariadb",
+    }
+}
+
 fn lower_columns(text: &str) -> String {
     let line = |line: &str| {
-        if line.starts_with("sql = ") {
+        if line.starts_with("sql = ") || line.starts_with("key = ") {
             return line.to_lowercase();
         }
         match line.split_once("from = \"").and_then(|(before, rest)| Some((before, rest.split_once('"')?))) {

@@ -26,7 +26,7 @@ mod sqlite;
 mod urban;
 mod words;
 
-pub use bench::{Bench, bench_mapping, bench_mapping_of, bench_operation, build_bench};
+pub use bench::{Bench, bench_batch, bench_mapping, bench_mapping_of, bench_operation, build_bench};
 pub use city::{City, CityPlan, Facts, Household, Member, Source, build, demo_household};
 pub use day::{Day, TODAY};
 pub use dirt::Dirt;

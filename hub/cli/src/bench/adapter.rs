@@ -70,7 +70,13 @@ struct Place {
 }
 
 /// The settings of the provider, for the query by itself.
-struct Settings(BTreeMap<String, String>);
+pub(super) struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    pub(super) fn of(provided: &Provided) -> Arc<dyn Environment> {
+        Arc::new(Self(provided.settings.iter().cloned().collect()))
+    }
+}
 
 impl Environment for Settings {
     fn var(&self, name: &str) -> Option<String> {
@@ -95,7 +101,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
             Err(why) => left_out.push((name, why)),
         }
     }
-    let environment: Arc<dyn Environment> = Arc::new(Settings(provided.settings.iter().cloned().collect()));
+    let environment = Settings::of(&provided);
     let mut places = Vec::new();
     for ((name, operation, server), (file, text)) in kept.into_iter().zip(&provided.mappings) {
         places.push(place(name, operation, server, (file.as_str(), text.as_str()), &environment)?);
@@ -132,7 +138,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
 }
 
 /// Starts a server with the same rows; in words why not, where it is not installed.
-async fn server(
+pub(super) async fn server(
     kind: Kind,
     source: &Bench,
     provided: &mut Provided,
@@ -155,6 +161,7 @@ async fn server(
     let file = format!("person-{}.toml", name.to_lowercase());
     provided.mappings.push((file, yiwang_city::bench_mapping_of(kind, "provider")));
     provided.operations.push(yiwang_city::bench_operation(kind).to_owned());
+    provided.batches.push(yiwang_city::bench_batch(kind).to_owned());
     Ok(Ok(server))
 }
 
@@ -165,11 +172,20 @@ fn place(
     (file, text): (&str, &str),
     environment: &Arc<dyn Environment>,
 ) -> Result<Place, Failure> {
+    let (mapping, source) = open((file, text), environment)?;
+    let (through, alone) = (Figures::default(), Figures::default());
+    Ok(Place { name, operation, mapping, source, through, alone, _server: server })
+}
+
+/// The source of a mapping, as an adapter would open it.
+pub(super) fn open(
+    (file, text): (&str, &str),
+    environment: &Arc<dyn Environment>,
+) -> Result<(Arc<Mapping>, Arc<dyn Source>), Failure> {
     let mapping = Mapping::parse(text, Path::new(file))
         .map_err(|faults| Failure::environment(format!("a mapping of the bench is not sound: {faults:?}")))?;
     let source = yiwang_adapter::sources::open(&mapping, environment).map_err(Failure::environment)?;
-    let (through, alone) = (Figures::default(), Figures::default());
-    Ok(Place { name, operation, mapping: Arc::new(mapping), source, through, alone, _server: server })
+    Ok((Arc::new(mapping), source))
 }
 
 impl Place {

@@ -26,6 +26,17 @@ pub fn own_mb(process: u32) -> f64 {
     status_mb(process, "RssAnon:")
 }
 
+/// The most that a process has had resident since [`forget_peak`], or since it was started.
+pub fn peak_mb(process: u32) -> f64 {
+    status_mb(process, "VmHWM:")
+}
+
+/// From now on [`peak_mb`] counts anew (`man 5 proc`, `clear_refs`).
+pub fn forget_peak(process: u32) -> Result<(), Failure> {
+    let path = PathBuf::from(format!("/proc/{process}/clear_refs"));
+    std::fs::write(&path, "5").map_err(file(&path))
+}
+
 fn status_mb(process: u32, name: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();

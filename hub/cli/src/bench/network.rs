@@ -18,6 +18,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, Matter};
 use yiwang_proto::keys::SecretKey;
+use yiwang_proto::limits::ROWS_MAX;
 
 /// An app of the contract that has no key until somebody delegates one.
 pub const SPARE: &str = "spare-app";
@@ -40,6 +41,8 @@ pub struct Network {
     pub contract: Arc<Contract>,
     /// The same terms, and statements may be signed together.
     pub together: Arc<Contract>,
+    /// For batches, where the provider hands any over.
+    pub batch: Option<Arc<Contract>>,
     pub case: CaseId,
     pub subjects: Vec<String>,
 }
@@ -74,8 +77,10 @@ pub struct Provided {
     pub mappings: Vec<(String, String)>,
     /// What its host finds in its environment.
     pub settings: Vec<(String, String)>,
-    /// The operations of these mappings.
+    /// The operations of these mappings that look one person up.
     pub operations: Vec<String>,
+    /// Those that hand everybody over in pages; a contract for them is agreed where there are any.
+    pub batches: Vec<String>,
 }
 
 impl Provided {
@@ -85,6 +90,7 @@ impl Provided {
             mappings: vec![("person.toml".to_owned(), yiwang_city::bench_mapping("provider"))],
             settings: vec![("BENCH_DB".to_owned(), source.database.display().to_string())],
             operations: vec!["person.by_id".to_owned()],
+            batches: Vec::new(),
         }
     }
 }
@@ -104,6 +110,10 @@ pub async fn start_providing(
     folders.insert("consumer", build::enrol(dir, &config, "consumer", "Consumer", &["bench-app"]).await?);
     let contract = agree(&folders, draft(&provided.operations)).await?;
     let together = agree(&folders, draft_together(&provided.operations)).await?;
+    let batch = match provided.batches.as_slice() {
+        [] => None,
+        batches => Some(agree(&folders, draft_batch(batches)).await?),
+    };
     let mut provider = provider(dir, provided)?;
     let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[])?;
     provider.host.until_ready().await?;
@@ -120,7 +130,19 @@ pub async fn start_providing(
     let matter = Matter::parse("bench").map_err(Failure::environment)?;
     let (case, _) = first.open_case(&matter, &subjects).await.map_err(Failure::refused)?;
     let address = config.raw.listen;
-    Ok(Network { hub, address, provider, consumer, clients, streaming, contract, together, case, subjects })
+    Ok(Network {
+        hub,
+        address,
+        provider,
+        consumer,
+        clients,
+        streaming,
+        contract,
+        together,
+        batch,
+        case,
+        subjects,
+    })
 }
 
 /// The consumer's folder.
@@ -161,6 +183,19 @@ fn draft_together(operations: &[String]) -> Value {
     if let Some(draft) = draft.as_object_mut() {
         draft.insert("id".to_owned(), "bench-person-together".into());
         draft.insert("batch_signatures".to_owned(), true.into());
+    }
+    draft
+}
+
+/// The same fields of everybody, in pages as large as they can be.
+fn draft_batch(operations: &[String]) -> Value {
+    let mut draft = draft(operations);
+    if let Some(draft) = draft.as_object_mut() {
+        draft.insert("id".to_owned(), "bench-person-batch".into());
+        draft.insert("method".to_owned(), "batch".into());
+        if let Some(limits) = draft.get_mut("limits").and_then(Value::as_object_mut) {
+            limits.insert("rows".to_owned(), ROWS_MAX.into());
+        }
     }
     draft
 }
