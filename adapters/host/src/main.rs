@@ -7,6 +7,11 @@ use tokio_util::sync::CancellationToken;
 use yiwang_adapter::command::{CONFIG, Command, ENVIRONMENT, execute, otlp};
 use yiwang_adapter::run::Surroundings;
 
+/// Messages are many short allocations of one size or another, freed by other threads.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Adapter and gateway of a Yiwang member. Exit code: 0 ok, 1 failed tests, 2 configuration, 3 environment
 #[derive(Parser)]
 #[command(name = "yiwang-adapter", version)]

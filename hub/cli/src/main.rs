@@ -20,6 +20,11 @@ mod telemetry;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// Messages are many short allocations of one size or another, freed by other threads.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Yiwang (一网): data runs between departments so that citizens need not.
 #[derive(Parser)]
 #[command(name = "yiwang", version, about, arg_required_else_help = true)]
