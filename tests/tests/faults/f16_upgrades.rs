@@ -152,3 +152,24 @@ async fn f16_a_hint_of_another_member_or_of_a_link_that_is_none_holds_nothing() 
     let ends = links.requests_held().ended.map(|(_, number)| number);
     assert_eq!(ends, [0; 4], "nothing was held");
 }
+
+/// The hub's own restart is not hidden. Whoever asks again does nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f16_what_is_asked_again_after_a_restart_of_the_hub_is_done_once() {
+    let mut scene = Scene::new(163).await;
+    let (done, missed) = (scene.signed(), scene.signed());
+    assert_eq!(scene.outcome(&done).await, "answered");
+    scene.world.stop_hub().await;
+    let refused = scene.outcome(&missed).await;
+    assert!(refused.starts_with("error: the hub cannot be reached"), "{refused}");
+    scene.world.start_hub().await;
+    scene.world.until_linked(scene.police.id()).await;
+    scene.app.meet().await.unwrap();
+    assert_eq!(scene.outcome(&missed).await, "answered", "it had reached nobody");
+    for again in [&done, &missed] {
+        assert_eq!(scene.outcome(again).await, "replayed");
+    }
+    assert_eq!(scene.adapter.as_ref().unwrap().adapter.health().answered, 2);
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
+}
