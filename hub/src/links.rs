@@ -188,7 +188,7 @@ impl Links {
 
     /// Since when a member is not connected, milliseconds; 0 where it is, or never was.
     pub fn lost_since(&self, member: &MemberId) -> i64 {
-        if self.is_present(member) {
+        if self.of(member).is_some() {
             return 0;
         }
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied().unwrap_or_default()
