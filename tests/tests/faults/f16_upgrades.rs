@@ -121,6 +121,7 @@ async fn f16_a_hint_that_is_said_again_prolongs_nothing() {
     let (asked, waited) = tokio::join!(asked, abuse);
     assert_eq!(asked, "provider_unavailable", "its link ends with its time");
     assert_eq!(waited, "provider_unavailable");
+    until(|| !scene.world.hub().hub.links.is_present(scene.police.id())).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "provider_unavailable");
     assert_eq!((ended(&scene, "sent"), held(&scene)), (0, 0));
     assert!(ended(&scene, "away") <= 1, "it is not waited for any more");

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use yiwang_adapter_sdk::adapter::{Adapter, AdapterLimits, ClockRule};
+use yiwang_adapter_sdk::adapter::{Adapter, AdapterError, AdapterLimits, ClockRule};
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::journal::JournalError;
 use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
@@ -21,6 +22,7 @@ use yiwang_client::standing::{issue_and_offer, keep_over};
 use yiwang_hub::config::Config;
 use yiwang_hub::lifecycle::{self, Ambient, Machine};
 use yiwang_hub::tls::accept::AcceptLimits;
+use yiwang_journal::OpenError;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::AppId;
 use yiwang_proto::revocation::{Revocation, Revoked};
@@ -29,6 +31,8 @@ use yiwang_proto::revocation::{Revocation, Revoked};
 const LOOK: Duration = Duration::from_millis(100);
 /// When an adapter that is replaced is back, as a department's host says.
 const BACK_MS: u32 = 10_000;
+/// How long it waits for the journal of the one that it replaces.
+const JOURNAL_WAIT: Duration = Duration::from_secs(15);
 /// Alarms that nothing in an honest town may raise.
 const ALARMS: [&str; 3] = ["head_contradicts", "witness", "restored"];
 
@@ -101,19 +105,36 @@ pub async fn member(town: Arc<Town>, name: &'static str) -> turmoil::Result {
     Ok(())
 }
 
+/// Opens an adapter; waits for the journal of the process that it replaces, as a host does. What that one had begun
+/// ends with it, here a little later than with a real one.
+async fn opened(town: &Arc<Town>, name: &str, folder: &Folder) -> Result<Adapter, AdapterError> {
+    let host = town.host(name);
+    let mut patience = JOURNAL_WAIT;
+    loop {
+        let mut config = yiwang_tests::member::adapter_config(folder, witness_of(name).as_ref());
+        config.limits =
+            AdapterLimits { segment_bytes: 4 << 20, back_ms: BACK_MS, ..AdapterLimits::default() };
+        let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+        let (decider, ground) = (Arc::clone(&town.template.decider), town.ground(name));
+        let rule = ClockRule::NeverBack;
+        match Adapter::open_on(ground, rule, config, sources(town, name), decider, clock, entropy) {
+            Err(AdapterError::Journal(JournalError::Open(OpenError::Locked { .. })))
+                if !patience.is_zero() =>
+            {
+                tokio::time::sleep(LOOK).await;
+                patience = patience.saturating_sub(LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// One process: the adapter with its link, and the member's standings.
 async fn adapter(town: &Arc<Town>, name: &'static str) -> turmoil::Result<End> {
     let host = town.host(name);
     let dir = town.member_dir(name);
     let folder = Folder::open(&dir)?;
-    let mut config = yiwang_tests::member::adapter_config(&folder, witness_of(name).as_ref());
-    config.limits = AdapterLimits { segment_bytes: 4 << 20, back_ms: BACK_MS, ..AdapterLimits::default() };
-    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
-    let decider = Arc::clone(&town.template.decider);
-    let ground = town.ground(name);
-    let opened =
-        Adapter::open_on(ground, ClockRule::NeverBack, config, sources(town, name), decider, clock, entropy);
-    let adapter = match opened {
+    let adapter = match opened(town, name, &folder).await {
         Ok(adapter) => Arc::new(adapter),
         Err(error) => {
             host.ended.store(true, Ordering::SeqCst);
