@@ -1,9 +1,9 @@
 //! `yiwang bench soak`: a hub, an adapter and an app as real processes under faults for a long time. Nothing may grow:
 //! memory and open files of hub and adapter are sampled all along, and the oracle judges at the end.
 //!
-//! Processes are killed in the first half of the warm-up, and upgraded and killed after the last sample, only. So what is compared are samples
-//! of one life of each process: the first and the last tenth of the time after the warm-up, by their medians. Slow readers,
-//! denials, revocations and renewals go on all the time.
+//! Processes are killed in the first half of the warm-up and after the last sample only, and the adapter is upgraded before
+//! the last kill. So what is compared are samples of one life of each process: the first and the last tenth of the time
+//! after the warm-up, by their medians. Slow readers, denials, revocations and renewals go on all the time.
 
 mod faults;
 mod samples;
@@ -119,7 +119,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Done, Failure> {
     network.stop().await;
     let received = vec![faults::received(dir.path())];
     let judged = judge(dir.path(), seen.acknowledged(), received)?;
-    Ok(report(plan, &samples, &rounds, (&seen, failed), &judged))
+    Ok(report(plan, &samples, &rounds, (seen.as_ref(), failed), &judged))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and sizes for people")]
