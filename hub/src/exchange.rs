@@ -109,7 +109,12 @@ pub async fn run(
     }
     watch.done(Stage::Decide);
 
-    let forwarded = forward::forward(hub, &accepted, &decided).instrument(debug_span!("forward")).await;
+    let forwarding = forward::forward(hub, &accepted, &decided).instrument(debug_span!("forward"));
+    let forwarded = match forwarding.await {
+        Ok(forwarded) => forwarded,
+        // It waited for its provider, and what it rests on was taken back meanwhile.
+        Err(refusal) => return refuse(hub, accepted, refusal).await,
+    };
     watch.done(Stage::Forward);
     let outcome = debug_span!("verify").in_scope(|| forward::verify(hub, &accepted, &decided, forwarded));
     watch.done(Stage::Verify);

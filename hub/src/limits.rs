@@ -32,6 +32,20 @@ pub const LINK_HELD_MAX: usize = LINK_IN_FLIGHT_MAX;
 pub const LINK_HELD_OF_MEMBER: usize = LINK_HELD_MAX / 4;
 /// Of these, the last ones, which only emergency purposes may take.
 pub const LINK_HELD_EMERGENCY: usize = LINK_HELD_MAX / 8;
+/// Of one adapter's, the last ones, which only emergency purposes may take: an ambulance finds room however much else
+/// is asked of the department that is being upgraded.
+pub const LINK_HELD_OF_MEMBER_EMERGENCY: usize = LINK_HELD_OF_MEMBER / 8;
+/// Bytes of statements and bodies that wait so: as many as one link may hold of answers, sixteen of the largest bodies.
+pub const LINK_HELD_BYTES_MAX: usize = LINK_BODY_BYTES_MAX;
+/// Of these, for one adapter, and the last ones for emergencies: the same parts as of the places.
+pub const LINK_HELD_BYTES_OF_MEMBER: usize = LINK_HELD_BYTES_MAX / 4;
+/// See [`LINK_HELD_BYTES_OF_MEMBER`].
+pub const LINK_HELD_BYTES_EMERGENCY: usize = LINK_HELD_BYTES_MAX / 8;
+/// See [`LINK_HELD_BYTES_OF_MEMBER`].
+pub const LINK_HELD_BYTES_OF_MEMBER_EMERGENCY: usize = LINK_HELD_BYTES_OF_MEMBER / 8;
+/// How long requests wait for an adapter whose process is replaced, whatever it says of itself: the old one has five
+/// seconds for what it began, and the next one starts in one or two. Longer is no upgrade but an outage.
+pub const LINK_BACK_MAX: Duration = Duration::from_secs(10);
 /// Frames waiting for one adapter's connection.
 pub const LINK_QUEUE: usize = 2048;
 /// Bytes of answer bodies that one link may hold in memory while they are put together.

@@ -5,12 +5,14 @@ mod assemble;
 mod entries;
 mod leaving;
 mod mappings;
+mod room;
 mod send;
 mod serve;
 mod side;
 mod standings;
 
 pub use entries::previous;
+pub use room::{Held, Place};
 pub use serve::{LinkServer, OutgoingFrames};
 
 use crate::limits::{LINK_IN_FLIGHT_MAX, LINK_QUEUE};
@@ -39,8 +41,8 @@ pub struct Link {
     in_flight: Semaphore,
     body_bytes: AtomicUsize,
     closed: CancellationToken,
-    /// Its adapter said that it changes it for another.
-    leaving: AtomicBool,
+    /// Its adapter said that it changes it for another, or goes.
+    leaving: leaving::Leaving,
     /// Its hello named a record that nobody had added yet, so that a mapping of it is in no entry.
     unlisted: AtomicBool,
     side: side::Side,
@@ -92,7 +94,7 @@ impl Link {
             in_flight: Semaphore::new(LINK_IN_FLIGHT_MAX),
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
-            leaving: AtomicBool::new(false),
+            leaving: leaving::Leaving::default(),
             unlisted: AtomicBool::new(false),
             side,
         };
@@ -144,13 +146,31 @@ pub struct Links {
     alarms: AtomicI64,
     // How far each member's adapter held its own entries when its link ended.
     held: Mutex<HashMap<MemberId, u64>>,
-    returning: leaving::Returning,
+    rooms: room::Rooms,
 }
 
 impl Links {
     /// The link of a member.
     pub fn of(&self, member: &MemberId) -> Option<Arc<Link>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
+    }
+
+    /// Whether a member is linked, or is back in a moment, so that what it is asked waits for it.
+    pub fn is_present(&self, member: &MemberId) -> bool {
+        self.of(member).is_some() || self.rooms.expects(member)
+    }
+
+    /// The delegation of the key that opens bodies sealed for a member's adapter, also while that one is replaced.
+    pub fn sealing_of(&self, member: &MemberId) -> Option<Arc<DelegationView>> {
+        match self.of(member) {
+            Some(link) => link.sealing.clone(),
+            None => self.rooms.sealing_of(member),
+        }
+    }
+
+    /// Requests that wait for their adapter, and what became of those that did.
+    pub fn requests_held(&self) -> Held {
+        self.rooms.held()
     }
 
     /// The link of the adapter that cosigns under this verifier key.
@@ -183,11 +203,11 @@ impl Links {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(link.member.clone(), Arc::clone(link));
-        self.returning.back(&link.member);
+        self.rooms.back(&link.member);
         if let Some(old) = old {
             // Two adapters with one identity: an upgrade, or a stolen key. The newest serves; it is counted. One
             // that said that it leaves has an end of its own, which only came a moment later.
-            if !old.leaving.load(Ordering::Acquire) {
+            if !old.leaving.is_said() {
                 self.alarms.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(member = %link.member, "a second link of the same member replaces the first");
             }

@@ -37,7 +37,7 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
             pb::PlannedContract {
                 record_type: hub.ledger.views().pinned_document(&view.contract),
                 contract: view.document.clone(),
-                connected: hub.links.of(provider).is_some(),
+                connected: hub.links.is_present(provider),
                 disconnected_since_ms: hub.links.lost_since(provider),
             }
         })

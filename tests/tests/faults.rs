@@ -9,6 +9,8 @@ mod f06_flips;
 mod f13_certificates;
 #[path = "faults/f15_clocks.rs"]
 mod f15_clocks;
+#[path = "faults/f16_upgrades.rs"]
+mod f16_upgrades;
 #[path = "faults/seeds.rs"]
 mod seeds;
 #[path = "faults/t05_altered.rs"]

@@ -237,7 +237,13 @@ async fn t09_a_fork_shown_to_two_parties_is_caught_by_the_next_request() {
         traceparent: String::new(),
         urgent: false,
     };
-    let raw = face.hub.links.ask(two.police.id(), out).await.unwrap_or_else(|code| panic!("{code}"));
+    let raw = face
+        .hub
+        .links
+        .ask(two.police.id(), out, async { Ok::<(), Code>(()) })
+        .await
+        .unwrap()
+        .unwrap_or_else(|code| panic!("{code}"));
     let answer = SignedStatement::parse(raw.answer).unwrap();
     let answer = Answer::parse(answer.unverified_payload()).unwrap();
     assert_eq!(answer.verdict, Verdict::Denied(Code::HeadContradicts));

@@ -31,7 +31,7 @@ mod template;
 #[path = "simulation/town.rs"]
 mod town;
 
-use faults::Driver;
+use faults::{Driver, Weather};
 use judge::Verdict;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -59,8 +59,12 @@ fn aligned() {
     });
 }
 
-/// One run from a seed.
+/// One run from a seed, in which all goes wrong.
 fn simulate(seed: u64, switches: TestSwitches, bend: impl FnOnce(&Town)) -> Verdict {
+    simulate_in(Weather::Storm, seed, switches, bend)
+}
+
+fn simulate_in(weather: Weather, seed: u64, switches: TestSwitches, bend: impl FnOnce(&Town)) -> Verdict {
     let template = Arc::clone(&TEMPLATE);
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     aligned();
@@ -68,7 +72,7 @@ fn simulate(seed: u64, switches: TestSwitches, bend: impl FnOnce(&Town)) -> Verd
     let town = Arc::new(Town::new(dir.path(), seed, &template, faults::plans(seed), switches));
     bend(&town);
     let mut driver = Driver::new(&town);
-    driver.run();
+    driver.run(weather);
     drop(driver);
     judge::judge(&town)
 }
@@ -144,6 +148,29 @@ fn f25_the_same_seed_gives_the_same_run() {
     }
     let other = simulate(5, TestSwitches::default(), |_| ());
     assert_ne!(other.digest, simulate(3, TestSwitches::default(), |_| ()).digest);
+}
+
+/// In a town in which nothing goes wrong but what is planned, nobody is told that a provider is away.
+#[test]
+fn f16_upgrades_in_calm_weather_fail_nobody() {
+    let mut upgrades = 0;
+    for seed in 1..=4 {
+        let verdict = simulate_in(Weather::Calm, seed, TestSwitches::default(), |_| ());
+        assert!(verdict.wrong.is_empty(), "seed {seed}: {:#?}", verdict.wrong);
+        let is_away = |line: &&String| {
+            // Before that nobody had a link yet.
+            let at_ms: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+            at_ms > faults::CALM_FROM_MS
+                && ["provider_unavailable", "no answer", "nothing in time"]
+                    .iter()
+                    .any(|what| line.contains(what))
+        };
+        let away: Vec<_> = verdict.lines.iter().filter(is_away).collect();
+        assert!(away.is_empty(), "seed {seed}: {away:#?}");
+        upgrades += verdict.lines.iter().filter(|line| line.contains("makes room")).count();
+        assert!(verdict.answered > 0);
+    }
+    assert!(upgrades > 8, "too few upgrades: {upgrades}");
 }
 
 /// A hub that keeps revocations to itself is found out.

@@ -31,7 +31,8 @@ pub enum LinkError {
 }
 
 /// Keeps a link to the hub until stopped: dials with `connect`, serves, and dials again after a wait that
-/// grows to 30 seconds. When stopped, exchanges under way may finish within the drain time.
+/// grows to 30 seconds. When stopped, exchanges under way may finish within the drain time; where the limits say when the
+/// next process is there, the hub is told.
 ///
 /// # Errors
 /// [`LinkError`] where only a new start of the process helps.

@@ -34,9 +34,14 @@ fn a_short_soak_ends_with_the_oracles_word() {
     let done: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
     assert_eq!(done["oracle"]["clean"], true, "{done}");
     assert_eq!(output.status.success(), done["passed"].as_bool().unwrap(), "{done}: {said}");
-    for key in
-        ["/answered", "/rounds/denials", "/rounds/revocations", "/rounds/renewals", "/rounds/unread_queries"]
-    {
+    for key in [
+        "/answered",
+        "/upgrades/adapter",
+        "/rounds/denials",
+        "/rounds/revocations",
+        "/rounds/renewals",
+        "/rounds/unread_queries",
+    ] {
         assert!(done.pointer(key).unwrap().as_u64().unwrap() > 0, "{key}: {done}");
     }
     for part in ["hub", "adapter"] {

@@ -18,6 +18,8 @@ mod f03_power_cut;
 mod f04_syscalls;
 #[path = "faults/f15_clocks.rs"]
 mod f15_clocks;
+#[path = "faults/f16_upgrades.rs"]
+mod f16_upgrades;
 #[path = "faults/f19_frames.rs"]
 mod f19_frames;
 #[path = "faults/f21_crowds.rs"]

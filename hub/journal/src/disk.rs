@@ -50,6 +50,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// Locks `path` (made if missing) against every other process and opener; `None` if somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+
+    /// The process that holds a lock, where that is known: for a message, and for nothing else.
+    fn holder(&self, _path: &Path) -> Option<u32> {
+        None
+    }
 }
 
 /// One open file. See the module for the contract.
@@ -96,6 +101,9 @@ impl Lock for FileLock {}
 
 /// Chunk of the zero fill: large enough to be quick, small enough not to matter.
 const ZERO_CHUNK: usize = 1 << 20;
+
+/// Digits of a process's number.
+const HOLDER_MAX: usize = 10;
 
 fn special(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or(0)
@@ -177,11 +185,27 @@ impl Disk for RealDisk {
             .custom_flags(special(OFlags::NOFOLLOW))
             .open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(FileLock(file)))),
+            Ok(()) => {
+                name_holder(&file);
+                Ok(Some(Box::new(FileLock(file))))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    fn holder(&self, path: &Path) -> Option<u32> {
+        let mut text = [0; HOLDER_MAX];
+        let file = OpenOptions::new().read(true).custom_flags(special(OFlags::NOFOLLOW)).open(path).ok()?;
+        let read = file.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(text.get(..read)?).ok()?.parse().ok()
+    }
+}
+
+/// Writes down whose lock it is. Only a message rests on it, so a full disk is no reason not to open.
+fn name_holder(file: &File) {
+    let id = std::process::id().to_string();
+    let _ = file.set_len(0).and_then(|()| file.write_all_at(id.as_bytes(), 0));
 }
 
 fn regular(file: File) -> io::Result<Arc<dyn DiskFile>> {

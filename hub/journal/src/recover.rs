@@ -16,12 +16,21 @@ pub(crate) const MAX_SEGMENTS: usize = 1 << 20;
 /// Zeros written at once while a tail is cleared.
 const ZERO_CHUNK: u64 = 1 << 20;
 
+fn by(holder: Option<u32>) -> String {
+    holder.map(|id| format!(", by process {id}")).unwrap_or_default()
+}
+
 /// Why a journal does not open. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process (or another opener in this one) has it open for writing.
-    #[error("the journal `{0}` is open for writing elsewhere: stop the other program first")]
-    Locked(PathBuf),
+    #[error("the journal `{}` is open for writing elsewhere{}: stop the other program first", dir.display(), by(*holder))]
+    Locked {
+        /// The journal's folder.
+        dir: PathBuf,
+        /// The process that has it, where it is known.
+        holder: Option<u32>,
+    },
     /// The options contradict themselves.
     #[error("journal options: {0}")]
     Options(String),

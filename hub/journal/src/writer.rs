@@ -100,10 +100,11 @@ impl Journal {
     ) -> Result<(Self, Recovery), OpenError> {
         options.check().map_err(OpenError::Options)?;
         disk.create_dir(dir).map_err(io_error(dir, "create"))?;
+        let path = dir.join(LOCK_FILE);
         let lock = disk
-            .lock(&dir.join(LOCK_FILE))
+            .lock(&path)
             .map_err(io_error(dir, "lock"))?
-            .ok_or_else(|| OpenError::Locked(dir.to_owned()))?;
+            .ok_or_else(|| OpenError::Locked { dir: dir.to_owned(), holder: disk.holder(&path) })?;
         let opened = recover::open(disk.as_ref(), dir, &options, floor, true)?;
         let active = opened.last.as_ref().map(|Last { header, file, walk }| Active {
             file: Arc::clone(file),

@@ -6,11 +6,13 @@ use super::authenticate::Authentic;
 use super::officer::{self, Evidence};
 use super::sealed;
 use crate::context::Hub;
-use crate::views::{CaseStatus, CaseView, Claims, ContractView, DelegationView};
+use crate::standings;
+use crate::views::{CaseStatus, CaseView, Claims, ContractView, DelegationView, Views};
 use std::sync::Arc;
 use yiwang_policies::{CaseFacts, Context, Denial, Permit, Site};
 use yiwang_proto::codes::Code;
-use yiwang_proto::ids::CaseId;
+use yiwang_proto::delegation::Delegation;
+use yiwang_proto::ids::{CaseId, Officer};
 
 /// A permit with what it rests on.
 pub struct Decided {
@@ -28,6 +30,42 @@ pub struct Decided {
     pub officer: Evidence,
     /// Whose keys open the bodies, where they travel sealed.
     pub sealing: Option<sealed::Keys>,
+}
+
+impl Decided {
+    /// What it rests on that a member may have taken back.
+    pub fn claims<'a>(&'a self, officer: Option<&'a Officer>, adapter: Option<&'a Delegation>) -> Claims<'a> {
+        Claims {
+            contract: &self.contract.contract,
+            app: &self.delegation.delegation,
+            officer,
+            officer_key: self.officer.key(),
+            sealing: sealed::Keys::of(self.sealing.as_ref()),
+            adapter,
+        }
+    }
+
+    /// What the permit rested on and no longer holds at a later moment.
+    pub fn changed(&self, views: &Views, time_ms: i64) -> Option<Code> {
+        let text = &self.contract.contract.text;
+        let current = views.contract(&text.id);
+        if current.is_none_or(|view| view.index != self.contract.index) {
+            return Some(Code::NoContract);
+        }
+        if time_ms >= self.contract.contract.valid_until_ms {
+            return Some(Code::ContractExpired);
+        }
+        if !self.delegation.delegation.valid_at(time_ms) {
+            return Some(Code::DelegationInvalid);
+        }
+        if !self.officer.valid_at(time_ms) {
+            return Some(Code::OfficerInvalid);
+        }
+        if !matches!(views.case(&self.case_id), CaseStatus::Open(_)) {
+            return Some(Code::CaseClosed);
+        }
+        None
+    }
 }
 
 impl From<Denial> for Refusal {
@@ -88,6 +126,21 @@ pub fn decide(hub: &Hub, accepted: &Accepted, authentic: Authentic) -> Result<De
     let case_id = request.case.clone();
     let sealing = body.keys().cloned();
     Ok(Decided { permit, contract, delegation: authentic.delegation, case, case_id, officer, sealing })
+}
+
+/// Looks once more at what a permit rests on, before a request that waited goes out: what was taken back meanwhile is
+/// not asked for. Nothing is counted again.
+pub async fn look_again(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Result<(), Refusal> {
+    let request = &accepted.request;
+    standings::enter_newest(hub, &request.consumer, &request.provider).await;
+    let (views, now_ms) = (hub.ledger.views(), hub.ledger.now_ms());
+    if let Some(code) = decided.changed(views, now_ms) {
+        return Err(code.into());
+    }
+    match views.standing_of(&decided.claims(request.officer.as_ref(), None), now_ms) {
+        (_, Some((code, clause))) => Err(Refusal { code, clause: clause.to_owned(), replay_of: 0 }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the case is the consumer's: a closed one says so to its own member only.

@@ -3,7 +3,7 @@
 
 use super::Refusal;
 use super::accept::Accepted;
-use super::decide::Decided;
+use super::decide::{Decided, look_again};
 use super::record::Outcome;
 use crate::context::Hub;
 use crate::limits::DEADLINE_MAX;
@@ -15,8 +15,12 @@ use yiwang_proto::envelope::{EnvelopeError, SignedStatement};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::request::StatementError;
 
-/// Sends the request down the provider's link.
-pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Result<RawAnswer, Code> {
+/// Sends the request down the provider's link. Refused is what had to wait for the link and may no longer go out.
+pub async fn forward(
+    hub: &Hub,
+    accepted: &Accepted,
+    decided: &Decided,
+) -> Result<Result<RawAnswer, Code>, Refusal> {
     let now = hub.ledger.now_ms();
     let left = u64::try_from(accepted.request.expires_at_ms.saturating_sub(now)).unwrap_or_default();
     let most = u64::try_from(DEADLINE_MAX.as_millis()).unwrap_or(u64::MAX);
@@ -31,7 +35,7 @@ pub async fn forward(hub: &Hub, accepted: &Accepted, decided: &Decided) -> Resul
             .unwrap_or_else(|| accepted.traceparent.clone()),
     };
     let face = hub.switches.provider_face.as_ref().map_or(hub, |face| face.0.as_ref());
-    face.links.ask(&accepted.request.provider, out).await
+    face.links.ask(&accepted.request.provider, out, look_again(hub, accepted, decided)).await
 }
 
 /// Checks the answer against the request and the permit.

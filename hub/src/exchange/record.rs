@@ -4,13 +4,12 @@
 use super::accept::Accepted;
 use super::decide::Decided;
 use super::officer::proof_in_entry;
-use super::sealed::Keys;
 use super::{NO_BODY, Refusal};
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
 use crate::links::RawAnswer;
 use crate::replies::Mark;
-use crate::views::{CaseStatus, Claims, DelegationView};
+use crate::views::{CaseStatus, DelegationView};
 use bytes::Bytes;
 use prost::Message as _;
 use std::path::Path;
@@ -288,20 +287,14 @@ impl Draft for ExchangeDraft {
             entry.previous_of_provider = at.views.previous_of(&self.provider);
         }
         if let Some(decided) = &self.decided {
-            let claims = Claims {
-                contract: &decided.contract.contract,
-                app: &decided.delegation.delegation,
-                officer: self.officer.as_ref(),
-                officer_key: decided.officer.key(),
-                sealing: Keys::of(decided.sealing.as_ref()),
-                adapter: self.adapter.as_ref().map(|view| &view.delegation),
-            };
+            let adapter = self.adapter.as_ref().map(|view| &view.delegation);
+            let claims = decided.claims(self.officer.as_ref(), adapter);
             let (pair, objection) = at.views.standing_of(&claims, at.time_ms);
             for view in pair.into_iter().flatten() {
                 entry.standing_digests.push(view.held.digest.clone());
                 entry.standing_indexes.push(view.index);
             }
-            let changed = changed(decided, at).map(|code| (code, "")).or(objection);
+            let changed = decided.changed(at.views, at.time_ms).map(|code| (code, "")).or(objection);
             if entry.outcome() == pb::Outcome::Answered
                 && let Some((code, clause)) = changed
             {
@@ -317,26 +310,4 @@ impl Draft for ExchangeDraft {
     fn parties(&self) -> Option<(MemberId, MemberId)> {
         self.verbatim.then(|| (self.consumer.clone(), self.provider.clone()))
     }
-}
-
-/// What the permit rested on and no longer holds at the linearisation point.
-fn changed(decided: &Decided, at: &Linear<'_>) -> Option<Code> {
-    let text = &decided.contract.contract.text;
-    let current = at.views.contract(&text.id);
-    if current.is_none_or(|view| view.index != decided.contract.index) {
-        return Some(Code::NoContract);
-    }
-    if at.time_ms >= decided.contract.contract.valid_until_ms {
-        return Some(Code::ContractExpired);
-    }
-    if !decided.delegation.delegation.valid_at(at.time_ms) {
-        return Some(Code::DelegationInvalid);
-    }
-    if !decided.officer.valid_at(at.time_ms) {
-        return Some(Code::OfficerInvalid);
-    }
-    if !matches!(at.views.case(&decided.case_id), CaseStatus::Open(_)) {
-        return Some(Code::CaseClosed);
-    }
-    None
 }

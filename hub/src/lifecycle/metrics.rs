@@ -71,6 +71,7 @@ fn links(hub: &Hub, page: &mut Page) {
     let replaced = u64::try_from(hub.links.replaced()).unwrap_or_default();
     let help = "Links that a second one of the same member replaced.";
     page.one("yiwang_links_replaced_total", Kind::Counter, help, replaced);
+    held(hub, page);
     let gauges: [OfLink; 3] = [
         ("yiwang_link_running", "Exchanges under way at an adapter.", |link| link.running()),
         ("yiwang_link_queue_frames", "Frames that wait for an adapter's connection.", |link| link.waiting()),
@@ -81,6 +82,22 @@ fn links(hub: &Hub, page: &mut Page) {
         for link in &open {
             page.sample(name, &[("member", link.member().as_str())], count(value(link)));
         }
+    }
+}
+
+/// Requests that wait for an adapter that is being replaced.
+fn held(hub: &Hub, page: &mut Page) {
+    let held = hub.links.requests_held();
+    let help = "Requests that wait for an adapter that is back in a moment.";
+    page.one("yiwang_requests_held", Kind::Gauge, help, count(held.requests));
+    let help = "Bytes of requests that wait so.";
+    page.one("yiwang_requests_held_bytes", Kind::Gauge, help, count(held.bytes));
+    let name = "yiwang_requests_held_total";
+    let help = "Requests that had to wait, by how it ended: `sent` down the new link, `refused` by what was taken back \
+                meanwhile, `away` for nobody came in time, `full` without a place.";
+    page.metric(name, Kind::Counter, help);
+    for (ended, number) in held.ended {
+        page.sample(name, &[("ended", ended)], number);
     }
 }
 

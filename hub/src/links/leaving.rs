@@ -1,16 +1,16 @@
 //! A link that its adapter changes for another. What runs on it is answered on it; what comes meanwhile
-//! waits for the next one, so that a new certificate fails nobody's request. Where something runs for
-//! longer than others can wait, the change is put off: the link goes on, and its adapter asks again.
+//! waits for the next one, so that neither a new certificate nor an upgrade fails anybody's request.
+//!
+//! A change within one process takes milliseconds. Where something runs for longer than others can wait, it is put
+//! off: the link goes on, and its adapter asks again. An adapter whose process is replaced goes in any case, and says
+//! how long that may take.
 
-use super::{Link, Links};
+use super::Link;
 use crate::context::Hub;
-use crate::limits::{LINK_HELD_EMERGENCY, LINK_HELD_MAX, LINK_HELD_OF_MEMBER, LINK_HOLD};
-use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::limits::{LINK_BACK_MAX, LINK_HOLD};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
-use yiwang_proto::ids::MemberId;
 
 /// How often it is looked whether a link has nothing left to do.
 const LOOK: Duration = Duration::from_millis(5);
@@ -18,144 +18,114 @@ const LOOK: Duration = Duration::from_millis(5);
 /// comes later is asked for on the next link.
 const RECEIPTS: Duration = Duration::from_millis(50);
 
-/// Who comes back at once, and how many wait for each.
+const STAYS: u8 = 0;
+const CHANGES: u8 = 1;
+const GOES: u8 = 2;
+
+/// What an adapter said of a link's end.
 #[derive(Default)]
-struct Expected {
-    changes: u64,
-    /// By member: the number of the change, so that the end of one is not the end of the next.
-    members: HashMap<MemberId, u64>,
-    /// Requests that wait, by member; of members for which any does.
-    waiting: HashMap<MemberId, usize>,
-    all: usize,
-}
+pub(super) struct Leaving(AtomicU8);
 
-pub(super) struct Returning {
-    expected: Mutex<Expected>,
-    changed: watch::Sender<()>,
-}
+impl Leaving {
+    /// Anything at all.
+    pub(super) fn is_said(&self) -> bool {
+        self.0.load(Ordering::Acquire) != STAYS
+    }
 
-impl Default for Returning {
-    fn default() -> Self {
-        Self { expected: Mutex::default(), changed: watch::Sender::new(()) }
+    /// It is changed for another; false where that was said, or more.
+    fn change(&self) -> bool {
+        self.0.compare_exchange(STAYS, CHANGES, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Its adapter goes; false where that was said: saying it again changes nothing.
+    fn go(&self) -> bool {
+        self.0.swap(GOES, Ordering::AcqRel) != GOES
+    }
+
+    /// The change is put off; false where its adapter goes by now.
+    fn stay(&self) -> bool {
+        self.0.compare_exchange(CHANGES, STAYS, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-/// A place among those that wait.
-struct Place<'a> {
-    returning: &'a Returning,
-    member: &'a MemberId,
+/// How long requests are held for the next link, by what is said of this one's end.
+fn hold_of(back_within_ms: u32) -> Duration {
+    match back_within_ms {
+        0 => LINK_HOLD,
+        some => Duration::from_millis(some.into()).min(LINK_BACK_MAX),
+    }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut expected = self.returning.expected();
-        expected.all = expected.all.saturating_sub(1);
-        match expected.waiting.get(self.member).copied().unwrap_or_default() {
-            0 | 1 => drop(expected.waiting.remove(self.member)),
-            some => drop(expected.waiting.insert(self.member.clone(), some - 1)),
+/// Waits until nothing runs on a link and its last receipts are on their way.
+async fn quiet(link: &Link) {
+    loop {
+        while link.running() > 0 {
+            tokio::time::sleep(LOOK).await;
         }
-    }
-}
-
-impl Returning {
-    fn expected(&self) -> MutexGuard<'_, Expected> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn expects(&self, member: &MemberId) -> bool {
-        self.expected().members.contains_key(member)
-    }
-
-    /// Each provider has a part of the places, and emergencies have the last ones: one that comes and goes
-    /// all day holds up nobody's requests but its own.
-    fn place<'a>(&'a self, member: &'a MemberId, urgent: bool) -> Option<Place<'a>> {
-        let mut expected = self.expected();
-        let own = expected.waiting.get(member).copied().unwrap_or_default();
-        let most = if urgent { LINK_HELD_MAX } else { LINK_HELD_MAX - LINK_HELD_EMERGENCY };
-        if own >= LINK_HELD_OF_MEMBER || expected.all >= most {
-            return None;
+        tokio::time::sleep(RECEIPTS).await;
+        // Who had the link in hand when it was said may have come meanwhile.
+        if link.running() == 0 {
+            return;
         }
-        expected.all += 1;
-        expected.waiting.insert(member.clone(), own + 1);
-        Some(Place { returning: self, member })
-    }
-
-    fn begin(&self, member: &MemberId) -> u64 {
-        let mut expected = self.expected();
-        expected.changes += 1;
-        let change = expected.changes;
-        expected.members.insert(member.clone(), change);
-        change
-    }
-
-    /// A new link is there.
-    pub(super) fn back(&self, member: &MemberId) {
-        if self.expected().members.remove(member).is_some() {
-            self.changed.send_replace(());
-        }
-    }
-
-    /// Nobody waits any longer for what was announced by this change.
-    fn give_up(&self, member: &MemberId, change: u64) {
-        let mut expected = self.expected();
-        if expected.members.get(member) == Some(&change) {
-            expected.members.remove(member);
-            drop(expected);
-            self.changed.send_replace(());
-        }
-    }
-}
-
-impl Links {
-    /// The link that new requests go to. Waits for it where the adapter said that it comes back at once.
-    pub(super) async fn serving(&self, member: &MemberId, urgent: bool) -> Option<Arc<Link>> {
-        let mut changed = self.returning.changed.subscribe();
-        if !self.returning.expects(member) {
-            return self.of(member);
-        }
-        let _place = self.returning.place(member, urgent)?;
-        let back = async { while self.returning.expects(member) && changed.changed().await.is_ok() {} };
-        // Who is not back by then is away like anybody else.
-        let _ = tokio::time::timeout(LINK_HOLD, back).await;
-        self.of(member).filter(|link| !link.leaving.load(Ordering::Acquire))
     }
 }
 
 impl Hub {
-    /// Lets a link end when what runs on it is answered. Its adapter has as long for the next one as
-    /// requests are held.
-    pub(super) fn let_go(self: &Arc<Self>, link: &Arc<Link>) {
+    /// Lets a link end when what runs on it is answered, and holds what comes meanwhile for the next one.
+    pub(super) fn let_go(self: &Arc<Self>, link: &Arc<Link>, back_within_ms: u32) {
         let current = self.links.of(&link.member).is_some_and(|current| Arc::ptr_eq(&current, link));
         if !current {
             // Not yet admitted, or replaced already: there is nothing to change for another.
             link.closed.cancel();
             return;
         }
-        if link.leaving.swap(true, Ordering::AcqRel) {
+        let goes = back_within_ms > 0;
+        if !(if goes { link.leaving.go() } else { link.leaving.change() }) {
             return;
         }
-        let change = self.links.returning.begin(&link.member);
-        tracing::info!(member = %link.member, "an adapter changes its link");
+        let hold = hold_of(back_within_ms);
+        let change = self.links.rooms.begin(&link.member, hold, link.sealing.clone());
         let (hub, link) = (Arc::clone(self), Arc::clone(link));
-        self.tasks.spawn(async move {
-            let quiet = async {
-                while link.running() > 0 {
-                    tokio::time::sleep(LOOK).await;
-                }
-                tokio::time::sleep(RECEIPTS).await;
-            };
-            let ended = link.closed.run_until_cancelled(tokio::time::timeout(LINK_HOLD / 2, quiet)).await;
-            if ended.is_some_and(|quiet| quiet.is_err()) {
-                tracing::info!(member = %link.member, "something runs for long: the change of the link is put off");
-                link.leaving.store(false, Ordering::Release);
-                hub.links.returning.give_up(&link.member, change);
-                return;
+        if goes {
+            tracing::info!(member = %link.member, back_within_ms, "an adapter is replaced by its next process");
+            self.tasks.spawn(async move { hub.replaced(&link, change, hold).await });
+        } else {
+            tracing::info!(member = %link.member, "an adapter changes its link");
+            self.tasks.spawn(async move { hub.changed(&link, change).await });
+        }
+    }
+
+    /// All of it within one time, which its adapter named: what is answered, the next process, its handshake.
+    async fn replaced(&self, link: &Link, change: u64, hold: Duration) {
+        let over = tokio::time::sleep(hold);
+        tokio::pin!(over);
+        tokio::select! {
+            biased;
+            () = link.closed.cancelled() => {}
+            () = quiet(link) => {}
+            () = over.as_mut() => {}
+        }
+        // Whatever still runs: its adapter would be gone by now.
+        link.closed.cancel();
+        // Stopped or not: nobody waits any longer.
+        let _ = self.stop.run_until_cancelled(over).await;
+        self.links.rooms.give_up(&link.member, change);
+    }
+
+    /// Its adapter has as long for the next link as requests are held.
+    async fn changed(&self, link: &Link, change: u64) {
+        let quiet = tokio::time::timeout(LINK_HOLD / 2, quiet(link));
+        let ended = link.closed.run_until_cancelled(quiet).await;
+        if ended.is_some_and(|quiet| quiet.is_err()) {
+            tracing::info!(member = %link.member, "something runs for long: the change of the link is put off");
+            if link.leaving.stay() {
+                self.links.rooms.give_up(&link.member, change);
             }
-            link.closed.cancel();
-            // Stopped or not: nobody waits any longer.
-            let _ = hub.stop.run_until_cancelled(tokio::time::sleep(LINK_HOLD)).await;
-            hub.links.returning.give_up(&link.member, change);
-        });
+            return;
+        }
+        link.closed.cancel();
+        let _ = self.stop.run_until_cancelled(tokio::time::sleep(LINK_HOLD)).await;
+        self.links.rooms.give_up(&link.member, change);
     }
 }
 
@@ -164,41 +134,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_that_comes_and_goes_takes_its_own_places_only() {
-        let returning = Returning::default();
-        let member = |name: &str| MemberId::parse(name).unwrap();
-        let (police, others) =
-            (member("police"), (0..8).map(|n| member(&format!("other-{n}"))).collect::<Vec<_>>());
-        let mut places = Vec::new();
-        while let Some(place) = returning.place(&police, false) {
-            places.push(place);
-        }
-        assert_eq!(places.len(), LINK_HELD_OF_MEMBER);
-        assert!(returning.place(&police, true).is_none(), "urgent or not");
-        for other in &others {
-            while let Some(place) = returning.place(other, false) {
-                places.push(place);
-            }
-        }
-        assert_eq!(places.len(), LINK_HELD_MAX - LINK_HELD_EMERGENCY);
-        let last = member("ambulances");
-        assert!(returning.place(&last, false).is_none());
-        assert!(returning.place(&last, true).is_some(), "emergencies have the last ones");
-        drop(places);
-        let expected = returning.expected();
-        assert_eq!((expected.all, expected.waiting.len()), (0, 0));
+    fn who_goes_goes_once_and_no_put_off_change_keeps_it() {
+        let leaving = Leaving::default();
+        assert!(!leaving.is_said());
+        assert!(leaving.change() && !leaving.change());
+        assert!(leaving.stay() && !leaving.is_said());
+        assert!(leaving.change() && leaving.go(), "one that changes may go");
+        assert!(!leaving.go() && !leaving.change() && !leaving.stay(), "once, and for good");
+        assert!(leaving.is_said());
     }
 
     #[test]
-    fn the_end_of_one_change_is_not_the_end_of_the_next() {
-        let returning = Returning::default();
-        let police = MemberId::parse("police").unwrap();
-        let first = returning.begin(&police);
-        returning.back(&police);
-        let second = returning.begin(&police);
-        returning.give_up(&police, first);
-        assert!(returning.expects(&police));
-        returning.give_up(&police, second);
-        assert!(!returning.expects(&police));
+    fn a_hint_is_believed_within_bounds() {
+        assert_eq!(hold_of(0), LINK_HOLD);
+        assert_eq!(hold_of(700), Duration::from_millis(700));
+        assert_eq!(hold_of(u32::MAX), LINK_BACK_MAX);
     }
 }

@@ -1,9 +1,10 @@
 //! Sending requests and receipts down a link.
 
 use super::assemble::{Pending, Waiting};
-use super::{Link, Links, Outgoing, RawAnswer};
+use super::{Link, Links, Outgoing, Place, RawAnswer};
 use crate::ledger::Appended;
 use crate::limits::LINK_EMERGENCY;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,23 +16,47 @@ use yiwang_proto::pb;
 
 impl Links {
     /// Sends a request to a member's adapter and waits for its answer. Refuses at once where the adapter is
-    /// not connected or its queue is full; never waits longer than told.
-    pub async fn ask(&self, member: &MemberId, out: Outgoing) -> Result<RawAnswer, Code> {
-        let wait = Duration::from_millis(out.wait_ms);
+    /// not connected or its queue is full; never waits longer than told. Where the adapter is being replaced the
+    /// request waits for it in the room; `again` is then asked whether it may still go out.
+    pub async fn ask<R>(
+        &self,
+        member: &MemberId,
+        out: Outgoing,
+        again: impl Future<Output = Result<(), R>>,
+    ) -> Result<Result<RawAnswer, Code>, R> {
+        let mut patience = pin!(tokio::time::sleep(Duration::from_millis(out.wait_ms)));
+        let bytes = out.request.len().saturating_add(out.body.len());
+        let place = match self.rooms.wait(member, out.urgent, bytes, patience.as_mut()).await {
+            Ok(place) => place,
+            Err(code) => return Ok(Err(code)),
+        };
+        if place.is_some()
+            && let Err(refusal) = again.await
+        {
+            if let Some(place) = place {
+                place.refused();
+            }
+            return Err(refusal);
+        }
         let asking = async {
-            let link = self.serving(member, out.urgent).await.ok_or(Code::ProviderUnavailable)?;
+            let link = self.of(member).ok_or(Code::ProviderUnavailable)?;
             if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
                 return Err(Code::ProviderBusy);
             }
             let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
-            Arc::clone(&link).exchange(out).await
+            Arc::clone(&link).exchange(out, place).await
         };
-        tokio::time::timeout(wait, asking).await.unwrap_or(Err(Code::DeadlineExceeded))
+        let answer = tokio::select! {
+            biased;
+            answer = asking => answer,
+            () = patience => Err(Code::DeadlineExceeded),
+        };
+        Ok(answer)
     }
 }
 
 impl Link {
-    async fn exchange(self: Arc<Self>, out: Outgoing) -> Result<RawAnswer, Code> {
+    async fn exchange(self: Arc<Self>, out: Outgoing, place: Option<Place<'_>>) -> Result<RawAnswer, Code> {
         let exchange = self.next_exchange.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(CHUNK_MAX)));
@@ -40,11 +65,17 @@ impl Link {
         if self.closed.is_cancelled() {
             return Err(Code::ProviderUnavailable);
         }
-        self.send_request(exchange, out, &credit).await?;
+        self.send_request(exchange, out, &credit, place).await?;
         waiting.wait().await
     }
 
-    async fn send_request(&self, exchange: u64, out: Outgoing, credit: &Semaphore) -> Result<(), Code> {
+    async fn send_request(
+        &self,
+        exchange: u64,
+        out: Outgoing,
+        credit: &Semaphore,
+        mut place: Option<Place<'_>>,
+    ) -> Result<(), Code> {
         let mut body = out.body;
         let mut first = Some((out.request, out.traceparent));
         let mut chunk = 0;
@@ -65,6 +96,10 @@ impl Link {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => return Err(Code::ProviderBusy),
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(Code::ProviderUnavailable),
+            }
+            // Its order is settled: the next one may go, whatever credit the rest of this one waits for.
+            if let Some(place) = place.take() {
+                place.sent();
             }
             if last {
                 return Ok(());

@@ -300,7 +300,7 @@ impl Hub {
                     link.closed.cancel();
                 }
             }
-            Some(FromAdapter::Leaving(_)) => self.let_go(link),
+            Some(FromAdapter::Leaving(leaving)) => self.let_go(link, leaving.back_within_ms),
             Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
             kind => {
                 if kind.is_some_and(|other| link.take_side(self, other)) {

@@ -125,8 +125,7 @@ impl DirectoryService for Service {
         if !may {
             return Err(not_found());
         }
-        let link = self.0.links.of(&view.contract.text.provider.member);
-        let sealing = link.and_then(|link| link.sealing.clone());
+        let sealing = self.0.links.sealing_of(&view.contract.text.provider.member);
         let sealing = sealing.filter(|sealing| !self.0.ledger.views().revoked(&sealing.delegation));
         let sealing = sealing.map(|sealing| sealing.document.clone());
         let sealing = self.0.switches.false_sealing.clone().or(sealing);

@@ -88,7 +88,7 @@ async fn t3_a_link_that_leaves_before_it_is_admitted_is_no_link() {
             operation: "person.by_id".to_owned(),
             mapping_digest: vec![round + 1; 32].into(),
         }];
-        let leaving = vec![Kind::Leaving(pb::LinkLeaving {})];
+        let leaving = vec![Kind::Leaving(pb::LinkLeaving::default())];
         let mut link = Link::with(&scene, operations, leaving).await;
         // It ends, admitted or not: nobody follows the member's entries over a link that no revocation finds.
         while link.next().await.is_some() {}

@@ -2,6 +2,7 @@
 
 use super::chance::Dice;
 use super::network::HUB;
+use super::template::{HEALTH, POLICE};
 use super::town::{DESK, HOSTS, Plan, Taken, Town};
 use super::{apps, hosts};
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ use turmoil::Sim;
 const TICK: Duration = Duration::from_millis(10);
 /// How long things go wrong.
 const ACTIVE_MS: u64 = 20_000;
+/// When everybody is linked where nothing goes wrong; nothing is planned before.
+pub const CALM_FROM_MS: u64 = 3000;
 /// How long it may take until everything goes on when nothing goes wrong any more: a connection that died in silence is
 /// found dead after 30 s, an adapter dials again after at most 30 s, and standings come every 20 s.
 const HEALED_WITHIN_MS: u64 = 120_000;
@@ -33,6 +36,10 @@ enum Event {
         after: u64,
     },
     Start {
+        host: &'static str,
+    },
+    /// The adapter is stopped in good order, and its next process started.
+    Upgrade {
         host: &'static str,
     },
     Partition {
@@ -103,9 +110,33 @@ fn schedule(seed: u64) -> Vec<(u64, Event)> {
     for _ in 0..dice.below(3) {
         events.push((dice.below(ACTIVE_MS), Event::Slow { max_ms: dice.between(20, 600) }));
     }
+    events.extend(upgrades(seed));
     events.retain(|(at, _)| *at < ACTIVE_MS);
     events.sort_by_key(|(at, _)| *at);
     events
+}
+
+/// Upgrades of both providers, by chance of their own.
+fn upgrades(seed: u64) -> Vec<(u64, Event)> {
+    let dice = Dice::new(seed, "upgrades");
+    let mut events = Vec::new();
+    for host in [POLICE, HEALTH] {
+        let mut at = dice.between(CALM_FROM_MS, 9000);
+        while at < ACTIVE_MS {
+            events.push((at, Event::Upgrade { host }));
+            at += dice.between(3000, 15_000);
+        }
+    }
+    events
+}
+
+/// What goes wrong in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// All of it.
+    Storm,
+    /// Nothing; only adapters are upgraded.
+    Calm,
 }
 
 pub struct Driver<'a> {
@@ -140,8 +171,12 @@ impl Driver<'_> {
     }
 
     /// Lets everything go wrong, then nothing any more, and stops when everything has gone on.
-    pub fn run(&mut self) {
-        let mut events = schedule(self.town.seed);
+    pub fn run(&mut self, weather: Weather) {
+        let mut events = match weather {
+            Weather::Storm => schedule(self.town.seed),
+            Weather::Calm => upgrades(self.town.seed),
+        };
+        events.sort_by_key(|(at, _)| *at);
         while self.town.time.ms() < ACTIVE_MS {
             let due = events.iter().take_while(|(at, _)| *at <= self.town.time.ms()).count();
             for (_, event) in events.drain(..due) {
@@ -205,6 +240,11 @@ impl Driver<'_> {
         match event {
             Event::Crash { host, power } => self.crash(host, *power),
             Event::Start { host } => self.start(host),
+            // One that is down comes back as its next process anyway.
+            Event::Upgrade { host } => {
+                let is_up = !self.down.contains(host);
+                self.town.host(host).upgrade.store(is_up, Ordering::SeqCst);
+            }
             Event::StopDisk { host, after } => self.town.host(host).disk.stop_after(*after),
             Event::Partition { host, to_hub, from_hub } => match (to_hub, from_hub) {
                 (true, true) => self.sim.partition(*host, HUB),

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use yiwang_adapter_sdk::adapter::{Adapter, AdapterLimits, ClockRule};
+use yiwang_adapter_sdk::adapter::{Adapter, AdapterError, AdapterLimits, ClockRule};
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::journal::JournalError;
 use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
@@ -21,12 +22,17 @@ use yiwang_client::standing::{issue_and_offer, keep_over};
 use yiwang_hub::config::Config;
 use yiwang_hub::lifecycle::{self, Ambient, Machine};
 use yiwang_hub::tls::accept::AcceptLimits;
+use yiwang_journal::OpenError;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::AppId;
 use yiwang_proto::revocation::{Revocation, Revoked};
 
 /// How often a host looks whether it is to stop, and at its alarms.
 const LOOK: Duration = Duration::from_millis(100);
+/// When an adapter that is replaced is back, as a department's host says.
+const BACK_MS: u32 = 10_000;
+/// How long it waits for the journal of the one that it replaces.
+const JOURNAL_WAIT: Duration = Duration::from_secs(15);
 /// Alarms that nothing in an honest town may raise.
 const ALARMS: [&str; 3] = ["head_contradicts", "witness", "restored"];
 
@@ -74,26 +80,68 @@ pub async fn hub(town: Arc<Town>) -> turmoil::Result {
     Ok(())
 }
 
-/// A member's adapter, its standings, and what it takes back.
+/// How an adapter's process ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Its next one follows.
+    Replaced,
+    /// It is not to be started again, or the driver starts it.
+    Over,
+}
+
+/// A member's adapters, one process after another, and what the member takes back.
 pub async fn member(town: Arc<Town>, name: &'static str) -> turmoil::Result {
+    for at in 0..town.plans.len() {
+        if town.plans[at].by() == name && town.plans[at].acknowledged().is_none() {
+            tokio::task::spawn_local(take_back(Arc::clone(&town), at));
+        }
+    }
+    // A process that was to be replaced and was killed is replaced by that.
+    town.host(name).upgrade.store(false, Ordering::SeqCst);
+    let dice = Dice::new(town.seed, &format!("upgrades of {name} from {}", town.time.ms()));
+    while adapter(&town, name).await? == End::Replaced {
+        tokio::time::sleep(dice.ms(100, 1500)).await;
+    }
+    Ok(())
+}
+
+/// Opens an adapter; waits for the journal of the process that it replaces, as a host does. What that one had begun
+/// ends with it, here a little later than with a real one.
+async fn opened(town: &Arc<Town>, name: &str, folder: &Folder) -> Result<Adapter, AdapterError> {
+    let host = town.host(name);
+    let mut patience = JOURNAL_WAIT;
+    loop {
+        let mut config = yiwang_tests::member::adapter_config(folder, witness_of(name).as_ref());
+        config.limits =
+            AdapterLimits { segment_bytes: 4 << 20, back_ms: BACK_MS, ..AdapterLimits::default() };
+        let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+        let (decider, ground) = (Arc::clone(&town.template.decider), town.ground(name));
+        let rule = ClockRule::NeverBack;
+        match Adapter::open_on(ground, rule, config, sources(town, name), decider, clock, entropy) {
+            Err(AdapterError::Journal(JournalError::Open(OpenError::Locked { .. })))
+                if !patience.is_zero() =>
+            {
+                tokio::time::sleep(LOOK).await;
+                patience = patience.saturating_sub(LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// One process: the adapter with its link, and the member's standings.
+async fn adapter(town: &Arc<Town>, name: &'static str) -> turmoil::Result<End> {
     let host = town.host(name);
     let dir = town.member_dir(name);
     let folder = Folder::open(&dir)?;
-    let mut config = yiwang_tests::member::adapter_config(&folder, witness_of(name).as_ref());
-    config.limits = AdapterLimits { segment_bytes: 4 << 20, ..AdapterLimits::default() };
-    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
-    let decider = Arc::clone(&town.template.decider);
-    let ground = town.ground(name);
-    let opened =
-        Adapter::open_on(ground, ClockRule::NeverBack, config, sources(&town, name), decider, clock, entropy);
-    let adapter = match opened {
+    let adapter = match opened(town, name, &folder).await {
         Ok(adapter) => Arc::new(adapter),
         Err(error) => {
             host.ended.store(true, Ordering::SeqCst);
             if !host.disk.stopped() {
                 town.wrong(format_args!("the adapter of `{name}` does not start: {error}"));
             }
-            return Ok(());
+            return Ok(End::Over);
         }
     };
     adapter.obey(&folder.revoked()?);
@@ -105,15 +153,11 @@ pub async fn member(town: Arc<Town>, name: &'static str) -> turmoil::Result {
         let listed = |list: &Revoked| obeys.obey(list);
         keep_over(Wire, &folder_dir, clock, Arc::default(), stopped, listed).await;
     });
-    for at in 0..town.plans.len() {
-        if town.plans[at].by() == name && town.plans[at].acknowledged().is_none() {
-            tokio::task::spawn_local(take_back(Arc::clone(&town), at));
-        }
-    }
     let clock = Arc::clone(&host.clock);
     let connect = || async { Folder::open(&dir)?.enrolled()?.channel_over(Wire, Arc::clone(&clock)).await };
     let link = run_link(Arc::clone(&adapter), connect, stop.clone());
     tokio::pin!(link);
+    let mut replaced = false;
     loop {
         tokio::select! {
             biased;
@@ -123,17 +167,21 @@ pub async fn member(town: Arc<Town>, name: &'static str) -> turmoil::Result {
         if adapter.health().alarms > 0 {
             town.wrong(format_args!("an alarm of the adapter of `{name}`"));
         }
-        if town.is_closing() {
+        replaced |= host.upgrade.swap(false, Ordering::SeqCst);
+        if replaced || town.is_closing() {
             stop.cancel();
         }
     }
     if town.is_closing() {
         town.note(format_args!("the adapter of `{name}` stopped"));
+    } else if replaced && !host.disk.stopped() {
+        town.note(format_args!("the adapter of `{name}` makes room for its next process"));
+        return Ok(End::Replaced);
     } else {
         town.note(format_args!("the adapter of `{name}` ended by itself"));
         host.ended.store(true, Ordering::SeqCst);
     }
-    Ok(())
+    Ok(End::Over)
 }
 
 /// What a plan's list names.

@@ -24,6 +24,8 @@ pub struct Host {
     pub entropy: Arc<dyn Entropy>,
     /// What ran here ended by itself.
     pub ended: AtomicBool,
+    /// What runs here is to be replaced by its next process.
+    pub upgrade: AtomicBool,
 }
 
 /// What is taken back.
@@ -105,8 +107,9 @@ impl Town {
             // A clock over 30 s off is another test's matter.
             let from_ms = BEGIN_MS + i64::try_from(dice.below(2000)).unwrap() - 1000;
             let clock: Arc<dyn Clock> = Arc::new(HostClock { time: Arc::clone(&time), from_ms });
-            let (disk, ended) = (PowerDisk::default(), AtomicBool::new(false));
-            (name, Host { disk, clock, entropy: entropy(seed, name), ended })
+            let (disk, ended, upgrade) =
+                (PowerDisk::default(), AtomicBool::new(false), AtomicBool::new(false));
+            (name, Host { disk, clock, entropy: entropy(seed, name), ended, upgrade })
         };
         Self {
             dir: dir.to_owned(),

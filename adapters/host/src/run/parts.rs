@@ -15,6 +15,13 @@ use yiwang_proto::delegation::Role;
 /// Checkpoints remembered: as many as arrive while one answer is made.
 const CHECKPOINTS_KNOWN: usize = 64;
 
+/// How long the hub is asked to hold requests when the host is stopped: five seconds for what runs, as long again for the
+/// next process. No hub holds them for longer.
+const BACK_MS: u32 = 10_000;
+/// How long a new process waits for the journal of the one that it replaces: that one has the grace time of its host, eight
+/// seconds, and a slow disk some for the last sync.
+const JOURNAL_WAIT_MS: u64 = 15_000;
+
 /// Reads the mappings and opens their sources; files are read off the runtime's threads.
 pub(crate) async fn open_sources(
     part: &AdapterPart,
@@ -67,7 +74,9 @@ pub(super) async fn open_adapter(
     sources: &[Arc<Watched>],
     surroundings: &Surroundings,
 ) -> Result<Adapter, HostError> {
-    let (config, decider) = (adapter_config(part, folder)?, decider()?);
+    let (mut config, decider) = (adapter_config(part, folder)?, decider()?);
+    config.limits.back_ms = BACK_MS;
+    config.limits.journal_wait_ms = JOURNAL_WAIT_MS;
     let mapped = sources.iter().map(|source| source.mapped.clone()).collect();
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let opening = tokio::task::spawn_blocking(move || Adapter::open(config, mapped, decider, clock, entropy));

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use yiwang_journal::Reader;
 use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
@@ -45,6 +46,11 @@ pub struct AdapterLimits {
     pub handshake_ms: u64,
     /// Milliseconds that exchanges under way have to finish when the adapter is stopped.
     pub drain_ms: u64,
+    /// Milliseconds within which the next process is linked when the adapter is stopped, drain time included; the hub
+    /// holds requests meanwhile. 0 where nobody can say so.
+    pub back_ms: u32,
+    /// Milliseconds to wait for another process that has the journal open and is about to end; 0 to refuse at once.
+    pub journal_wait_ms: u64,
     /// Records after which what the journal says is put down in one place; see [`Adapter::keep_snapshot`].
     pub snapshot_records: u64,
     /// Bytes of one journal segment, preallocated; a multiple of 4096 and at least 3 MiB.
@@ -60,6 +66,8 @@ impl Default for AdapterLimits {
             case_recheck_ms: 60_000,
             handshake_ms: 10_000,
             drain_ms: 5000,
+            back_ms: 0,
+            journal_wait_ms: 0,
             // Half a minute of a busy adapter: reading so many takes about a second.
             snapshot_records: 100_000,
             segment_bytes: 64 << 20,
@@ -280,7 +288,8 @@ fn open_journal(
         memory.borrow_mut().load(u64::MAX, &record, now_ms, &config.ledger).ok()?;
         Some(record.encode())
     };
-    let journal = AnswerJournal::open(ground, &config.journal_dir, options, read, accept)?;
+    let patience = Duration::from_millis(config.limits.journal_wait_ms);
+    let journal = AnswerJournal::open(ground, &config.journal_dir, options, patience, read, accept)?;
     Ok((journal, memory.into_inner(), taken?))
 }
 

@@ -197,12 +197,14 @@ async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), 
 impl Session {
     async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
         let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        // The hub was told, and ends the link when it has sent what it had begun to send.
+        let mut going = false;
         let mut change = Change::default();
         loop {
             if self.adapter.is_dead() {
                 return End::Dead;
             }
-            if draining.is_some() && self.tasks.is_empty() {
+            if draining.is_some() && !going && self.tasks.is_empty() {
                 return self.leave(inbound).await;
             }
             tokio::select! {
@@ -215,9 +217,11 @@ impl Session {
                 () = stop.cancelled(), if draining.is_none() => {
                     let patience = Duration::from_millis(self.adapter.limits().drain_ms);
                     draining = Some(Box::pin(tokio::time::sleep(patience)));
+                    going = self.say_that_it_goes();
                 }
                 Ok(()) = self.change.changed(), if !change.is_leaving() && draining.is_none() => {
-                    if let Err(end) = self.send_control(ToHub::Leaving(pb::LinkLeaving {})) {
+                    let leaving = pb::LinkLeaving { back_within_ms: 0 };
+                    if let Err(end) = self.send_control(ToHub::Leaving(leaving)) {
                         return end;
                     }
                     change = Change::told(self.adapter.clock().monotonic_us());
@@ -231,19 +235,24 @@ impl Session {
                         }
                     }
                 },
-                () = over(&mut draining), if draining.is_some() => return End::Stopped,
+                () = over(&mut draining), if draining.is_some() => {
+                    // What still runs is given up; a hub that did not end the link gets what waits in the queues.
+                    return if self.tasks.is_empty() { self.leave(inbound).await } else { End::Stopped };
+                }
                 message = inbound.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {
                             let new = matches!(frame.kind, Some(FromHub::Request(_)));
-                            // Requests that come after the stop are left to the end of the link.
-                            if !(new && draining.is_some())
+                            // Requests that come after the stop are left to the end of the link, unless the hub
+                            // was told and sends nothing more: what is here by now is answered here.
+                            if !(new && draining.is_some() && !going)
                                 && let Err(end) = self.take(frame)
                             {
                                 return end;
                             }
                         }
                     }
+                    Ok(None) | Err(_) if going => return End::Stopped,
                     Ok(None) | Err(_) if change.is_leaving() => return End::Changed,
                     Ok(None) => return End::Lost("the hub ended the link".to_owned()),
                     Err(error) => {
@@ -252,6 +261,12 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// Tells the hub that the next process is there in a moment; false where nobody said so, or the hub does not read.
+    fn say_that_it_goes(&self) -> bool {
+        let back_within_ms = self.adapter.limits().back_ms;
+        back_within_ms > 0 && self.send_control(ToHub::Leaving(pb::LinkLeaving { back_within_ms })).is_ok()
     }
 
     /// Ends the own side of the stream, so that what waits in the queues still goes out.

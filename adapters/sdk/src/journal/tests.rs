@@ -62,7 +62,8 @@ async fn what_waits_together_shares_a_sync() {
             Ok(())
         };
         let ground = Ground { disk: std::sync::Arc::new(disk.clone()), workers: Workers::Threads };
-        AnswerJournal::open(ground, Path::new("/j"), options, read, || None).unwrap()
+        AnswerJournal::open(ground, Path::new("/j"), options, std::time::Duration::ZERO, read, || None)
+            .unwrap()
     };
     let journal = open(&mut Vec::new());
     let records: Vec<Bytes> = (0..500_u32).map(|n| Bytes::from(n.to_le_bytes().to_vec())).collect();

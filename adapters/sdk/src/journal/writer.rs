@@ -5,6 +5,7 @@ use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_journal::ground::{Ground, Worker, Workers};
 use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, Reader, UnderWay};
@@ -69,17 +70,21 @@ struct State {
 
 impl AnswerJournal {
     /// Opens or makes a journal and lets `read` see its durable records; then writes what `first` gives,
-    /// before anything else.
+    /// before anything else. Another process that has it open may end within `patience`.
     pub(crate) fn open(
         ground: Ground,
         dir: &Path,
         mut options: Options,
+        patience: Duration,
         read: impl FnOnce(&Reader) -> Result<(), JournalError>,
         first: impl FnOnce() -> Option<Bytes>,
     ) -> Result<Self, JournalError> {
         options.background = ground.workers.may_block();
         // The floor protects records under a signed head; an adapter signs none over its own journal.
-        let (mut journal, _) = Journal::open_with(ground.disk, dir, options, 0)?;
+        let open = || Journal::open_with(Arc::clone(&ground.disk), dir, options.clone(), 0);
+        // Where nothing may block nobody else can end meanwhile.
+        let patience = if options.background { patience } else { Duration::ZERO };
+        let (mut journal, _) = once_free(patience, open)?;
         read(&journal.reader())?;
         if let Some(record) = first() {
             journal.append(&[record]).map_err(|error| match error {
@@ -144,6 +149,27 @@ impl AnswerJournal {
         // A closed queue means that the thread is gone.
         queue.send(Job { record, done }).await.map_err(|_| JournalError::Dead)?;
         outcome.await.unwrap_or(Err(JournalError::Dead))
+    }
+}
+
+/// How often it is looked whether a journal is free: a hundredth of what an upgrade takes.
+const FREE_EVERY: Duration = Duration::from_millis(20);
+
+/// Opens a journal that another process may still have: the one that this one replaces, which ends what it began.
+fn once_free<T>(mut patience: Duration, open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let mut told = false;
+    loop {
+        match open() {
+            Err(OpenError::Locked { dir, holder }) if !patience.is_zero() => {
+                if !told {
+                    tracing::info!(journal = %dir.display(), ?holder, "another process has the journal: waiting for its end");
+                }
+                told = true;
+                std::thread::sleep(FREE_EVERY);
+                patience = patience.saturating_sub(FREE_EVERY);
+            }
+            opened => return opened,
+        }
     }
 }
 

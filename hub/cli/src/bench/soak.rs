@@ -1,15 +1,16 @@
 //! `yiwang bench soak`: a hub, an adapter and an app as real processes under faults for a long time. Nothing may grow:
 //! memory and open files of hub and adapter are sampled all along, and the oracle judges at the end.
 //!
-//! Processes are killed in the first half of the warm-up and after the last sample only. So what is compared are samples
-//! of one life of each process: the first and the last tenth of the time after the warm-up, by their medians. Slow readers,
-//! denials, revocations and renewals go on all the time.
+//! Processes are killed in the first half of the warm-up and after the last sample only, and the adapter is upgraded before
+//! the last kill. So what is compared are samples of one life of each process: the first and the last tenth of the time
+//! after the warm-up, by their medians. Slow readers, denials, revocations and renewals go on all the time.
 
 mod faults;
 mod samples;
 
-use super::load::{Load, Question, judge};
+use super::load::{Load, Question, Seen, judge};
 use super::network::{self, Network};
+use crate::demo::process::Process;
 use crate::fail::{Failure, Outcome};
 use crate::setup;
 use clap::Args;
@@ -44,6 +45,7 @@ const KEYS: &str = "JSON keys:
                              files_lowest_first_and_last: fewest in those tenths (may differ by 4)
   answered, refused, lost, unverified   how exchanges ended (unverified must be 0)
   kills, rounds              what was broken, and how often; released_after_revocation must be 0
+  upgrades                   of the adapter, SIGTERM and its next process; failed: requests meanwhile, must be 0
   oracle                     what reconcile says of apps' receipts, ledger and journal; folded_denials, mismatches
   passed, faults             the verdict and its reasons; the exit code is 1 unless passed
 Processes are killed in the first half of the warm-up and after the last sample, so only samples of one life are compared.";
@@ -108,7 +110,8 @@ pub async fn measure(arguments: &Arguments) -> Result<Done, Failure> {
     let mut samples = Samples::default();
     run(&mut network, plan, &mut samples, &load).await?;
     let rounds = faults.end().await;
-    // What has lived long is killed once more, under load.
+    // What has lived long is upgraded and killed once more, under load.
+    let failed = upgrade(&mut network.provider.host, &load).await?;
     restart(&mut network.hub, &load).await?;
     restart(&mut network.provider.host, &load).await?;
     tokio::time::sleep(LAST_LOAD).await;
@@ -116,7 +119,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Done, Failure> {
     network.stop().await;
     let received = vec![faults::received(dir.path())];
     let judged = judge(dir.path(), seen.acknowledged(), received)?;
-    Ok(report(plan, &samples, &rounds, &seen, &judged))
+    Ok(report(plan, &samples, &rounds, (seen.as_ref(), failed), &judged))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and sizes for people")]
@@ -125,7 +128,7 @@ fn count(number: u64) -> f64 {
 }
 
 /// Kills a process and starts it again; waits until something is answered.
-async fn restart(process: &mut crate::demo::process::Process, load: &Load) -> Result<(), Failure> {
+async fn restart(process: &mut Process, load: &Load) -> Result<(), Failure> {
     process.kill().await;
     let since = load.now_us();
     process.start_again()?;
@@ -133,6 +136,24 @@ async fn restart(process: &mut crate::demo::process::Process, load: &Load) -> Re
         Some(_) => Ok(()),
         None => Err(Failure::refused("nothing was answered within a minute of a restart; see the logs")),
     }
+}
+
+/// Requests that were not answered so far.
+fn failed(seen: &Seen) -> u64 {
+    [&seen.refused, &seen.lost, &seen.unverified].iter().map(|number| number.load(Ordering::Relaxed)).sum()
+}
+
+/// Stops the adapter in good order and starts its next process, under load; how many requests failed meanwhile.
+async fn upgrade(host: &mut Process, load: &Load) -> Result<u64, Failure> {
+    let before = failed(&load.seen);
+    host.stop().await;
+    let since = load.now_us();
+    host.start_again()?;
+    if load.answered_after(since, BACK_WITHIN).await.is_none() {
+        return Err(Failure::refused("nothing was answered within a minute of an upgrade; see the logs"));
+    }
+    tokio::time::sleep(LAST_LOAD).await;
+    Ok(failed(&load.seen).saturating_sub(before))
 }
 
 async fn run(network: &mut Network, plan: Plan, samples: &mut Samples, load: &Load) -> Result<(), Failure> {
@@ -158,7 +179,7 @@ fn report(
     plan: Plan,
     samples: &Samples,
     rounds: &faults::Rounds,
-    seen: &super::load::Seen,
+    (seen, failed_by_upgrade): (&Seen, u64),
     judged: &Reconciled,
 ) -> Done {
     let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
@@ -173,6 +194,9 @@ fn report(
     if load(&seen.unverified) > 0 {
         faults.push(format!("{} answers did not verify", load(&seen.unverified)));
     }
+    if failed_by_upgrade > 0 {
+        faults.push(format!("{failed_by_upgrade} requests failed while the adapter was upgraded"));
+    }
     if rounds.released > 0 {
         faults.push(format!("{} answers came under revoked keys", rounds.released));
     }
@@ -185,6 +209,7 @@ fn report(
         "lost": load(&seen.lost),
         "unverified": load(&seen.unverified),
         "kills": {"hub": 2, "adapter": 3},
+        "upgrades": {"adapter": 1, "failed": failed_by_upgrade},
         "rounds": rounds.figures(),
         "oracle": {
             "clean": judged.is_clean(), "entries": judged.entries, "answers": judged.answered,

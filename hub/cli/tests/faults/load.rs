@@ -29,6 +29,8 @@ pub struct Seen {
     pub entries: BTreeMap<u64, pb::Entry>,
     /// Exchanges that were answered.
     pub answered: u64,
+    /// What became of the others: how often, by code or error.
+    pub others: BTreeMap<String, u64>,
     /// The largest head under which something was proved.
     pub head: u64,
     /// Broken promises, in words.
@@ -57,6 +59,11 @@ struct Worker {
 impl Load {
     /// 64 exchanges in flight over two connections.
     pub async fn start(town: &Town) -> Self {
+        Self::with(town, IN_FLIGHT).await
+    }
+
+    /// So many in flight.
+    pub async fn with(town: &Town, in_flight: usize) -> Self {
         let subjects: Arc<Vec<String>> = Arc::new((0..SUBJECTS).map(|row| town.source.id(row)).collect());
         let mut clients = Vec::new();
         for _ in 0..2 {
@@ -68,7 +75,7 @@ impl Load {
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
         let answered = Arc::new(AtomicU64::new(0));
         let meeting = Arc::new(tokio::sync::Mutex::new(()));
-        let tasks = (0..IN_FLIGHT).map(|number| {
+        let tasks = (0..in_flight).map(|number| {
             let worker = Worker {
                 client: Arc::clone(&clients[number % clients.len()]),
                 contract: Arc::clone(&town.contract),
@@ -151,6 +158,10 @@ impl Worker {
         }
     }
 
+    fn other(&self, how: &str) {
+        *self.seen.lock().unwrap().others.entry(how.to_owned()).or_default() += 1;
+    }
+
     async fn ask(&self, turn: u64) -> bool {
         let subject = &self.subjects[usize::try_from(turn).unwrap() % self.subjects.len()];
         let ask = Ask {
@@ -170,8 +181,18 @@ impl Worker {
                 self.seen.lock().unwrap().violations.push(what);
                 return false;
             }
-            Ok(Err(_)) | Err(_) => return false,
+            Ok(Err(error)) => {
+                self.other(&error.to_string());
+                return false;
+            }
+            Err(_) => {
+                self.other("no answer at all");
+                return false;
+            }
         };
+        if let Ending::Denied { code, .. } | Ending::Failed { code } = &exchanged.ending {
+            self.other(code);
+        }
         let is_answered = matches!(&exchanged.ending, Ending::Answered { .. });
         let mut seen = self.seen.lock().unwrap();
         if let Ending::Answered { records, .. } = &exchanged.ending {

@@ -81,6 +81,22 @@ impl Process {
         panic!("nobody listens on {address}: {}", self.log());
     }
 
+    /// SIGTERM, by the system's own tool.
+    pub fn terminate(&self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not end: {}", self.log());
+    }
+
     /// SIGKILL; returns when the process is gone.
     pub fn kill(mut self) {
         let _ = self.child.kill();
@@ -121,6 +137,8 @@ pub struct Places {
     pub addresses: Option<Addresses>,
     /// A database server that serves the provider's rows, in place of a file.
     pub server: Option<Database>,
+    /// The deadline of the contract, if not five seconds.
+    pub deadline_ms: Option<u32>,
 }
 
 /// Where the hub listens.
@@ -166,7 +184,8 @@ impl Town {
         let source = yiwang_city::build_bench(temp.path(), ROWS).unwrap();
         let provider = enrolled(temp.path(), &hub_dir, "provider", Role::Adapter, "main", &clock).await;
         let consumer = enrolled(temp.path(), &hub_dir, "consumer", Role::App, "bench-app", &clock).await;
-        let contract = agree(&provider, &consumer, &clock).await;
+        let deadline_ms = places.deadline_ms.unwrap_or(5000);
+        let contract = agree(&provider, &consumer, deadline_ms, &clock).await;
         let standings = stand(&consumer, &clock).await;
         let journal = places.journal.unwrap_or_else(|| provider.path().join("journal"));
         std::fs::create_dir_all(provider.path().join("mappings")).unwrap();
@@ -405,16 +424,16 @@ async fn publish(folder: &Folder, document: &SignedDocument, clock: &Arc<dyn Clo
     yiwang_client::client::publish(channel, document, &checkpoints(folder)).await.unwrap();
 }
 
-async fn agree(provider: &Folder, consumer: &Folder, clock: &Arc<dyn Clock>) -> Contract {
+async fn agree(provider: &Folder, consumer: &Folder, deadline_ms: u32, clock: &Arc<dyn Clock>) -> Contract {
     let now = clock.now_ms();
-    let text = draft(provider, consumer, now).to_string();
+    let text = draft(provider, consumer, deadline_ms, now).to_string();
     let roots = [provider.root_key().unwrap(), consumer.root_key().unwrap()];
     let document = SignedDocument::sign(payload_type::CONTRACT, text.as_bytes(), &roots.each_ref());
     publish(consumer, &document, clock).await;
     Contract::open(&document).unwrap()
 }
 
-fn draft(provider: &Folder, consumer: &Folder, now: i64) -> Value {
+fn draft(provider: &Folder, consumer: &Folder, deadline_ms: u32, now: i64) -> Value {
     json!({
         "format": "yiwang-contract/1", "id": "bench-person", "version": 1,
         "provider": {"member": "provider", "root": provider.root_public(), "approver": "o-aaaaaaaaaaaaaaaa"},
@@ -424,7 +443,7 @@ fn draft(provider: &Folder, consumer: &Folder, now: i64) -> Value {
         "record": "Person", "operations": ["person.by_id"], "fields": FIELDS, "rows": [], "apps": ["bench-app"],
         "valid_from": format_rfc3339(now - DAY_MS), "valid_until": format_rfc3339(now + 30 * DAY_MS),
         "limits": {"rows": 1, "per_app_per_minute": 100_000_000, "per_officer_per_day": 1_000_000_000,
-            "deadline_ms": 5000},
+            "deadline_ms": deadline_ms},
         "retention_days": 1, "disposal_days": 1, "onward_sharing": "none", "class": 2, "notice": "immediate"
     })
 }

@@ -61,7 +61,7 @@ fn one_batch_costs_one_write_and_one_sync() {
 fn second_writer_is_refused_until_the_first_is_gone() {
     let disk = SimulatedDisk::new();
     let (journal, _) = open(&disk, 0).unwrap();
-    assert!(matches!(open(&disk, 0), Err(OpenError::Locked(_))));
+    assert!(matches!(open(&disk, 0), Err(OpenError::Locked { .. })));
     open_readonly(&disk).unwrap();
     drop(journal);
     open(&disk, 0).unwrap();

@@ -60,7 +60,10 @@ fn second_opening_for_writing_is_refused_while_the_first_lives() {
     let temp = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(temp.path(), options(), 0).unwrap();
     let error = Journal::open(temp.path(), options(), 0).unwrap_err();
-    assert!(matches!(&error, OpenError::Locked(dir) if dir == temp.path()), "{error}");
+    let own = std::process::id();
+    let named =
+        matches!(&error, OpenError::Locked { dir, holder } if dir == temp.path() && *holder == Some(own));
+    assert!(named && error.to_string().contains(&format!("by process {own}")), "{error}");
     drop(journal);
     Journal::open(temp.path(), options(), 0).unwrap();
 }

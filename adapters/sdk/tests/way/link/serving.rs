@@ -261,6 +261,51 @@ async fn a_stopped_adapter_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_stopped_adapter_that_comes_back_says_so_and_answers_what_the_hub_had_sent() {
+    let mut world = World::new();
+    world.limits.back_ms = 7000;
+    let gate = Arc::new(Notify::new());
+    *world.table.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    let (exchange, payload) = conn.look_up(&world).await;
+    until(|| world.touched() == 1).await;
+    served.stop.cancel();
+    let leaving = conn.recv().await;
+    assert!(
+        matches!(&leaving, FromAdapter::Leaving(leaving) if leaving.back_within_ms == 7000),
+        "{leaving:?}"
+    );
+    gate.notify_one();
+    said(&payload, conn.answer(exchange).await).answered();
+    // Nothing runs, and it is still there for what was on its way.
+    *world.table.gate.lock().unwrap() = None;
+    let (late, late_payload) = conn.look_up(&world).await;
+    said(&late_payload, conn.answer(late).await).answered();
+    drop(conn);
+    within(served.task).await.unwrap().unwrap();
+    assert_eq!(adapter.health().answered, 2);
+}
+
+#[tokio::test]
+async fn a_stopped_adapter_ends_by_itself_where_the_hub_does_not_end_its_link() {
+    let mut world = World::new();
+    (world.limits.back_ms, world.limits.drain_ms) = (7000, 200);
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    until(|| adapter.health().link == LinkState::Up).await;
+    served.stop.cancel();
+    assert!(matches!(conn.recv().await, FromAdapter::Leaving(_)));
+    within(served.task).await.unwrap().unwrap();
+    assert_eq!(adapter.health().link, LinkState::Down);
+    drop(conn);
+}
+
+#[tokio::test]
 async fn a_dead_journal_ends_the_link_for_good() {
     let world = World::new();
     let adapter = Arc::new(world.open());
