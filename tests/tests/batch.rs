@@ -52,6 +52,8 @@ struct Town {
     contract: Contract,
     persons: usize,
     one: String,
+    /// The pages that hold her rows.
+    her_pages: BTreeSet<usize>,
 }
 
 fn batch_contract(contract: Draft) -> Draft {
@@ -88,7 +90,13 @@ impl Town {
         let (case, _) = app.open_case(&matter, std::slice::from_ref(&mother.id)).await.unwrap();
         let contract = Contract::open(&document).unwrap();
         let persons = usize::try_from(persons).unwrap();
-        Self { world, police, street, adapter, app, case, contract, persons, one: mother.id }
+        let sql = "select upper(SFZH) from T_RY where ZXBZ = '0' and SFZH is not null order by rowid";
+        let mut select = db.prepare(sql).unwrap();
+        let ids = select.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        let hers = ids.enumerate().filter(|(_, id)| id.trim() == mother.id);
+        let (her_pages, one) = (hers.map(|(at, _)| at / 100).collect(), mother.id.clone());
+        drop(select);
+        Self { world, police, street, adapter, app, case, contract, persons, one, her_pages }
     }
 
     fn ask(&self, fields: &[&str]) -> BatchAsk {
@@ -110,6 +118,18 @@ impl Town {
             Err(BatchError::Refused { code, clause, .. }) => format!("{code} {clause}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Who saw the mother, by the police's own key of tags and its adapter's journal.
+    async fn sightings(&mut self) -> yiwang_audit::Sightings {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.stop().await;
+        }
+        let key = self.police.folder.tag_key().unwrap();
+        let person = yiwang_audit::Person::Subject { key, subject: self.one.clone() };
+        let (ledger, journal) = (self.world.ledger_dir(), self.police.folder.path().join("journal"));
+        let filter = yiwang_audit::Filter::default();
+        yiwang_audit::sightings(&ledger, &[journal], &filter, &person).unwrap()
     }
 
     async fn verified(mut self) -> yiwang_audit::Report {
@@ -175,6 +195,17 @@ async fn every_row_comes_once_over_restarts_and_each_page_is_an_entry() {
     assert_eq!(records(&one), records(&two));
     assert_ne!(one.entry, two.entry);
     let pages = entries.len() + 2;
+    // Who saw the mother: the page that she is in, as the adapter's journal opens it under the root in the entry.
+    let seen = town.sightings().await;
+    assert_eq!((seen.findings.len(), seen.closed.len()), (0, 0), "{seen:?}");
+    let last = usize::from(town.persons % 100 <= 64 && town.persons % 100 != 0);
+    assert_eq!(seen.opened as usize, pages - last, "{seen:?}");
+    let all: Vec<u64> = entries.iter().copied().collect();
+    let mut hers: Vec<u64> = town.her_pages.iter().map(|page| all[*page]).collect();
+    if town.her_pages.contains(&0) {
+        hers.extend([one.entry, two.entry]);
+    }
+    assert_eq!(seen.hits.iter().map(|hit| hit.access.index).collect::<Vec<_>>(), hers, "{seen:?}");
     let report = town.verified().await;
     assert_eq!(report.findings.len(), 0, "{report:?}");
     assert!(report.decisions.permitted_again as usize >= pages, "{report:?}");
