@@ -14,6 +14,7 @@ use yiwang_proto::contract::Contract;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{CaseId, FieldName, Matter, Operation};
+use yiwang_proto::request::OfficerBy;
 use yiwang_tests::contracts::{Draft, draft};
 use yiwang_tests::departments;
 use yiwang_tests::member::{Member, RunningAdapter};
@@ -51,12 +52,15 @@ struct Town {
     contract: Contract,
     persons: usize,
     one: String,
+    /// The pages that hold her rows.
+    her_pages: BTreeSet<usize>,
 }
 
 fn batch_contract(contract: Draft) -> Draft {
     contract
         .record("Person", "person.all", &["birth_date", "name"], 2)
         .with("method", "batch".into())
+        .with("apps", json!(["assistance-desk", "planning-desk"]))
         .limit("rows", 100)
 }
 
@@ -86,7 +90,13 @@ impl Town {
         let (case, _) = app.open_case(&matter, std::slice::from_ref(&mother.id)).await.unwrap();
         let contract = Contract::open(&document).unwrap();
         let persons = usize::try_from(persons).unwrap();
-        Self { world, police, street, adapter, app, case, contract, persons, one: mother.id }
+        let sql = "select upper(SFZH) from T_RY where ZXBZ = '0' and SFZH is not null order by rowid";
+        let mut select = db.prepare(sql).unwrap();
+        let ids = select.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        let hers = ids.enumerate().filter(|(_, id)| id.trim() == mother.id);
+        let (her_pages, one) = (hers.map(|(at, _)| at / 100).collect(), mother.id.clone());
+        drop(select);
+        Self { world, police, street, adapter, app, case, contract, persons, one, her_pages }
     }
 
     fn ask(&self, fields: &[&str]) -> BatchAsk {
@@ -95,6 +105,7 @@ impl Town {
             fields: fields.iter().map(|field| FieldName::parse(field).unwrap()).collect(),
             case: self.case.clone(),
             officer: None,
+            officer_by: OfficerBy::Asserted,
         }
     }
 
@@ -104,9 +115,21 @@ impl Town {
 
     async fn refused(&self, contract: &Contract, ask: &BatchAsk, resume: &str) -> String {
         match self.app.batch_page(contract, ask, resume).await {
-            Err(BatchError::Refused { code, clause }) => format!("{code} {clause}"),
+            Err(BatchError::Refused { code, clause, .. }) => format!("{code} {clause}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Who saw the mother, by the police's own key of tags and its adapter's journal.
+    async fn sightings(&mut self) -> yiwang_audit::Sightings {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.stop().await;
+        }
+        let key = self.police.folder.tag_key().unwrap();
+        let person = yiwang_audit::Person::Subject { key, subject: self.one.clone() };
+        let (ledger, journal) = (self.world.ledger_dir(), self.police.folder.path().join("journal"));
+        let filter = yiwang_audit::Filter::default();
+        yiwang_audit::sightings(&ledger, &[journal], &filter, &person).unwrap()
     }
 
     async fn verified(mut self) -> yiwang_audit::Report {
@@ -172,6 +195,17 @@ async fn every_row_comes_once_over_restarts_and_each_page_is_an_entry() {
     assert_eq!(records(&one), records(&two));
     assert_ne!(one.entry, two.entry);
     let pages = entries.len() + 2;
+    // Who saw the mother: the page that she is in, as the adapter's journal opens it under the root in the entry.
+    let seen = town.sightings().await;
+    assert_eq!((seen.findings.len(), seen.closed.len()), (0, 0), "{seen:?}");
+    let last = usize::from(town.persons % 100 <= 64 && town.persons % 100 != 0);
+    assert_eq!(seen.opened as usize, pages - last, "{seen:?}");
+    let all: Vec<u64> = entries.iter().copied().collect();
+    let mut hers: Vec<u64> = town.her_pages.iter().map(|page| all[*page]).collect();
+    if town.her_pages.contains(&0) {
+        hers.extend([one.entry, two.entry]);
+    }
+    assert_eq!(seen.hits.iter().map(|hit| hit.access.index).collect::<Vec<_>>(), hers, "{seen:?}");
     let report = town.verified().await;
     assert_eq!(report.findings.len(), 0, "{report:?}");
     assert!(report.decisions.permitted_again as usize >= pages, "{report:?}");
@@ -183,17 +217,19 @@ async fn a_token_is_of_one_batch_and_a_batch_needs_its_own_contract() {
     let resume = town.page("").await.resume;
     let both = town.ask(&["name", "birth_date"]);
     let bent: String = resume.chars().rev().collect();
+    let unknown = "argument_invalid argument-resume-is-none-that-this-member-gave-for-this-batch";
     for token in ["x", bent.as_str()] {
-        let refused = town.refused(&town.contract, &both, token).await;
-        assert!(refused.starts_with("argument_invalid"), "{refused}");
+        assert_eq!(town.refused(&town.contract, &both, token).await, unknown);
     }
-    let refused = town.refused(&town.contract, &town.ask(&["name"]), &resume).await;
-    assert!(refused.contains("another-batch"), "{refused}");
+    // Another query's token, another contract's and another app's are told from an unknown one by nobody.
+    assert_eq!(town.refused(&town.contract, &town.ask(&["name"]), &resume).await, unknown);
+    let desk = town.street.app(&town.world, "planning-desk").await;
+    let refused = desk.batch_page(&town.contract, &both, &resume).await.unwrap_err();
+    assert!(refused.to_string().contains(unknown.split_once(' ').unwrap().1), "{refused}");
     let now = town.world.clock.now_ms();
     let other = batch_contract(draft(&town.police, &town.street, "police-street-other", now));
     let other = Contract::open(&town.world.agree(&other, &town.police, &town.street).await).unwrap();
-    let refused = town.refused(&other, &both, &resume).await;
-    assert!(refused.contains("another-batch"), "{refused}");
+    assert_eq!(town.refused(&other, &both, &resume).await, unknown);
     // A batch that names somebody, a batch under a contract for queries, and a query under one for batches.
     let ask = |operation: &str, subject: &str| Ask {
         operation: Operation::parse(operation).unwrap(),

@@ -13,6 +13,7 @@ use yiwang_client::exchange::{Ask, Ending};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::ids::{CaseId, FieldName, Matter, Operation, Purpose, RecordType};
+use yiwang_proto::request::OfficerBy;
 use yiwang_tests::contracts::{Draft, draft};
 use yiwang_tests::member::{Member, RunningAdapter};
 use yiwang_tests::scene::{fields, verify_ledger};
@@ -139,6 +140,7 @@ impl Town {
             purpose: Purpose::parse("public-health.planning").unwrap(),
             case: self.case.clone(),
             officer: None,
+            officer_by: OfficerBy::Asserted,
         };
         self.app.count(&query).await.unwrap()
     }

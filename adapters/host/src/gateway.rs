@@ -7,6 +7,8 @@
 //! | `POST /v1/records/query` | one unified record: `{subject?, purpose, case, officer?, ticket?, fields?, arguments?}` |
 //! | `POST /v1/records/prepare` | the requests of a query, for an officer to sign: `{query, officer_delegation}` |
 //! | `POST /v1/records/send` | sends what `prepare` gave and the officer signed |
+//! | `POST /v1/counts/{record}` | how many, by values: `{by?, purpose, case, officer?, ticket?}` |
+//! | `POST /v1/batches/{record}` | all rows of a contract for batches, a page an answer: `{resume?, fields?, contract?, operation?, purpose, case, officer?, ticket?}` |
 //! | `POST /v1/tickets` | publishes an officer's ticket: the document as `yiwang officer ticket` writes it |
 //! | `POST /v1/cases` | opens a case: `{matter, subjects}` |
 //! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, reason}` |
@@ -18,8 +20,10 @@
 //!
 //! Identifiers of subjects travel in bodies only, never in URLs, and never into logs.
 
+mod batches;
 mod body;
 mod cases;
+mod counts;
 mod frame;
 mod guard;
 mod keys;
@@ -32,6 +36,7 @@ mod problem;
 mod records;
 mod shapes;
 mod trace;
+mod why;
 
 pub(crate) use meet::keep_met;
 
@@ -81,6 +86,7 @@ pub(crate) struct App {
     meeting: Meeting,
     keys: Keys,
     places: Arc<Semaphore>,
+    pages: Semaphore,
     answered: AtomicU64,
     refused: AtomicU64,
 }
@@ -130,6 +136,7 @@ impl Gateway {
                 meeting: Meeting::default(),
                 keys: Keys::default(),
                 places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+                pages: Semaphore::new(batches::PAGES_MAX),
                 answered: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
             }));

@@ -28,12 +28,10 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// Why a token is refused. Holds no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ResumeError {
-    /// Not made by this member's adapters, or changed.
-    #[error("argument `resume` is none that this member gave")]
+    /// Not made by this member's adapters, changed, or made for another app, contract, case, operation or choice of
+    /// fields: who tries a token that is not its own learns nothing of it.
+    #[error("argument `resume` is none that this member gave for this batch")]
     Foreign,
-    /// Made for another contract, case, operation or choice of fields.
-    #[error("argument `resume` is of another batch")]
-    Other,
     /// Made under another mapping.
     #[error("the mapping has changed since the page before; begin the batch anew")]
     Mapping,
@@ -46,7 +44,7 @@ pub(crate) enum ResumeError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Whole {
-    /// Contract, case, operation and fields, by SHA-256.
+    /// App, contract, case, operation and fields, by SHA-256.
     pub(crate) asked: Digest,
     /// The mapping's digest.
     pub(crate) mapping: Digest,
@@ -67,16 +65,10 @@ pub(crate) struct Resume {
 }
 
 impl Whole {
-    /// What identifies a batch: parts with grammars without a zero byte, so that no two run into each other.
-    pub(crate) fn of(
-        contract: &Digest,
-        case: &str,
-        operation: &str,
-        fields: &[FieldName],
-        mapping: Digest,
-    ) -> Self {
+    /// What identifies a batch, `named` being app, case and operation: parts with grammars without a zero byte, so that no two run into each other.
+    pub(crate) fn of(contract: &Digest, named: [&str; 3], fields: &[FieldName], mapping: Digest) -> Self {
         let mut bytes = contract.to_vec();
-        for part in [case, operation].into_iter().chain(fields.iter().map(FieldName::as_str)) {
+        for part in named.into_iter().chain(fields.iter().map(FieldName::as_str)) {
             bytes.extend_from_slice(part.as_bytes());
             bytes.push(0);
         }
@@ -112,7 +104,7 @@ impl Resume {
         let plain = cipher.decrypt(&Nonce::from(*nonce), sealed).map_err(|_| ResumeError::Foreign)?;
         let resume: Self = serde_json::from_slice(&plain).map_err(|_| ResumeError::Foreign)?;
         if resume.whole.asked != whole.asked {
-            return Err(ResumeError::Other);
+            return Err(ResumeError::Foreign);
         }
         if resume.whole.mapping != whole.mapping {
             return Err(ResumeError::Mapping);
@@ -162,13 +154,8 @@ impl Adapter {
             return Err(AnswerError { code: Code::SourceError, clause: clause.clone(), detail: clause });
         }
         let key = self.tag_key.resume_key();
-        let whole = Whole::of(
-            &request.contract_digest,
-            request.case.as_str(),
-            request.operation.as_str(),
-            ask.fields,
-            source.mapping().digest(),
-        );
+        let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
+        let whole = Whole::of(&request.contract_digest, named, ask.fields, source.mapping().digest());
         let mut arguments = ask.arguments.clone();
         let given = arguments.iter().find(|(name, _)| name.as_str() == RESUME).map(|(name, _)| name.clone());
         let before = match given.and_then(|name| arguments.remove(&name)) {
@@ -216,7 +203,11 @@ mod tests {
     use yiwang_proto::ambient::SeededEntropy;
 
     fn whole(number: u8) -> Whole {
-        Whole::of(&[number; 32], "case", "person.all", &["name".parse().unwrap()], [7; 32])
+        of("desk", number)
+    }
+
+    fn of(app: &str, number: u8) -> Whole {
+        Whole::of(&[number; 32], [app, "case", "person.all"], &["name".parse().unwrap()], [7; 32])
     }
 
     fn resume(after: Scalar) -> Resume {
@@ -234,7 +225,9 @@ mod tests {
             let token = resume(after.clone()).seal(&key, &entropy).unwrap();
             assert!(token.len() <= ARGUMENT_BYTES_MAX, "{}", token.len());
             assert_eq!(Resume::open(&token, &key, &whole(1)).unwrap(), resume(after));
-            assert_eq!(Resume::open(&token, &key, &whole(2)), Err(ResumeError::Other));
+            for other in [whole(2), of("other-desk", 1)] {
+                assert_eq!(Resume::open(&token, &key, &other), Err(ResumeError::Foreign));
+            }
             let other = Whole { mapping: [8; 32], ..whole(1) };
             assert_eq!(Resume::open(&token, &key, &other), Err(ResumeError::Mapping));
             assert_eq!(Resume::open(&token, &[6; 32], &whole(1)), Err(ResumeError::Foreign));

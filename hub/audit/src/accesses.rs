@@ -5,6 +5,7 @@ use crate::source::Source;
 use bytes::Bytes;
 use serde::Serialize;
 use std::path::Path;
+use yiwang_proto::Digest;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{Kind, decode};
@@ -12,6 +13,7 @@ use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{CaseId, ContractId, MemberId, Officer, Purpose, RecordType};
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
+use yiwang_proto::sha256;
 use yiwang_proto::tag::Tag;
 use yiwang_proto::time::format_rfc3339;
 
@@ -195,6 +197,27 @@ pub(crate) struct Found {
     pub time_ms: i64,
     /// The consumer's tags, then the provider's.
     pub tags: Vec<Tag>,
+    /// Where the provider's tags are too many for its statement.
+    pub page: Option<Rooted>,
+}
+
+/// A page of a batch whose statement has the root over everybody's tags only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rooted {
+    /// The root.
+    pub root: Digest,
+    /// SHA-256 of the answer's envelope, by which the provider's journal is found.
+    pub answer: Digest,
+}
+
+/// What a list of exchanges holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Exchanges that were handed out.
+    pub rows: u64,
+    /// Where a tag is looked for: pages of batches with more persons than their statements name, of which nobody can
+    /// tell here whether the person is in them. [`crate::sightings()`] looks into them.
+    pub closed_pages: u64,
 }
 
 /// The exchange in an entry's bytes, or the denials that it folds as one row; none where the entry is of another kind.
@@ -227,7 +250,7 @@ fn folded(index: u64, time_ms: i64, raw: &pb::FoldedEntry) -> Found {
         clause: format!("{denials} more in the minute of {}, folded", format_rfc3339(raw.minute_ms)),
         ..Access::default()
     };
-    Found { access: row, time_ms, tags: Vec::new() }
+    Found { access: row, time_ms, ..Found::default() }
 }
 
 /// The exchange in an entry.
@@ -238,7 +261,7 @@ pub(crate) fn exchange(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Fou
 }
 
 /// Hands each exchange of a ledger folder that passes the filter to `take`, in order. Signatures and proofs
-/// are not verified: run [`crate::verify_ledger`] first. Returns how many there were.
+/// are not verified: run [`crate::verify_ledger`] first. Returns how many there were, and what a search by tag cannot see.
 ///
 /// # Errors
 /// [`AuditError`] when an entry cannot be read, or `take` fails.
@@ -246,17 +269,31 @@ pub fn accesses(
     folder: &Path,
     filter: &Filter,
     take: &mut dyn FnMut(Access) -> Result<(), AuditError>,
-) -> Result<u64, AuditError> {
+) -> Result<Listed, AuditError> {
     let source = Source::open(folder)?;
-    let mut count = 0;
+    let untagged = Filter { tag: None, ..filter.clone() };
+    let mut listed = Listed::default();
     for record in source.scan(source.first()) {
         let (index, bytes, _) = record?;
-        if let Some(found) = find(index, &bytes)?.filter(|found| filter.passes(found)) {
-            count += 1;
+        let Some(found) = find(index, &bytes)? else { continue };
+        if filter.passes(&found) {
+            listed.rows += 1;
             take(found.access)?;
+        } else if found.page.is_some() && untagged.passes(&found) {
+            listed.closed_pages += 1;
         }
     }
-    Ok(count)
+    Ok(listed)
+}
+
+/// What a search by tag cannot see, in words; none where it sees everything.
+pub(crate) fn closed_words(pages: u64) -> Option<String> {
+    (pages > 0).then(|| {
+        format!(
+            "{pages} pages of batches have more persons than their entries name and are not looked into: \
+             `accesses --adapter-journal` does"
+        )
+    })
 }
 
 /// Takes an exchange apart; the time as text is left out.
@@ -280,7 +317,7 @@ fn found(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
         clause: raw.clause.clone(),
         ..Access::default()
     };
-    let mut tags = Vec::new();
+    let (mut tags, mut page) = (Vec::new(), None);
     if let Some(request) = request {
         row.consumer = request.consumer.to_string();
         row.app = request.app.to_string();
@@ -300,8 +337,9 @@ fn found(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
             row.rows = answer.rows;
         }
         tags.extend(answer.subject_tags);
+        page = answer.subject_tags_root.map(|root| Rooted { root, answer: sha256(&raw.answer) });
     }
-    Found { access: row, time_ms, tags }
+    Found { access: row, time_ms, tags, page }
 }
 
 fn words<T: AsRef<str>>(items: &[T]) -> String {

@@ -1,5 +1,6 @@
 //! The commands, for the program `yiwang-audit` and for others that mount them.
 
+mod accesses;
 mod reconcile;
 mod report;
 mod search;
@@ -39,6 +40,8 @@ pub enum Command {
     Show(Show),
     /// List who asked what of whom, under which contract and case; or look for patterns
     Report(report::Report),
+    /// List who saw a person, also in pages of batches, which adapters' journals open
+    Accesses(accesses::Accesses),
     /// Search exchanges through an index that is made when it is not there
     Search(search::Search),
     /// Hold what apps received, the ledger and adapters' journals against each other
@@ -137,6 +140,7 @@ pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
         Command::Fsck(args) => crate::fsck(&args.ledger).and_then(|report| finish(&report, args.output, out)),
         Command::Show(args) => show_entry(args, out),
         Command::Report(args) => report::run(args, out),
+        Command::Accesses(args) => accesses::run(args, out),
         Command::Reconcile(args) => reconcile::run(args, out),
         Command::Search(args) => search::search(args, out),
         Command::Index(command) => search::index(command, out),

@@ -11,6 +11,7 @@
 //! | [`show`] | what does this entry say? |
 //! | [`show_folded`] | what does this folded denial say, and is it under its entry's root? |
 //! | [`accesses`] | who asked what of whom, under which contract and case? |
+//! | [`sightings()`] | who saw this person, also in pages of batches that name only the root over everybody's tags? |
 //! | [`reconcile::reconcile`] | do apps, ledger and adapters tell the same story? |
 //! | [`SearchIndex`] | which exchanges are of this member, officer, case, subject tag, ... ? |
 //!
@@ -29,6 +30,7 @@ pub mod fixture;
 mod folded;
 mod fsck;
 mod index;
+mod journal;
 mod ledger;
 mod options;
 mod parallel;
@@ -41,11 +43,12 @@ mod reports;
 mod rows;
 mod rules;
 mod show;
+mod sightings;
 mod source;
 mod state;
 mod tiles;
 
-pub use accesses::{Access, Ended, Filter, accesses};
+pub use accesses::{Access, Ended, Filter, Listed, accesses};
 pub use bundle::verify_evidence;
 pub use error::AuditError;
 #[cfg(feature = "fixture")]
@@ -59,4 +62,5 @@ pub use report::{Decisions, Finding, MAX_FINDINGS, Report};
 pub use rows::{Rows, write_accesses};
 pub use rules::Rule;
 pub use show::{show, show_folded, show_text};
+pub use sightings::{Closed, FoundIn, PageFault, PageFinding, Person, Sighting, Sightings, sightings};
 pub use source::{Entries, folder_entries};

@@ -1,6 +1,6 @@
 //! Rows for people, programs and spreadsheets.
 
-use crate::accesses::{Access, COLUMNS, Filter, accesses};
+use crate::accesses::{Access, COLUMNS, Filter, Listed, accesses, closed_words};
 use crate::error::AuditError;
 use crate::report::visible;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ pub enum Rows {
     Csv,
 }
 
-/// Writes the exchanges that pass the filter; returns how many there were.
+/// Writes the exchanges that pass the filter; returns how many there were, and what a search by tag cannot see.
 ///
 /// # Errors
 /// [`AuditError`] for an unreadable entry, or when the output cannot be written.
@@ -28,7 +28,7 @@ pub fn write_accesses(
     filter: &Filter,
     rows: Rows,
     out: &mut dyn Write,
-) -> Result<u64, AuditError> {
+) -> Result<Listed, AuditError> {
     match rows {
         Rows::Table => table(folder, filter, out),
         Rows::Json => json(folder, filter, out),
@@ -64,20 +64,23 @@ pub(crate) fn line(row: &Access) -> String {
     visible(&line)
 }
 
-fn table(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
+fn table(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<Listed, AuditError> {
     let found = accesses(folder, filter, &mut |row| Ok(writeln!(out, "{}", line(&row))?))?;
-    writeln!(out, "{found} exchanges; not verified by this command, run `verify` first")?;
+    if let Some(words) = closed_words(found.closed_pages) {
+        writeln!(out, "{words}")?;
+    }
+    writeln!(out, "{} exchanges; not verified by this command, run `verify` first", found.rows)?;
     Ok(found)
 }
 
-fn json(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
+fn json(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<Listed, AuditError> {
     let mut separator = "[";
     let found = accesses(folder, filter, &mut |row| {
         write!(out, "{separator}")?;
         separator = ",\n";
         Ok(serde_json::to_writer(&mut *out, &row).map_err(std::io::Error::from)?)
     })?;
-    writeln!(out, "{}]", if found == 0 { "[" } else { "" })?;
+    writeln!(out, "{}]", if found.rows == 0 { "[" } else { "" })?;
     Ok(found)
 }
 
@@ -85,7 +88,7 @@ fn failed(error: csv::Error) -> AuditError {
     AuditError::Output(error.into())
 }
 
-fn csv(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<u64, AuditError> {
+fn csv(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<Listed, AuditError> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
     writer.write_record(COLUMNS).map_err(failed)?;
     let found =

@@ -29,6 +29,9 @@ pub struct Batch {
     /// Pseudonym of the acting officer.
     #[arg(long)]
     officer: Option<Officer>,
+    /// The officer's published ticket, by the digest that `yiwang officer ticket` printed; each page is one use.
+    #[arg(long, requires = "officer")]
+    ticket: Option<String>,
     /// The purpose.
     #[arg(long)]
     purpose: Purpose,
@@ -222,13 +225,15 @@ pub async fn run(batch: &Batch) -> Outcome {
         fields: if batch.fields.is_empty() { contract.text.fields.clone() } else { batch.fields.clone() },
         case: batch.case.clone(),
         officer: batch.officer.clone(),
+        officer_by: crate::query::officer_by(batch.ticket.as_deref())?,
     };
     let (mut state, path) = (batch.state(&contract, &ask)?, batch.state_path());
     let mut left = batch.pages.unwrap_or(u32::MAX);
     while !state.complete && left > 0 {
         let page = page(&client, &contract, &ask, &state.resume).await?;
         if !page.withheld.is_empty() {
-            let names: Vec<&str> = page.withheld.iter().map(FieldName::as_str).collect();
+            let names: Vec<String> =
+                page.withheld.iter().map(|(field, clause)| format!("{field} ({clause})")).collect();
             return Err(Failure::refused(format!(
                 "the provider withholds {}; ask for other fields with --field",
                 names.join(", ")

@@ -71,6 +71,9 @@ pub enum Command {
         /// Pseudonym of the acting officer.
         #[arg(long)]
         officer: Option<Officer>,
+        /// The officer's published ticket, by the digest that `yiwang officer ticket` printed.
+        #[arg(long, requires = "officer")]
+        ticket: Option<String>,
         /// The purpose, e.g. public-health.planning.
         #[arg(long)]
         purpose: Purpose,
@@ -186,6 +189,13 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     Ok(())
 }
 
+/// How the officer is proved: by a ticket's digest, or not at all.
+pub fn officer_by(ticket: Option<&str>) -> Result<OfficerBy, Failure> {
+    let Some(text) = ticket else { return Ok(OfficerBy::Asserted) };
+    let digest = from_hex(text).ok_or_else(|| Failure::usage("a ticket is 64 hexadecimal digits"))?;
+    Ok(OfficerBy::Ticket(digest))
+}
+
 /// Where a record's exchanges are kept and whose ticket they use.
 struct Extras<'a> {
     evidence: Option<&'a Path>,
@@ -194,12 +204,7 @@ struct Extras<'a> {
 }
 
 async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outcome {
-    let by = match extras.ticket {
-        None => OfficerBy::Asserted,
-        Some(text) => OfficerBy::Ticket(
-            from_hex(text).ok_or_else(|| Failure::usage("a ticket is 64 hexadecimal digits"))?,
-        ),
-    };
+    let by = officer_by(extras.ticket)?;
     let mut client = setup::met_client(app).await?;
     if let Some(dir) = extras.keep {
         client = client.keeping(dir).map_err(Failure::environment)?;
@@ -245,13 +250,14 @@ pub fn run(command: &Command) -> Outcome {
                 };
                 record(app, &query(common, purpose, fields)?, extras).await
             }
-            Command::Count { app, case, officer, purpose, record, by } => {
+            Command::Count { app, case, officer, ticket, purpose, record, by } => {
                 let query = CountQuery {
                     record: record.clone(),
                     by: by.clone(),
                     purpose: purpose.clone(),
                     case: case.clone(),
                     officer: officer.clone(),
+                    officer_by: officer_by(ticket.as_deref())?,
                 };
                 count(app, &query).await
             }

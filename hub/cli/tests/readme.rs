@@ -162,7 +162,10 @@ fn auditors_lines(demo: &Path, folder: &Path) -> String {
             &format!("--adapter-journal {}", journals.join(" --adapter-journal ")),
         )
         .replace("o-...", "o-aaaaaaaaaaaaaaaa")
+        .replace("--subject FILE", "--subject subject")
+        .replace("m/tags.key", &demo.join("members/police/tags.key").display().to_string())
         .replace("VKEY", key.trim());
+    std::fs::write(folder.join("subject"), "980121194603180024\n").unwrap();
     assert!(lines.lines().count() >= 9 && journals.len() >= 4);
     bash(folder, &lines, &[])
 }

@@ -7,10 +7,12 @@ use crate::exchange::{Ask, Ending};
 use crate::record::open_rows;
 use crate::sealed::Manner;
 use bytes::Bytes;
+use yiwang_proto::answer::Answer;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method, Scalar};
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation};
+use yiwang_proto::request::OfficerBy;
 
 /// The argument under which a request names what its page begins after (`adapters/SPEC.md`).
 const RESUME: &str = "resume";
@@ -26,6 +28,8 @@ pub struct BatchAsk {
     pub case: CaseId,
     /// The acting officer's pseudonym.
     pub officer: Option<Officer>,
+    /// How the officer is proved: asserted, or by a published ticket, of which each page is one use.
+    pub officer_by: OfficerBy,
 }
 
 /// One page, verified.
@@ -35,8 +39,8 @@ pub struct BatchPage {
     pub records: Bytes,
     /// How many.
     pub rows: u32,
-    /// Fields that were asked for and are not in the records.
-    pub withheld: Vec<FieldName>,
+    /// Fields that were asked for and are not in the records, each with the clause that keeps it back.
+    pub withheld: Vec<(FieldName, String)>,
     /// The ledger entry of this page's exchange.
     pub entry: u64,
     /// What the next page is asked for with; empty where this was the last.
@@ -46,13 +50,15 @@ pub struct BatchPage {
 /// Why a page did not come.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// Hub or provider refused, or nobody answered; with the clause, if there is one.
+    /// Hub or provider refused, or nobody answered; with the clause, if there is one, and the ledger entry.
     #[error("the page was refused with `{code}` {clause}; {}", Code::parse(code).map_or("ask the provider", Code::help))]
     Refused {
         /// The service code.
         code: String,
         /// The clause.
         clause: String,
+        /// The ledger entry of the exchange.
+        entry: u64,
     },
     /// As for any exchange.
     #[error("{0}")]
@@ -106,6 +112,7 @@ impl Client {
             let name = FieldName::parse(RESUME).map_err(|error| ClientError::Ask(error.to_string()))?;
             arguments.insert(name, Scalar::Text(resume.to_owned()));
         }
+        let officer_by = ask.officer_by;
         let ask = Ask {
             operation: ask.operation.clone(),
             fields: ask.fields.clone(),
@@ -115,7 +122,7 @@ impl Client {
             arguments,
             retry_of: None,
         };
-        let manner = Manner { sealed: contract.text.sealed, ..Manner::default() };
+        let manner = Manner { officer_by, sealed: contract.text.sealed };
         let signed = self.sign_in(contract, &ask, manner).await?;
         let exchanged = self.exchange(contract, &signed).await?;
         let entry = exchanged.receipt.index;
@@ -125,11 +132,11 @@ impl Client {
                 if !exchanged.resume.is_empty() && exchanged.resume == resume {
                     return Err(ClientError::unverified("the provider's next page is the same page").into());
                 }
-                let withheld = answer.withheld.iter().map(|(field, _)| field.clone()).collect();
-                Ok(BatchPage { records, rows: answer.rows, withheld, entry, resume: exchanged.resume })
+                let Answer { rows, withheld, .. } = *answer;
+                Ok(BatchPage { records, rows, withheld, entry, resume: exchanged.resume })
             }
-            Ending::Denied { code, clause } => Err(BatchError::Refused { code, clause }),
-            Ending::Failed { code } => Err(BatchError::Refused { code, clause: String::new() }),
+            Ending::Denied { code, clause } => Err(BatchError::Refused { code, clause, entry }),
+            Ending::Failed { code } => Err(BatchError::Refused { code, clause: String::new(), entry }),
         }
     }
 }

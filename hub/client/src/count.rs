@@ -12,6 +12,7 @@ use yiwang_proto::answer::Answer;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Method;
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Purpose, RecordType};
+use yiwang_proto::request::OfficerBy;
 
 /// What is counted.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct CountQuery {
     pub case: CaseId,
     /// Who acts.
     pub officer: Option<Officer>,
+    /// How the officer is proved: asserted, or by a published ticket.
+    pub officer_by: OfficerBy,
 }
 
 /// One cell. A cell that is not there was suppressed: it is small, or would give a small one away.
@@ -82,7 +85,7 @@ impl Client {
                 arguments: Arguments::new(),
                 retry_of: None,
             };
-            let manner = Manner { sealed: text.sealed && self.can_seal(), ..Manner::default() };
+            let manner = Manner { officer_by: query.officer_by, sealed: text.sealed && self.can_seal() };
             let signed = self.prepare_together(&plan.contract, &ask, manner).await;
             let mut counted = Counted {
                 member: text.provider.member.as_str().to_owned(),

@@ -13,6 +13,7 @@ use serde_json::error::Category;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
+use yiwang_policies::RecordDef;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, IdError, RecordType};
@@ -144,17 +145,28 @@ impl Faults {
                 );
                 continue;
             };
-            let pointer = format!("#/fields/{record}");
-            let Some(names) = names.as_array().filter(|names| names.len() <= FIELDS_MAX) else {
-                self.add(pointer, format!("is not a list of at most {FIELDS_MAX} fields"));
-                continue;
-            };
-            let names = names.iter().enumerate();
-            let names =
-                names.filter_map(|(at, name)| self.parsed(&format!("{pointer}/{at}"), name)).collect();
-            checked.insert(record, names);
+            if let Some(names) = self.names(&format!("#/fields/{record}"), names) {
+                checked.insert(record, names);
+            }
         }
         Some(checked)
+    }
+
+    /// Names of fields.
+    pub(super) fn names(&mut self, pointer: &str, value: &Value) -> Option<Vec<FieldName>> {
+        let Some(names) = value.as_array().filter(|names| names.len() <= FIELDS_MAX) else {
+            self.add(pointer, format!("is not a list of at most {FIELDS_MAX} fields"));
+            return None;
+        };
+        let names = names.iter().enumerate();
+        Some(names.filter_map(|(at, name)| self.parsed(&format!("{pointer}/{at}"), name)).collect())
+    }
+
+    /// Adds what a record has no field for.
+    pub(super) fn known(&mut self, pointer: &str, record: &RecordDef, names: &[FieldName]) {
+        for name in names.iter().filter(|name| record.field(name).is_none()) {
+            self.add(pointer, format!("record `{}` has no field `{name}`", record.name));
+        }
     }
 
     /// Arguments by name.

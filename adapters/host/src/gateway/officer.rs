@@ -7,17 +7,18 @@ use super::guard::Caller;
 use super::problem::{INVALID, NO_CONTRACT, Problem};
 use super::records::{Raw as RawQuery, catalogue, check};
 use super::shapes::{PrepareBody, PreparedBody, TicketBody, TicketDocument, UnifiedBody};
+use super::why::digest;
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use yiwang_client::error::ClientError;
-use yiwang_proto::Digest;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::prepared::{Prepared, PreparedError};
-use yiwang_proto::ticket::{Ticket, from_hex};
+use yiwang_proto::request::OfficerBy;
+use yiwang_proto::ticket::Ticket;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +46,7 @@ pub(super) async fn prepare(
     let raw = read::<RawPrepare>(request).await?;
     let query = serde_json::from_value::<RawQuery>(raw.query.unwrap_or_default())
         .map_err(|_| invalid("#/query", "is not a query as for /v1/records/query"))?;
-    let (query, ticket) = check(&query, &catalogue(&caller, &query).await?)?;
+    let (query, by) = check(&query, &catalogue(&caller, &query).await?)?;
     let mut faults = Faults::default();
     let delegation = digest(raw.officer_delegation.as_ref());
     if delegation.is_none() {
@@ -54,7 +55,7 @@ pub(super) async fn prepare(
     if query.officer.is_none() {
         faults.add("#/query/officer", "names the officer who will sign");
     }
-    if ticket.is_some() {
+    if by != OfficerBy::Asserted {
         faults.add("#/query/ticket", "stands for the officer's signature; leave out one of the two");
     }
     let delegation = faults.finish(delegation)?;
@@ -114,11 +115,6 @@ pub(super) async fn ticket(
     let receipt = caller.app.client.publish(&document).await.map_err(|error| caller.problem(error))?;
     let digest = yiwang_proto::hex(&ticket.digest);
     answer(StatusCode::CREATED, &TicketBody { ticket: digest, receipt: receipt.index })
-}
-
-/// A digest in hexadecimal.
-pub(super) fn digest(value: Option<&Value>) -> Option<Digest> {
-    value.and_then(Value::as_str).and_then(from_hex)
 }
 
 fn invalid(pointer: &str, what: &str) -> Problem {

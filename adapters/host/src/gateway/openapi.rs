@@ -2,7 +2,7 @@
 //! stand in one table, so that a test can compare both ways.
 
 use super::frame::{REQUEST_ID, TRACE_ID};
-use super::{Gateway, cases, guard, officer, permissions, problem, records, shapes};
+use super::{Gateway, batches, cases, counts, guard, officer, permissions, problem, records, shapes};
 use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -31,6 +31,8 @@ pub(super) const ROUTES: &[Route] = &[
     guarded("post", "/v1/records/query", || post(records::query)),
     guarded("post", "/v1/records/prepare", || post(officer::prepare)),
     guarded("post", "/v1/records/send", || post(officer::send)),
+    guarded("post", "/v1/counts/{record}", || post(counts::count)),
+    guarded("post", "/v1/batches/{record}", || post(batches::batch)),
     guarded("post", "/v1/tickets", || post(officer::ticket)),
     guarded("post", "/v1/cases", || post(cases::open)),
     guarded("get", "/v1/cases/{case}", || get(cases::show)),
@@ -85,6 +87,8 @@ pub(super) fn route_of(path: &str) -> &'static str {
         records::query,
         officer::prepare,
         officer::send,
+        counts::count,
+        batches::batch,
         officer::ticket,
         cases::open,
         cases::show,
@@ -99,6 +103,8 @@ pub(super) fn route_of(path: &str) -> &'static str {
     modifiers(&Common),
     tags(
         (name = "records", description = "one record over all departments"),
+        (name = "counts", description = "how many, by values, of nobody in particular"),
+        (name = "batches", description = "all rows that a contract lets out, page by page"),
         (name = "officers", description = "proofs by an officer's own key, which the gateway never sees"),
         (name = "cases", description = "without an open case nothing is asked"),
         (name = "contract", description = "what may be asked, and how"),
@@ -138,6 +144,8 @@ impl Modify for Common {
                 "AddBody",
                 "CloseBody",
                 "QueryBody",
+                "CountBody",
+                "BatchBody",
                 "PrepareBody",
                 "PreparedBody",
                 "PreparedRequest",

@@ -57,6 +57,11 @@ fn permission(plan: &Planned, record: Option<&RecordDef>) -> PermissionBody {
             Method::Batch => "batch",
             Method::Count => "count",
         },
+        route: match text.method {
+            Method::Query => "/v1/records/query".to_owned(),
+            Method::Batch => format!("/v1/batches/{}", text.record),
+            Method::Count => format!("/v1/counts/{}", text.record),
+        },
         record: text.record.to_string(),
         operations: text.operations.iter().map(ToString::to_string).collect(),
         fields: fields.collect(),

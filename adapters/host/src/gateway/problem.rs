@@ -101,6 +101,7 @@ pub(super) struct Problem {
     about: About,
     detail: Option<String>,
     clause: Option<String>,
+    receipt: Option<u64>,
     errors: Vec<Value>,
 }
 
@@ -115,7 +116,7 @@ impl Problem {
     }
 
     fn about(about: About) -> Self {
-        Self { about, detail: None, clause: None, errors: Vec::new() }
+        Self { about, detail: None, clause: None, receipt: None, errors: Vec::new() }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -133,6 +134,12 @@ impl Problem {
     /// The rule that decided; never a value.
     pub(super) fn clause(mut self, clause: impl Into<String>) -> Self {
         self.clause = Some(clause.into());
+        self
+    }
+
+    /// The ledger entry of the refusal.
+    pub(super) fn receipt(mut self, index: u64) -> Self {
+        self.receipt = Some(index);
         self
     }
 
@@ -154,6 +161,7 @@ impl Problem {
         if let Some(body) = body.as_object_mut() {
             body.extend(self.detail.iter().map(|detail| ("detail".to_owned(), json!(detail))));
             body.extend(self.clause.iter().map(|clause| ("clause".to_owned(), json!(clause))));
+            body.extend(self.receipt.map(|index| ("receipt".to_owned(), json!(index))));
             if !self.errors.is_empty() {
                 body.insert("errors".to_owned(), Value::Array(self.errors.clone()));
             }

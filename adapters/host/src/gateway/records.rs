@@ -3,9 +3,9 @@
 use super::answer;
 use super::body::{Faults, RECORDS_MAX, present, read};
 use super::guard::Caller;
-use super::officer::digest;
 use super::problem::{NO_CONTRACT, Problem};
 use super::shapes::{QueryBody, UnifiedBody};
+use super::why::Why;
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
-use yiwang_proto::Digest;
 use yiwang_proto::ids::RecordType;
 use yiwang_proto::request::OfficerBy;
 
@@ -52,8 +51,7 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
     let raw = read(request).await?;
-    let (query, ticket) = check(&raw, &catalogue(&caller, &raw).await?)?;
-    let by = ticket.map_or(OfficerBy::Asserted, OfficerBy::Ticket);
+    let (query, by) = check(&raw, &catalogue(&caller, &raw).await?)?;
     let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
@@ -74,47 +72,30 @@ pub(super) async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, P
     client.catalogue_with(&added).await.map_err(|error| caller.problem(error))
 }
 
-/// The query, and the digest of the officer's ticket where it rests on one.
-pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, Option<Digest>), Problem> {
+/// The query, and how its officer is proved.
+pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, OfficerBy), Problem> {
     let mut faults = Faults::default();
     let subject = match &raw.subject {
         None => Some(String::new()),
         Some(value) => faults.subject("#/subject", value),
     };
-    let purpose = faults.id("purpose", raw.purpose.as_ref());
-    let case = faults.id("case", raw.case.as_ref());
-    let officer = faults.optional_id("officer", raw.officer.as_ref());
-    let ticket = digest(raw.ticket.as_ref());
-    if raw.ticket.is_some() && ticket.is_none() {
-        faults.add("#/ticket", "is not the 64 hexadecimal digits that publishing the ticket gave");
-    }
-    if raw.ticket.is_some() && raw.officer.is_none() {
-        faults.add("#/officer", "names the officer whose ticket it is");
-    }
+    let [purpose, case, officer, ticket] =
+        [&raw.purpose, &raw.case, &raw.officer, &raw.ticket].map(Option::as_ref);
+    let why = Why::check(purpose, case, officer, ticket, catalogue, &mut faults);
     let fields = faults.fields(raw.fields.as_ref());
     let arguments = faults.arguments(raw.arguments.as_ref());
-    if purpose.as_ref().is_some_and(|purpose| !catalogue.has_purpose(purpose)) {
-        faults.add("#/purpose", "is not in the catalogue of purposes");
-    }
     for (record, names) in fields.iter().flatten() {
-        let Some(known) = catalogue.record(record) else {
-            faults.add(format!("#/fields/{record}"), "is no record of the catalogue");
-            continue;
-        };
-        for name in names.iter().filter(|name| known.field(name).is_none()) {
-            faults.add(format!("#/fields/{record}"), format!("record `{record}` has no field `{name}`"));
+        let pointer = format!("#/fields/{record}");
+        match catalogue.record(record) {
+            Some(known) => faults.known(&pointer, known, names),
+            None => faults.add(pointer, "is no record of the catalogue"),
         }
     }
     let checked = || {
-        let query = RecordQuery {
-            subject: subject?,
-            purpose: purpose?,
-            case: case?,
-            officer,
-            fields: fields?,
-            arguments: arguments?,
-        };
-        Some((query, ticket))
+        let Why { purpose, case, officer, by } = why?;
+        let query =
+            RecordQuery { subject: subject?, purpose, case, officer, fields: fields?, arguments: arguments? };
+        Some((query, by))
     };
     faults.finish(checked())
 }

@@ -2,6 +2,10 @@
 //! own are made from these types; what others make (the unified record, problems) and what is read by hand
 //! (requests) is only described here, and a test compares it with real answers.
 
+mod many;
+
+pub(super) use many::{BatchBody, CountBody, CountsBody, PageBody};
+
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -72,6 +76,8 @@ pub(super) struct PermissionBody {
     pub(super) matters: Vec<String>,
     /// `query`, `batch` or `count`.
     pub(super) method: &'static str,
+    /// The route that asks under it, with `POST`.
+    pub(super) route: String,
     /// The record type.
     pub(super) record: String,
     /// Operations that may be called.
@@ -376,6 +382,8 @@ pub(super) struct ProblemBody {
     detail: Option<String>,
     /// The rule that decided.
     clause: Option<String>,
+    /// The ledger entry of the refusal, where a page of a batch was refused.
+    receipt: Option<u64>,
     /// What is wrong where in the body.
     errors: Option<Vec<FaultBody>>,
     /// The trace of the request.
@@ -455,13 +463,20 @@ fn officer() -> RefOr<Schema> {
     text().pattern(Some("^o-[a-z2-7]{16}$")).into()
 }
 
-fn fields() -> RefOr<Schema> {
-    // A record that members added is named like any other.
+/// A record that members added has fields that the document cannot list.
+fn names_of_any_record() -> ArrayBuilder {
     let names = text().pattern(Some("^[a-z][a-z0-9]*(_[a-z0-9]+)*$")).max_length(Some(40));
-    let added = ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX));
+    ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX))
+}
+
+fn field_names() -> RefOr<Schema> {
+    names_of_any_record().into()
+}
+
+fn fields() -> RefOr<Schema> {
     let mut records = ObjectBuilder::new()
         .property_names(Some(text().pattern(Some("^[A-Z][A-Za-z0-9]{1,39}$"))))
-        .additional_properties(Some(added));
+        .additional_properties(Some(names_of_any_record()));
     for record in catalogue().iter().flat_map(Catalogue::records) {
         let names = one_of(record.fields.keys().map(ToString::to_string));
         let list = ArrayBuilder::new().items(names).max_items(Some(yiwang_proto::limits::FIELDS_MAX));

@@ -1,9 +1,10 @@
 //! The gateway's contract with developers: its document, what may be asked, idempotent cases, examples.
 
+use crate::batch_example::query::{Gateway, household};
 use crate::http::{Answer, get, raw, send};
-use crate::query_example::{Gateway, household};
 use crate::town::{OTHER_TOKEN, TOKEN, Town, gateway_config};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::Command;
 use yiwang_adapter::gateway::openapi;
 
@@ -32,6 +33,7 @@ async fn every_route_is_in_the_document_and_vice_versa() {
     for (path, item) in paths {
         let address =
             path.replace("{case}", "01939000-0000-7000-8000-000000000000").replace("{code}", "busy");
+        let address = address.replace("{record}", "Person");
         let described: Vec<String> =
             item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD"] {
@@ -179,7 +181,8 @@ async fn open(town: &Town, token: &str, key: &str, body: &Value) -> Answer {
     send(town.office.gateway(), "POST", "/v1/cases", &[&token, JSON, key], &body.to_string()).await
 }
 
-fn example(name: &str, program: &str, town: &Town, subject: &str) -> Option<String> {
+/// What an example prints, with the gateway at an address and further settings; none where its program is missing.
+pub fn example(name: &str, program: &str, gateway: SocketAddr, settings: &[(&str, &str)]) -> Option<String> {
     if Command::new(program).arg("--version").output().is_err() {
         assert!(std::env::var("YIWANG_REQUIRE_SERVICES").is_err(), "`{program}` is not installed");
         println!("skipped: {program} not installed");
@@ -189,9 +192,9 @@ fn example(name: &str, program: &str, town: &Town, subject: &str) -> Option<Stri
     let program = if program == "curl" { "bash" } else { program };
     let output = Command::new(program)
         .arg(path)
-        .env("GATEWAY", format!("http://{}", town.office.gateway()))
+        .env("GATEWAY", format!("http://{gateway}"))
         .env("TOKEN", TOKEN)
-        .env("SUBJECT", subject)
+        .envs(settings.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -203,14 +206,12 @@ fn example(name: &str, program: &str, town: &Town, subject: &str) -> Option<Stri
 async fn the_examples_of_the_readme_run() {
     let town = Town::new(65).await;
     let mother = town.city.household().mother;
-    let id = mother.id.clone();
-    let (town, texts) = tokio::task::spawn_blocking(move || {
-        let texts = [example("query.sh", "curl", &town, &id), example("query.py", "python3", &town, &id)];
-        (town, texts)
-    })
-    .await
-    .unwrap();
-    for text in texts.into_iter().flatten() {
+    let (at, id) = (town.office.gateway(), mother.id.clone());
+    let texts = tokio::task::spawn_blocking(move || {
+        let subject = [("SUBJECT", id.as_str())];
+        [example("query.sh", "curl", at, &subject), example("query.py", "python3", at, &subject)]
+    });
+    for text in texts.await.unwrap().into_iter().flatten() {
         assert!(text.contains(&mother.name), "{text}");
     }
     let gateway = Gateway { address: town.office.gateway().to_string(), token: TOKEN.to_owned() };

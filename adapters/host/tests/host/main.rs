@@ -1,6 +1,9 @@
 //! The host as a department runs it: configuration, commands, gateway over plain HTTP against a real hub.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[expect(dead_code, reason = "the example's own `main` is not run here")]
+#[path = "../../examples/batch.rs"]
+mod batch_example;
 mod commands;
 mod config;
 mod contract;
@@ -15,13 +18,11 @@ mod init;
 #[expect(dead_code, reason = "not all of what the sources' own tests need")]
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
+mod many;
 mod metrics;
 mod misconfigured;
 mod operate;
 mod program;
-#[expect(dead_code, reason = "the example's own `main` is not run here")]
-#[path = "../../examples/query.rs"]
-mod query_example;
 mod refusals;
 mod reload;
 mod schema;

@@ -2,7 +2,7 @@
 
 use super::CLEAN;
 use super::search::Which;
-use crate::accesses::Filter;
+use crate::accesses::{Filter, closed_words};
 use crate::error::AuditError;
 use crate::reports::{Lines, ReportKind, report};
 use crate::rows::{Rows, write_accesses};
@@ -64,7 +64,10 @@ pub fn run(args: &Report, out: &mut dyn Write) -> Result<i32, AuditError> {
     };
     match report(args.kind, &source, &lines)? {
         None => {
-            write_accesses(&args.ledger, &filter, args.output, out)?;
+            let listed = write_accesses(&args.ledger, &filter, args.output, out)?;
+            if let Some(words) = closed_words(listed.closed_pages).filter(|_| args.output != Rows::Table) {
+                eprintln!("note: {words}");
+            }
         }
         Some(sheet) => {
             if args.which.is_given() {

@@ -1,7 +1,7 @@
 //! `search` and `index`.
 
 use super::{CLEAN, FINDINGS, moment};
-use crate::accesses::{Ended, Filter};
+use crate::accesses::{Ended, Filter, closed_words};
 use crate::error::AuditError;
 use crate::index::SearchIndex;
 use crate::report::visible;
@@ -164,6 +164,9 @@ pub fn search(args: &Search, out: &mut dyn Write) -> Result<i32, AuditError> {
     }
     if index.is_in_memory() {
         eprintln!("note: the index cannot be written to {} and is made again each time", path.display());
+    }
+    if let Some(words) = closed_words(page.closed_pages) {
+        eprintln!("note: {words}");
     }
     match args.output {
         Rows::Json => writeln!(out, "{}", serde_json::to_string(&page).map_err(std::io::Error::from)?)?,

@@ -20,6 +20,9 @@ pub struct Page {
     pub next: Option<u64>,
     /// Ledger size that the page speaks of.
     pub size: u64,
+    /// Where a tag is looked for: pages of batches behind the cursor with more persons than their entries name, of which
+    /// nobody can tell here whether the person is in them.
+    pub closed_pages: u64,
 }
 
 /// First and last entry that may be hits.
@@ -56,8 +59,11 @@ impl SearchIndex {
         limit: usize,
     ) -> Result<Page, Fault> {
         let size = schema::size(&self.db)?;
-        let mut page = Page { hits: Vec::new(), next: None, size };
+        let mut page = Page { hits: Vec::new(), next: None, size, closed_pages: 0 };
         let Some(bounds) = self.bounds(filter, after, size)? else { return Ok(page) };
+        if filter.tag.is_some() {
+            page.closed_pages = self.closed_pages(filter, bounds)?;
+        }
         self.propose(filter, bounds, &mut |index| {
             let found = self.read_again(entries, index, filter)?;
             if filter.passes(&found) {
@@ -90,6 +96,29 @@ impl SearchIndex {
             }
         }
         Ok(Some(bounds))
+    }
+
+    /// How many pages of batches a search by tag cannot look into.
+    fn closed_pages(&self, filter: &Filter, bounds: Bounds) -> Result<u64, Fault> {
+        let shapes = self.shapes(filter);
+        let officer = filter.officer.as_ref().map(|officer| self.officers.get(officer.as_str()));
+        let Some(officer) = officer.map_or(Some(None), |id| id.map(Some)) else { return Ok(0) };
+        let case = filter.case.as_ref().and_then(|case| case_bytes(case.as_str()));
+        let sql = "SELECT e.idx, e.shape FROM exchanges e JOIN tags t ON t.idx = e.idx \
+                   WHERE t.prefix = ?1 AND t.idx > ?2 AND t.idx <= ?3 \
+                   AND (?4 IS NULL OR e.officer = ?4) AND (?5 IS NULL OR e.case_id = ?5)";
+        let mut pages = 0;
+        let case = case.as_ref().map(|case| &case[..]);
+        self.walk(
+            sql,
+            params![schema::ROOTED, bounds.after, bounds.last, officer, case],
+            &shapes,
+            &mut |_| {
+                pages += 1;
+                Ok(true)
+            },
+        )?;
+        Ok(pages)
     }
 
     /// Shows candidates in ascending order, by whatever narrows most.
@@ -192,7 +221,7 @@ impl SearchIndex {
             error => Fault::Ledger(error),
         })?;
         let found = find(at, &bytes)?.ok_or_else(|| wrong("it is no exchange"))?;
-        let known = filter.tag.as_ref().is_none_or(|tag| found.tags.iter().any(|t| prefix(t) == prefix(tag)));
+        let known = filter.tag.as_ref().is_none_or(|tag| schema::prefixes(&found).contains(&prefix(tag)));
         if !known {
             return Err(wrong("another tag"));
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use yiwang_proto::tag::Tag;
 
 /// Changes with every change of tables or of what a row means.
-pub(super) const FORMAT: &str = "yiwang-search/2";
+pub(super) const FORMAT: &str = "yiwang-search/3";
 
 /// Tables; on a rebuild the SQL indexes follow when all rows are in.
 pub(super) const TABLES: &str = "
@@ -83,9 +83,14 @@ pub(super) fn prefix(tag: &Tag) -> i64 {
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
+/// Stands among the tags of a page of a batch that has the root over its tags only, so that such pages are counted where
+/// a tag is looked for. A tag with this prefix is told from it when the entry is read again.
+pub(super) const ROOTED: i64 = 0;
+
 /// The prefixes of an exchange's tags, each once.
 pub(super) fn prefixes(found: &Found) -> Vec<i64> {
     let mut prefixes: Vec<i64> = found.tags.iter().map(prefix).collect();
+    prefixes.extend(found.page.map(|_| ROOTED));
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes

@@ -4,11 +4,11 @@ use super::heads::Heads;
 use super::recorded::Recorded;
 use super::{Fault, Reconciled};
 use crate::error::AuditError;
+use crate::journal;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use yiwang_journal::Reader;
 use yiwang_proto::Digest;
-use yiwang_proto::adapter_journal::{Exchange, Kind, RECORD_MAX, Record};
+use yiwang_proto::adapter_journal::{Exchange, Kind};
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::envelope::SignedStatement;
@@ -47,25 +47,15 @@ impl Journals {
         heads: &mut Heads,
         done: &mut Reconciled,
     ) -> Result<(), AuditError> {
-        let unreadable = |fault: String| AuditError::Unreadable { path: folder.to_owned(), fault };
-        let options =
-            yiwang_journal::Options { max_record: RECORD_MAX, ..yiwang_journal::Options::default() };
-        let (reader, _) =
-            Reader::open_readonly(folder, &options).map_err(|error| unreadable(error.to_string()))?;
         let mut used: HashMap<(MemberId, String), u64> = HashMap::new();
-        for item in reader.scan(reader.first()) {
-            let (at, data, _) = item.map_err(|error| unreadable(error.to_string()))?;
-            let record = Record::decode(data).map_err(|error| unreadable(format!("record {at}: {error}")))?;
-            match record.kind {
-                Some(Kind::Exchange(exchange)) => self.take(at, &exchange, heads, &mut used, done),
-                Some(Kind::Head(kept) | Kind::Witnessed(kept)) => {
-                    let whose = format!("record {at} of the journal `{}`", folder.display());
-                    heads.note(verifier, &whose, &kept.checkpoint, done);
-                }
-                _ => {}
+        journal::each(folder, &mut |at, record| match record.kind {
+            Some(Kind::Exchange(exchange)) => self.take(at, &exchange, heads, &mut used, done),
+            Some(Kind::Head(kept) | Kind::Witnessed(kept)) => {
+                let whose = format!("record {at} of the journal `{}`", folder.display());
+                heads.note(verifier, &whose, &kept.checkpoint, done);
             }
-        }
-        Ok(())
+            _ => {}
+        })
     }
 
     fn take(
