@@ -19,6 +19,7 @@ mod metrics;
 mod misconfigured;
 mod operate;
 mod program;
+mod quarantine;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/query.rs"]
 mod query_example;
