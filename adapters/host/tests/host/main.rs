@@ -28,3 +28,4 @@ mod reload;
 mod schema;
 mod servers;
 mod town;
+mod update;
