@@ -4,13 +4,16 @@
 //! file. That is sound for GBK and GB 18030 as well: no later byte of their characters is a comma, a quote
 //! or a line break.
 
+use crate::dropped::{Known, OfFile};
 use crate::folder::FOLDER_MAX;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use yiwang_adapter_sdk::mapping::{ColumnDef, CsvDef, Encoding};
 use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
+use yiwang_proto::Digest;
 
 /// Bytes of one cell: the longest remark of an operator has some hundred characters.
 const CELL_MAX: usize = 64 * 1024;
@@ -25,14 +28,27 @@ pub(crate) struct Parsed {
     pub(crate) quarantined: Vec<Quarantined>,
     /// All that were quarantined, kept or not.
     pub(crate) quarantined_count: usize,
+    /// Where each of the kept ones stands in the file's content.
+    places: Vec<Range<usize>>,
+    /// Rows that were dropped by hand and left out.
+    pub(crate) dropped: usize,
+    /// How the watched rows did: why they are held back, none for a sound one.
+    pub(crate) watched: BTreeMap<Digest, Option<String>>,
 }
 
 impl Parsed {
-    fn refuse(&mut self, file: &str, line: u64, reason: String) {
+    fn refuse(&mut self, file: &str, line: u64, reason: String, place: Range<usize>) {
         self.quarantined_count += 1;
         if self.quarantined.len() < KEPT_MAX {
             self.quarantined.push(Quarantined { file: file.to_owned(), line, reason });
+            self.places.push(place);
         }
+    }
+
+    /// The kept rows that are held back, with their bytes.
+    pub(crate) fn held<'p>(&'p self, content: &'p [u8]) -> impl Iterator<Item = (&'p Quarantined, &'p [u8])> {
+        let places = self.places.iter().map(|place| content.get(place.clone()).unwrap_or_default());
+        self.quarantined.iter().zip(places)
     }
 }
 
@@ -78,6 +94,15 @@ impl<'d> Cutter<'d> {
         Some(Cut { line: self.line, start, end })
     }
 
+    /// A row's place without its line end; of one that swallowed others, the place of its first line.
+    fn place(&self, cut: &Cut, broken: bool) -> Range<usize> {
+        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
+        let end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let first = if broken { row.iter().position(end) } else { None };
+        let whole = || row.iter().rposition(|byte| !end(byte)).map_or(0, |last| last + 1);
+        cut.start..cut.start + first.unwrap_or_else(whole)
+    }
+
     /// Whether the row holds a quote that does not end, so that it swallowed what follows.
     fn is_open(&self, cut: &Cut) -> bool {
         let row = self.data.get(cut.start..cut.end).unwrap_or_default();
@@ -103,9 +128,15 @@ fn reader(data: &[u8]) -> csv::Reader<&[u8]> {
 /// Reads a file's content.
 ///
 /// Errors: a header that does not fit the mapping, an encoding that is not supported.
-pub(crate) fn parse(name: &str, data: &[u8], def: &CsvDef) -> Result<Parsed, SourceError> {
+pub(crate) fn parse(
+    name: &str,
+    content: &[u8],
+    def: &CsvDef,
+    dropped: &OfFile,
+) -> Result<Parsed, SourceError> {
     let drift = |what: String| SourceError::Drift(format!("file `{name}`: {what}"));
-    let (data, encoding) = encoding(data, def.encoding).map_err(drift)?;
+    let (data, encoding) = encoding(content, def.encoding).map_err(drift)?;
+    let mark = content.len() - data.len();
     let text_max = usize::try_from(FOLDER_MAX).unwrap_or(usize::MAX);
     let mut parsed = Parsed { rows: Rows::with_text_max(def.columns.len(), text_max), ..Parsed::default() };
     let mut cutter = Cutter::new(data);
@@ -116,20 +147,29 @@ pub(crate) fn parse(name: &str, data: &[u8], def: &CsvDef) -> Result<Parsed, Sou
     let places = header(&record, encoding, def).map_err(drift)?;
     while let Some(cut) = cutter.next(&mut record) {
         let open = cutter.is_open(&cut);
-        let refused = if open {
+        let broken = open || record.len() != places.len();
+        let place = cutter.place(&cut, broken);
+        let known = dropped.row(cutter.data.get(place.clone()).unwrap_or_default());
+        let refused = if known == Known::Dropped {
+            parsed.dropped += 1;
+            Ok(())
+        } else if open {
             Err("has a quote that does not end".to_owned())
-        } else if record.len() != places.len() {
+        } else if broken {
             Err(format!("has {} cells, and the header has {}", record.len(), places.len()))
         } else {
             row(&record, &places, encoding, def, &mut parsed.rows)
         };
+        if let Known::Watched(digest) = known {
+            parsed.watched.insert(digest, refused.clone().err());
+        }
         if let Err(reason) = refused {
-            parsed.refuse(name, cut.line, reason);
-            let spans = cutter.data.get(cut.start..cut.end).unwrap_or_default();
-            let several = spans.iter().take(spans.len().saturating_sub(2)).any(|byte| *byte == b'\n');
-            if (open || record.len() != places.len()) && several && !cutter.back_to_next_line(&cut) {
-                return Err(drift("has too many quotes that do not end".to_owned()));
-            }
+            parsed.refuse(name, cut.line, reason, mark + place.start..mark + place.end);
+        }
+        let spans = cutter.data.get(cut.start..cut.end).unwrap_or_default();
+        let several = spans.iter().take(spans.len().saturating_sub(2)).any(|byte| *byte == b'\n');
+        if broken && several && !cutter.back_to_next_line(&cut) {
+            return Err(drift("has too many quotes that do not end".to_owned()));
         }
     }
     Ok(parsed)

@@ -70,7 +70,7 @@ fn encodings_and_marks() {
         // And some put the mark of UTF-8 before GBK.
         ("gbk", marked(&gbk(GOOD))),
     ] {
-        let parsed = parse("a.csv", &content, &def(encoding)).unwrap();
+        let parsed = parse("a.csv", &content, &def(encoding), &OfFile::default()).unwrap();
         assert_eq!(texts(&parsed), ["松风路42号"], "{encoding}");
         assert_eq!(parsed.quarantined_count, 0);
         assert_eq!(parsed.rows.cell(0, 1), Cell::Integer(5));
@@ -79,7 +79,7 @@ fn encodings_and_marks() {
     }
     let wide: Vec<u8> =
         [0xff, 0xfe].into_iter().chain(GOOD.encode_utf16().flat_map(u16::to_le_bytes)).collect();
-    let error = parse("a.csv", &wide, &def("utf-8")).unwrap_err();
+    let error = parse("a.csv", &wide, &def("utf-8"), &OfFile::default()).unwrap_err();
     assert!(error.to_string().contains("is in UTF-16"), "{error}");
 }
 
@@ -88,7 +88,7 @@ fn encodings_and_marks() {
 fn rare_characters_of_gb_18030_survive() {
     for text in ["䶮𠮷㐀", "誠|誠", "乗\\乗", "〇﨑", "镕喆堃"] {
         let content = gbk(&format!("NO,AT,N,TEXT\nC1,,,{text}\n"));
-        let parsed = parse("a.csv", &content, &def("gbk")).unwrap();
+        let parsed = parse("a.csv", &content, &def("gbk"), &OfFile::default()).unwrap();
         assert_eq!(texts(&parsed), [text]);
     }
 }
@@ -98,7 +98,7 @@ fn one_broken_cell_costs_one_row() {
     let mut content = gbk("NO,AT,N,TEXT\nC1,,,一\nC2,,,");
     content.extend_from_slice(&[0x81, 0x20]);
     content.extend_from_slice(&gbk("\nC3,,,三\n"));
-    let parsed = parse("a.csv", &content, &def("gbk")).unwrap();
+    let parsed = parse("a.csv", &content, &def("gbk"), &OfFile::default()).unwrap();
     assert_eq!(texts(&parsed), ["一", "三"]);
     assert_eq!(refused(&parsed), [(3, "column `TEXT` is not in the file's encoding")]);
 }
@@ -107,7 +107,7 @@ fn one_broken_cell_costs_one_row() {
 fn lines_are_those_of_an_editor_whatever_ends_them() {
     let rows = "NO,AT,N,TEXT\nC1,,,\"two\nlines, and \"\"quotes\"\"\"\n\nC2,,x,bad\nC3,,7,good\nC4,tomorrow,,bad\n,,,no key\nC5,,,last";
     for text in [rows.to_owned(), rows.replace('\n', "\r\n")] {
-        let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+        let parsed = parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default()).unwrap();
         assert_eq!(parsed.rows.len(), 3);
         assert!(texts(&parsed)[0].contains("lines, and \"quotes\""));
         assert_eq!(
@@ -125,7 +125,7 @@ fn lines_are_those_of_an_editor_whatever_ends_them() {
 #[test]
 fn an_open_quote_costs_its_own_line_only() {
     let text = "NO,AT,N,TEXT\nC1,,,one\nC2,,,\"open\nC3,,,three\nC4,,,four\nC5,too,few\nC6,,,six\n";
-    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default()).unwrap();
     assert_eq!(texts(&parsed), ["one", "three", "four", "six"]);
     assert_eq!(
         refused(&parsed),
@@ -136,7 +136,7 @@ fn an_open_quote_costs_its_own_line_only() {
 #[test]
 fn a_file_of_open_quotes_is_refused_and_not_read_for_ever() {
     let text = format!("NO,AT,N,TEXT\n{}", "C,,,\"\"\"x\n".repeat(20_000));
-    let outcome = parse("a.csv", text.as_bytes(), &def("utf-8"));
+    let outcome = parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default());
     // Either way it ends: as a refusal of the file, or with rows that are all accounted for.
     match outcome {
         Err(error) => assert!(error.to_string().contains("quotes that do not end"), "{error}"),
@@ -146,7 +146,9 @@ fn a_file_of_open_quotes_is_refused_and_not_read_for_ever() {
 
 #[test]
 fn headers_that_drift_are_named_and_data_is_not_shown() {
-    let error = |text: &str| parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap_err().to_string();
+    let error = |text: &str| {
+        parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default()).unwrap_err().to_string()
+    };
     assert!(error("NO,AT,N,TEXT,FAITH\n").ends_with("file `a.csv`: column `FAITH` is not in the mapping"));
     assert!(error("NO,AT,N\n").ends_with("column `TEXT` is missing"));
     assert!(error("NO,AT,N,TEXT,NO\n").ends_with("column `NO` is there twice"));
@@ -155,14 +157,14 @@ fn headers_that_drift_are_named_and_data_is_not_shown() {
     let data = error("C1,980101199001010017,5,secret\nC2,980101199001010017,5,secret\n");
     assert!(data.ends_with("its first line is not the header that the mapping names"), "{data}");
     // Another order of the same columns is the same file.
-    let parsed = parse("a.csv", b"TEXT,N,AT,NO\nx,1,,C1\n", &def("utf-8")).unwrap();
+    let parsed = parse("a.csv", b"TEXT,N,AT,NO\nx,1,,C1\n", &def("utf-8"), &OfFile::default()).unwrap();
     assert_eq!(texts(&parsed), ["x"]);
 }
 
 #[test]
 fn a_cell_without_end_is_bounded_and_reasons_hold_no_value() {
     let text = format!("NO,AT,N,TEXT\nC1,,,{}\nC2,,secret,x\n", "y".repeat(CELL_MAX + 1));
-    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8")).unwrap();
+    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default()).unwrap();
     assert_eq!(parsed.rows.len(), 0);
     assert_eq!(parsed.quarantined_count, 2);
     assert!(parsed.quarantined.iter().all(|row| !row.reason.contains("secret") && row.reason.len() < 100));

@@ -25,6 +25,20 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// Of an opened file.
+    pub(crate) fn of(file: &std::fs::File) -> std::io::Result<Self> {
+        Ok(version(&rustix::fs::fstat(file)?))
+    }
+
+    /// Of the file at a path; none where there is none.
+    pub(crate) fn at(path: &Path) -> std::io::Result<Option<Self>> {
+        match rustix::fs::stat(path) {
+            Ok(stat) => Ok(Some(version(&stat))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// When it was written, milliseconds.
     pub(crate) fn modified_ms(self) -> i64 {
         let nanoseconds = i64::try_from(self.modified.1).unwrap_or_default();

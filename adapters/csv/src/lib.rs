@@ -4,16 +4,21 @@
 //! row that does not fit its columns is quarantined with file, line and reason, never dropped in silence. A
 //! file whose header does not fit the mapping, or that is empty, is quarantined whole (line 0), because then
 //! nothing in it can be trusted: its earlier version and all other files are served on. Files are looked at
-//! again when they change; drop new ones in by renaming.
+//! again when they change; drop new ones in by renaming. What is held back can be dropped by hand, with a trace in a
+//! file beside the mapping; nothing is ever written to the folder itself.
 #![deny(missing_docs)]
 
 mod cells;
+mod dropped;
 mod file;
 mod folder;
+mod held;
 mod inspect;
 mod snapshot;
 mod source;
 
+pub use dropped::{DropError, TakenIn, Trace};
+pub use held::{Act, Became, Done, Held, Told, drop_held, held, retry};
 pub use inspect::{Header, inspect};
 pub use source::CsvSource;
 pub use yiwang_adapter_sdk::source::Quarantined;

@@ -1,6 +1,7 @@
 //! All files of a folder as they were at one moment, with an index for each operation.
 
 use crate::cells::{write, write_wanted};
+use crate::dropped::{Dropped, OfFile};
 use crate::file::{Parsed, parse};
 use crate::folder::{Entry, Folder, Version};
 use std::collections::HashMap;
@@ -29,23 +30,44 @@ struct Loaded {
     unread: bool,
     /// What is served, and when it was written; none where no version of the file was good yet.
     served: Option<(Arc<Parsed>, Version)>,
+    /// What counted as dropped when it was looked at.
+    dropped: OfFile,
+    /// It was dropped as a whole, and with it what an earlier version of it had served.
+    dropped_whole: bool,
 }
 
 impl Loaded {
     /// Looks at a version that was not seen before. One file's fault is its own: the others are served.
-    fn look(folder: &Folder, def: &CsvDef, name: String, version: Version, before: Option<&Self>) -> Self {
+    fn look(
+        folder: &Folder,
+        def: &CsvDef,
+        name: String,
+        version: Version,
+        before: Option<&Self>,
+        dropped: OfFile,
+    ) -> Self {
         let content = folder.read(&name);
         let unread = content.is_err();
-        let parsed = content.and_then(|(content, read)| Ok((Arc::new(parse(&name, &content, def)?), read)));
+        let mut file = Self { name, version, bad: None, unread, served: None, dropped, dropped_whole: false };
+        if let Ok((content, read)) = &content
+            && file.dropped.has_file(content)
+        {
+            return Self { version: *read, dropped_whole: true, ..file };
+        }
+        let parsed = content.and_then(|(content, read)| {
+            Ok((Arc::new(parse(&file.name, &content, def, &file.dropped)?), read))
+        });
         match parsed {
             Ok((parsed, read)) => {
-                Self { name, version: read, bad: None, unread, served: Some((parsed, read)) }
+                file.version = read;
+                file.served = Some((parsed, read));
             }
             Err(fault) => {
-                let served = before.and_then(|before| before.served.clone());
-                Self { name, version, bad: Some(fault.to_string()), unread, served }
+                file.bad = Some(fault.to_string());
+                file.served = before.and_then(|before| before.served.clone());
             }
         }
+        file
     }
 }
 
@@ -59,6 +81,8 @@ impl Loaded {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     entries: Vec<Entry>,
+    /// The list of what was dropped that counted.
+    dropped: Option<Version>,
     files: Vec<Loaded>,
     /// One per operation, in the order of the mapping.
     indexes: Vec<Index>,
@@ -78,11 +102,13 @@ impl Snapshot {
         folder: &Folder,
         def: &CsvDef,
         operations: &[Arc<OperationDef>],
+        dropped: (&Dropped, Option<Version>),
         previous: Option<&Self>,
     ) -> Result<Self, SourceError> {
         let entries = folder.list()?;
         let mut snapshot = Self {
             entries: entries.clone(),
+            dropped: dropped.1,
             files: Vec::new(),
             indexes: Vec::new(),
             hasher: RandomState::new(),
@@ -101,15 +127,21 @@ impl Snapshot {
             };
             let before = previous.into_iter().flat_map(|previous| &previous.files);
             let before = before.into_iter().find(|file| file.name == entry.name);
-            let loaded = match before.filter(|file| file.version == version && !file.unread) {
+            let of = dropped.0.of(&entry.name);
+            let same = |file: &&Loaded| file.version == version && !file.unread && file.dropped == of;
+            let loaded = match before.filter(same) {
                 Some(file) => file.clone(),
-                None => Loaded::look(folder, def, entry.name, version, before),
+                None => Loaded::look(folder, def, entry.name, version, before, of),
             };
             snapshot.take(loaded);
         }
         let served = snapshot.files.iter().any(|file| file.served.is_some());
         if let Some(bad) = snapshot.files.iter().find_map(|file| file.bad.as_ref()).filter(|_| !served) {
             return Err(SourceError::Drift(bad.clone()));
+        }
+        if !served && snapshot.files.iter().any(|file| file.dropped_whole) {
+            let what = "every file of its folder was dropped; `yiwang-adapter quarantine list` says by whom";
+            return Err(SourceError::Unavailable(what.to_owned()));
         }
         let gone = snapshot.replaced_rows(def);
         snapshot.index(def, operations, &gone);
@@ -139,9 +171,16 @@ impl Snapshot {
     }
 
     /// Whether the folder looks as it did when this was read.
-    pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
+    pub(crate) fn is_current(&self, folder: &Folder, dropped: Option<Version>) -> Result<bool, SourceError> {
         let reads_again = |file: &Loaded| file.unread && folder.read(&file.name).is_ok();
-        Ok(folder.list()? == self.entries && !self.files.iter().any(reads_again))
+        Ok(dropped == self.dropped && folder.list()? == self.entries && !self.files.iter().any(reads_again))
+    }
+
+    /// Rows, and whole files, that were dropped by hand.
+    pub(crate) fn dropped(&self) -> (usize, usize) {
+        let rows = self.files.iter().filter_map(|file| file.served.as_ref());
+        let rows = rows.map(|(parsed, _)| parsed.dropped).sum();
+        (rows, self.files.iter().filter(|file| file.dropped_whole).count())
     }
 
     pub(crate) fn quarantined(&self) -> (&[Quarantined], usize) {

@@ -1,7 +1,9 @@
 //! The folder as a source: reads again what changed, answers from memory.
 
-use crate::folder::Folder;
+use crate::dropped;
+use crate::folder::{Folder, Version};
 use crate::snapshot::Snapshot;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
@@ -18,6 +20,8 @@ struct Inner {
     def: CsvDef,
     operations: Vec<Arc<OperationDef>>,
     folder: Folder,
+    /// The list of what was dropped.
+    dropped: PathBuf,
     /// The newest snapshot. Locked while files are read again: whoever asks then waits for the new rows.
     current: Mutex<Option<Arc<Snapshot>>>,
 }
@@ -34,6 +38,7 @@ impl CsvSource {
             def: def.clone(),
             operations: mapping.operations().to_vec(),
             folder: Folder::open(&path, &def.files)?,
+            dropped: dropped::path(mapping),
             current: Mutex::new(None),
         };
         inner.snapshot()?;
@@ -61,15 +66,20 @@ impl CsvSource {
 }
 
 impl Inner {
-    /// The rows as they are now.
+    /// The rows as they are now. Without the list of what was dropped nothing is served: it would let out again what
+    /// somebody took out.
     fn snapshot(&self) -> Result<Arc<Snapshot>, SourceError> {
+        let unread = |error: String| SourceError::Unavailable(format!("what was dropped: {error}"));
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = Version::at(&self.dropped).map_err(|error| unread(error.to_string()))?;
         if let Some(snapshot) = current.as_ref()
-            && snapshot.is_current(&self.folder)?
+            && snapshot.is_current(&self.folder, version)?
         {
             return Ok(Arc::clone(snapshot));
         }
-        let loaded = Snapshot::load(&self.folder, &self.def, &self.operations, current.as_deref())?;
+        let (list, version) = dropped::read(&self.dropped).map_err(|error| unread(error.to_string()))?;
+        let dropped = (&list, version);
+        let loaded = Snapshot::load(&self.folder, &self.def, &self.operations, dropped, current.as_deref())?;
         let loaded = Arc::new(loaded);
         *current = Some(Arc::clone(&loaded));
         Ok(loaded)
@@ -110,6 +120,13 @@ impl Inner {
                     "write files aside and rename them into the folder; the next finding names the first",
                 ),
             );
+        }
+        let (rows, files) = snapshot.dropped();
+        if rows + files > 0 {
+            let message = format!("{rows} rows and {files} files were dropped and are left out");
+            findings.push(Finding::new(Severity::Note, "A-CSV-006", message).help(
+                "`yiwang-adapter quarantine list` says why and by whom; `retry` takes in what is sound",
+            ));
         }
         let (kept, count) = snapshot.quarantined();
         if let Some(first) = kept.first() {

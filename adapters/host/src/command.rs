@@ -10,6 +10,7 @@ mod fmt;
 mod folder_check;
 mod init;
 mod quarantine;
+mod replace;
 mod report;
 mod schema;
 mod show;
@@ -117,6 +118,12 @@ pub struct Test {
     /// Mapping files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Rewrite what the tests expect with what comes now, and show each change
+    #[arg(long)]
+    pub update: bool,
+    /// A signed record type that members added, where a mapping is of one
+    #[arg(long = "record-type", value_name = "FILE", requires = "update")]
+    pub record_types: Vec<PathBuf>,
     /// How the result is written
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
@@ -172,7 +179,7 @@ pub async fn execute(
         Command::Schema => schema::schema(out),
         Command::Completions { shell } => completions::completions(shell, out),
         Command::Check(arguments) => check::check(&arguments, &surroundings, out).await,
-        Command::Test(arguments) => test::test(&arguments.files, arguments.output, out),
+        Command::Test(arguments) => test::test(&arguments, out).await,
         Command::Show(arguments) => show::show(&arguments.file, arguments.output, out),
         Command::Openapi => {
             writeln!(out, "{}", crate::gateway::openapi::json())?;

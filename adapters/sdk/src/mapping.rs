@@ -19,6 +19,7 @@ mod source;
 mod sql_text;
 mod test_run;
 mod test_table;
+mod test_update;
 
 pub use count::{COUNT_COLUMN, CountDef, K_MIN};
 pub use def::{
@@ -36,6 +37,7 @@ pub use service::{
 };
 pub use sql_text::parameters;
 pub use test_run::{TestResult, run_tests};
+pub use test_update::{TestChange, TestUpdate, test_updates};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

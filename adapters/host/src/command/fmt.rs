@@ -1,11 +1,12 @@
 //! `fmt`: the one form of a mapping or configuration file. Only blanks change: every comment stays where it is,
 //! and what the file says stays the same, which is compared before it is written.
 
+use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, FAILED, OK};
 use crate::sources::read_mapping;
 use clap::Args;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
@@ -52,14 +53,6 @@ pub(super) fn fmt(arguments: &Fmt, out: &mut (dyn Write + Send)) -> std::io::Res
         worst = worst.max(code);
     }
     Ok(worst)
-}
-
-/// Whole or not at all: a host that watches the file never sees half of it.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let aside = file.with_added_extension("new");
-    std::fs::write(&aside, text)?;
-    std::fs::set_permissions(&aside, std::fs::metadata(file)?.permissions())?;
-    std::fs::rename(&aside, file)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! `init`: writes a proposed mapping to standard output or into a file that was not there.
 
+use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, OK};
 use crate::init::{Ask, InitError, Kind, propose};
 use crate::run::Surroundings;
@@ -131,9 +132,7 @@ fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
         let mut new = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
         return new.write_all(text.as_bytes());
     }
-    let aside = file.with_added_extension("new");
-    std::fs::write(&aside, text)?;
-    std::fs::rename(&aside, file)
+    replace(file, text)
 }
 
 fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {

@@ -1,22 +1,26 @@
-//! `quarantine`: what the CSV folders of mappings hold back, read as they are now. The adapter never writes to a
-//! folder: a row is let in when the file that it is in is mended, and a file is given up by taking it away.
+//! `quarantine`: what the CSV folders of mappings hold back, read as they are now, and what becomes of it. Nothing is
+//! ever written to a folder: a row is let in when its file or the mapping is mended, and is dropped by a trace in the
+//! file beside the mapping, which a running adapter looks at before it answers.
+
+mod act;
 
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
 use crate::config::Config;
 use crate::run::Surroundings;
-use crate::sources::{open, read_mapping};
+use crate::sources::read_mapping;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use yiwang_adapter_csv::{Held, Trace, held};
 use yiwang_adapter_sdk::mapping::{Mapping, SourceDef, render};
-use yiwang_adapter_sdk::source::Quarantined;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Quarantine {
-    /// Files with rows that are held back, and how many
+    /// Files with rows that are held back, and how many; what was dropped, why and by whom
     List(Where),
     /// Each row of one file that is held back, with its line and reason
     Show {
@@ -27,6 +31,41 @@ pub enum Quarantine {
         #[command(flatten)]
         place: Where,
     },
+    /// Read a file again under the mapping as it is now, and take in what was dropped of it and is sound
+    Retry {
+        /// Which rows
+        #[command(flatten)]
+        which: Which,
+        /// Where to look
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take rows, or a file, that are held back out for good; a trace stays
+    Drop {
+        /// Which rows
+        #[command(flatten)]
+        which: Which,
+        /// Why, without names and values: it is kept and shown
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// Where to look
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// Which rows of which file.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The file's name in its folder
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A line that is held back, as `show` names it; all of the file where none is named
+    #[arg(long = "line", value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub lines: Vec<u64>,
+    /// Where the running host's health pages are, if not where the configuration says
+    #[arg(long, value_name = "ADDRESS")]
+    pub at: Option<SocketAddr>,
 }
 
 /// Which folders.
@@ -44,11 +83,23 @@ pub struct Where {
     pub output: Output,
 }
 
+/// Characters of a reason: a sentence and a ticket's number.
+const REASON_MAX: usize = 200;
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        0 => Err("say why: whoever looks later must understand it".to_owned()),
+        1..=REASON_MAX if text.chars().any(char::is_control) => Err("is one line of text".to_owned()),
+        1..=REASON_MAX => Ok(text.to_owned()),
+        _ => Err(format!("is over {REASON_MAX} characters")),
+    }
+}
+
 /// What one mapping's folder holds back.
-struct Held {
+struct Folder {
     mapping: String,
-    rows: Vec<Quarantined>,
-    count: usize,
+    held: Held,
 }
 
 pub(super) async fn quarantine(
@@ -59,12 +110,49 @@ pub(super) async fn quarantine(
     let (place, name) = match command {
         Quarantine::List(place) => (place, None),
         Quarantine::Show { name, place } => (place, Some(name.as_str())),
+        Quarantine::Retry { which, place } => {
+            return act::act(act::What::Retry, which, place, surroundings, out).await;
+        }
+        Quarantine::Drop { which, reason, place } => {
+            return act::act(act::What::Drop(reason), which, place, surroundings, out).await;
+        }
     };
+    let mappings = match mappings(place, out)? {
+        Ok(mappings) => mappings,
+        Err(code) => return Ok(code),
+    };
+    let mut all = Vec::new();
+    for mapping in mappings {
+        match look(&mapping, surroundings).await {
+            Ok(held) => all.push(Folder { mapping: mapping.name().to_owned(), held }),
+            Err(why) => {
+                writeln!(out, "A-QUA-002 mapping `{}`: {why}", mapping.name())?;
+                return Ok(ENVIRONMENT);
+            }
+        }
+    }
+    if place.output == Output::Json {
+        let json: Vec<Value> = all.iter().map(|folder| as_json(folder, name)).collect();
+        writeln!(out, "{}", json!(json))?;
+    } else {
+        for folder in &all {
+            write(folder, name, out)?;
+        }
+    }
+    let any = all.iter().any(|folder| match name {
+        None => folder.held.count > 0,
+        Some(name) => folder.held.rows.iter().any(|row| row.file == name),
+    });
+    Ok(if any { FAILED } else { OK })
+}
+
+/// The mappings of CSV folders, or the exit code of what was told.
+fn mappings(place: &Where, out: &mut (dyn Write + Send)) -> std::io::Result<Result<Vec<Arc<Mapping>>, u8>> {
     let files = match &place.config {
         None => place.mapping.clone(),
         Some(path) => match Config::read(path) {
             Ok(config) => config.adapter.map(|part| part.mappings).unwrap_or_default(),
-            Err(error) => return refuse_config(&error, out),
+            Err(error) => return refuse_config(&error, out).map(Err),
         },
     };
     let mut all = Vec::new();
@@ -73,51 +161,28 @@ pub(super) async fn quarantine(
             Ok(text) => text,
             Err(error) => {
                 writeln!(out, "A-QUA-001 {error}")?;
-                return Ok(CONFIG);
+                return Ok(Err(CONFIG));
             }
         };
-        let mapping = match Mapping::parse(&text, &file) {
-            Ok(mapping) => Arc::new(mapping),
+        match Mapping::parse(&text, &file) {
+            Ok(mapping) if matches!(mapping.source(), SourceDef::Csv(_)) => all.push(Arc::new(mapping)),
+            Ok(_) => {}
             Err(faults) => {
                 for fault in faults {
                     out.write_all(render(&fault, &text).as_bytes())?;
                 }
-                return Ok(CONFIG);
-            }
-        };
-        if !matches!(mapping.source(), SourceDef::Csv(_)) {
-            continue;
-        }
-        match held(&mapping, surroundings).await {
-            Ok(held) => all.push(held),
-            Err(why) => {
-                writeln!(out, "A-QUA-002 mapping `{}`: {why}", mapping.name())?;
-                return Ok(ENVIRONMENT);
+                return Ok(Err(CONFIG));
             }
         }
     }
-    if place.output == Output::Json {
-        let json: Vec<Value> = all.iter().map(|held| as_json(held, name)).collect();
-        writeln!(out, "{}", json!(json))?;
-    } else {
-        for held in &all {
-            write(held, name, out)?;
-        }
-    }
-    let any = all.iter().any(|held| match name {
-        None => held.count > 0,
-        Some(name) => held.rows.iter().any(|row| row.file == name),
-    });
-    Ok(if any { FAILED } else { OK })
+    Ok(Ok(all))
 }
 
-async fn held(mapping: &Arc<Mapping>, surroundings: &Surroundings) -> Result<Held, String> {
+async fn look(mapping: &Arc<Mapping>, surroundings: &Surroundings) -> Result<Held, String> {
     let (opened, environment) = (Arc::clone(mapping), Arc::clone(&surroundings.environment));
-    let reading =
-        tokio::task::spawn_blocking(move || open(&opened, &environment).map(|source| source.quarantine()));
+    let reading = tokio::task::spawn_blocking(move || held(&opened, environment.as_ref()));
     let read = reading.await.map_err(|_| "reading the folder failed".to_owned())?;
-    let (rows, count) = read.map_err(|error| error.to_string())?;
-    Ok(Held { mapping: mapping.name().to_owned(), rows, count })
+    read.map_err(|error| error.to_string())
 }
 
 /// Rows of each file, in the order of their names.
@@ -132,15 +197,38 @@ fn by_file(held: &Held) -> Vec<(&str, usize)> {
     files
 }
 
-fn as_json(held: &Held, name: Option<&str>) -> Value {
+fn dropped<'h>(held: &'h Held, name: Option<&'h str>) -> impl Iterator<Item = &'h Trace> {
+    held.dropped.iter().filter(move |trace| name.is_none_or(|name| trace.file == name))
+}
+
+fn as_json(folder: &Folder, name: Option<&str>) -> Value {
+    let held = &folder.held;
     let rows = held.rows.iter().filter(|row| name.is_none_or(|name| row.file == name));
     let rows: Vec<Value> =
         rows.map(|row| json!({ "file": row.file, "line": row.line, "reason": row.reason })).collect();
-    json!({ "mapping": held.mapping, "count": held.count, "rows": rows })
+    let trace = |trace: &Trace| {
+        json!({
+            "file": trace.file,
+            "line": trace.line,
+            "held": trace.held,
+            "reason": trace.reason,
+            "by": trace.by,
+            "at": trace.at,
+            "taken_in": trace.taken_in.as_ref().map(|taken| json!({ "by": taken.by, "at": taken.at })),
+        })
+    };
+    let dropped: Vec<Value> = dropped(held, name).map(trace).collect();
+    json!({ "mapping": folder.mapping, "count": held.count, "rows": rows, "dropped": dropped })
 }
 
-fn write(held: &Held, name: Option<&str>, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
-    writeln!(out, "{}: {} held back", held.mapping, held.count)?;
+/// A line for people.
+fn place_of(line: u64) -> String {
+    if line == 0 { "the whole file".to_owned() } else { format!("line {line}") }
+}
+
+fn write(folder: &Folder, name: Option<&str>, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
+    let held = &folder.held;
+    writeln!(out, "{}: {} held back", folder.mapping, held.count)?;
     match name {
         None => {
             for (file, count) in by_file(held) {
@@ -149,16 +237,23 @@ fn write(held: &Held, name: Option<&str>, out: &mut (dyn Write + Send)) -> std::
         }
         Some(name) => {
             for row in held.rows.iter().filter(|row| row.file == name) {
-                let place =
-                    if row.line == 0 { "the whole file".to_owned() } else { format!("line {}", row.line) };
-                writeln!(out, "  {place}: {}", row.reason)?;
+                writeln!(out, "  {}: {}", place_of(row.line), row.reason)?;
             }
+        }
+    }
+    for trace in dropped(held, name) {
+        let Trace { file, held, reason, by, at, .. } = trace;
+        writeln!(out, "  dropped: {file}, {}, {at}, by {by}: {reason}", place_of(trace.line))?;
+        writeln!(out, "    was held back because: {held}")?;
+        if let Some(taken) = &trace.taken_in {
+            writeln!(out, "    taken in after all: {}, by {}", taken.at, taken.by)?;
         }
     }
     if held.count > 0 {
         writeln!(
             out,
-            "  help: mend the file where it is made and rename the new one over it; it is read again within seconds"
+            "  help: mend the file where it is made and rename the new one over it, or mend the mapping; it is read again within seconds.\n        \
+             What will never be mended: `quarantine drop NAME --line LINE --reason TEXT`"
         )?;
     }
     Ok(())

@@ -1,11 +1,14 @@
 //! `test`: the tests that stand in mapping files, through the same code as real answers.
 
-use super::{CONFIG, FAILED, OK, Output};
+mod edit;
+mod update;
+
+use super::{CONFIG, FAILED, OK, Output, Test};
 use crate::sources::read_mapping;
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use yiwang_adapter_sdk::mapping::{Mapping, render, run_tests};
 
 /// What became of one file.
@@ -26,8 +29,11 @@ struct One {
     failure: Option<String>,
 }
 
-pub(super) fn test(files: &[PathBuf], output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
-    let tested: Vec<File> = files.iter().map(|file| run(file)).collect();
+pub(super) async fn test(arguments: &Test, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    if arguments.update {
+        return update::update(arguments, out).await;
+    }
+    let tested: Vec<File> = arguments.files.iter().map(|file| run(file)).collect();
     let failed = |file: &File| file.tests.iter().filter(|one| one.failure.is_some()).count();
     let (all, failed): (usize, usize) =
         (tested.iter().map(|file| file.tests.len()).sum(), tested.iter().map(failed).sum());
@@ -36,7 +42,7 @@ pub(super) fn test(files: &[PathBuf], output: Output, out: &mut (dyn Write + Sen
         (false, 0) => OK,
         (false, _) => FAILED,
     };
-    if output == Output::Json {
+    if arguments.output == Output::Json {
         let json = json!({ "ok": code == OK, "exit": code, "failed": failed, "files": tested });
         writeln!(out, "{json}")?;
         return Ok(code);

@@ -12,7 +12,7 @@ use yiwang_proto::ambient::{SystemClock, SystemEntropy};
 use yiwang_tests::member::Settings;
 
 #[derive(Parser)]
-struct Program {
+pub(crate) struct Program {
     #[command(subcommand)]
     command: Command,
 }

@@ -1,4 +1,4 @@
-//! The commands of whoever keeps a host running: `call`, `fmt`, `quarantine`, `status`, `diff`, `run --dry-run`.
+//! The commands of whoever keeps a host running: `call`, `fmt`, `status`, `diff`, `run --dry-run`.
 
 use crate::commands::call;
 use crate::schema::mappings;
@@ -22,7 +22,7 @@ pub(crate) fn around(settings: &[(&str, &str)]) -> Surroundings {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -143,40 +143,6 @@ async fn files_are_put_into_one_form_and_say_what_they_said() {
     let (code, said) = call(&["fmt", &shown(&broken)], around(&[])).await;
     assert!(code == CONFIG && said.contains("A-FMT-001"), "{said}");
     assert_eq!(std::fs::read_to_string(&broken).unwrap(), "a = \n");
-}
-
-#[tokio::test]
-async fn what_a_folder_holds_back_is_listed_and_goes_when_it_is_mended() {
-    let dir = tempfile::tempdir().unwrap();
-    let text = std::fs::read_to_string(yiwang_tests::departments().join("real/montgomery-911/mapping.toml"))
-        .unwrap();
-    let mapping = dir.path().join("mapping.toml");
-    std::fs::write(&mapping, text.replace("{ env = \"MONTGOMERY_CSV\" }", "\".\"")).unwrap();
-    let header = "lat,lng,desc,zip,title,timeStamp,twp,addr,e\n";
-    let good = "1.5,2.5,d,19000,EMS: X,2015-12-10 17:10:52,NEW HANOVER,A ST,1\n";
-    let bad = "hunter2,2.5,d,19000,EMS: X,2015-12-10 17:10:52,NEW HANOVER,A ST,1\n";
-    let file = dir.path().join("montgomery-911-1.csv");
-    std::fs::write(&file, format!("{header}{good}{bad}")).unwrap();
-    let path = shown(&mapping);
-    let (code, said) = call(&["quarantine", "list", "--mapping", &path], around(&[])).await;
-    assert!(
-        code == FAILED && said.contains("1 held back") && said.contains("montgomery-911-1.csv: 1"),
-        "{said}"
-    );
-    let (code, said) =
-        call(&["quarantine", "show", "montgomery-911-1.csv", "--mapping", &path], around(&[])).await;
-    assert!(code == FAILED && said.contains("line 3: column `lat` is not a number"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
-    let (_, said) = call(&["quarantine", "list", "--mapping", &path, "-o", "json"], around(&[])).await;
-    let json: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(
-        (&json[0]["count"], &json[0]["rows"][0]["line"]),
-        (&Value::from(1), &Value::from(3)),
-        "{said}"
-    );
-    std::fs::write(&file, format!("{header}{good}")).unwrap();
-    let (code, said) = call(&["quarantine", "list", "--mapping", &path], around(&[])).await;
-    assert!(code == OK && said.contains("0 held back"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,7 +40,12 @@ fn run(mapping: &Mapping, test: &TestDef) -> Result<(), String> {
     }
 }
 
-fn records(mapping: &Mapping, operation: &OperationDef, test: &TestDef) -> Result<Vec<Value>, String> {
+/// The records that the rows of a test give.
+pub(super) fn records(
+    mapping: &Mapping,
+    operation: &OperationDef,
+    test: &TestDef,
+) -> Result<Vec<Value>, String> {
     let common = mapping.source().common();
     bind_test(operation, &test.args, &common.zone).map_err(|error| error.clause)?;
     let mut columns: Vec<Arc<str>> = operation.columns().into_iter().collect();
@@ -114,12 +119,7 @@ fn compare(wanted: &[Map<String, Value>], records: &[Value]) -> Result<(), Strin
         let no_fields = Map::new();
         let fields = record.get("fields").and_then(Value::as_object).unwrap_or(&no_fields);
         for (name, expected) in wanted {
-            let found = match name.as_str() {
-                "as_of" | "quality" => record.get(name),
-                // A count stands beside the fields, and some records have a field of that name.
-                COUNT_COLUMN => record.get(name).or_else(|| fields.get(name)),
-                _ => fields.get(name),
-            };
+            let found = found(record, name);
             if !same(found.unwrap_or(&Value::Null), expected) {
                 let found = found.map_or_else(|| "nothing".to_owned(), Value::to_string);
                 return Err(format!("record {at}: `{name}` is {found}, expected {expected}"));
@@ -134,8 +134,19 @@ fn compare(wanted: &[Map<String, Value>], records: &[Value]) -> Result<(), Strin
     Ok(())
 }
 
+/// What a record has under the name that a test calls it by.
+pub(super) fn found<'r>(record: &'r Value, name: &str) -> Option<&'r Value> {
+    let field = || record.get("fields").and_then(|fields| fields.get(name));
+    match name {
+        "as_of" | "quality" => record.get(name),
+        // A count stands beside the fields, and some records have a field of that name.
+        COUNT_COLUMN => record.get(name).or_else(field),
+        _ => field(),
+    }
+}
+
 /// Equality where 3 and 3.0 are the same number.
-fn same(found: &Value, expected: &Value) -> bool {
+pub(super) fn same(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (a, b) => a == b,
