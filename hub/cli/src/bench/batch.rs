@@ -17,6 +17,7 @@ use yiwang_city::servers::{Database, Kind};
 use yiwang_client::batch::BatchAsk;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::ids::Operation;
+use yiwang_proto::request::OfficerBy;
 
 /// Records of the bench in a megabyte, as JSON.
 const ROWS_OF_MB: u64 = 1_000;
@@ -128,6 +129,7 @@ async fn through(network: &Network, place: &Place) -> Result<Read, Failure> {
         fields: contract.text.fields.clone(),
         case: network.case.clone(),
         officer: None,
+        officer_by: OfficerBy::Asserted,
     };
     let (clock, mut resume) = (setup::clock(), String::new());
     let begun = clock.monotonic_us();
