@@ -4,7 +4,6 @@
 //! counts and batches of the record.
 #![expect(clippy::indexing_slicing, reason = "a missing member of a JSON value is null")]
 
-#[expect(dead_code, reason = "the other example's own question is not asked here")]
 pub mod query;
 
 use query::Gateway;

@@ -167,7 +167,7 @@ fn a_tampered_journal_is_a_finding_and_no_answer() {
         ("one byte", |tags| tags[40] ^= 1),
         ("somebody taken out", |tags| drop(tags.drain(..32))),
         ("somebody put in", |tags| tags.extend([0; 32])),
-        ("a torn tag", |tags| drop(tags.pop())),
+        ("a torn tag", |tags| tags.truncate(tags.len() - 1)),
     ];
     for (what, spoil) in spoilt {
         let mut town = Town::new();
