@@ -25,6 +25,7 @@ mod quarantine;
 mod query_example;
 mod refusals;
 mod reload;
+mod sample;
 mod schema;
 mod servers;
 mod town;
