@@ -145,13 +145,15 @@ pub(crate) trait Link: Send + 'static {
 pub(crate) struct ServerSource<S: Server> {
     pool: Pool<S>,
     common: SourceCommon,
+    settings: Settings,
 }
 
 impl<S: Server> ServerSource<S> {
     /// Connects to nothing yet.
     pub(crate) fn new(server: S, settings: &Settings) -> Self {
         let clock = Arc::new(SystemClock::default());
-        Self { pool: Pool::new(server, settings.def.pool, clock), common: settings.def.common.clone() }
+        let common = settings.def.common.clone();
+        Self { pool: Pool::new(server, settings.def.pool, clock), common, settings: settings.clone() }
     }
 
     /// Runs a statement, and once more where the connection had gone before it was asked, or the table
@@ -251,6 +253,10 @@ impl<S: Server> Source for ServerSource<S> {
 
     fn usage(&self) -> Option<Usage> {
         Some(self.pool.usage())
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        Box::pin(async move { Ok(self.settings.read().await?.identity()) })
     }
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {

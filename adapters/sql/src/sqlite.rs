@@ -116,6 +116,11 @@ impl Source for SqliteSource {
         })
     }
 
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        let place = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        Box::pin(async move { Ok(place.display().to_string()) })
+    }
+
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(async move {
             let path = self.path.clone();
