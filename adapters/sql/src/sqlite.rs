@@ -232,6 +232,11 @@ pub(crate) fn wrap(
 }
 
 fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceError> {
+    if query.page.is_some()
+        && let Some(what) = live::unfit_key(connection, &query.operation)?
+    {
+        return Err(SourceError::Drift(findings::key_fault(&query.operation, &what)));
+    }
     let wrapped = wrap(&query.operation, &query.columns, Some(query))?;
     let mut statement = connection
         .prepare_cached(&wrapped.text)
