@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod contract;
 mod departments;
+mod doors;
 #[expect(dead_code, reason = "not all of what the source's own tests need")]
 #[path = "../../../fhir/tests/fhir/double.rs"]
 mod fhir_double;
