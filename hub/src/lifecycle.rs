@@ -278,7 +278,10 @@ pub async fn start_on<N: Network>(
         (address_of(&main)?, address_of(&enrol)?, address_of(&plain)?);
     hub.tasks.spawn(serve(door(main, Some(tls(true)?), limits.clone().within_open_files()), members));
     hub.tasks.spawn(serve(door(enrol, Some(tls(false)?), limits.strangers()), rpc::enrolment_routes(&hub)));
-    hub.tasks.spawn(serve(door(plain, None, limits.strangers()), health::routes(Arc::clone(&hub))));
+    hub.tasks.spawn(serve(
+        door(plain, None, limits.strangers()),
+        health::routes(Arc::clone(&hub), health_address),
+    ));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
     hub.tasks.spawn(denials::run(Arc::clone(&hub)));
     hub.tasks.spawn(replies::watch(Arc::clone(&hub)));

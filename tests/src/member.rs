@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_csv::CsvSource;
+use yiwang_adapter_fhir::FhirSource;
+use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
 use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::decide::ContractPolicy;
@@ -327,6 +329,8 @@ pub fn open_source(path: &Path, settings: &Settings) -> MappedSource {
         SourceDef::Csv(_) => Arc::new(CsvSource::open(&mapping, settings).unwrap()),
         SourceDef::Postgres(_) => open_postgres(&mapping, &environment).unwrap(),
         SourceDef::Mariadb(_) => open_mariadb(&mapping, &environment).unwrap(),
+        SourceDef::Http(_) => Arc::new(HttpSource::open(&mapping, settings).unwrap()),
+        SourceDef::Fhir(_) => Arc::new(FhirSource::open(&mapping, settings).unwrap()),
         _ => Arc::new(SqliteSource::open(&mapping, settings).unwrap()),
     };
     MappedSource::new(Arc::new(mapping), source)

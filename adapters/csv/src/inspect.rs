@@ -34,6 +34,44 @@ pub fn inspect(folder: &Path, files: &str) -> Result<Header, SourceError> {
     header(&entry.name, &data)
 }
 
+/// Cells of some columns in the first rows of the file whose header was read; empty cells and rows that are cut
+/// otherwise than the header are left out. Blocks on the disk.
+///
+/// # Errors
+/// A folder or file that cannot be read, or that is another one now.
+pub fn sample(
+    folder: &Path,
+    header: &Header,
+    places: &[usize],
+    rows: usize,
+) -> Result<Vec<Vec<String>>, SourceError> {
+    let (data, _) = Folder::open(folder, &header.file)?.read(&header.file)?;
+    let plain = data.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(&data);
+    let text = match header.encoding {
+        Encoding::Utf8 => String::from_utf8_lossy(plain),
+        Encoding::Gbk => encoding_rs::GB18030.decode_without_bom_handling(plain).0,
+    };
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut record = csv::StringRecord::new();
+    let same = reader.read_record(&mut record).unwrap_or(false) && record.iter().eq(&header.columns);
+    if !same {
+        return Err(SourceError::Drift(format!("file `{}`: its header changed meanwhile", header.file)));
+    }
+    let mut columns = vec![Vec::new(); places.len()];
+    for _ in 0..rows {
+        if !reader.read_record(&mut record).unwrap_or(false) {
+            break;
+        }
+        if record.len() != header.columns.len() {
+            continue;
+        }
+        for (column, place) in columns.iter_mut().zip(places) {
+            column.extend(record.get(*place).filter(|cell| !cell.is_empty()).map(str::to_owned));
+        }
+    }
+    Ok(columns)
+}
+
 fn header(name: &str, data: &[u8]) -> Result<Header, SourceError> {
     let unfit = |what: &str| SourceError::Drift(format!("file `{name}`: {what}"));
     let (plain, marked) = match data.strip_prefix(&[0xef, 0xbb, 0xbf]) {

@@ -19,6 +19,6 @@ mod source;
 
 pub use dropped::{DropError, TakenIn, Trace};
 pub use held::{Act, Became, Done, Held, Told, drop_held, held, retry};
-pub use inspect::{Header, inspect};
+pub use inspect::{Header, inspect, sample};
 pub use source::CsvSource;
 pub use yiwang_adapter_sdk::source::Quarantined;

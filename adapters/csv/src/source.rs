@@ -20,6 +20,8 @@ struct Inner {
     def: CsvDef,
     operations: Vec<Arc<OperationDef>>,
     folder: Folder,
+    /// Where the folder is.
+    place: PathBuf,
     /// The list of what was dropped.
     dropped: PathBuf,
     /// The newest snapshot. Locked while files are read again: whoever asks then waits for the new rows.
@@ -38,6 +40,7 @@ impl CsvSource {
             def: def.clone(),
             operations: mapping.operations().to_vec(),
             folder: Folder::open(&path, &def.files)?,
+            place: path,
             dropped: dropped::path(mapping),
             current: Mutex::new(None),
         };
@@ -167,6 +170,11 @@ impl Source for CsvSource {
                 vec![Finding::new(Severity::Error, "A-CSV-001", message)]
             })
         })
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        let place = std::path::absolute(&self.inner.place).unwrap_or_else(|_| self.inner.place.clone());
+        Box::pin(async move { Ok(format!("{}\n{}", place.display(), self.inner.def.files)) })
     }
 
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {

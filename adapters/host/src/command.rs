@@ -22,7 +22,7 @@ pub use diff::Diff;
 pub use fmt::Fmt;
 pub use init::Init;
 pub use quarantine::{Quarantine, Where};
-pub(crate) use show::mapping_of;
+pub(crate) use show::masked_mapping_of;
 pub use status::Status;
 
 use crate::config::{Config, ConfigError};

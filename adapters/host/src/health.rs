@@ -4,12 +4,15 @@ use crate::gateway::Gateway;
 use crate::mappings::{Mappings, Served};
 use crate::sources::{SourceHealth, Watched, healths};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::header::HOST;
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::health::LinkState;
@@ -18,6 +21,7 @@ use yiwang_client::standing::StandingHealth;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::hex;
 use yiwang_proto::time::format_rfc3339;
+use yiwang_telemetry::answers_to;
 
 /// What is looked at.
 pub(crate) struct Health {
@@ -29,15 +33,34 @@ pub(crate) struct Health {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// The routes. Whoever is on this machine may also see what the mappings say.
-pub(crate) fn routes(health: Arc<Health>, here: bool) -> Router {
-    let pages = if here { Router::new().route("/mappings", get(mappings)) } else { Router::new() };
+/// The routes of a door that listens there. Whoever is on this machine may also see what the mappings say.
+pub(crate) fn routes(health: Arc<Health>, listen: SocketAddr) -> Router {
+    let pages = if listen.ip().is_loopback() {
+        Router::new().route("/mappings", get(mappings))
+    } else {
+        Router::new()
+    };
     pages
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(crate::metrics::page))
         .with_state(health)
+        .layer(from_fn_with_state(listen, only_own_names))
+}
+
+/// Why a request for another name is refused; the name itself is not repeated.
+const NOT_HERE: &str = "misdirected: this door answers to names and addresses of its own machine; ask for 127.0.0.1 or localhost, or for \
+                        the address that it listens on\n";
+
+/// Refuses what a page in a browser asks under its own name.
+async fn only_own_names(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let named = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    if named.chain(authority).all(|host| answers_to(host, listen)) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, NOT_HERE).into_response()
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
@@ -59,7 +82,7 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
 async fn mappings(State(health): State<Arc<Health>>) -> Response {
     let served = health.mappings.served();
     let one = |served: &Served| {
-        let shown = crate::command::mapping_of(served.source.mapped.mapping()).ok();
+        let shown = crate::command::masked_mapping_of(served.source.mapped.mapping()).ok();
         json!({ "file": served.file.display().to_string(), "shown": shown })
     };
     let mappings: Vec<Value> = served.iter().map(one).collect();

@@ -1,5 +1,5 @@
 //! `init`: proposes a mapping from what a source says of itself. Names, types, keys and comments are read,
-//! never a row; what cannot be told from them is marked `choose:` and left to whoever knows the source.
+//! never a row unless `--sample` asks for some; what cannot be told from them is marked `choose:` and left to whoever knows the source.
 
 mod draft;
 mod fhir;
@@ -7,9 +7,10 @@ mod field;
 mod http;
 mod names;
 mod read;
+mod sample;
 mod text;
 
-pub use read::{Ask, InitError, Kind, propose};
+pub use read::{Ask, InitError, Kind, Proposal, propose};
 
 use yiwang_adapter_sql::ColumnKind;
 
@@ -26,6 +27,8 @@ struct Hint {
     length: Option<u32>,
     comment: Option<String>,
     words: Vec<String>,
+    /// What real rows told, where some were read.
+    sampled: Option<sample::Sampled>,
 }
 
 impl Hint {
@@ -69,4 +72,6 @@ struct Described {
     name: String,
     hints: Vec<Hint>,
     keys: Vec<Key>,
+    /// Columns of which real rows were read, as `--sample` asked.
+    sampled: Vec<String>,
 }

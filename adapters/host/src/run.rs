@@ -213,8 +213,9 @@ fn spawn(
         tasks.spawn(async move { (name, serving.await).map_ok() });
     };
     if let Some(listener) = opened.health_listener {
-        let here = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        door("health door", listener, health::routes(Arc::clone(&opened.health), here));
+        // What cannot be told is taken for every address: then the mappings are shown to nobody.
+        let listen = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        door("health door", listener, health::routes(Arc::clone(&opened.health), listen));
     }
     if let Some((gateway, listener)) = opened.gateway {
         door("gateway door", listener, gateway.routes());

@@ -209,6 +209,10 @@ impl Source for Late {
         self.now().ok()?.usage()
     }
 
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        Box::pin(async move { self.now()?.identity().await })
+    }
+
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         self.now().map(|source| source.quarantine()).unwrap_or_default()
     }

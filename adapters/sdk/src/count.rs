@@ -14,13 +14,14 @@ use crate::value::{Cell, Rows, write_instant};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::Kept;
 use suppress::Table;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Method;
 use yiwang_proto::ids::RecordType;
+use yiwang_proto::{hex, sha256};
 
 /// Between two tables: whoever asks chooses when a table is made, and two that are minutes apart, over midnight, would
 /// give single events away.
@@ -30,11 +31,14 @@ pub const CELLS_MAX: usize = 20_000;
 /// Groups that a source may give: several of its values can stand for one of the table's.
 const GROUPS_MAX: u32 = 200_000;
 
-/// The tables of an adapter, one for each record that is counted.
+/// The table of one record. Whoever asks while it is made waits for it, and nobody who asks for another record's.
+type Day = Arc<tokio::sync::Mutex<Option<Arc<Kept>>>>;
+
+/// The tables of an adapter, one for each record that is counted: as many as its mappings declare.
 #[derive(Debug)]
 pub(crate) struct Counts {
     dir: PathBuf,
-    days: tokio::sync::Mutex<BTreeMap<RecordType, Arc<Kept>>>,
+    days: Mutex<BTreeMap<RecordType, Day>>,
 }
 
 fn failed(clause: &str, detail: String) -> AnswerError {
@@ -48,7 +52,7 @@ fn refused(code: Code, clause: &str) -> AnswerError {
 impl Counts {
     /// Keeps the tables in a folder.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, days: tokio::sync::Mutex::default() }
+        Self { dir, days: Mutex::default() }
     }
 
     /// Keeps them beside a journal, as evidence is.
@@ -128,8 +132,13 @@ impl Counts {
         let zone = &mapping.source().common().zone;
         let day = store::day(now_ms, zone);
         let sizes: Vec<usize> = count.values.iter().map(Vec::len).collect();
-        let mut days = self.days.lock().await;
-        let known = match days.get(record) {
+        let of_record = {
+            let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(days.entry(record.clone()).or_default())
+        };
+        let mut today = of_record.lock().await;
+        let definition = definition(source, count).await?;
+        let known = match today.as_ref() {
             Some(kept) => Some(Arc::clone(kept)),
             None => store::read(&self.dir, record, &sizes)
                 .await
@@ -141,27 +150,34 @@ impl Counts {
         // A day that has not come yet was kept before the clock was set back: it is not made a second time.
         let young = |kept: &Arc<Kept>| now_ms.saturating_sub(kept.made_ms) < APART_MS;
         if let Some(kept) = known.filter(|kept| kept.day >= day || young(kept)) {
-            if kept.definition != count.definition {
-                let clause = "the table was declared otherwise today, and is made anew tomorrow";
+            if kept.definition != definition {
+                let clause =
+                    "the table was declared otherwise today, or of another source, and is made anew tomorrow";
                 return Err(failed(clause, format!("{}: {clause}", mapping.name())));
             }
-            days.insert(record.clone(), Arc::clone(&kept));
+            *today = Some(Arc::clone(&kept));
             return Ok(kept);
         }
         let table = made(source, operation, count, limit).await?;
-        let kept = Kept {
-            day,
-            definition: count.definition.clone(),
-            made_ms: now_ms,
-            table: table.suppress(u64::from(count.k)),
-        };
+        let kept = Kept { day, definition, made_ms: now_ms, table: table.suppress(u64::from(count.k)) };
         store::write(&self.dir, record, &kept).await.map_err(|error| {
             failed("the table of the day cannot be kept", format!("{}: {error}", mapping.name()))
         })?;
         let kept = Arc::new(kept);
-        days.insert(record.clone(), Arc::clone(&kept));
+        *today = Some(Arc::clone(&kept));
         Ok(kept)
     }
+}
+
+/// What a table is of: the mapping's declaration, and the place that it is read from. After a change to another database
+/// the rows of the one before are not given as those of the other; nor are both counted on one day, because what one
+/// suppresses the other might give away.
+async fn definition(source: &MappedSource, count: &CountDef) -> Result<String, AnswerError> {
+    let place = source.source().identity().await?;
+    let mapping = source.mapping();
+    let parts = serde_json::json!([count.definition, mapping.source().kind(), place]);
+    // Only its digest is kept: where a department's database is stays there.
+    Ok(hex(&sha256(parts.to_string().as_bytes())))
 }
 
 /// Whether each record has one table at most; the record that has more. Where mappings are replaced while they serve,

@@ -35,7 +35,7 @@ pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,
 };
-pub use sql_text::parameters;
+pub use sql_text::{parameters, without_constants};
 pub use test_run::{TestResult, run_tests};
 pub use test_update::{TestChange, TestUpdate, test_updates};
 

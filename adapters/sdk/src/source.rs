@@ -248,6 +248,12 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
+    /// Which place it reads, as its settings say now, without role and password: two databases differ in it, however
+    /// their settings are named. Nothing is connected to. A source that is never counted has none.
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        Box::pin(async { Ok(String::new()) })
+    }
+
     /// What it holds back, as far as it keeps that, and how much that is in all.
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         (Vec::new(), 0)

@@ -62,3 +62,19 @@ pub(crate) fn reads_in_full(operation: &OperationDef, table: &str) -> Finding {
     about(operation, Severity::Error, "A-SQL-008", &format!("reads `{table}` in full"))
         .help("have an index made on the column that is looked up, or make the operation a search")
 }
+
+/// What a page cannot be gone on after: the database takes different keys for one, or rounds them, and a row would be
+/// lost between two pages.
+pub(crate) fn unfit_key(operation: &OperationDef, what: &str) -> Finding {
+    about(operation, Severity::Error, "A-SQL-019", &key_fault(operation, what)).help(
+        "page after a column that is compared as it stands: whole numbers, or texts under a binary collation (MariaDB: one \
+         that ends in _bin; PostgreSQL: a deterministic one; SQLite: BINARY), with a unique index; a conversion in the \
+         statement, like binary or collate, takes the index away",
+    )
+}
+
+/// The same in one line, for whoever asks for a page.
+pub(crate) fn key_fault(operation: &OperationDef, what: &str) -> String {
+    let key = operation.page.as_ref().map_or("", |page| page.key.as_ref());
+    format!("batch key `{key}` {what}: pages in its order could lose a row")
+}

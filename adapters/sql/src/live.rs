@@ -1,12 +1,15 @@
 //! What a live check of an SQLite source proves and refuses.
 
+use crate::dialect::{Dialect as _, Sqlite};
 use crate::findings::{about, compare_columns, no_plan, not_prepared, reads_in_full};
+use crate::server::without_rows;
 use crate::sqlite::{connect, prepare_text, wrap};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;
 use std::path::Path;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind};
+use yiwang_adapter_sdk::source::SourceError;
 
 /// Tries to write, inside a transaction that is rolled back, and says what refused it.
 pub(crate) fn read_only(path: &Path) -> Vec<Finding> {
@@ -58,9 +61,59 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
     if !statement.readonly() {
         findings.push(add(Severity::Error, "A-SQL-004", "the statement writes".to_owned()));
     }
-    if operation.kind == OperationKind::Lookup {
-        scans(connection, operation, findings);
+    match operation.kind {
+        OperationKind::Lookup => scans(connection, operation, findings),
+        OperationKind::Batch => match unfit_key(connection, operation) {
+            Ok(None) => {}
+            Ok(Some(what)) => findings.push(crate::findings::unfit_key(operation, &what)),
+            Err(error) => findings.push(not_prepared(operation, &error.to_string())),
+        },
+        _ => {}
     }
+}
+
+/// What is wrong with a batch's key: how SQLite would sort it, by its own program for doing so, and what its column was
+/// declared to hold. No row is read.
+pub(crate) fn unfit_key(
+    connection: &Connection,
+    operation: &OperationDef,
+) -> Result<Option<String>, SourceError> {
+    let drift = |error: rusqlite::Error| SourceError::Drift(prepare_text(&error));
+    let none = without_rows(&Sqlite, operation)?;
+    let statement = connection.prepare(&none).map_err(drift)?;
+    let declared =
+        statement.columns().first().and_then(|column| column.decl_type().map(str::to_ascii_uppercase));
+    let declared = declared.unwrap_or_default();
+    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+    // In the order in which SQLite itself looks for them.
+    if !has(&["INT", "CHAR", "CLOB", "TEXT", "BLOB"]) && has(&["REAL", "FLOA", "DOUB"]) {
+        return Ok(Some("holds numbers that are rounded".to_owned()));
+    }
+    let key = operation.page.as_ref().map_or("", |page| page.key.as_ref());
+    // The sign keeps an index from serving; the collation stays the column's.
+    let text = format!("explain {none} order by +q.{}", Sqlite.quote(key)?);
+    let mut statement = connection.prepare(&text).map_err(drift)?;
+    let mut steps = statement.raw_query();
+    while let Some(step) = steps.next().map_err(drift)? {
+        let opcode: String = step.get("opcode").map_err(drift)?;
+        if !matches!(opcode.as_str(), "SorterOpen" | "OpenEphemeral") {
+            continue;
+        }
+        let sorted: Option<String> = step.get("p4").map_err(drift)?;
+        if let Some(collation) = sorted.as_deref().and_then(collation)
+            && !matches!(collation, "B" | "BINARY" | "RTRIM")
+        {
+            return Ok(Some(format!("has the collation {collation}, which takes different texts for one")));
+        }
+    }
+    Ok(None)
+}
+
+/// The first collation of a sorter, which SQLite writes like `k(1,B)` or `k(2,-NOCASE,B)`.
+fn collation(sorter: &str) -> Option<&str> {
+    let (_, columns) = sorter.strip_prefix("k(")?.split_once(',')?;
+    let first = columns.split([',', ')']).next()?;
+    first.rsplit(['-', '.']).next()
 }
 
 /// A look-up that reads a table from end to end is refused: it is slow for us and hurts the department.

@@ -4,6 +4,7 @@
 mod cells;
 mod grants;
 mod inspect;
+mod key;
 mod plan;
 mod trouble;
 
@@ -215,6 +216,10 @@ impl Link for MyLink {
             // A placeholder takes any type here; the plan shows whether an index still serves.
             unfit: Vec::new(),
         })
+    }
+
+    async fn unfit_key(&mut self, none: &str) -> Result<Option<String>, Trouble> {
+        key::unfit(&mut self.conn, none).await
     }
 
     async fn scans(

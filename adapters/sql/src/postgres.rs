@@ -3,6 +3,7 @@
 
 mod cells;
 mod inspect;
+mod key;
 mod params;
 mod plan;
 mod rights;
@@ -258,6 +259,10 @@ impl Link for PgLink {
             opaque: opaque.map(|column| (column.name().to_owned(), column.type_().to_string())).collect(),
             unfit: unfit.collect(),
         })
+    }
+
+    async fn unfit_key(&mut self, none: &str) -> Result<Option<String>, Trouble> {
+        key::unfit(self.client()?, none).await
     }
 
     async fn scans(

@@ -14,10 +14,11 @@ pub(crate) use trust::trust;
 pub(crate) use words::words;
 
 use crate::dialect::{Dialect, Wrapped};
+use crate::findings::key_fault;
 use pool::Pool;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, OperationDef, ParamType, SourceCommon};
@@ -25,6 +26,7 @@ use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, 
 use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::Operation;
 
 /// How long the proof of the role's rights may take, and after it a probe's statements.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,6 +135,9 @@ pub(crate) trait Link: Send + 'static {
         kinds: &[ParamType],
     ) -> impl Future<Output = Result<Described, Trouble>> + Send;
 
+    /// What is wrong with the one column of a statement as the key of pages; `none` gives that column and no row.
+    fn unfit_key(&mut self, none: &str) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
+
     /// Tables that the statement reads in full; none if the plan cannot be shown.
     fn scans(
         &mut self,
@@ -145,13 +150,22 @@ pub(crate) trait Link: Send + 'static {
 pub(crate) struct ServerSource<S: Server> {
     pool: Pool<S>,
     common: SourceCommon,
+    settings: Settings,
+    /// Batches whose keys were proved since the last probe; no more than the mapping has.
+    keys: Mutex<BTreeSet<Operation>>,
 }
 
 impl<S: Server> ServerSource<S> {
     /// Connects to nothing yet.
     pub(crate) fn new(server: S, settings: &Settings) -> Self {
         let clock = Arc::new(SystemClock::default());
-        Self { pool: Pool::new(server, settings.def.pool, clock), common: settings.def.common.clone() }
+        let common = settings.def.common.clone();
+        Self {
+            pool: Pool::new(server, settings.def.pool, clock),
+            common,
+            settings: settings.clone(),
+            keys: Mutex::default(),
+        }
     }
 
     /// Runs a statement, and once more where the connection had gone before it was asked, or the table
@@ -173,6 +187,31 @@ impl<S: Server> ServerSource<S> {
             }
             first = false;
         }
+    }
+
+    /// Whether pages can be gone on after a batch's key, as the server compares it.
+    async fn prove_key(&self, operation: &OperationDef) -> Result<(), SourceError> {
+        let keys = || self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys().contains(&operation.name) {
+            return Ok(());
+        }
+        let none = without_rows(&S::Dialect::default(), operation)?;
+        let mut first = true;
+        let unfit = loop {
+            let mut lease = self.pool.lease().await?;
+            let unfit = lease.begin()?.unfit_key(&none).await;
+            lease.done(unfit.as_ref().err().is_none_or(Trouble::keeps));
+            match unfit {
+                Err(Trouble::Lost(_)) if first && lease.was_used() => self.pool.renew(),
+                unfit => break unfit?,
+            }
+            first = false;
+        };
+        if let Some(what) = unfit {
+            return Err(SourceError::Drift(key_fault(operation, &what)));
+        }
+        keys().insert(operation.name.clone());
+        Ok(())
     }
 
     async fn probe_all(&self) -> Result<Probe, SourceError> {
@@ -230,7 +269,13 @@ impl<S: Server> Source for ServerSource<S> {
             if !S::HOLDS_NUL && statement.values.iter().any(holds_nul) {
                 return Ok(Fetched { rows: Rows::new(statement.width) });
             }
-            match tokio::time::timeout(timeout, self.run(&statement)).await {
+            let running = async {
+                if query.page.is_some() {
+                    self.prove_key(&query.operation).await?;
+                }
+                self.run(&statement).await
+            };
+            match tokio::time::timeout(timeout, running).await {
                 Ok(rows) => Ok(Fetched { rows: rows? }),
                 Err(_) => Err(SourceError::Timeout(timeout)),
             }
@@ -240,6 +285,8 @@ impl<S: Server> Source for ServerSource<S> {
     fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
         Box::pin(async move {
             self.pool.reap();
+            // A column can be altered while the adapter serves.
+            self.keys.lock().unwrap_or_else(PoisonError::into_inner).clear();
             // First, so that no statement that fails or takes its time keeps it from being made.
             self.prove().await?;
             match tokio::time::timeout(PROBE_TIMEOUT, self.probe_all()).await {
@@ -251,6 +298,10 @@ impl<S: Server> Source for ServerSource<S> {
 
     fn usage(&self) -> Option<Usage> {
         Some(self.pool.usage())
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        Box::pin(async move { Ok(self.settings.read().await?.identity()) })
     }
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
@@ -276,6 +327,14 @@ fn named(what: &str, error: SourceError) -> SourceError {
         SourceError::Query(text) => SourceError::Query(format!("{what}: {text}")),
         other => other,
     }
+}
+
+/// A batch's statement as one that gives its key and no row.
+pub(crate) fn without_rows(dialect: &impl Dialect, operation: &OperationDef) -> Result<String, SourceError> {
+    let (Access::Sql(statement), Some(page)) = (&operation.access, &operation.page) else {
+        return Err(SourceError::Query("the operation is no batch".to_owned()));
+    };
+    Ok(format!("select q.{} from (\n{statement}\n) q where 1 = 0", dialect.quote(&page.key)?))
 }
 
 /// The wrapped statement of an operation.

@@ -116,6 +116,11 @@ impl Source for SqliteSource {
         })
     }
 
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        let place = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        Box::pin(async move { Ok(place.display().to_string()) })
+    }
+
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(async move {
             let path = self.path.clone();
@@ -227,6 +232,11 @@ pub(crate) fn wrap(
 }
 
 fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceError> {
+    if query.page.is_some()
+        && let Some(what) = live::unfit_key(connection, &query.operation)?
+    {
+        return Err(SourceError::Drift(findings::key_fault(&query.operation, &what)));
+    }
     let wrapped = wrap(&query.operation, &query.columns, Some(query))?;
     let mut statement = connection
         .prepare_cached(&wrapped.text)

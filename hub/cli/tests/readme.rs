@@ -173,7 +173,7 @@ fn auditors_lines(demo: &Path, folder: &Path) -> String {
 fn get(address: SocketAddr, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
     let mut answer = Vec::new();
-    let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let _ = asked.and_then(|()| stream.read_to_end(&mut answer));
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -3,23 +3,43 @@
 use crate::context::Hub;
 use crate::directory::PolicyDraft;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use yiwang_proto::codes::Code;
+use yiwang_telemetry::answers_to;
 
 /// The plain-HTTP routes for whoever runs the hub.
-pub(super) fn routes(hub: Arc<Hub>) -> Router {
+pub(super) fn routes(hub: Arc<Hub>, listen: SocketAddr) -> Router {
     Router::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/stages", get(stages))
         .route("/metrics", get(super::metrics::page))
         .with_state(hub)
+        .layer(from_fn_with_state(listen, only_own_names))
+}
+
+/// Why a request for another name is refused; the name itself is not repeated.
+const NOT_HERE: &str = "misdirected: this door answers to names and addresses of its own machine; ask for 127.0.0.1 or localhost, or for \
+                        the address that it listens on\n";
+
+/// Refuses what a page in a browser asks under its own name.
+async fn only_own_names(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let named = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    if named.chain(authority).all(|host| answers_to(host, listen)) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, NOT_HERE).into_response()
 }
 
 async fn ready(State(hub): State<Arc<Hub>>) -> (StatusCode, String) {

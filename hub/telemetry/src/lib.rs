@@ -7,12 +7,14 @@
 
 mod export;
 mod histogram;
+mod host;
 mod page;
 mod process;
 mod trace;
 
 pub use export::{ExportError, Telemetry, start};
 pub use histogram::{Histogram, LATENCY_US};
+pub use host::answers_to;
 pub use page::{CONTENT_TYPE, Kind, Page};
 pub use process::process;
 pub use trace::{continue_trace, traceparent_of};

@@ -42,7 +42,7 @@ impl Clock for Moved {
 
 async fn ready(scene: &Scene) -> String {
     let mut stream = tokio::net::TcpStream::connect(scene.world.hub().health_address).await.unwrap();
-    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text

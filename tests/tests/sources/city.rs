@@ -1,30 +1,15 @@
 //! Two departments, one of them on a database server, and an app that asks both.
 
-use serde_json::{Value, json};
+use crate::load::{Asking, Watched, judge};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::task::JoinSet;
+use std::sync::atomic::{AtomicU16, Ordering};
 use yiwang_audit::reconcile::Reconciled;
 use yiwang_city::City;
 use yiwang_city::servers::{self, Database, Kind};
-use yiwang_client::client::Client;
-use yiwang_client::record::RecordQuery;
-use yiwang_proto::body::Arguments;
-use yiwang_proto::ids::{Matter, Purpose};
 use yiwang_tests::contracts::draft;
 use yiwang_tests::departments;
 use yiwang_tests::member::{Member, RunningAdapter};
-use yiwang_tests::scene::{reconcile, verify_ledger};
 use yiwang_tests::world::World;
-
-/// Apps that ask without pause.
-const WORKERS: usize = 2;
-/// Each breathes between two questions: the ledger need not be long.
-const BREATH: Duration = Duration::from_millis(30);
-/// Times that are looked, a tenth of a second apart.
-const TRIES: u32 = 600;
 
 /// Starts a server; none, said aloud, where it is not installed.
 pub fn start(kind: Kind) -> Option<Database> {
@@ -50,18 +35,8 @@ pub struct Town {
     police: Member,
     civil: Member,
     adapters: Vec<RunningAdapter>,
-    app: Arc<Client>,
-    query: Arc<RecordQuery>,
-    kept: PathBuf,
+    pub asking: Asking,
     address: PathBuf,
-}
-
-/// What a load saw.
-#[derive(Debug, Default)]
-pub struct Asked {
-    pub own_there: u64,
-    pub own_missing: u64,
-    pub others_missing: Vec<Value>,
 }
 
 /// A lock that somebody holds.
@@ -75,19 +50,12 @@ impl Lock {
     }
 }
 
-/// A load that runs.
-pub struct Load {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Asked>>,
-    tasks: JoinSet<()>,
-}
-
-/// The department that is on the server, where its field stands in a record, and the other's.
-fn names(kind: Kind) -> (&'static str, &'static str, &'static str) {
+/// The department that is on the server.
+fn watched(kind: Kind) -> Watched {
     let (police, civil) = ("/records/Person/name", "/records/BenefitStatus/scheme");
     match kind {
-        Kind::Mariadb => ("police", police, civil),
-        Kind::Postgres => ("civil-affairs", civil, police),
+        Kind::Mariadb => Watched { department: "police", own: police, other: civil },
+        Kind::Postgres => Watched { department: "civil-affairs", own: civil, other: police },
     }
 }
 
@@ -103,7 +71,7 @@ impl Town {
     pub async fn new(seed: u64, server: Database) -> Self {
         let world = World::new(seed).await;
         let city = world.city();
-        let (department, ..) = names(server.kind);
+        let department = watched(server.kind).department;
         let mut police = world.department(&city, "police", &["person"]).await;
         let mut civil = world.department(&city, "civil-affairs", &["benefit-status"]).await;
         let address = world.dir.path().join("url");
@@ -120,61 +88,9 @@ impl Town {
         );
         world.agree(&benefit, &civil, &street).await;
         let adapters = vec![police.run_adapter(&world).await, civil.run_adapter(&world).await];
-        let kept = world.dir.path().join("kept");
-        let app = street.app(&world, "assistance-desk").await.keeping(&kept).unwrap();
-        let mother = city.household().mother.id;
-        let matter = Matter::parse("social-assistance").unwrap();
-        let (case, _) = app.open_case(&matter, std::slice::from_ref(&mother)).await.unwrap();
-        let query = RecordQuery {
-            subject: mother,
-            purpose: Purpose::parse("social-assistance.eligibility").unwrap(),
-            case,
-            officer: None,
-            fields: [].into(),
-            arguments: Arguments::new(),
-        };
-        let (app, query) = (Arc::new(app), Arc::new(query));
-        Self { server, world, police, civil, adapters, app, query, kept, address }
-    }
-
-    /// Asks both; what the department on the server did: `answered`, or a code.
-    pub async fn own(&self) -> String {
-        own(self.server.kind, &ask(&self.app, &self.query).await)
-    }
-
-    /// Asks so many times at once.
-    pub async fn crowd(&self, size: usize) -> Vec<String> {
-        let mut asking = JoinSet::new();
-        for _ in 0..size {
-            let (app, query, kind) = (Arc::clone(&self.app), Arc::clone(&self.query), self.server.kind);
-            asking.spawn(async move { own(kind, &ask(&app, &query).await) });
-        }
-        asking.join_all().await
-    }
-
-    /// Waits until the department on the server answers.
-    pub async fn until_there(&self) {
-        let mut state = String::new();
-        for _ in 0..TRIES {
-            state = self.own().await;
-            if state == "answered" {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("it does not come back: {state}");
-    }
-
-    /// Waits until it does not; with which code.
-    pub async fn until_missing(&self) -> String {
-        for _ in 0..TRIES {
-            let state = self.own().await;
-            if state != "answered" {
-                return state;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("it answers still");
+        let of = watched(server.kind);
+        let asking = Asking::new(&world, &street, city.household().mother.id, of).await;
+        Self { server, world, police, civil, adapters, asking, address }
     }
 
     /// Somebody keeps the table to himself until the lock is given back.
@@ -215,51 +131,15 @@ impl Town {
         std::fs::write(&self.address, self.server.url("yiwang", password, database)).unwrap();
     }
 
-    /// Starts apps that ask both departments without pause.
-    pub fn load(&self) -> Load {
-        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Asked::default())));
-        let mut tasks = JoinSet::new();
-        for _ in 0..WORKERS {
-            let (app, query, kind) = (Arc::clone(&self.app), Arc::clone(&self.query), self.server.kind);
-            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
-            tasks.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    note(kind, &ask(&app, &query).await, &mut seen.lock().unwrap());
-                    tokio::time::sleep(BREATH).await;
-                }
-            });
-        }
-        Load { stop, seen, tasks }
-    }
-
-    /// Stops everything; then ledger, journals and what the app kept are held against each other.
+    /// Stops everything and holds the stories against each other.
     pub async fn judge(self) -> Reconciled {
-        let mut world = self.world;
-        for adapter in self.adapters {
-            adapter.stop().await;
-        }
-        world.stop_hub().await;
-        let (code, report) = verify_ledger(&world);
-        assert_eq!(code, 0, "{report}");
-        let journals = [&self.police, &self.civil].map(|member| member.folder.path().join("journal"));
-        reconcile(&world, &[self.kept], &journals)
-    }
-}
-
-impl Load {
-    /// Ends it; questions under way are answered.
-    pub async fn end(mut self) -> Asked {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
-        std::mem::take(&mut self.seen.lock().unwrap())
+        judge(self.world, self.adapters, self.asking.kept, [&self.police, &self.civil]).await
     }
 }
 
 /// Fills the server with a department's tables and turns its adapter to it; the address lies in a file.
 fn serve_from(server: &Database, city: &City, world: &World, member: &mut Member, address: &std::path::Path) {
-    let (department, ..) = names(server.kind);
+    let department = watched(server.kind).department;
     let (database, ..) = table(server.kind);
     let (tables, file) = match server.kind {
         Kind::Postgres => (servers::CIVIL_AFFAIRS, "civil-affairs/postgres/benefit-status.toml"),
@@ -280,29 +160,4 @@ fn serve_from(server: &Database, city: &City, world: &World, member: &mut Member
     let mapping = world.dir.path().join("server.toml");
     std::fs::write(&mapping, turned).unwrap();
     member.mappings = vec![mapping];
-}
-
-async fn ask(app: &Client, query: &RecordQuery) -> Value {
-    serde_json::to_value(app.query_record(query).await.unwrap()).unwrap()
-}
-
-/// What the department on the server did.
-fn own(kind: Kind, answer: &Value) -> String {
-    let (department, ..) = names(kind);
-    let sources = answer["sources"].as_array().unwrap();
-    let source = sources.iter().find(|source| source["member"] == department).unwrap();
-    source["state"].as_str().unwrap().to_owned()
-}
-
-fn note(kind: Kind, answer: &Value, seen: &mut Asked) {
-    let (_, own, other) = names(kind);
-    let state = |place: &str| answer.pointer(place).map_or(json!(null), |field| field["state"].clone());
-    if state(other) != "value" {
-        seen.others_missing.push(answer.clone());
-    }
-    match state(own).as_str() {
-        Some("value") => seen.own_there += 1,
-        Some("unavailable") => seen.own_missing += 1,
-        _ => seen.others_missing.push(answer.clone()),
-    }
 }

@@ -1,7 +1,8 @@
-//! `diff`: mapping files as they are against what a running host serves, in the words of `show`.
+//! `diff`: mapping files as they are against what a running host serves, in the words of `show`, without the
+//! values that stand in statements: the door does not give them.
 
 use super::door;
-use super::show::mapping_of;
+use super::show::masked_mapping_of;
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
 use crate::config::Config;
 use crate::sources::read_mapping;
@@ -81,7 +82,7 @@ fn compare(file: &Path, running: &Value) -> Differs {
         Mapping::parse(&text, file)
             .map_err(|faults: Vec<yiwang_adapter_sdk::mapping::MappingFault>| first(faults))
     });
-    let shown = mapping.and_then(|mapping| mapping_of(&mapping).map_err(|error| error.to_string()));
+    let shown = mapping.and_then(|mapping| masked_mapping_of(&mapping).map_err(|error| error.to_string()));
     let shown = match shown {
         Ok(shown) => shown,
         Err(why) => return Differs::Broken(why),

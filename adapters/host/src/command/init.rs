@@ -2,7 +2,7 @@
 
 use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, OK};
-use crate::init::{Ask, InitError, Kind, propose};
+use crate::init::{Ask, InitError, Kind, Proposal, propose};
 use crate::run::Surroundings;
 use clap::Args;
 use std::io::Write;
@@ -62,6 +62,10 @@ pub struct Init {
     /// Where to write; standard output without it
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Databases and csv: read up to N real rows, of columns only whose days or codes the source does not describe. A
+    /// screen shows shapes; formats and plain codes go into the file, no other value
+    #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub sample: Option<u32>,
     /// Write over a file that is there
     #[arg(long, requires = "out")]
     pub force: bool,
@@ -91,6 +95,7 @@ impl Init {
             key: self.key.clone(),
             time_zone: self.time_zone.clone(),
             file: self.out.clone().unwrap_or_else(|| PathBuf::from("mapping.toml")),
+            sample: self.sample,
         })
     }
 }
@@ -104,8 +109,8 @@ pub(super) async fn init(
         Ok(ask) => propose(&ask, &surroundings.environment).await,
         Err(error) => Err(error),
     };
-    let text = match proposed {
-        Ok(text) => text,
+    let Proposal { text, seen } = match proposed {
+        Ok(proposal) => proposal,
         Err(error) => return refuse(&error, out),
     };
     let Some(file) = &arguments.out else {
@@ -120,6 +125,13 @@ pub(super) async fn init(
     }
     let choices = text.lines().skip(2).filter(|line| line.contains("choose:")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    if let Some(most) = arguments.sample {
+        writeln!(out, "read, up to {most} rows of what the source leaves open; shapes, not values:")?;
+        seen.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        if seen.is_empty() {
+            writeln!(out, "  nothing: the source leaves nothing open that rows could tell")?;
+        }
+    }
     Ok(OK)
 }
 

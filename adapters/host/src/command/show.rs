@@ -10,11 +10,11 @@ use std::io::Write;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{
     Access, AuthDef, CodeTable, FieldDef, Mapping, OperationDef, PoolDef, ServiceDef, SourceDef, TlsDef,
-    render,
+    render, without_constants,
 };
 use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
-use yiwang_proto::hex;
+use yiwang_proto::{hex, sha256};
 
 pub(super) fn show(file: &Path, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     let text = match read_mapping(file) {
@@ -110,6 +110,9 @@ struct ShownOperation {
     limit: u32,
     timeout_ms: u64,
     access: String,
+    /// Where constants are masked: by it two statements that differ in one are told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_sha256: Option<String>,
     params: Vec<String>,
     fields: BTreeMap<String, String>,
 }
@@ -121,7 +124,16 @@ fn codes(table: &CodeTable) -> BTreeMap<String, String> {
 }
 
 /// What a mapping says, as TOML.
-pub(crate) fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
+fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
+    written(mapping, false)
+}
+
+/// The same for a door: without the values that stand in statements.
+pub(crate) fn masked_mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> {
+    written(mapping, true)
+}
+
+fn written(mapping: &Mapping, masked: bool) -> Result<String, toml::ser::Error> {
     let catalogue = Catalogue::builtin().ok();
     toml::to_string(&ShownMapping {
         mapping: mapping.name().to_owned(),
@@ -133,7 +145,7 @@ pub(crate) fn mapping_of(mapping: &Mapping) -> Result<String, toml::ser::Error> 
         operation: mapping
             .operations()
             .iter()
-            .map(|operation| shown_operation(mapping, operation, catalogue.as_ref()))
+            .map(|operation| shown_operation(mapping, operation, catalogue.as_ref(), masked))
             .collect(),
     })
 }
@@ -219,6 +231,7 @@ fn shown_operation(
     mapping: &Mapping,
     operation: &OperationDef,
     catalogue: Option<&Catalogue>,
+    masked: bool,
 ) -> ShownOperation {
     let class = |field: &FieldDef| {
         let known = catalogue.and_then(|known| known.field(mapping.record(), &field.name));
@@ -239,7 +252,16 @@ fn shown_operation(
         subject: operation.subject.as_ref().map(ToString::to_string),
         limit: operation.limit,
         timeout_ms: u64::try_from(operation.timeout.as_millis()).unwrap_or(u64::MAX),
+        access_sha256: match &operation.access {
+            Access::Sql(statement) if masked => Some(hex(&sha256(statement.trim().as_bytes()))),
+            _ => None,
+        },
         access: match &operation.access {
+            // MariaDB reads what stands between double quotes as a text.
+            Access::Sql(statement) if masked => {
+                let double = matches!(mapping.source(), SourceDef::Mariadb(_));
+                without_constants(statement.trim(), double)
+            }
             Access::Sql(statement) => statement.trim().to_owned(),
             Access::Where(conditions) => {
                 let columns: Vec<&str> = conditions.iter().map(|one| one.column.as_ref()).collect();

@@ -176,7 +176,7 @@ impl<'a> Found<'a> {
     }
 }
 
-fn fits<'c>(
+pub(super) fn fits<'c>(
     ask: &Ask,
     catalogue: &'c Catalogue,
     names: &Names,
@@ -233,8 +233,15 @@ fn settle(
 }
 
 fn top(ask: &Ask, described: &Described, record: Option<&RecordDef>, others: &[Fit<'_>]) -> String {
+    let read = match described.sampled.as_slice() {
+        [] => "no row was read".to_owned(),
+        columns => {
+            let columns: Vec<String> = columns.iter().map(|column| format!("`{}`", line(column))).collect();
+            format!("rows were read, of {} only, because --sample said so", columns.join(", "))
+        }
+    };
     let mut text = format!(
-        "# Proposed from what {} says of itself; no row was read. What is for you to decide is marked `choose:`.\n\
+        "# Proposed from what {} says of itself; {read}. What is for you to decide is marked `choose:`.\n\
          # Then: yiwang-adapter check --offline FILE, yiwang-adapter test FILE, yiwang-adapter check FILE\n\
          format = \"adapter/1\"\n",
         line(&described.what)

@@ -41,6 +41,15 @@ fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
     let format = |kind, format| Some(Reading { kind, format: Some(format), choose: None });
     let unsure = |kind, choose| Some(Reading { kind, format: None, choose: Some(choose) });
     let said = !hint.type_name.is_empty();
+    let form = hint.sampled.as_ref().and_then(|sampled| sampled.form);
+    let written = match known {
+        FieldType::Date => Some("date"),
+        FieldType::Timestamp => Some("timestamp"),
+        _ => None,
+    };
+    if let (Column::Text, Some(form), Some(kind)) = (hint.kind, form, written) {
+        return Some(Reading { kind, format: form.format, choose: None });
+    }
     match (known, hint.kind) {
         (_, Column::Opaque) => None,
         (FieldType::Code, _) if !hint.words.is_empty() => {
@@ -151,7 +160,14 @@ pub(super) fn shown_type(hint: &Hint) -> String {
 }
 
 fn code_table(name: &str, hint: &Hint) -> String {
-    let mut text = format!("[codes.{name}] # choose: on the right the word of the catalogue\n");
+    let seen = match &hint.sampled {
+        None => String::new(),
+        Some(sampled) => {
+            let rows = sampled.values;
+            format!("; on the left the codes of {rows} rows that were read, and others may come")
+        }
+    };
+    let mut text = format!("[codes.{name}] # choose: on the right the word of the catalogue{seen}\n");
     for word in hint.words.iter().filter(|word| *word != "unknown" && !word.is_empty()) {
         text.push_str(&format!("{} = {}\n", quoted(word), quoted(word)));
     }
@@ -161,8 +177,23 @@ fn code_table(name: &str, hint: &Hint) -> String {
 
 /// A value of the column, and what it must become.
 fn example(name: &str, reading: &Reading, hint: &Hint, zone_name: &str) -> Result<(String, String), String> {
+    let form = hint.sampled.as_ref().and_then(|sampled| sampled.form);
+    Ok(match (reading.kind, form) {
+        ("timestamp", Some(form)) => (quoted(form.example), quoted(&moment(zone_name)?)),
+        ("date", Some(form)) => (quoted(form.example), quoted(DAY)),
+        (kind, _) => return plainly(kind, name, reading, hint, zone_name),
+    })
+}
+
+fn plainly(
+    kind: &str,
+    name: &str,
+    reading: &Reading,
+    hint: &Hint,
+    zone_name: &str,
+) -> Result<(String, String), String> {
     let same = |text: &str| (text.to_owned(), text.to_owned());
-    Ok(match reading.kind {
+    Ok(match kind {
         "timestamp" => {
             let row = if reading.format.is_some() { "20261101080000" } else { MOMENT };
             (quoted(row), quoted(&moment(zone_name)?))

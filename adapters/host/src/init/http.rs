@@ -31,7 +31,12 @@ pub(super) fn propose(ask: &Ask, document: &Path, source: &str) -> Result<String
     let what = format!("`{}` of the OpenAPI document", shown(call));
     let named = call.path.split('/').rfind(|part| !part.is_empty() && !part.starts_with('{'));
     let name = named.unwrap_or_default().to_owned();
-    draft::write(ask, &Described { what, name, hints, keys: Vec::new() }, source, &Access::Call(call))
+    draft::write(
+        ask,
+        &Described { what, name, hints, keys: Vec::new(), sampled: Vec::new() },
+        source,
+        &Access::Call(call),
+    )
 }
 
 fn hint(place: &DescribedPlace) -> Hint {
@@ -55,6 +60,7 @@ fn hint(place: &DescribedPlace) -> Hint {
         length: None,
         comment: place.about.clone(),
         words: place.words.clone(),
+        sampled: None,
     }
 }
 

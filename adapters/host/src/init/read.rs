@@ -2,7 +2,7 @@
 
 use super::draft::{self, Access, Quote};
 use super::text::quoted;
-use super::{Described, Hint, Key, fhir, http};
+use super::{Described, Hint, Key, fhir, http, sample};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_adapter_fhir::FhirSource;
@@ -57,6 +57,23 @@ pub struct Ask {
     pub time_zone: String,
     /// Where the mapping will stand: paths in it are relative to its folder.
     pub file: PathBuf,
+    /// Rows that may be read at most; none without it.
+    pub sample: Option<u32>,
+}
+
+/// A proposed mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its text.
+    pub text: String,
+    /// What real rows told, for a screen: shapes, no value.
+    pub seen: Vec<String>,
+}
+
+impl From<String> for Proposal {
+    fn from(text: String) -> Self {
+        Self { text, seen: Vec::new() }
+    }
 }
 
 /// Why nothing is proposed. Each has a code that stays.
@@ -99,6 +116,11 @@ pub enum InitError {
     /// The source.
     #[error("A-INI-006 {0}")]
     Source(#[from] SourceError),
+    /// Rows of a service.
+    #[error(
+        "A-INI-008 --sample reads rows of databases and CSV folders; a service is asked for a person only"
+    )]
+    NoSample,
     /// What was made does not hold.
     #[error("A-INI-009 the proposal does not hold: {0}; this is a fault of the program, please report it")]
     Program(String),
@@ -126,7 +148,7 @@ fn reference(setting: &Setting) -> String {
 
 impl Ask {
     /// The `[source.…]` table, as far as it does not depend on what the source says.
-    fn source(&self) -> String {
+    pub(super) fn source(&self) -> String {
         let (url, zone) = (reference(&self.setting), quoted(&self.time_zone));
         let zone = format!("time_zone = {zone} # of times without one\n");
         match self.kind {
@@ -186,19 +208,22 @@ impl Ask {
 ///
 /// # Errors
 /// [`InitError`].
-pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, InitError> {
+pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal, InitError> {
     if yiwang_adapter_sdk::value::zone(&ask.time_zone).is_none() {
         let what = format!("`{}` is no name of the IANA table, like Asia/Shanghai or UTC", ask.time_zone);
         return Err(InitError::Source(SourceError::Setting(what)));
     }
-    let text = match ask.kind {
+    if ask.sample.is_some() && matches!(ask.kind, Kind::Fhir | Kind::Http) {
+        return Err(InitError::NoSample);
+    }
+    let proposal: Proposal = match ask.kind {
         Kind::Sqlite => table(ask, environment, &Sqlite).await?,
         Kind::Postgres => table(ask, environment, &Postgres).await?,
         Kind::Mariadb => table(ask, environment, &Mariadb).await?,
         Kind::Csv => files(ask, environment).await?,
         Kind::Fhir => {
             let server = FhirSource::open(&ask.bare()?, environment.as_ref())?;
-            fhir::propose(ask, &server.searchable().await?, &ask.source())?
+            fhir::propose(ask, &server.searchable().await?, &ask.source())?.into()
         }
         Kind::Http => {
             let document = ask.openapi.as_ref().ok_or(InitError::Needs("--openapi FILE"))?;
@@ -206,21 +231,21 @@ pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<St
             let (ask, path) = (ask.clone(), path);
             let reading = tokio::task::spawn_blocking(move || http::propose(&ask, &path, &ask.source()));
             let failed = |_| Err(InitError::Program("reading the document failed".to_owned()));
-            reading.await.unwrap_or_else(failed)?
+            reading.await.unwrap_or_else(failed)?.into()
         }
     };
     // What a user sees first must be readable, whatever the source says of itself.
-    Mapping::parse(&text, &ask.file).map_err(|faults| {
+    Mapping::parse(&proposal.text, &ask.file).map_err(|faults| {
         InitError::Program(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
-    Ok(text)
+    Ok(proposal)
 }
 
 async fn table(
     ask: &Ask,
     environment: &Arc<dyn Environment>,
     dialect: &(dyn Quote + Sync),
-) -> Result<String, InitError> {
+) -> Result<Proposal, InitError> {
     let bare = ask.bare()?;
     match yiwang_adapter_sql::inspect(&bare, environment, ask.table.as_deref()).await? {
         Inspected::Tables(known) => {
@@ -228,7 +253,16 @@ async fn table(
         }
         Inspected::Table(table) => {
             let quoted = table.quoted.clone();
-            draft::write(ask, &described(table), &ask.source(), &Access::Sql(dialect, &quoted))
+            let mut described = described(table);
+            let mut seen = Vec::new();
+            if ask.sample.is_some() {
+                let open = sample::open(ask, &described)?;
+                let of = (quoted.as_str(), dialect);
+                let columns = sample::of_table(ask, &described, &open, of, environment).await?;
+                seen = sample::tell(&mut described, &open, &columns, &ask.time_zone);
+            }
+            let text = draft::write(ask, &described, &ask.source(), &Access::Sql(dialect, &quoted))?;
+            Ok(Proposal { text, seen })
         }
     }
 }
@@ -253,15 +287,16 @@ fn described(table: Table) -> Described {
         length: column.length,
         comment: column.comment,
         words: column.words,
+        sampled: None,
     });
-    Described { what, name, hints: hints.collect(), keys }
+    Described { what, name, hints: hints.collect(), keys, sampled: Vec::new() }
 }
 
-async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, InitError> {
+async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal, InitError> {
     let base = ask.file.parent().unwrap_or(Path::new("")).to_path_buf();
     let folder = base.join(ask.setting.resolve(&base, environment.as_ref())?);
-    let pattern = ask.files.clone();
-    let reading = tokio::task::spawn_blocking(move || yiwang_adapter_csv::inspect(&folder, &pattern));
+    let (pattern, place) = (ask.files.clone(), folder.clone());
+    let reading = tokio::task::spawn_blocking(move || yiwang_adapter_csv::inspect(&place, &pattern));
     let failed = |_| Err(SourceError::Unavailable("reading the file failed".to_owned()));
     let header = reading.await.unwrap_or_else(failed)?;
     let encoding = match header.encoding {
@@ -281,6 +316,7 @@ async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, 
         length: None,
         comment: None,
         words: Vec::new(),
+        sampled: None,
     };
     for column in &header.columns {
         source.push_str(&format!("{} = \"string\"\n", quoted(column)));
@@ -288,5 +324,18 @@ async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<String, 
     let name: String = header.file.chars().take_while(|c| c.is_alphabetic()).collect();
     let what = format!("the header of `{}`", header.file);
     let hints = header.columns.iter().map(hint).collect();
-    draft::write(ask, &Described { what, name, hints, keys: Vec::new() }, &source, &Access::Where)
+    let mut described = Described { what, name, hints, keys: Vec::new(), sampled: Vec::new() };
+    let mut seen = Vec::new();
+    if let Some(rows) = ask.sample {
+        let open = sample::open(ask, &described)?;
+        let places: Vec<usize> = open.iter().map(|one| one.at).collect();
+        let reading = tokio::task::spawn_blocking(move || {
+            yiwang_adapter_csv::sample(&folder, &header, &places, rows as usize)
+        });
+        let failed = |_| Err(SourceError::Unavailable("reading the file failed".to_owned()));
+        let columns = reading.await.unwrap_or_else(failed)?;
+        seen = sample::tell(&mut described, &open, &columns, &ask.time_zone);
+    }
+    let text = draft::write(ask, &described, &source, &Access::Where)?;
+    Ok(Proposal { text, seen })
 }

@@ -4,10 +4,12 @@
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/batch.rs"]
 mod batch_example;
+mod batches;
 mod commands;
 mod config;
 mod contract;
 mod departments;
+mod doors;
 #[expect(dead_code, reason = "not all of what the source's own tests need")]
 #[path = "../../../fhir/tests/fhir/double.rs"]
 mod fhir_double;
@@ -26,6 +28,7 @@ mod program;
 mod quarantine;
 mod refusals;
 mod reload;
+mod sample;
 mod schema;
 mod servers;
 mod town;

@@ -35,6 +35,9 @@ type = { from = "KIND", type = "code", codes = "type" }
 struct Memory {
     groups: Mutex<Vec<(&'static str, &'static str, i64)>>,
     asked: Mutex<u32>,
+    place: Mutex<String>,
+    /// What a slow one waits for, and where it says that it waits.
+    slow: Option<(tokio::sync::Notify, tokio::sync::Notify)>,
 }
 
 impl Source for Memory {
@@ -54,7 +57,18 @@ impl Source for Memory {
                 rows.push(cell).unwrap();
             }
         }
-        Box::pin(async move { Ok(Fetched { rows }) })
+        Box::pin(async move {
+            if let Some((waits, goes_on)) = &self.slow {
+                waits.notify_one();
+                goes_on.notified().await;
+            }
+            Ok(Fetched { rows })
+        })
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        let place = self.place.lock().unwrap().clone();
+        Box::pin(async move { Ok(place) })
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
@@ -184,6 +198,55 @@ async fn a_table_that_was_declared_otherwise_today_waits_and_another_method_gets
     }
     let counts = Counts::new(folder.path().to_owned());
     ask(&counts, &other, &["type"], MORNING + 24 * HOUR).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_table_of_another_database_is_not_given_as_this_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Arc::new(Memory::default());
+    groups(&memory, &[("north", "1", 40), ("south", "1", 40)]);
+    let place = |text: &str| text.clone_into(&mut memory.place.lock().unwrap());
+    place("db.old.example:5432\ncalls");
+    let counts = Counts::new(folder.path().to_owned());
+    // The same mapping, whose variable names another database after a reload.
+    let source = mapped(MAPPING, &memory);
+    let before = ask(&counts, &source, &["type"], MORNING).await.unwrap();
+    place("db.new.example:5432\ncalls");
+    groups(&memory, &[("north", "1", 70)]);
+    for counts in [&counts, &Counts::new(folder.path().to_owned())] {
+        let waits = ask(counts, &source, &["type"], MORNING + HOUR).await.unwrap_err();
+        assert!(waits.code == Code::SourceError && waits.clause.contains("another source"), "{waits}");
+    }
+    let kept = std::fs::read_to_string(folder.path().join("Incident.json")).unwrap();
+    assert!(!kept.contains("example"), "{kept}");
+    place("db.old.example:5432\ncalls");
+    assert_eq!(ask(&counts, &source, &["type"], MORNING + 2 * HOUR).await.unwrap(), before);
+    place("db.new.example:5432\ncalls");
+    let next = ask(&counts, &source, &["township", "type"], MORNING + 24 * HOUR).await.unwrap();
+    assert_eq!(next, "\"north\" \"medical\" 70");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_slow_source_of_another_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Arc::new(Memory { slow: Some(Default::default()), ..Memory::default() });
+    let swift = Arc::new(Memory::default());
+    for memory in [&slow, &swift] {
+        groups(memory, &[("north", "1", 40), ("south", "1", 40)]);
+    }
+    let counts = Arc::new(Counts::new(folder.path().to_owned()));
+    let hanging = {
+        let (counts, source) = (Arc::clone(&counts), mapped(MAPPING, &slow));
+        tokio::spawn(async move { ask(&counts, &source, &["type"], MORNING).await })
+    };
+    let (waits, goes_on) = slow.slow.as_ref().unwrap();
+    waits.notified().await;
+    let other = mapped(&MAPPING.replace("\"Incident\"", "\"ServiceRequest\""), &swift);
+    let answer = ask(&counts, &other, &["type"], MORNING).await.unwrap();
+    assert_eq!(*slow.asked.lock().unwrap(), 1);
+    assert!(!hanging.is_finished());
+    goes_on.notify_one();
+    assert_eq!(hanging.await.unwrap().unwrap(), answer);
 }
 
 #[tokio::test]

@@ -32,6 +32,38 @@ pub fn parameters(sql: &str) -> (Vec<(&str, &str)>, &str) {
     (pieces, sql.get(start..).unwrap_or_default())
 }
 
+/// A statement without the values that stand in it: texts and numbers become `…`, comments go. Where texts can stand
+/// between double quotes (`double`), those go too; elsewhere they are names.
+pub fn without_constants(sql: &str, double: bool) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let (mut rest, mut unused) = (sql, Scanned::default());
+    while let Some(next) = rest.chars().next() {
+        let quote = |end| quoted(rest, end, &mut Scanned::default()).len();
+        let after = match next {
+            '\'' => quote('\''),
+            '"' | '`' => quote(next),
+            '[' => quote(']'),
+            '-' if rest.starts_with("--") => rest.find('\n').map_or(0, |end| rest.len() - end),
+            '/' if rest.starts_with("/*") => rest.split_once("*/").map_or(0, |(_, after)| after.len()),
+            ':' => parameter(sql, rest, &mut unused).len(),
+            _ => match word(rest) {
+                ("", _) => rest.len() - next.len_utf8(),
+                (_, after) => after.len(),
+            },
+        };
+        let (piece, after) = rest.split_at_checked(rest.len() - after).unwrap_or((rest, ""));
+        match next {
+            '\'' => out.push_str("'…'"),
+            '"' if double => out.push_str("\"…\""),
+            '-' | '/' if piece.len() > 1 => {}
+            c if c.is_numeric() => out.push('…'),
+            _ => out.push_str(piece),
+        }
+        rest = after;
+    }
+    out
+}
+
 const UNBALANCED: &str = "parentheses do not match: each opens and closes inside the statement";
 
 /// Scans a statement; texts, quoted names and comments are skipped.
@@ -195,5 +227,23 @@ mod tests {
         }
         let balanced = "select ')', \"(\" -- )\n from (select (1)) q /* ( */ where f(:a, (:b)) = 1";
         assert_eq!(scan(balanced).faults, [""; 0]);
+    }
+
+    #[test]
+    fn constants_are_masked_and_names_stay() {
+        let sql = "select \"A\", [b], `c'1` from t1 -- 'secret'\nwhere x = 'it''s secret' /* 42 */ and n >= 1.5 and d = :day and e like \"secret\"";
+        assert_eq!(
+            without_constants(sql, true),
+            "select \"…\", [b], `c'1` from t1 \nwhere x = '…''…'  and n >= ….… and d = :day and e like \"…\""
+        );
+        assert!(without_constants(sql, false).starts_with("select \"A\", [b], `c'1` from t1 "));
+        for odd in ["select 'open secret", "-- secret", "/* secret", "select - 1 / 2", "", "姓名 = '云'"] {
+            let masked = without_constants(odd, false);
+            assert!(
+                !masked.contains("secret") && !masked.contains('云') && !masked.contains('1'),
+                "{masked}"
+            );
+        }
+        assert_eq!(without_constants("a - b / c :x 姓名", false), "a - b / c :x 姓名");
     }
 }

@@ -1,7 +1,9 @@
 //! The live check of a server, and what a freshness probe gave.
 
-use super::{Link, MAY_NOT_READ, Server, Trouble, wrap};
-use crate::findings::{about, compare_columns, failed, may_not_read, no_plan, not_prepared, reads_in_full};
+use super::{Link, MAY_NOT_READ, Server, Trouble, without_rows, wrap};
+use crate::findings::{
+    about, compare_columns, failed, may_not_read, no_plan, not_prepared, reads_in_full, unfit_key,
+};
 use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind, ParamType, SourceCommon};
@@ -82,6 +84,17 @@ async fn check_operation<S: Server>(
             about(operation, Severity::Error, "A-SQL-017", &message)
                 .help("give the parameter the column's type: else no index is used, or nothing is found"),
         );
+    }
+    if operation.kind == OperationKind::Batch {
+        let unfit = match without_rows(&S::Dialect::default(), operation) {
+            Ok(none) => link.unfit_key(&none).await.map_err(SourceError::from),
+            Err(error) => Err(error),
+        };
+        match unfit {
+            Ok(None) => {}
+            Ok(Some(what)) => findings.push(unfit_key(operation, &what)),
+            Err(error) => findings.push(not_prepared(operation, &error.to_string())),
+        }
     }
     if operation.kind == OperationKind::Lookup {
         plan::<S>(link, operation, &kinds, findings).await;

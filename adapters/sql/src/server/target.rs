@@ -49,6 +49,17 @@ impl Host {
     }
 }
 
+impl Target {
+    /// The server and its database, without role and password.
+    pub(crate) fn identity(&self) -> String {
+        let host = match &self.host {
+            Host::Tcp(name, port) => format!("{}:{port}", name.to_ascii_lowercase()),
+            Host::Socket(path) => path.display().to_string(),
+        };
+        format!("{host}\n{}", self.database)
+    }
+}
+
 impl Settings {
     pub(crate) fn new(
         mapping: &Mapping,

@@ -6,6 +6,7 @@ mod checks;
 mod faults;
 mod filters;
 mod injection;
+mod keys;
 mod lab;
 mod minimal;
 mod probes;
@@ -249,6 +250,13 @@ async fn t19_a_probe_reads_its_first_row_and_no_table() {
 async fn the_check_finds_scans_missing_columns_and_odd_types() {
     for lab in servers() {
         checks::finds(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_the_server_folds_is_no_key_of_a_batch() {
+    for lab in servers() {
+        keys::unfit(lab).await;
     }
 }
 

@@ -1,0 +1,148 @@
+//! Keys of batches: only what a server compares as it stands can be gone on after.
+
+use crate::lab::{Kind, Lab};
+use crate::{People, quoted, source_section};
+use std::sync::Arc;
+use std::time::Duration;
+use yiwang_adapter_sdk::check::{Level, check};
+use yiwang_adapter_sdk::compliance;
+use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::source::{FetchQuery, Page, Source, SourceError};
+
+/// Columns, what each is declared as, and whether pages may go on after it.
+const POSTGRES: [(&str, &str, bool); 13] = [
+    ("NUMBER", "bigint", true),
+    ("SMALL", "smallint", true),
+    ("WORDS", "text", true),
+    ("SHORT", "varchar(20)", true),
+    ("FIXED", "char(5)", true),
+    ("PLAIN", "text collate \"C\"", true),
+    ("MADE", "uuid", true),
+    ("OWN", "code_text", true),
+    ("FOLDED", "text collate nd", false),
+    ("OWN_FOLDED", "folded_text", false),
+    ("LISTED", "mood", false),
+    ("ROUNDED", "double precision", false),
+    ("EXACT", "numeric(10,2)", false),
+];
+
+const MARIADB: [(&str, &str, bool); 11] = [
+    ("NUMBER", "bigint", true),
+    ("SMALL", "smallint unsigned", true),
+    ("WORDS", "varchar(20) character set utf8mb4 collate utf8mb4_bin", true),
+    ("FIXED", "char(5) character set latin1 collate latin1_bin", true),
+    ("FOLDED", "varchar(20) character set utf8mb4 collate utf8mb4_general_ci", false),
+    ("FOLDED_TOO", "char(5) character set utf8mb4 collate utf8mb4_unicode_ci", false),
+    ("LISTED", "enum('b','a') character set utf8mb4 collate utf8mb4_bin", false),
+    ("SEVERAL", "set('b','a') character set utf8mb4 collate utf8mb4_bin", false),
+    ("ROUNDED", "double", false),
+    ("ROUNDED_TOO", "float", false),
+    ("EXACT", "decimal(10,2)", false),
+];
+
+fn mapping(lab: &Lab, expression: &str) -> String {
+    let table = quoted(lab.kind, "KEYS");
+    format!(
+        "format = \"adapter/1\"\nmapping = \"police.keys\"\nrecord = \"Person\"\nowner = \"police\"\n{}\n\
+         [[operation]]\nname = \"person.all\"\nkind = \"batch\"\nkey = \"K\"\n\
+         sql = '''select {expression} as {}, {} from {table} -- all'''\nlimit = 5\ntimeout = \"5s\"\n\
+         [operation.fields]\nname = {{ from = \"NM\", type = \"string\" }}\n",
+        source_section(lab.kind),
+        quoted(lab.kind, "K"),
+        quoted(lab.kind, "NM"),
+    )
+}
+
+async fn page(mapping: &Mapping, source: &dyn Source) -> Result<usize, SourceError> {
+    let query = FetchQuery {
+        operation: Arc::clone(mapping.operations().first().unwrap()),
+        columns: vec![Arc::from("NM"), Arc::from("K")],
+        params: Vec::new(),
+        filter: None,
+        page: Some(Page { key: Arc::from("K"), after: None }),
+        limit: 5,
+        timeout: Duration::from_secs(10),
+    };
+    source.fetch(query).await.map(|fetched| fetched.rows.len())
+}
+
+/// What is said of a key, by the check and by the first page.
+async fn said(people: &People<'_>, expression: &str) -> (Vec<String>, Result<usize, SourceError>) {
+    let (mapping, source) = people.open_text(&mapping(people.lab, expression));
+    let level = Level::Live { source: source.as_ref(), now_ms: compliance::NOW_MS };
+    let findings = check(&mapping, level).await;
+    let wrong = |code: &str| matches!(code, "A-SQL-001" | "A-SQL-002" | "A-SQL-003");
+    assert!(!findings.iter().any(|finding| wrong(finding.code)), "{findings:?}");
+    let unfit = findings.into_iter().filter(|finding| finding.code == "A-SQL-019");
+    (unfit.map(|finding| finding.message).collect(), page(&mapping, source.as_ref()).await)
+}
+
+pub async fn unfit(lab: &Lab) {
+    let people = People::new(lab, "unfitkeys");
+    let columns = if lab.kind == Kind::Postgres { &POSTGRES[..] } else { &MARIADB[..] };
+    let declared: Vec<String> =
+        columns.iter().map(|(name, kind, _)| format!("{} {kind} unique", quoted(lab.kind, name))).collect();
+    let (before, to) = match lab.kind {
+        Kind::Postgres => (
+            "create collation nd (provider = icu, locale = 'und-u-ks-level2', deterministic = false); \
+             create type mood as enum ('b', 'a'); create domain code_text as text; \
+             create domain folded_text as text collate nd;",
+            "unfitkeys",
+        ),
+        Kind::Mariadb => ("", "unfitkeys@'%'"),
+    };
+    let table = quoted(lab.kind, "KEYS");
+    let name = quoted(lab.kind, "NM");
+    lab.admin(
+        "unfitkeys",
+        &format!(
+            "{before} create table {table} ({name} varchar(10), {}); grant select on {table} to {to};",
+            declared.join(", ")
+        ),
+    );
+    for (column, kind, fit) in columns {
+        let (told, paged) = said(&people, &quoted(lab.kind, column)).await;
+        assert_eq!(told.is_empty(), *fit, "{column} {kind}: {told:?}");
+        match paged {
+            Ok(rows) => assert!(*fit && rows == 0, "{column} {kind}"),
+            Err(SourceError::Drift(what)) => {
+                assert!(
+                    !fit && what.contains("batch key `K`") && told.iter().all(|told| told.contains(&what)),
+                    "{what}"
+                );
+            }
+            Err(other) => panic!("{column} {kind}: {other}"),
+        }
+    }
+    // What the statement makes of a column is what counts.
+    let column = quoted(lab.kind, "FOLDED");
+    let (as_it_stands, folded) = match lab.kind {
+        Kind::Postgres => (format!("{column} collate \"C\""), format!("lower({column})")),
+        Kind::Mariadb => (format!("binary {column}"), format!("lower({column})")),
+    };
+    if lab.kind == Kind::Postgres {
+        assert_eq!(said(&people, &as_it_stands).await, (Vec::new(), Ok(0)));
+    }
+    assert_eq!(said(&people, &folded).await.0.len(), 1);
+    altered(&people).await;
+}
+
+/// A column that is altered while the adapter serves is seen after its next probe.
+async fn altered(people: &People<'_>) {
+    let lab = people.lab;
+    let (mapping, source) = people.open_text(&mapping(lab, &quoted(lab.kind, "WORDS")));
+    assert_eq!(page(&mapping, source.as_ref()).await, Ok(0));
+    let (table, column) = (quoted(lab.kind, "KEYS"), quoted(lab.kind, "WORDS"));
+    lab.admin(
+        "unfitkeys",
+        &match lab.kind {
+            Kind::Postgres => format!("alter table {table} alter column {column} type text collate nd;"),
+            Kind::Mariadb => format!(
+                "alter table {table} modify {column} varchar(20) character set utf8mb4 collate utf8mb4_general_ci;"
+            ),
+        },
+    );
+    source.probe().await.unwrap();
+    let refused = page(&mapping, source.as_ref()).await;
+    assert!(matches!(&refused, Err(SourceError::Drift(what)) if what.contains("batch key")), "{refused:?}");
+}
