@@ -82,7 +82,7 @@ pub(crate) fn unfit_key(
     let none = without_rows(&Sqlite, operation)?;
     let statement = connection.prepare(&none).map_err(drift)?;
     let declared =
-        statement.columns().first().and_then(|column| column.decl_type().map(str::to_ascii_uppercase));
+        statement.columns().next().and_then(|column| column.decl_type().map(str::to_ascii_uppercase));
     let declared = declared.unwrap_or_default();
     let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
     // In the order in which SQLite itself looks for them.
