@@ -10,6 +10,7 @@ use yiwang_client::folder::{Folder, StaleError, not_older};
 use yiwang_client::record_type::record_types;
 use yiwang_policies::record_type::RECORD_TYPE_MAX;
 use yiwang_policies::{Catalogue, RecordTypeText, RecordTypeVersion};
+use yiwang_proto::contract::Party;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{MemberId, RecordType};
@@ -131,11 +132,14 @@ fn not_behind(folder: &Folder, version: &RecordTypeVersion) -> Outcome {
 /// How long a head that signs waits for the hub's list: it is asked besides, and may be out of reach.
 const LIST_WAIT: Duration = Duration::from_secs(5);
 
-/// Before a head signs a contract that pins a version: no newer one may be known, neither here nor to the hub, whose word
-/// counts as far as it shows a newer document that all providers signed.
-pub fn newest_to_pin(folder: &Folder, path: &Path) -> Outcome {
+/// Before a head signs a contract that pins a version: no newer one may be known, neither here nor to the hub. A version
+/// counts if the contract's provider signed it under the root in the contract: a hub can make up no newer one.
+pub fn newest_to_pin(folder: &Folder, path: &Path, provider: &Party) -> Outcome {
     let (version, document) = open_signed(path)?;
     let record = &version.text.record;
+    let counts = |one: &RecordTypeVersion| {
+        one.text.providers.iter().any(|by| by.member == provider.member && by.root == provider.root)
+    };
     let stale = |error: StaleError| {
         let next = format!(
             "`yiwang catalogue show --folder {} {record} -o FILE` fetches the newest; write the contract anew with it",
@@ -143,19 +147,28 @@ pub fn newest_to_pin(folder: &Folder, path: &Path) -> Outcome {
         );
         Failure::refused(format!("{error}: do not sign; {next}"))
     };
-    if let Some(known) = folder.record_type(record).map_err(Failure::usage)? {
+    if let Some(known) = folder.record_type(record).map_err(Failure::usage)?.filter(counts) {
         not_older(&version, &known).map_err(stale)?;
     }
     match newest_of_hub(folder, record) {
         Ok(None) => {}
-        Ok(Some((newest, newest_document))) => {
+        Ok(Some((newest, newest_document))) if counts(&newest) => {
             folder.keep_record_type(&newest_document, &newest).map_err(Failure::environment)?;
             not_older(&version, &newest).map_err(stale)?;
+        }
+        Ok(Some(_)) => {
+            let provider = &provider.member;
+            eprintln!(
+                "note: the hub's newest `{record}` is not signed under the root of `{provider}` in the contract"
+            );
         }
         // The root may lie where there is no network.
         Err(why) => eprintln!("note: the hub was not asked whether there is a newer `{record}`: {why}"),
     }
-    folder.keep_record_type(&document, &version).map_err(Failure::environment)
+    if counts(&version) {
+        folder.keep_record_type(&document, &version).map_err(Failure::environment)?;
+    }
+    Ok(())
 }
 
 /// The newest version that the hub shows; none where it shows none.
@@ -367,10 +380,9 @@ fn show(dir: &Path, record: &RecordType, out: Option<&Path>, builtin: &Catalogue
         return Err(Failure::refused("the hub sent another record type than was asked for"));
     }
     stands(&version.text.faults(builtin))?;
-    // A hub that goes back to an older version, or to another text, is told here.
-    let folder = setup::folder(dir)?;
-    not_behind(&folder, &version)?;
-    folder.keep_record_type(&signed, &version).map_err(Failure::environment)?;
+    // A hub that goes back to an older version, or to another text, is told here. What it shows is not kept: whose roots
+    // these are is known with a contract only.
+    not_behind(&setup::folder(dir)?, &version)?;
     let said = format!("version {}, digest {}", version.text.version, yiwang_proto::hex(&version.digest));
     match out {
         Some(path) => {

@@ -167,7 +167,7 @@ fn sign(dir: &Path, path: &Path, record_type: Option<&Path>, out: &Path) -> Outc
         Some(_) => {}
     }
     if let Some(record_type) = record_type.filter(|_| text.record_type.is_some()) {
-        catalogue::newest_to_pin(&folder, record_type)?;
+        catalogue::newest_to_pin(&folder, record_type, &text.provider)?;
     }
     std::fs::write(out, signed.bytes()).map_err(file(out))?;
     println!("signed `{}` version {} for `{}`", text.id, text.version, folder.member());

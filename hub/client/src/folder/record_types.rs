@@ -1,5 +1,5 @@
-//! The newest version of each record type that this member met. Whoever shows it an older one later is told by what is
-//! kept here: the document with all its signatures, which nobody can make up.
+//! The newest version of each record type that this member met and whose roots it knew: what it provides itself, or signed a
+//! contract for. Whoever shows it an older one later is told by what is kept here.
 
 use super::files::{self, PUBLIC};
 use super::{Folder, FolderError};
