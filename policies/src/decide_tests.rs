@@ -32,7 +32,7 @@ fn at(site: Site, world: &World) -> World {
 }
 
 fn resource(world: &World) -> Resource {
-    DECIDER.facts.contract(&world.contract, DECIDER.catalogue().record(&world.contract.text.record)).unwrap()
+    DECIDER.facts.contract(&world.contract, world.record().as_deref()).unwrap()
 }
 
 fn judged(world: &World) -> cedar_policy::Request {
@@ -263,7 +263,7 @@ fn near_miss() -> impl Strategy<Value = World> {
 
 std::thread_local! {
     /// Contracts are few and preparing costs more than deciding.
-    static PREPARED: std::cell::RefCell<HashMap<Digest, Prepared>> = std::cell::RefCell::default();
+    static PREPARED: std::cell::RefCell<HashMap<(Digest, Option<Digest>), Prepared>> = std::cell::RefCell::default();
 }
 
 static EXAMPLE: std::sync::LazyLock<World> = std::sync::LazyLock::new(World::new);
@@ -274,7 +274,8 @@ proptest! {
     #[test]
     fn f26_cedar_and_the_second_evaluator_agree_on_near_misses(world in near_miss(), sample in 0u8..8) {
         let prepared = PREPARED.with_borrow_mut(|known| {
-            known.entry(world.contract.digest).or_insert_with(|| world.prepared()).clone()
+            let pinned = world.pinned().map(|version| version.digest);
+            known.entry((world.contract.digest, pinned)).or_insert_with(|| world.prepared()).clone()
         });
         let context = world.context();
         if sample == 0 {
@@ -294,7 +295,8 @@ proptest! {
         };
         // Arithmetic at the end of time is the one thing that the rules refuse to do.
         if context.now_ms < i64::MAX - 30_000 || context.site == Site::Verifier {
-            let by_hand = naive::decide(DECIDER.catalogue(), &world.request, &world.contract, &context);
+            let by_hand =
+                naive::decide(DECIDER.catalogue(), &world.added, &world.request, &world.contract, &context);
             prop_assert_eq!(by_cedar, by_hand);
         } else {
             prop_assert_eq!(by_cedar, vec![Code::PolicyError]);

@@ -2,8 +2,9 @@
 //! and not from the rules. Tests run both over random near-misses: where they differ, one is wrong.
 //! Nothing serves with it.
 
-use crate::catalogue::{Catalogue, SubjectKind};
+use crate::catalogue::{Catalogue, RecordDef, SubjectKind};
 use crate::input::{Context, OfficerEvidence, Site};
+use crate::record_type::RecordTypeVersion;
 use crate::rows::check_arguments;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method};
@@ -11,9 +12,11 @@ use yiwang_proto::delegation::Role;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::request::{OfficerBy, Request};
 
-/// All codes that refuse the request, the strongest first; empty when it is granted.
+/// All codes that refuse the request, the strongest first; empty when it is granted. `added` are versions of record types
+/// that members added, as far as they are at hand.
 pub fn decide(
     catalogue: &Catalogue,
+    added: &[&RecordTypeVersion],
     request: &Request,
     contract: &Contract,
     context: &Context<'_>,
@@ -34,7 +37,7 @@ pub fn decide(
     officer(request, contract, context, &mut codes);
     scope(request, contract, &mut codes);
     cases(request, contract, context, &mut codes);
-    subjects(catalogue, request, contract, context, &mut codes);
+    subjects(record(catalogue, added, contract), request, contract, context, &mut codes);
     let counts = contract.text.method == Method::Count;
     if counts && context.body.is_some_and(|body| !body.arguments.is_empty()) {
         codes.push((24, Code::ArgumentInvalid));
@@ -189,20 +192,38 @@ fn cases(request: &Request, contract: &Contract, context: &Context<'_>, codes: &
     }
 }
 
+/// The record that a contract is about. A contract that pins a version is about that version, if the provider signed it,
+/// and about nothing else, whatever the program has under the name.
+fn record<'a>(
+    catalogue: &'a Catalogue,
+    added: &[&'a RecordTypeVersion],
+    contract: &Contract,
+) -> Option<&'a RecordDef> {
+    let said = &contract.text;
+    if said.record_type.is_none() {
+        return catalogue.record(&said.record);
+    }
+    let pinned = added.iter().find(|version| said.pinned_record_type() == Some(version.digest))?;
+    let right = pinned.text.record == said.record
+        && pinned.text.providers.iter().any(|one| one.member == said.provider.member);
+    right.then_some(&*pinned.def)
+}
+
+/// Of a record that nobody knows, each field counts as sealed, and as about a person.
 fn subjects(
-    catalogue: &Catalogue,
+    record: Option<&RecordDef>,
     request: &Request,
     contract: &Contract,
     context: &Context<'_>,
     codes: &mut Codes,
 ) {
     let said = &contract.text;
-    let kind = catalogue.record(&said.record).map_or(SubjectKind::Person, |record| record.subject);
+    let kind = record.map_or(SubjectKind::Person, |record| record.subject);
     let highest = request
         .fields
         .iter()
         .filter(|name| said.fields.contains(name))
-        .map(|name| catalogue.field(&said.record, name).map_or(4, |field| field.class))
+        .map(|name| record.and_then(|record| record.field(name)).map_or(4, |field| field.class))
         .max()
         .unwrap_or(0);
     if said.method != Method::Query {

@@ -213,6 +213,56 @@ situations! {
         w.request.in_batch = true;
         ticket(w, |t, _, _| t.app = app("statistics"));
     };
+    "granted: class 2 of a record that members added" => None, |w| added(w, 0);
+    "granted: a batch of a record that members added" => None, |w| {
+        added(w, 0);
+        batch(w);
+    };
+    "granted: class 2 in a version whose successor is of class 3" => None, |w| {
+        added(w, 0);
+        w.request.fields = fields(&["grant"]);
+    };
+    "class 3 in the newer version of a record that members added" => Some(Code::SealingRequired), |w| {
+        added(w, 1);
+        w.request.fields = fields(&["grant"]);
+    };
+    "granted: class 3 in the newer version, sealed, signed by the officer" => None, |w| {
+        added(w, 1);
+        w.request.fields = fields(&["grant"]);
+        w.sealed = true;
+        w.signed();
+    };
+    "no tag for class 1 of a record about a person that members added" => Some(Code::SubjectNotInCase), |w| {
+        added(w, 0);
+        w.request.fields = fields(&["area_code"]);
+        w.request.subject_tags.clear();
+    };
+    "a record that members added, its version not at hand" => Some(Code::ApprovalsRequired), |w| {
+        added(w, 0);
+        w.added.clear();
+    };
+    "a record that members added, another version at hand" => Some(Code::ApprovalsRequired), |w| {
+        added(w, 0);
+        w.added.retain(|version| version.text.version == 2);
+    };
+    "a record that members added, its name without a version" => Some(Code::ApprovalsRequired), |w| {
+        added(w, 0);
+        edit(w, |json| json["record_type"] = serde_json::Value::Null);
+    };
+    "a version that the provider did not sign" => Some(Code::ApprovalsRequired), |w| {
+        added(w, 0);
+        w.added.push(&OTHERS_PASS);
+        edit(w, |json| json["record_type"] = yiwang_proto::hex(&OTHERS_PASS.digest).into());
+    };
+    "a version of another record" => Some(Code::ApprovalsRequired), |w| {
+        added(w, 0);
+        edit(w, |json| json["record"] = "RailPass".into());
+        w.request.record = RecordType::parse("RailPass").unwrap();
+    };
+    "a record of the program under the version of another" => Some(Code::ApprovalsRequired), |w| {
+        w.added = BUS_PASS.iter().collect();
+        edit(w, |json| json["record_type"] = yiwang_proto::hex(&BUS_PASS[0].digest).into());
+    };
     "granted: class 2 sealed" => None, |w| w.sealed = true;
     "granted: class 2 by ticket" => None, |w| w.ticketed();
     "granted: the last use of a ticket" => None, |w| ticket(w, |_, _, uses| *uses = Some(2));
@@ -318,6 +368,18 @@ fn count(world: &mut World) {
 fn batch(world: &mut World) {
     count(world);
     edit(world, |json| json["method"] = "batch".into());
+}
+
+/// Passes, a record that members added, in a version.
+fn added(world: &mut World, version: usize) {
+    world.added = BUS_PASS.iter().collect();
+    edit(world, |json| {
+        json["record"] = "BusPass".into();
+        json["record_type"] = yiwang_proto::hex(&BUS_PASS[version].digest).into();
+        json["fields"] = serde_json::json!(["area_code", "grant", "scheme"]);
+    });
+    world.request.record = RecordType::parse("BusPass").unwrap();
+    world.request.fields = fields(&["area_code", "scheme"]);
 }
 
 /// Calls of one township and day: no person is named.

@@ -1,18 +1,54 @@
 //! A small world for tests: one contract, a request that it grants, and everything around it.
 
+use crate::catalogue::RecordDef;
 use crate::decide::{Decider, Prepared};
 use crate::decision::{Denial, Permit};
+use crate::fields::record_of;
 use crate::input::{CaseFacts, Context, Counts, OfficerEvidence, Site};
+use crate::record_type::RecordTypeVersion;
 use std::sync::{Arc, LazyLock};
+use yiwang_proto::Digest;
 use yiwang_proto::body::{Arguments, RequestBody};
 use yiwang_proto::contract::{Contract, ContractText, Scalar};
 use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, Officer, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::request::{Head, OfficerBy, Request};
 use yiwang_proto::ticket::Ticket;
 
 pub static DECIDER: LazyLock<Decider> = LazyLock::new(|| Decider::builtin().unwrap());
+
+/// Two versions of a record that members added: the second raises a class, and another member provides it too.
+pub static BUS_PASS: LazyLock<[RecordTypeVersion; 2]> = LazyLock::new(|| {
+    let first = bus_pass(1, None, 2, &[1]);
+    let second = bus_pass(2, Some(&first.digest), 3, &[1, 3]);
+    [first, second]
+});
+/// The same record as a member that is no provider of the example's contract adds it.
+pub static OTHERS_PASS: LazyLock<RecordTypeVersion> = LazyLock::new(|| bus_pass(1, None, 0, &[3]));
+
+fn bus_pass(version: u32, previous: Option<&Digest>, class: u8, roots: &[u8]) -> RecordTypeVersion {
+    let member = |seed: &u8| if *seed == 1 { "civil-affairs" } else { "transport" };
+    let json = serde_json::json!({
+        "format": crate::record_type::FORMAT, "record": "BusPass", "version": version,
+        "previous": previous.map(|digest| yiwang_proto::hex(digest)),
+        "owner": "transport", "subject": "person", "about": "a pass for public transport",
+        "fields": {
+            "area_code": {"type": "code", "class": 1, "about": "area code of the office"},
+            "grant": {"type": "string", "class": class, "about": "why it costs less"},
+            "scheme": {"type": "code", "class": 2, "about": "kind of pass"},
+        },
+        "providers": roots.iter().map(|seed| serde_json::json!({
+            "member": member(seed), "root": root(*seed).public(),
+        })).collect::<Vec<_>>(),
+    });
+    let keys: Vec<SecretKey> = roots.iter().map(|seed| root(*seed)).collect();
+    let keys: Vec<&SecretKey> = keys.iter().collect();
+    let document = SignedDocument::sign(payload_type::RECORD_TYPE, json.to_string().as_bytes(), &keys);
+    RecordTypeVersion::open(&document).unwrap()
+}
 
 pub const NOW: i64 = 1_795_000_000_000;
 
@@ -73,6 +109,8 @@ pub struct World {
     pub counts: Option<Counts>,
     pub sealed: bool,
     pub officer: Proof,
+    /// Versions of record types that members added and that are at hand.
+    pub added: Vec<&'static RecordTypeVersion>,
 }
 
 /// What an [`OfficerEvidence`] borrows.
@@ -143,6 +181,7 @@ impl World {
             counts: Some(Counts { app_this_minute: 1, officer_today: 1 }),
             sealed: false,
             officer: Proof::Asserted,
+            added: Vec::new(),
         }
     }
 
@@ -222,13 +261,20 @@ impl World {
         }
     }
 
+    /// The version that the contract pins, if it is at hand; else any: a contract is given what a caller has.
+    pub fn pinned(&self) -> Option<&'static RecordTypeVersion> {
+        let pinned = self.contract.text.pinned_record_type();
+        let named = self.added.iter().find(|version| Some(version.digest) == pinned);
+        named.or(self.added.first()).copied()
+    }
+
+    /// The record that the contract is about.
+    pub fn record(&self) -> Option<Arc<RecordDef>> {
+        record_of(&self.contract.text, DECIDER.catalogue(), self.pinned()).ok()
+    }
+
     pub fn prepared(&self) -> Prepared {
-        DECIDER
-            .prepare_unchecked(
-                Arc::clone(&self.contract),
-                DECIDER.catalogue().shared(&self.contract.text.record),
-            )
-            .unwrap()
+        DECIDER.prepare_unchecked(Arc::clone(&self.contract), self.record()).unwrap()
     }
 
     pub fn decide(&self) -> Result<Permit, Denial> {

@@ -131,6 +131,15 @@ pub struct ContractSeen {
     /// SHA-256 of its signed payload.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: Bytes,
+    /// The record whose version it pins; empty for records of the program, with the two that follow.
+    #[prost(string, tag = "50")]
+    pub record: String,
+    /// The pinned version's number.
+    #[prost(uint32, tag = "51")]
+    pub record_version: u32,
+    /// The pinned version's digest.
+    #[prost(bytes = "bytes", tag = "52")]
+    pub record_digest: Bytes,
 }
 
 /// The newest standing under a root.

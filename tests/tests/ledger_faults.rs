@@ -20,6 +20,17 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
+/// The hub starts on what is there, serves as before, and all three parties tell one story.
+async fn answers_again(scene: &mut Scene) {
+    scene.world.start_hub().await;
+    let police = scene.police.id().clone();
+    scene.world.until_linked(&police).await;
+    scene.app.meet().await.unwrap();
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_hub_waits_for_heads_and_goes_on() {
     let mut scene = Scene::new(30).await;
@@ -108,13 +119,7 @@ async fn views_and_tiles_are_made_again_from_the_entries() {
     scene.world.stop_hub().await;
     std::fs::remove_dir_all(scene.world.hub_dir().join("views")).unwrap();
     std::fs::remove_dir_all(scene.world.ledger_dir().join("tile")).unwrap();
-    scene.world.start_hub().await;
-    let police = scene.police.id().clone();
-    scene.world.until_linked(&police).await;
-    scene.app.meet().await.unwrap();
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let judged = scene.judge().await;
-    assert!(judged.is_clean(), "{judged:#?}");
+    answers_again(&mut scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,13 +157,7 @@ async fn views_that_are_ahead_of_their_own_size_are_made_again() {
         views.insert(b"\0ledger_size", [&1_u64.to_be_bytes()[..], seal].concat()).unwrap();
         views.flush().unwrap();
     }
-    scene.world.start_hub().await;
-    let police = scene.police.id().clone();
-    scene.world.until_linked(&police).await;
-    scene.app.meet().await.unwrap();
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let judged = scene.judge().await;
-    assert!(judged.is_clean(), "{judged:#?}");
+    answers_again(&mut scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! adapter verified itself, under the root that its own member pinned.
 
 use crate::adapter::{Adapter, Incoming, Trail};
-use crate::journal::{ContractSeen, Kind, Record, Taken, VersionSeen};
+use crate::journal::{Kind, Record, Taken, VersionSeen, contract_seen};
 use crate::material::{HeldContract, Look, MaterialSource, Wanted, is_app_of, pinned_by};
 use crate::officer::Evidence;
 use crate::reply::Refusal;
@@ -77,7 +77,7 @@ impl Adapter {
         trail.counted = true;
         (trail.proved, trail.ticket) = (evidence.officer(request).is_some(), evidence.used_ticket(request));
         self.check_head(incoming, material).await?;
-        self.newest_version(&held.contract, now_ms).await?;
+        self.newest_version(&held, now_ms).await?;
         let look = Look {
             request,
             root: &held.contract.text.consumer.root,
@@ -183,10 +183,17 @@ impl Adapter {
     }
 
     /// Refuses a version older than one that was in force here. A version counts from the moment it is in
-    /// force: one that only begins next month must not end the present one.
-    async fn newest_version(&self, contract: &Contract, now_ms: i64) -> Result<(), Refusal> {
+    /// force: one that only begins next month must not end the present one. One that was not yet in force here may
+    /// not pin an older version of a record type than others did: two heads who did not look would have agreed on
+    /// classes that have risen since. What was in force before the newer version came stays.
+    async fn newest_version(&self, held: &HeldContract, now_ms: i64) -> Result<(), Refusal> {
+        let (contract, pinned) = (&held.contract, held.pinned.as_ref());
         let (id, version) = (&contract.text.id, contract.text.version);
-        let seen = self.memory().version(id, version, &contract.digest);
+        let (seen, fault) = {
+            let memory = self.memory();
+            let fault = pinned.and_then(|pinned| memory.pin_fault(pinned));
+            (memory.version(id, version, &contract.digest), fault)
+        };
         match seen {
             VersionSeen::Same => return Ok(()),
             VersionSeen::Older => {
@@ -195,19 +202,19 @@ impl Adapter {
             VersionSeen::OtherText => {
                 return Err(Refusal::denied(Code::ContractInvalid, "version: stands on another text"));
             }
-            VersionSeen::Newer if !(contract.valid_from_ms..contract.valid_until_ms).contains(&now_ms) => {
-                return Ok(());
-            }
             VersionSeen::Newer => {}
         }
-        let kept = ContractSeen {
-            contract: id.as_str().to_owned(),
-            version,
-            digest: Bytes::copy_from_slice(&contract.digest),
-        };
+        // A department that names its contracts one by one has looked.
+        if let Some(fault) = fault.filter(|_| self.policy == ContractPolicy::SignedByOwnRoot) {
+            return Err(Refusal::denied(Code::CatalogueInvalid, fault));
+        }
+        if !(contract.valid_from_ms..contract.valid_until_ms).contains(&now_ms) {
+            return Ok(());
+        }
+        let kept = contract_seen(id, version, &contract.digest, pinned);
         // Durable before it counts: a cancelled exchange must not leave a version that a restart forgets.
         self.journal.append(Record::new(now_ms, Kind::Contract(kept)).encode()).await?;
-        self.memory().see(id, version, &contract.digest);
+        self.memory().see(id, version, &contract.digest, pinned.cloned());
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ mod replay;
 mod snapshot;
 mod writer;
 
-pub use memory::{HeldHead, MemoryError};
-pub(crate) use memory::{Memory, VersionSeen};
+pub use memory::{HeldHead, MemoryError, Pinned};
+pub(crate) use memory::{Memory, VersionSeen, contract_seen};
 pub(crate) use replay::Taken;
 pub(crate) use snapshot::{PAIRS_PER_PART, Watched, read as read_into, records as snapshot_of};
 pub use writer::{AnswerJournal, JournalError};

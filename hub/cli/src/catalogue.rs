@@ -5,9 +5,12 @@ use crate::{member, setup};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use yiwang_client::folder::{Folder, StaleError, not_older};
 use yiwang_client::record_type::record_types;
 use yiwang_policies::record_type::RECORD_TYPE_MAX;
 use yiwang_policies::{Catalogue, RecordTypeText, RecordTypeVersion};
+use yiwang_proto::contract::Party;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{MemberId, RecordType};
@@ -88,7 +91,10 @@ pub fn run(command: &Command) -> Outcome {
         Command::Add { folder, file } => {
             let document = envelope(file)?;
             let version = RecordTypeVersion::open(&document).map_err(Failure::refused)?;
-            member::publish_document(&setup::folder(folder)?, &document)?;
+            let folder = setup::folder(folder)?;
+            not_behind(&folder, &version)?;
+            member::publish_document(&folder, &document)?;
+            folder.keep_record_type(&document, &version).map_err(Failure::environment)?;
             println!(
                 "`{}` version {}; contracts pin it with \"record_type\": \"{}\"; those of older versions stay as they were agreed",
                 version.text.record,
@@ -105,8 +111,88 @@ pub fn run(command: &Command) -> Outcome {
 
 /// A signed record type that a contract pins, verified.
 pub fn read_signed(path: &Path) -> Result<RecordTypeVersion, Failure> {
-    RecordTypeVersion::open(&envelope(path)?)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    open_signed(path).map(|(version, _)| version)
+}
+
+fn open_signed(path: &Path) -> Result<(RecordTypeVersion, SignedDocument), Failure> {
+    let document = envelope(path)?;
+    let version = RecordTypeVersion::open(&document)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Ok((version, document))
+}
+
+/// Holds a version against the newest that this member met.
+fn not_behind(folder: &Folder, version: &RecordTypeVersion) -> Outcome {
+    match folder.record_type(&version.text.record).map_err(Failure::usage)? {
+        Some(known) => not_older(version, &known).map_err(Failure::refused),
+        None => Ok(()),
+    }
+}
+
+/// How long a head that signs waits for the hub's list: it is asked besides, and may be out of reach.
+const LIST_WAIT: Duration = Duration::from_secs(5);
+
+/// Before a head signs a contract that pins a version: no newer one may be known, neither here nor to the hub. A version
+/// counts if the contract's provider signed it under the root in the contract: a hub can make up no newer one.
+pub fn newest_to_pin(folder: &Folder, path: &Path, provider: &Party) -> Outcome {
+    let (version, document) = open_signed(path)?;
+    let record = &version.text.record;
+    let counts = |one: &RecordTypeVersion| {
+        one.text.providers.iter().any(|by| by.member == provider.member && by.root == provider.root)
+    };
+    let stale = |error: StaleError| {
+        let next = format!(
+            "`yiwang catalogue show --folder {} {record} -o FILE` fetches the newest; write the contract anew with it",
+            folder.path().display()
+        );
+        Failure::refused(format!("{error}: do not sign; {next}"))
+    };
+    if let Some(known) = folder.record_type(record).map_err(Failure::usage)?.filter(counts) {
+        not_older(&version, &known).map_err(stale)?;
+    }
+    match newest_of_hub(folder, record) {
+        Ok(None) => {}
+        Ok(Some((newest, newest_document))) if counts(&newest) => {
+            folder.keep_record_type(&newest_document, &newest).map_err(Failure::environment)?;
+            not_older(&version, &newest).map_err(stale)?;
+        }
+        Ok(Some(_)) => {
+            let provider = &provider.member;
+            eprintln!(
+                "note: the hub's newest `{record}` is not signed under the root of `{provider}` in the contract"
+            );
+        }
+        // The root may lie where there is no network.
+        Err(why) => eprintln!("note: the hub was not asked whether there is a newer `{record}`: {why}"),
+    }
+    if counts(&version) {
+        folder.keep_record_type(&document, &version).map_err(Failure::environment)?;
+    }
+    Ok(())
+}
+
+/// The newest version that the hub shows; none where it shows none.
+fn newest_of_hub(
+    folder: &Folder,
+    record: &RecordType,
+) -> Result<Option<(RecordTypeVersion, SignedDocument)>, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let enrolled = folder.enrolled().map_err(|error| words(&error))?;
+    let runtime = setup::runtime().map_err(|_| "no runtime".to_owned())?;
+    let asked = runtime.block_on(async {
+        let asking = async {
+            let channel = enrolled.channel(setup::clock()).await.map_err(|error| words(&error))?;
+            record_types(channel, &[record]).await.map_err(|error| words(&error))
+        };
+        tokio::time::timeout(LIST_WAIT, asking).await.map_err(|_| "no answer in time".to_owned())?
+    })?;
+    let Some(document) = asked.documents.into_iter().next() else { return Ok(None) };
+    let signed = SignedDocument::parse(document, RECORD_TYPE_MAX).map_err(|error| words(&error))?;
+    let version = RecordTypeVersion::open(&signed).map_err(|error| words(&error))?;
+    if version.text.record != *record {
+        return Err("it sent another record type than was asked for".to_owned());
+    }
+    Ok(Some((version, signed)))
 }
 
 /// The bytes of a file that may be a record type.
@@ -294,6 +380,9 @@ fn show(dir: &Path, record: &RecordType, out: Option<&Path>, builtin: &Catalogue
         return Err(Failure::refused("the hub sent another record type than was asked for"));
     }
     stands(&version.text.faults(builtin))?;
+    // A hub that goes back to an older version, or to another text, is told here. What it shows is not kept: whose roots
+    // these are is known with a contract only.
+    not_behind(&setup::folder(dir)?, &version)?;
     let said = format!("version {}, digest {}", version.text.version, yiwang_proto::hex(&version.digest));
     match out {
         Some(path) => {

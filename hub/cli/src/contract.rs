@@ -1,7 +1,7 @@
 //! `yiwang contract`: new, sign, publish, show.
 
 use crate::fail::{Failure, Outcome, file};
-use crate::{hints, member, setup};
+use crate::{catalogue, hints, member, setup};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use yiwang_policies::draft::check_draft;
@@ -106,7 +106,7 @@ pub fn run(command: &Command) -> Outcome {
             }
         }
         Command::Sign { folder, contract, record_type, out } => {
-            sign(folder, contract, added(record_type.as_deref())?.as_ref(), out)
+            sign(folder, contract, record_type.as_deref(), out)
         }
         Command::Publish { folder, contract } => {
             let document = read_envelope(contract)?;
@@ -148,7 +148,7 @@ fn check(text: &ContractText, added: Option<&RecordTypeVersion>) -> Outcome {
     Err(Failure::usage(format!("the contract cannot stand:\n  - {}", faults.join("\n  - "))))
 }
 
-fn sign(dir: &Path, path: &Path, added: Option<&RecordTypeVersion>, out: &Path) -> Outcome {
+fn sign(dir: &Path, path: &Path, record_type: Option<&Path>, out: &Path) -> Outcome {
     let folder = setup::folder(dir)?;
     let root = folder.root_key().map_err(Failure::usage)?;
     let bytes = std::fs::read(path).map_err(file(path))?;
@@ -157,7 +157,7 @@ fn sign(dir: &Path, path: &Path, added: Option<&RecordTypeVersion>, out: &Path) 
         _ => SignedDocument::sign(payload_type::CONTRACT, &bytes, &[&root]),
     };
     let text = ContractText::parse(signed.unverified_payload()).map_err(Failure::usage)?;
-    check(&text, added)?;
+    check(&text, added(record_type)?.as_ref())?;
     let own = [&text.provider, &text.consumer].into_iter().find(|party| party.member == *folder.member());
     match own {
         None => return Err(Failure::usage(format!("`{}` is no party of this contract", folder.member()))),
@@ -165,6 +165,9 @@ fn sign(dir: &Path, path: &Path, added: Option<&RecordTypeVersion>, out: &Path) 
             return Err(Failure::usage("the contract names another root for this member: do not sign it"));
         }
         Some(_) => {}
+    }
+    if let Some(record_type) = record_type.filter(|_| text.record_type.is_some()) {
+        catalogue::newest_to_pin(&folder, record_type, &text.provider)?;
     }
     std::fs::write(out, signed.bytes()).map_err(file(out))?;
     println!("signed `{}` version {} for `{}`", text.id, text.version, folder.member());

@@ -7,7 +7,7 @@ mod town;
 
 use serde_json::{Value, json};
 use std::path::Path;
-use town::{good, hub, member, yiwang};
+use town::{Running, good, hub, member, yiwang};
 
 fn write(path: &Path, json: &Value) -> String {
     std::fs::write(path, serde_json::to_vec_pretty(json).unwrap()).unwrap();
@@ -73,6 +73,39 @@ expect = [{{ kind = "adult", as_of = "2026-11-01T08:00:00+08:00" }}]
     assert!(unsigned.code == 2 && unsigned.out.contains("yiwang catalogue sign"), "{}", unsigned.out);
 }
 
+/// Whoever has met a newer version signs no contract that pins an older one: the consumer hears of it from the hub, and the
+/// provider, which entered it, knows without asking.
+fn an_older_version_is_not_agreed_anew(dir: &Path, running: Running, members: (&str, &str), signed: &str) {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (bus, street) = members;
+    let sign = |folder: &str| {
+        let (text, out) = (at("text.json"), at("late.json"));
+        yiwang(&["contract", "sign", "--folder", folder, &text, "--record-type", signed, "-o", &out])
+    };
+    let second = at("second.signed.json");
+    good(&["catalogue", "sign", "--folder", bus, &at("second.json"), "-o", &second]);
+    good(&["catalogue", "add", "--folder", bus, &second]);
+    let told = |folder: &str| {
+        let refused = sign(folder);
+        assert_eq!(refused.code, 1, "{}{}", refused.out, refused.error);
+        assert!(
+            refused.error.contains("version 1 of `BusPass` is older than version 2"),
+            "{}",
+            refused.error
+        );
+        assert!(refused.error.contains("catalogue show"), "{}", refused.error);
+        assert!(!std::path::Path::new(&at("late.json")).exists(), "nothing was signed");
+    };
+    told(street);
+    // Nor where the hub is out of reach, or would say nothing of it.
+    drop(running);
+    for folder in [bus, street] {
+        told(folder);
+    }
+    let refused = yiwang(&["catalogue", "add", "--folder", bus, signed]);
+    assert!(refused.code == 1 && refused.error.contains("is older than version 2"), "{}", refused.error);
+}
+
 /// The next version: what it changes, and what it may not.
 fn another_version(dir: &Path, mut draft: Value, digest: &str, signed: &str) {
     draft["version"] = json!(2);
@@ -93,7 +126,7 @@ fn another_version(dir: &Path, mut draft: Value, digest: &str, signed: &str) {
 fn a_record_type_goes_from_draft_to_ledger_and_a_contract_pins_it() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let _hub = hub(dir.path());
+    let running = hub(dir.path());
     let (bus, bus_root) = member(dir.path(), "transport");
     let (street, street_root) = member(dir.path(), "street-office");
     let draft = json!({
@@ -156,4 +189,5 @@ fn a_record_type_goes_from_draft_to_ledger_and_a_contract_pins_it() {
 
     a_mapping_of_it(dir.path(), &signed);
     another_version(dir.path(), draft, &digest, &signed);
+    an_older_version_is_not_agreed_anew(dir.path(), running, (&bus, &street), &signed);
 }

@@ -10,6 +10,7 @@
 //! tls/{key,chain,ca}.pem how the hub knows the member, and the member the hub
 //! checkpoint             the newest head of the ledger that was verified here
 //! contracts/*.json       signed contracts
+//! record-types/*.json    the newest version of each record type that members added, as far as it was met here
 //! revoked.json           what the member revoked; its adapter host issues standings from it
 //! standing               the newest standing's number
 //! ```
@@ -19,12 +20,14 @@ mod auditor;
 mod enrolled;
 mod enrolment;
 pub(crate) mod files;
+mod record_types;
 mod sealing;
 mod standing;
 mod witness;
 
 pub use auditor::AuditorFolder;
 pub use enrolled::Enrolled;
+pub use record_types::{StaleError, not_older};
 pub use standing::{IssuedStanding, ListStamp};
 
 use std::io;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Statement, params};
 
 use crate::day::TODAY;
 use crate::dirt::Dirt;
@@ -11,7 +11,7 @@ use crate::id::old_form;
 use crate::model::{CityHousehold, CityPerson, Relation, Sex};
 use crate::police::typed_phone;
 use crate::prng::Prng;
-use crate::sqlite::{self, blank_database};
+use crate::sqlite::{self, build};
 use crate::{CityError, words};
 
 const STREAM: u64 = 3;
@@ -43,19 +43,7 @@ pub(crate) fn write(
     seed: u64,
     households: impl Iterator<Item = CityHousehold>,
 ) -> Result<u64, CityError> {
-    let mut db = blank_database(path)?;
-    fill(&mut db, seed, households).map_err(CityError::sqlite(path))
-}
-
-fn fill(
-    db: &mut Connection,
-    seed: u64,
-    households: impl Iterator<Item = CityHousehold>,
-) -> sqlite::Result<u64> {
-    let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    let mut rows = 0;
-    {
+    build(path, SCHEMA, INDEXES, |tx| {
         let mut tables = Tables {
             person: tx.prepare("insert into mz_grxx values (null,?,?,?,?,?,?)")?,
             benefit: tx.prepare("insert into mz_jzdx values (?,?,?,?,?,?,?,?,?,?)")?,
@@ -63,13 +51,12 @@ fn fill(
             seed,
             serial: 0,
         };
+        let mut rows = 0;
         for (index, household) in households.enumerate() {
             rows += tables.household(index as u64, &household)?;
         }
-    }
-    tx.execute_batch(INDEXES)?;
-    tx.commit()?;
-    Ok(rows)
+        Ok(rows)
+    })
 }
 
 impl Tables<'_> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Statement, params};
 
 use crate::CityError;
 use crate::day::TODAY;
@@ -11,7 +11,7 @@ use crate::fixed;
 use crate::model::{CityHousehold, CityPerson, Sex};
 use crate::police::typed_phone;
 use crate::prng::Prng;
-use crate::sqlite::{self, blank_database};
+use crate::sqlite::{self, build};
 
 const STREAM: u64 = 4;
 const PROBLEMS: [&str; 10] = [
@@ -66,19 +66,7 @@ pub(crate) fn write(
     seed: u64,
     households: impl Iterator<Item = CityHousehold>,
 ) -> Result<(u64, u64), CityError> {
-    let mut db = blank_database(path)?;
-    fill(&mut db, seed, households).map_err(CityError::sqlite(path))
-}
-
-fn fill(
-    db: &mut Connection,
-    seed: u64,
-    households: impl Iterator<Item = CityHousehold>,
-) -> sqlite::Result<(u64, u64)> {
-    let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    let (mut rows, mut sealed) = (0, 0);
-    {
+    build(path, SCHEMA, INDEXES, |tx| {
         let mut tables = Tables {
             patient: tx.prepare("insert into pt_mstr values (null,?,?,?,?,?,?)")?,
             coverage: tx.prepare("insert into ins_cov values (null,?,?,?,?,?,?,?)")?,
@@ -86,6 +74,7 @@ fn fill(
             item: tx.prepare("insert into sum_item values (?,?,?)")?,
             sealed: tx.prepare("insert into seal_rec values (?,?,?,?,?,?,?)")?,
         };
+        let (mut rows, mut sealed) = (0, 0);
         for (index, household) in households.enumerate() {
             let mut prng = Prng::stream(seed, STREAM, index as u64);
             for person in household.members.iter().filter(|person| person.in_health) {
@@ -95,10 +84,8 @@ fn fill(
                 rows += 1;
             }
         }
-    }
-    tx.execute_batch(INDEXES)?;
-    tx.commit()?;
-    Ok((rows, sealed))
+        Ok((rows, sealed))
+    })
 }
 
 fn stamp(prng: &mut Prng, days: i64) -> String {

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::CityError;
 use crate::day::TODAY;
 use crate::fixed;
 use crate::model::CityHousehold;
 use crate::prng::Prng;
-use crate::sqlite::{self, blank_database};
+use crate::sqlite::build;
 
 const STREAM: u64 = 7;
 
@@ -27,19 +27,8 @@ pub(crate) fn write(
     seed: u64,
     households: impl Iterator<Item = CityHousehold>,
 ) -> Result<u64, CityError> {
-    let mut db = blank_database(path)?;
-    fill(&mut db, seed, households).map_err(CityError::sqlite(path))
-}
-
-fn fill(
-    db: &mut Connection,
-    seed: u64,
-    households: impl Iterator<Item = CityHousehold>,
-) -> sqlite::Result<u64> {
-    let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    let mut dwellings = 0;
-    {
+    build(path, SCHEMA, INDEXES, |tx| {
+        let mut dwellings = 0;
         let mut dwelling = tx.prepare("insert into fw_fwxx values (?,?,?,?,?,?)")?;
         let mut right = tx.prepare("insert into fw_qlr values (null,?,?,?,?,?,?,?)")?;
         for (index, home) in households.enumerate() {
@@ -65,8 +54,6 @@ fn fill(
             }
             dwellings += 1;
         }
-    }
-    tx.execute_batch(INDEXES)?;
-    tx.commit()?;
-    Ok(dwellings)
+        Ok(dwellings)
+    })
 }

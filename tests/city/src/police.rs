@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, Transaction, params};
+use rusqlite::{Statement, Transaction, params};
 
 use crate::day::TODAY;
 use crate::dirt::Dirt;
 use crate::model::{COUNTIES, CityHousehold, CityPerson, Relation, Sex};
 use crate::prng::Prng;
-use crate::sqlite::{self, blank_database};
+use crate::sqlite::{self, build};
 use crate::{CityError, words};
 
 const STREAM: u64 = 2;
@@ -45,20 +45,8 @@ pub(crate) fn write(
     seed: u64,
     households: impl Iterator<Item = CityHousehold>,
 ) -> Result<u64, CityError> {
-    let mut db = blank_database(path)?;
-    fill(&mut db, seed, households).map_err(CityError::sqlite(path))
-}
-
-fn fill(
-    db: &mut Connection,
-    seed: u64,
-    households: impl Iterator<Item = CityHousehold>,
-) -> sqlite::Result<u64> {
-    let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    area_codes(&tx)?;
-    let mut rows = 0;
-    {
+    build(path, SCHEMA, INDEXES, |tx| {
+        area_codes(tx)?;
         let mut tables = Tables {
             person: tx.prepare("insert into T_RY values (null,?,?,?,?,?,'156',?,?,'0',?)")?,
             household: tx.prepare("insert into T_HU values (?,?,?,?,?)")?,
@@ -66,13 +54,12 @@ fn fill(
             address: tx.prepare("insert into T_DZ values (?,?,?)")?,
             seed,
         };
+        let mut rows = 0;
         for (index, household) in households.enumerate() {
             rows += tables.household(index as u64, &household)?;
         }
-    }
-    tx.execute_batch(INDEXES)?;
-    tx.commit()?;
-    Ok(rows)
+        Ok(rows)
+    })
 }
 
 /// Each county was renumbered in 2016; what was written before carries the older code.

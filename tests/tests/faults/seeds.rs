@@ -3,11 +3,23 @@
 use bytes::Bytes;
 use prost::Message as _;
 use std::path::{Path, PathBuf};
+use yiwang_policies::RecordTypeVersion;
 use yiwang_proto::answer::Answer;
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::{self, Kind};
-use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_tests::scene::Scene;
+
+/// The harness itself, so that it is built and run with every test.
+#[path = "../../fuzz/src/record_type.rs"]
+mod record_type;
+
+/// The harness's key, under which its seeds list their provider.
+fn key() -> SecretKey {
+    SecretKey::from_seed(&[7; 32])
+}
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -25,7 +37,7 @@ fn targets() -> Vec<String> {
 fn f20_every_fuzz_target_is_declared_and_has_seeds_and_a_dictionary() {
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     let script = std::fs::read_to_string(fuzz().join("../../.ci/long")).unwrap();
-    assert_eq!(targets().len(), 25);
+    assert_eq!(targets().len(), 26);
     for target in targets() {
         assert!(manifest.contains(&format!("name = \"{target}\"")), "{target} is not in the manifest");
         assert!(
@@ -36,6 +48,27 @@ fn f20_every_fuzz_target_is_declared_and_has_seeds_and_a_dictionary() {
         assert!(seeds.is_ok_and(|seeds| seeds.count() > 0), "{target} has no seeds");
     }
     assert!(script.contains("fuzz_targets"), "the long run takes every target");
+}
+
+/// The seeds reach what a record type is judged by, and no byte that is changed, cut or put in breaks what the harness asks.
+#[test]
+fn f20_record_types_hold_what_their_harness_asks() {
+    let mut opened = 0;
+    for seed in std::fs::read_dir(fuzz().join("seeds/record_type")).unwrap() {
+        let seed = std::fs::read(seed.unwrap().path()).unwrap();
+        let signed = SignedDocument::sign(payload_type::RECORD_TYPE, &seed, &[&key()]);
+        opened += usize::from(RecordTypeVersion::open(&signed).is_ok());
+        record_type::record_type(&seed);
+        for (at, byte) in (0..seed.len()).zip([b'0', b'"', b'}', b' ', 0xff].into_iter().cycle()) {
+            let mut bent = seed.clone();
+            bent[at] = byte;
+            record_type::record_type(&bent);
+            bent.insert(at, byte);
+            record_type::record_type(&bent);
+            record_type::record_type(&seed[..at]);
+        }
+    }
+    assert!(opened >= 2, "{opened} seeds are record types of the harness's key");
 }
 
 struct Seeds(PathBuf);
@@ -100,6 +133,9 @@ async fn f20_seeds_are_written_when_asked_for() {
     seeds.write("tlog_proof", "exchange", json["tlog_proof"].as_str().unwrap().as_bytes());
     seeds.write("evidence", "exchange", &bundle);
     seeds.write("contract", "text", &scene.contract.text.to_json());
+    let draft = std::fs::read(fuzz().join("seeds/record_type/first")).unwrap();
+    let document = SignedDocument::sign(payload_type::RECORD_TYPE, &draft, &[&key()]);
+    seeds.write("record_type", "signed", document.bytes());
     seeds.entries(&scene);
     let chunk = pb::RequestChunk { request: signed.message.request.clone(), ..pb::RequestChunk::default() };
     let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Request(chunk)) };

@@ -12,7 +12,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::ContractId;
+use yiwang_proto::ids::{ContractId, RecordType};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, DOCUMENT_MAX, STATEMENT_LIFETIME_MS};
 use yiwang_proto::merkle::EMPTY_ROOT;
@@ -67,7 +67,38 @@ pub(crate) struct Memory {
     pub(crate) owed: Owed,
     pub(crate) floors: Floors,
     pub(crate) revocations: Vec<(Revocation, Bytes)>,
-    versions: HashMap<ContractId, (u32, Digest)>,
+    versions: HashMap<ContractId, Version>,
+}
+
+/// The newest version of a contract that was in force here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    number: u32,
+    digest: Digest,
+    pinned: Option<Pinned>,
+}
+
+/// The version of a record type that a contract pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The record.
+    pub record: RecordType,
+    /// The version's number.
+    pub version: u32,
+    /// SHA-256 of its signed payload.
+    pub digest: Digest,
+}
+
+impl Pinned {
+    /// As a journal's record has it; none for a record of the program.
+    pub(crate) fn of<E>(seen: &ContractSeen, bad: impl Fn() -> E) -> Result<Option<Self>, E> {
+        if seen.record.is_empty() {
+            return Ok(None);
+        }
+        let record = RecordType::parse(&seen.record).map_err(|_| bad())?;
+        let digest = seen.record_digest.as_ref().try_into().map_err(|_| bad())?;
+        Ok(Some(Self { record, version: seen.record_version, digest }))
+    }
 }
 
 /// How a contract version relates to those seen before.
@@ -106,7 +137,8 @@ impl Memory {
             Some(Kind::Contract(seen)) => {
                 let id = ContractId::parse(&seen.contract).map_err(|_| MemoryError::Value(index))?;
                 let digest = seen.digest.as_ref().try_into().map_err(|_| MemoryError::Value(index))?;
-                self.see(&id, seen.version, &digest);
+                let pinned = Pinned::of(seen, || MemoryError::Value(index))?;
+                self.see(&id, seen.version, &digest, pinned);
                 Ok(())
             }
             Some(Kind::ClockAccepted(_)) => {
@@ -198,11 +230,9 @@ impl Memory {
 
     /// The contract versions, for a snapshot.
     pub(crate) fn seen(&self) -> impl Iterator<Item = ContractSeen> {
-        self.versions.iter().map(|(id, (version, digest))| ContractSeen {
-            contract: id.as_str().to_owned(),
-            version: *version,
-            digest: Bytes::copy_from_slice(digest),
-        })
+        self.versions
+            .iter()
+            .map(|(id, held)| contract_seen(id, held.number, &held.digest, held.pinned.as_ref()))
     }
 
     fn load_exchange(
@@ -249,17 +279,54 @@ impl Memory {
     pub(crate) fn version(&self, contract: &ContractId, version: u32, digest: &Digest) -> VersionSeen {
         match self.versions.get(contract) {
             None => VersionSeen::Newer,
-            Some((seen, _)) if version > *seen => VersionSeen::Newer,
-            Some((seen, _)) if version < *seen => VersionSeen::Older,
-            Some((_, text)) if text == digest => VersionSeen::Same,
+            Some(held) if version > held.number => VersionSeen::Newer,
+            Some(held) if version < held.number => VersionSeen::Older,
+            Some(held) if held.digest == *digest => VersionSeen::Same,
             Some(_) => VersionSeen::OtherText,
         }
     }
 
-    /// Keeps a version if it is the newest.
-    pub(crate) fn see(&mut self, contract: &ContractId, version: u32, digest: &Digest) {
-        if self.version(contract, version, digest) == VersionSeen::Newer {
-            self.versions.insert(contract.clone(), (version, *digest));
+    /// Why a contract that is met for the first time may not pin this version of a record type: contracts that were in
+    /// force here knew a newer one, or another text under its number.
+    pub(crate) fn pin_fault(&self, pinned: &Pinned) -> Option<&'static str> {
+        let known = self.versions.values().filter_map(|held| held.pinned.as_ref());
+        let newest = known.filter(|known| known.record == pinned.record).max_by_key(|known| known.version)?;
+        if newest.version > pinned.version {
+            Some("record_type: a newer version is known")
+        } else if newest.version == pinned.version && newest.digest != pinned.digest {
+            Some("record_type: its version stands on another text")
+        } else {
+            None
         }
+    }
+
+    /// Keeps a version if it is the newest.
+    pub(crate) fn see(
+        &mut self,
+        contract: &ContractId,
+        version: u32,
+        digest: &Digest,
+        pinned: Option<Pinned>,
+    ) {
+        if self.version(contract, version, digest) == VersionSeen::Newer {
+            self.versions.insert(contract.clone(), Version { number: version, digest: *digest, pinned });
+        }
+    }
+}
+
+/// A contract version as the journal keeps it.
+pub(crate) fn contract_seen(
+    contract: &ContractId,
+    version: u32,
+    digest: &Digest,
+    pinned: Option<&Pinned>,
+) -> ContractSeen {
+    ContractSeen {
+        contract: contract.as_str().to_owned(),
+        version,
+        digest: Bytes::copy_from_slice(digest),
+        record: pinned.map(|pinned| pinned.record.to_string()).unwrap_or_default(),
+        record_version: pinned.map_or(0, |pinned| pinned.version),
+        record_digest: pinned.map(|pinned| Bytes::copy_from_slice(&pinned.digest)).unwrap_or_default(),
     }
 }

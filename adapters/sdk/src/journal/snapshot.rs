@@ -6,7 +6,7 @@
 //! record says is in the memory before the record is written, or the record comes after the first part; the
 //! exceptions (heads, contract versions, what is watched) are read again from the records shortly before it.
 
-use super::memory::{HeldHead, Memory, MemoryError};
+use super::memory::{HeldHead, Memory, MemoryError, Pinned};
 use super::record::{Counted, Kind, Pair, Record, SnapshotPart, StandingSeen, TicketUsed, UsedId};
 use super::writer::JournalError;
 use crate::watch::Offer;
@@ -231,7 +231,7 @@ fn restore(
     for seen in &part.contracts {
         let id = ContractId::parse(&seen.contract).map_err(|_| bad())?;
         let digest = seen.digest.as_ref().try_into().map_err(|_| bad())?;
-        memory.see(&id, seen.version, &digest);
+        memory.see(&id, seen.version, &digest, Pinned::of(seen, bad)?);
     }
     for seen in &part.standings {
         memory.restore_standing(index, seen)?;

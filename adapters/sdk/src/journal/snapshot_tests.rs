@@ -1,11 +1,11 @@
 use super::*;
-use crate::journal::{ContractSeen, options};
+use crate::journal::{ContractSeen, Pinned, options};
 use std::path::Path;
 use std::sync::Arc;
 use yiwang_journal::Journal;
 use yiwang_journal::simulated::SimulatedDisk;
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::{MemberId, RequestId};
+use yiwang_proto::ids::{MemberId, RecordType, RequestId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::SignerKey;
 use yiwang_proto::revocation::{Revocation, Revoked};
@@ -82,6 +82,9 @@ fn version(n: u32) -> Bytes {
         contract: "police-street-person".to_owned(),
         version: n,
         digest: Bytes::copy_from_slice(&[n as u8; 32]),
+        record: "BusPass".to_owned(),
+        record_version: n,
+        record_digest: Bytes::copy_from_slice(&[n as u8; 32]),
     };
     Record::new(NOW, Kind::Contract(seen)).encode()
 }
@@ -135,6 +138,12 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     assert_eq!(memory.owed.offers(), watched().owed, "what has no receipt is still offered");
     holds_all(&mut memory);
     assert_eq!(memory.version(&contract(), 8, &[8; 32]), crate::journal::VersionSeen::Same);
+    let pinned = |version: u32, text: u8| {
+        let record = RecordType::parse("BusPass").unwrap();
+        memory.pin_fault(&Pinned { record, version, digest: [text; 32] }).is_some()
+    };
+    let judged = [pinned(7, 7), pinned(8, 8), pinned(8, 9), pinned(9, 9)];
+    assert_eq!(judged, [true, false, true, false], "no older version of a record type is pinned again");
 }
 
 #[test]

@@ -18,7 +18,11 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
     for kind in [
         Kind::Exchange(exchange),
         Kind::Head(KeptHead { checkpoint: Bytes::from_static(b"note") }),
-        Kind::Contract(ContractSeen { contract: "a-contract".to_owned(), version: 2, digest: Bytes::new() }),
+        Kind::Contract(ContractSeen {
+            contract: "a-contract".to_owned(),
+            version: 2,
+            ..ContractSeen::default()
+        }),
         Kind::ClockAccepted(ClockAccepted { before_ms: 9 }),
         Kind::Snapshot(SnapshotPart { id: 1, number: 2, all: 3, ..SnapshotPart::default() }),
         Kind::Witnessed(KeptHead { checkpoint: Bytes::from_static(b"note") }),

@@ -2,6 +2,7 @@
 
 use super::cache::Cache;
 use super::tickets::HeldTicket;
+use crate::journal::Pinned;
 use crate::reply::Refusal;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct HeldContract {
     pub contract: Arc<Contract>,
     /// The same, ready for decisions.
     pub prepared: Prepared,
+    /// The version of a record type that it pins.
+    pub pinned: Option<Pinned>,
 }
 
 /// Verified documents. INVARIANT: what is in a cache was verified by this process.
@@ -94,7 +97,12 @@ impl Documents {
         let prepared = self.decider.prepare(Arc::clone(&contract), added.as_ref()).map_err(|faults| {
             invalid(faults.first().map_or("its text cannot stand", |fault| fault.place.as_str()))
         })?;
-        let held = Arc::new(HeldContract { contract, prepared });
+        let pinned = added.map(|version| Pinned {
+            record: version.text.record,
+            version: version.text.version,
+            digest: version.digest,
+        });
+        let held = Arc::new(HeldContract { contract, prepared, pinned });
         self.contracts.insert(*digest, Arc::clone(&held));
         Ok(held)
     }

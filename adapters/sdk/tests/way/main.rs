@@ -9,6 +9,7 @@ mod hub;
 mod identity;
 mod link;
 mod officers;
+mod record_types;
 mod releases;
 mod requests;
 mod restarts;
