@@ -21,7 +21,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The hub starts on what is there, serves as before, and all three parties tell one story.
-async fn answers_again(scene: &mut Scene) {
+async fn answers_again(mut scene: Scene) {
     scene.world.start_hub().await;
     let police = scene.police.id().clone();
     scene.world.until_linked(&police).await;
@@ -119,7 +119,7 @@ async fn views_and_tiles_are_made_again_from_the_entries() {
     scene.world.stop_hub().await;
     std::fs::remove_dir_all(scene.world.hub_dir().join("views")).unwrap();
     std::fs::remove_dir_all(scene.world.ledger_dir().join("tile")).unwrap();
-    answers_again(&mut scene).await;
+    answers_again(scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,7 +157,7 @@ async fn views_that_are_ahead_of_their_own_size_are_made_again() {
         views.insert(b"\0ledger_size", [&1_u64.to_be_bytes()[..], seal].concat()).unwrap();
         views.flush().unwrap();
     }
-    answers_again(&mut scene).await;
+    answers_again(scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,7 @@ fn full() -> Memory {
         let app = AppId::parse(&format!("desk-{n}")).unwrap();
         memory.rates.count(&contract(), &app, None, NOW);
     }
-    memory.see(&contract(), 7, &[7; 32]);
+    memory.see(&contract(), 7, &[7; 32], None);
     for _ in 0..3 {
         memory.ticket_uses.count(&[4; 32], NOW);
     }
