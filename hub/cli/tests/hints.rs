@@ -33,6 +33,7 @@ fn a_purpose_or_matter_that_the_catalogue_does_not_have_is_an_error() {
     // One that it has gets further, to the folder that is not there.
     let (code, said) = query("social-assistance.eligibility");
     assert!(code == 2 && !said.contains("catalogue"), "{code}: {said}");
+    assert!(said.contains("s/member.toml") && said.contains("yiwang member init --folder"), "{said}");
     let open = ["case", "open", "--folder", "s", "--app", "desk", "--matter", "social-asistance"];
     let (code, said) = yiwang(folder.path(), &[&open[..], &["--subject", "x"]].concat());
     assert!(code == 2 && said.contains("did you mean `social-assistance`?"), "{code}: {said}");
