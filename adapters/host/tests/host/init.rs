@@ -194,6 +194,7 @@ async fn tables_of_servers_are_mapped_by_their_names_and_comments() {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }
 }
+        assert!(said.contains("what PUBLIC was granted counts"), "{said}");
 
 /// A table whose columns say in comments what they are, and a role that may read it.
 fn tables(kind: Kind, name: &str) -> String {
