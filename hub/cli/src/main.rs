@@ -36,7 +36,7 @@ enum Command {
     /// A member's folder: keys, enrolment, delegations.
     #[command(subcommand)]
     Member(member::Command),
-    /// Data-sharing contracts: new, sign, publish, show.
+    /// Data-sharing contracts: draft, new, sign, publish, show.
     #[command(subcommand)]
     Contract(contract::Command),
     /// Record types that members add to the catalogue: check, sign, add, diff, list, show.
