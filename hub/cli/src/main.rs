@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 /// Yiwang (一网): data runs between departments so that citizens need not.
 #[derive(Parser)]
-#[command(name = "yiwang", version, about, arg_required_else_help = true)]
+#[command(name = "yiwang", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
