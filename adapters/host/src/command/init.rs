@@ -117,7 +117,7 @@ pub(super) async fn init(
         writeln!(out, "A-INI-007 `{}`: {error}{next}", file.display())?;
         return Ok(if exists { CONFIG } else { ENVIRONMENT });
     }
-    let choices = text.lines().skip(2).filter(|line| line.contains("choose:")).count();
+    let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
     Ok(OK)
 }
