@@ -2,7 +2,7 @@
 //! write.
 
 use crate::catalogue::Catalogue;
-use crate::fields::check_contract;
+use crate::fields::{Fault, check_contract};
 use crate::place::{Located, Step, of_json, without_values};
 use crate::record_type::RecordTypeVersion;
 use yiwang_proto::contract::ContractText;
@@ -30,6 +30,80 @@ const HELPS: &[(&str, &str)] = &[
     ("valid_until", "write a later time with an offset, like 2028-01-31T00:00:00Z"),
 ];
 
+/// How a sentence begins that somebody has to write.
+pub const REPLACE: &str = "REPLACE";
+/// A word of a closed list that somebody has to choose.
+pub const REPLACE_WORD: &str = "replace-me";
+
+/// One side of a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who gives.
+    Provider,
+    /// Who gets.
+    Consumer,
+}
+
+impl Side {
+    /// A key in base64 whose private half nobody has: it stands where a root is to be put.
+    #[must_use]
+    pub fn root(self) -> &'static str {
+        match self {
+            Self::Provider => "REPLACE/WITH/THE/PROVIDERS/ROOT/KEY/111111A=",
+            Self::Consumer => "REPLACE/WITH/THE/CONSUMERS/ROOT/KEY/222222A=",
+        }
+    }
+
+    /// A pseudonym of nobody: it stands where the head who approves is to be put.
+    #[must_use]
+    pub fn approver(self) -> &'static str {
+        match self {
+            Self::Provider => "o-replacemeprovide",
+            Self::Consumer => "o-replacemeconsume",
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// What of a draft is still to be written by people; nobody signs it before.
+#[must_use]
+pub fn placeholders(text: &ContractText) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut add = |place: &str, next: &str| {
+        faults.push(Fault::new(place, "is a placeholder that nobody replaced", next));
+    };
+    for (side, party) in [(Side::Provider, &text.provider), (Side::Consumer, &text.consumer)] {
+        let name = side.as_str();
+        if party.root.to_base64() == side.root() {
+            let next = format!("give --{name}-root, which the member told by another way than this network");
+            add(&format!("{name}.root"), &next);
+        }
+        if party.approver.as_str() == side.approver() {
+            let next = "write the pseudonym of the head who approves; `yiwang officer keygen` makes one";
+            add(&format!("{name}.approver"), next);
+        }
+    }
+    let sentences = [("legal_basis", Some(&text.legal_basis)), ("scenario", Some(&text.scenario))];
+    for (place, said) in sentences.into_iter().chain([("assessment", text.assessment.as_ref())]) {
+        if said.is_some_and(|said| said.starts_with(REPLACE)) {
+            add(place, help(place));
+        }
+    }
+    if text.purpose.as_str() == REPLACE_WORD {
+        add("purpose", "write the purpose, of the closed list that `yiwang catalogue list` ends with");
+    }
+    if text.matters.iter().any(|matter| matter.as_str() == REPLACE_WORD) {
+        add("matters", "write kinds of case, of the closed list that `yiwang catalogue list` ends with");
+    }
+    faults
+}
+
 /// Reads a draft and holds it against its grammar and the catalogue; where a version of a record type that members
 /// added is given, it is pinned.
 ///
@@ -49,7 +123,9 @@ pub fn check_draft(
     for said in text.faults() {
         faults.push(said_by_grammar(file, json, &said, &text));
     }
-    for fault in check_contract(&text, catalogue, added) {
+    // Roots come with the command that puts them in.
+    let open = placeholders(&text).into_iter().filter(|fault| !fault.place.ends_with(".root"));
+    for fault in check_contract(&text, catalogue, added).into_iter().chain(open) {
         let offset = of_json(json, &way(&fault.place));
         faults.push(Located::at(
             file,
@@ -144,5 +220,46 @@ mod tests {
             check_draft("c.json", &json.replace("\"class\": 3", "\"class\": \"hunter2\""), &catalogue, None);
         let said = faults.unwrap_err().remove(0).to_string();
         assert!(said.contains("the value is not a whole number") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn a_placeholder_is_a_fault_where_it_stands_and_a_key_of_nobody_can_be_read() {
+        let catalogue = Catalogue::builtin().unwrap();
+        let mut draft = contract_json();
+        assert!(placeholders(&crate::testing::text(&draft)).is_empty());
+        for (side, name) in [(Side::Provider, "provider"), (Side::Consumer, "consumer")] {
+            draft[name]["root"] = side.root().into();
+            draft[name]["approver"] = side.approver().into();
+        }
+        draft["legal_basis"] = format!("{REPLACE}: law and article").into();
+        draft["scenario"] = format!("{REPLACE}: what happens").into();
+        draft["assessment"] = format!("{REPLACE}: its id").into();
+        draft["purpose"] = REPLACE_WORD.into();
+        draft["matters"] = serde_json::json!([REPLACE_WORD]);
+        let open = placeholders(&crate::testing::text(&draft));
+        let places: Vec<&str> = open.iter().map(|fault| fault.place.as_str()).collect();
+        let wanted = [
+            "provider.root",
+            "provider.approver",
+            "consumer.root",
+            "consumer.approver",
+            "legal_basis",
+            "scenario",
+            "assessment",
+            "purpose",
+            "matters",
+        ];
+        assert_eq!(places, wanted);
+        let json = serde_json::to_string_pretty(&draft).unwrap();
+        let faults = check_draft("c.json", &json, &catalogue, None).unwrap_err();
+        let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        for place in ["provider.approver", "legal_basis", "scenario", "assessment"] {
+            assert!(
+                said.iter().any(|fault| fault.contains(&format!("`{place}`: is a placeholder"))),
+                "{said:?}"
+            );
+        }
+        // `contract new --provider-root` replaces these.
+        assert!(!said.iter().any(|fault| fault.contains(".root`")), "{said:?}");
     }
 }

@@ -87,11 +87,11 @@ codes! {
     /// A member keeps open, or adds, more than its hub allows.
     QuotaExceeded = "quota_exceeded", "close cases that are done, wait, or ask the hub's operator for a higher quota";
     /// The class needs sealed bodies.
-    SealingRequired = "sealing_required", "class 3 and 4 travel in sealed bodies only";
+    SealingRequired = "sealing_required", "give the app a key for sealing: `yiwang member delegate --role sealing --name APP --publish`; its gateway is started again";
     /// The class needs approvals.
     ApprovalsRequired = "approvals_required", "class 4 needs two approvals of two organisations";
     /// The body is sealed for a key that is not the recipient's, or no key for sealing is there.
-    SealingKeyUnknown = "sealing_key_unknown", "publish a delegation for sealing, and seal to the provider's newest";
+    SealingKeyUnknown = "sealing_key_unknown", "app and adapter each need a published key for sealing: `yiwang member delegate --role sealing --name NAME --publish` where it is missing, then start that host again";
     /// The class needs the officer's own signature.
     OfficerSignatureRequired = "officer_signature_required", "class 3: prepare the request, have the officer sign it, send it";
     /// The officer's key or signature does not hold.

@@ -95,7 +95,9 @@ pub async fn run(
     let closing = Closing { finish: stop.child_token(), drop: CancellationToken::new() };
     let connections = TaskTracker::new();
     let mut tasks = spawn(opened, &surroundings, &closing, &connections);
-    tracing::info!(gateway = ?addresses.gateway, health = ?addresses.health, "the host runs");
+    // A door that there is not is not named.
+    let [gateway, health] = [addresses.gateway, addresses.health].map(|at| at.map(tracing::field::display));
+    tracing::info!(gateway, health, "the host runs");
     ready(addresses);
     // The first task that ends, ends all: either everything was asked to stop, or one of them died.
     let first = tokio::select! {

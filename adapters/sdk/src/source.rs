@@ -67,10 +67,14 @@ impl Setting {
                     return missing(format!("environment variable `{name}` is not set; {next}"));
                 }
             },
-            Self::File(path) => match environment.read(&base.join(path)) {
-                Ok(value) => value,
-                Err(error) => return missing(format!("file `{}`: {error}", path.display())),
-            },
+            Self::File(path) => {
+                // Where it was looked for: a path of a mapping is taken from the mapping's folder.
+                let path = base.join(path);
+                match environment.read(&path) {
+                    Ok(value) => value,
+                    Err(error) => return missing(format!("file `{}`: {error}", path.display())),
+                }
+            }
         };
         let value = value.trim_end_matches(['\r', '\n']);
         if value.is_empty() || value.contains('\0') {

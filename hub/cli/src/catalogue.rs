@@ -4,12 +4,13 @@ use crate::fail::{Failure, Outcome, file};
 use crate::{member, setup};
 use clap::Subcommand;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yiwang_client::folder::{Folder, StaleError, not_older};
 use yiwang_client::record_type::record_types;
 use yiwang_policies::record_type::RECORD_TYPE_MAX;
-use yiwang_policies::{Catalogue, RecordTypeText, RecordTypeVersion};
+use yiwang_policies::{Catalogue, RecordDef, RecordTypeText, RecordTypeVersion, SubjectKind};
 use yiwang_proto::contract::Party;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
@@ -52,7 +53,8 @@ pub enum Command {
         /// The new one.
         new: PathBuf,
     },
-    /// Lists the record types: those of the program, and with a folder those that members added.
+    /// Lists the record types with fields, types and classes, those of the program and with a folder those that members
+    /// added; then purposes and matters.
     List {
         /// A member's folder.
         #[arg(long)]
@@ -61,11 +63,12 @@ pub enum Command {
         #[arg(long, short, value_enum, default_value = "text")]
         output: Output,
     },
-    /// Fetches the newest version of a record type that members added, verifies and writes it.
+    /// Shows a record type: one of the program, or with a folder the newest version of one that members added, fetched
+    /// and verified.
     Show {
-        /// A member's folder.
+        /// A member's folder, for a record type that members added.
         #[arg(long)]
-        folder: PathBuf,
+        folder: Option<PathBuf>,
         /// The record.
         record: RecordType,
         /// Where to write the envelope; its text goes to standard output otherwise.
@@ -105,7 +108,11 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Diff { old, new } => diff(old, new, &builtin),
         Command::List { folder, output } => list(folder.as_deref(), *output, &builtin),
-        Command::Show { folder, record, out } => show(folder, record, out.as_deref(), &builtin),
+        Command::Show { folder, record, out } => match builtin.record(record) {
+            // What members added under the name before the program had it is still to be had, as its envelope.
+            Some(own) if folder.is_none() || out.is_none() => show_own(own, out.is_some()),
+            _ => show(folder.as_deref(), record, out.as_deref(), &builtin),
+        },
     }
 }
 
@@ -335,7 +342,7 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
     if output == Output::Json {
         let of_program: Vec<_> = builtin
             .records()
-            .map(|record| json!({"record": record.name.as_str(), "about": record.about, "fields": record.fields.len()}))
+            .map(|record| json!({"record": record.name.as_str(), "about": record.about, "fields": record.fields}))
             .collect();
         let of_members: Vec<_> = added
             .iter()
@@ -344,11 +351,21 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
                     "entry": one.index, "providers": one.providers})
             })
             .collect();
-        println!("{}", json!({"program": of_program, "added": of_members}));
+        let of_purposes: BTreeMap<&str, &str> =
+            builtin.purposes().map(|(id, about)| (id.as_str(), about)).collect();
+        let of_matters: BTreeMap<&str, &str> =
+            builtin.matters().map(|(id, about)| (id.as_str(), about)).collect();
+        println!(
+            "{}",
+            json!({"program": of_program, "added": of_members, "purposes": of_purposes, "matters": of_matters})
+        );
         return Ok(());
     }
     for record in builtin.records() {
         println!("{:<24} {} fields; {}", record.name.as_str(), record.fields.len(), record.about);
+        let fields = record.fields.iter();
+        let fields = fields.map(|(name, field)| format!("{name} {}/{}", field.kind.as_str(), field.class));
+        println!("  {}", fields.collect::<Vec<_>>().join(", "));
     }
     for one in &added {
         // The hub's words: names that are none are not shown.
@@ -366,10 +383,57 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
             yiwang_proto::hex(&one.digest)
         );
     }
+    println!("after each field: its type and class; `yiwang catalogue show RECORD` says what each is");
+    for (id, about) in builtin.purposes() {
+        println!("purpose {:<36} {about}", id.as_str());
+    }
+    for (id, about) in builtin.matters() {
+        println!("matter  {:<36} {about}", id.as_str());
+    }
     Ok(())
 }
 
-fn show(dir: &Path, record: &RecordType, out: Option<&Path>, builtin: &Catalogue) -> Outcome {
+/// A record type that comes with the program, field by field.
+fn show_own(record: &RecordDef, written: bool) -> Outcome {
+    if written {
+        let what = format!("`{}` comes with the program and has no envelope to write", record.name);
+        return Err(Failure::usage(format!("{what}; leave `--out` out")));
+    }
+    let zh = record.zh.as_deref().map(|zh| format!(" ({zh})")).unwrap_or_default();
+    println!("{}{zh}: {}", record.name, record.about);
+    let subject = match record.subject {
+        SubjectKind::Person => "always about a person: the case must list whose it is",
+        SubjectKind::None => "never about a person",
+        SubjectKind::Either => {
+            "about a thing or place, and about a person where a field of class 2 and above is asked for"
+        }
+    };
+    println!("{subject}; usually kept by {}; comes with the program", record.owner);
+    for (name, field) in &record.fields {
+        let zh = field.zh.as_deref().map(|zh| format!(" ({zh})")).unwrap_or_default();
+        println!(
+            "  {:<24} {:<10} class {}  {}{zh}",
+            name.as_str(),
+            field.kind.as_str(),
+            field.class,
+            field.about
+        );
+        if !field.codes.is_empty() {
+            println!("  {:<24} codes: {}", "", field.codes.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn show(dir: Option<&Path>, record: &RecordType, out: Option<&Path>, builtin: &Catalogue) -> Outcome {
+    let Some(dir) = dir else {
+        let known = builtin.records().map(|own| own.name.as_str());
+        let near =
+            known.min_by_key(|name| strsim::damerau_levenshtein(name, record.as_str())).unwrap_or_default();
+        return Err(Failure::usage(format!(
+            "`{record}` does not come with the program, whose nearest is `{near}`; where members added it, say `--folder DIR`"
+        )));
+    };
     let Some(document) = ask(dir, &[record])?.documents.into_iter().next() else {
         let next = "`yiwang catalogue list --folder DIR` names those that there are";
         return Err(Failure::refused(format!("members added no record type `{record}`; {next}")));

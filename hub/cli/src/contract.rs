@@ -1,10 +1,12 @@
-//! `yiwang contract`: new, sign, publish, show.
+//! `yiwang contract`: draft, new, sign, publish, show.
+
+mod draft;
 
 use crate::fail::{Failure, Outcome, file};
 use crate::{catalogue, hints, member, setup};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
-use yiwang_policies::draft::check_draft;
+use yiwang_policies::draft::{check_draft, placeholders};
 use yiwang_policies::{Catalogue, RecordTypeVersion, check_contract};
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::document::SignedDocument;
@@ -14,9 +16,11 @@ use yiwang_proto::limits::CONTRACT_MAX;
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Writes a draft; what only people know stays marked and is refused until it is replaced.
+    Draft(draft::Draft),
     /// Checks a draft and puts both roots into it: the text that both heads sign.
     New {
-        /// The draft (JSON), e.g. one of adapters/departments/*/contracts.
+        /// The draft (JSON): `yiwang contract draft` writes one.
         draft: PathBuf,
         /// The provider's root key, base64, told by another way than this network.
         #[arg(long)]
@@ -71,6 +75,7 @@ pub enum Command {
 
 pub fn run(command: &Command) -> Outcome {
     match command {
+        Command::Draft(asked) => draft::run(asked),
         Command::New { draft, provider_root, consumer_root, valid_from, valid_until, record_type, out } => {
             let added = added(record_type.as_deref())?;
             let mut text = read_draft(draft, added.as_ref())?;
@@ -142,6 +147,7 @@ fn check(text: &ContractText, added: Option<&RecordTypeVersion>) -> Outcome {
     let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
     let mut faults = text.faults();
     faults.extend(check_contract(text, &catalogue, added).iter().map(ToString::to_string));
+    faults.extend(placeholders(text).iter().map(ToString::to_string));
     if faults.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! How a command fails: one sentence for the person, one code for the script.
 
-/// A failure with its exit code: 1 refused or not verified, 2 configuration or usage, 3 environment.
+/// A failure with its exit code: 1 refused or not verified, 2 configuration or usage, 3 environment, 4 asked and nothing
+/// answered.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -26,6 +27,11 @@ impl Failure {
     /// Wrong configuration or arguments.
     pub fn usage(message: impl std::fmt::Display) -> Self {
         Self { message: message.to_string(), code: 2 }
+    }
+
+    /// Departments were asked, and no field came.
+    pub fn unanswered(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 4 }
     }
 
     /// Files, network, other systems.

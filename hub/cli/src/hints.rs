@@ -4,6 +4,7 @@ use crate::fail::{Failure, Outcome};
 use crate::setup::AppArgs;
 use std::path::Path;
 use yiwang_client::error::ClientError;
+use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{ContractError, ContractText};
@@ -35,11 +36,13 @@ pub fn purpose(purpose: &Purpose) -> Outcome {
 }
 
 /// Where no contract could serve: an empty record would look as if nobody knew the person.
-pub fn nobody_asked(args: &AppArgs, purpose: &Purpose) -> Failure {
+pub fn nobody_asked(args: &AppArgs, query: &RecordQuery) -> Failure {
+    let records: Vec<String> = query.fields.keys().map(|record| format!("`{record}`")).collect();
+    let records = if records.is_empty() { "any record".to_owned() } else { records.join(" or ") };
     Failure::refused(format!(
-        "no contract in force lets app `{}` ask for `{purpose}`, so nobody was asked; what it may ask is at its gateway's \
-         /v1/permissions, and a new contract begins with `yiwang contract new`",
-        args.app
+        "no contract in force lets app `{}` ask for {records} for `{}`, so nobody was asked; what it may ask is at its \
+         gateway's /v1/permissions, and a new contract begins with `yiwang contract draft`",
+        args.app, query.purpose
     ))
 }
 

@@ -27,7 +27,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Yiwang (一网): data runs between departments so that citizens need not.
 #[derive(Parser)]
-#[command(name = "yiwang", version, about, arg_required_else_help = true)]
+#[command(name = "yiwang", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -41,7 +41,7 @@ enum Command {
     /// A member's folder: keys, enrolment, delegations.
     #[command(subcommand)]
     Member(member::Command),
-    /// Data-sharing contracts: new, sign, publish, show.
+    /// Data-sharing contracts: draft, new, sign, publish, show.
     #[command(subcommand)]
     Contract(contract::Command),
     /// Record types that members add to the catalogue: check, sign, add, diff, list, show.

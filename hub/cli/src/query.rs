@@ -1,5 +1,7 @@
 //! `yiwang query`: a unified record, or one signed request for other programs to send.
 
+mod answer;
+
 use crate::batch::{self, Batch};
 use crate::fail::{Failure, Outcome, file};
 use crate::hints;
@@ -37,9 +39,14 @@ pub struct Common {
     arguments: Vec<String>,
 }
 
+/// Exit codes of what asks departments.
+const ENDS: &str = "Ends with 0 where anything was answered, also that nobody has such a record; 4 where every field is withheld or \
+unavailable, with the reasons; 1 where nobody could be asked; 2 and 3 for arguments and surroundings.";
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Asks every department that a contract allows, and merges the answers.
+    #[command(after_help = ENDS)]
     Record {
         #[command(flatten)]
         app: AppArgs,
@@ -105,11 +112,15 @@ pub enum Command {
         out: PathBuf,
     },
     /// Sends prepared requests that the officer signed, and merges the answers.
+    #[command(after_help = ENDS)]
     Send {
         #[command(flatten)]
         app: AppArgs,
         /// What `yiwang officer sign` wrote.
         signed: PathBuf,
+        /// Saves the evidence bundle of every exchange into this folder.
+        #[arg(long)]
+        evidence: Option<PathBuf>,
     },
     /// Signs one request and writes it as an encoded `ExchangeRequest`, for any gRPC client to send.
     Sign {
@@ -182,6 +193,9 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     let officer = Delegation::open(&document).map_err(Failure::usage)?;
     let client = setup::met_client(app).await?;
     let prepared = client.prepare_record(query, officer.digest).await.map_err(Failure::refused)?;
+    if prepared.requests.is_empty() {
+        return Err(hints::nobody_asked(app, query));
+    }
     let json = serde_json::to_vec_pretty(&prepared).map_err(Failure::environment)?;
     std::fs::write(out, json).map_err(file(out))?;
     println!("{} requests are prepared; they can be sent for 60 s", prepared.requests.len());
@@ -211,20 +225,25 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
     }
     let record = client.query_record_by(query, by).await.map_err(Failure::refused)?;
     if record.sources.is_empty() {
-        return Err(hints::nobody_asked(app, &query.purpose));
+        return Err(hints::nobody_asked(app, query));
     }
-    let json = serde_json::to_string_pretty(&record).map_err(Failure::environment)?;
-    println!("{json}");
-    let receipts = record.sources.iter().filter_map(|source| source.receipt);
+    let shown = answer::show(&record);
     if let Some(dir) = extras.evidence {
-        std::fs::create_dir_all(dir).map_err(file(dir))?;
-        for index in receipts {
-            let bundle = client.evidence(index).await.map_err(Failure::refused)?;
-            let path = dir.join(format!("evidence-{index}.json"));
-            std::fs::write(&path, bundle).map_err(file(&path))?;
-        }
+        answer::evidence(&client, &record, dir).await?;
     }
-    Ok(())
+    shown
+}
+
+async fn send(app: &AppArgs, signed: &Path, evidence: Option<&Path>) -> Outcome {
+    let text = std::fs::read(signed).map_err(file(signed))?;
+    let prepared = Prepared::parse(&text).map_err(Failure::usage)?;
+    let client = setup::met_client(app).await?;
+    let record = client.send_prepared(&prepared).await.map_err(Failure::refused)?;
+    let shown = answer::show(&record);
+    if let Some(dir) = evidence {
+        answer::evidence(&client, &record, dir).await?;
+    }
+    shown
 }
 
 async fn count(app: &AppArgs, query: &CountQuery) -> Outcome {
@@ -265,14 +284,7 @@ pub fn run(command: &Command) -> Outcome {
             Command::Prepare { app, common, purpose, fields, delegation, out } => {
                 prepare(app, &query(common, purpose, fields)?, delegation, out).await
             }
-            Command::Send { app, signed } => {
-                let text = std::fs::read(signed).map_err(file(signed))?;
-                let prepared = Prepared::parse(&text).map_err(Failure::usage)?;
-                let client = setup::met_client(app).await?;
-                let record = client.send_prepared(&prepared).await.map_err(Failure::refused)?;
-                println!("{}", serde_json::to_string_pretty(&record).map_err(Failure::environment)?);
-                Ok(())
-            }
+            Command::Send { app, signed, evidence } => send(app, signed, evidence.as_deref()).await,
             Command::Sign { app, common, contract, operation, fields, out } => {
                 let client = setup::client(app)?;
                 let bytes = std::fs::read(contract).map_err(file(contract))?;

@@ -33,6 +33,7 @@ fn a_purpose_or_matter_that_the_catalogue_does_not_have_is_an_error() {
     // One that it has gets further, to the folder that is not there.
     let (code, said) = query("social-assistance.eligibility");
     assert!(code == 2 && !said.contains("catalogue"), "{code}: {said}");
+    assert!(said.contains("s/member.toml") && said.contains("yiwang member init --folder"), "{said}");
     let open = ["case", "open", "--folder", "s", "--app", "desk", "--matter", "social-asistance"];
     let (code, said) = yiwang(folder.path(), &[&open[..], &["--subject", "x"]].concat());
     assert!(code == 2 && said.contains("did you mean `social-assistance`?"), "{code}: {said}");
@@ -70,4 +71,153 @@ fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = run(&["contract", "publish", "--folder", "m", "half.json"]);
     assert!(code == 1 && said.contains("`street-office` signs it"), "{code}: {said}");
+}
+
+const ASKED: [&str; 12] = [
+    "contract",
+    "draft",
+    "--provider",
+    "police",
+    "--consumer",
+    "street-office",
+    "--app",
+    "desk",
+    "--record",
+    "Person",
+    "--operation",
+    "person.by_id",
+];
+
+fn draft(folder: &Path, more: &[&str]) -> (i32, String, serde_json::Value) {
+    let (code, said) = yiwang(folder, &[&ASKED[..], more].concat());
+    let text = std::fs::read(folder.join("draft.json")).unwrap_or_default();
+    (code, said, serde_json::from_slice(&text).unwrap_or_default())
+}
+
+#[test]
+fn a_draft_from_flags_is_whole_but_for_what_people_must_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let fields = ["--field", "area_code", "--field", "name", "-o", "draft.json"];
+    let purpose = ["--purpose", "social-assistance.eligibility"];
+    let (code, said, text) = draft(dir, &[&fields[..], &purpose].concat());
+    assert_eq!(code, 0, "{said}");
+    assert_eq!((&text["class"], &text["id"]), (&2.into(), &"police-street-office-person".into()), "{text:#}");
+    assert_eq!(text["matters"], serde_json::json!(["social-assistance"]));
+    let marked = [
+        "provider.root",
+        "provider.approver",
+        "consumer.root",
+        "consumer.approver",
+        "legal_basis",
+        "scenario",
+    ];
+    for place in marked {
+        assert!(said.contains(&format!("to be replaced: {place}: ")), "{place}: {said}");
+    }
+    for stated in
+        ["class 2,", "20 rows", "valid from ", "in cases of social-assistance", "contract new draft.json"]
+    {
+        assert!(said.contains(stated), "{stated}: {said}");
+    }
+    // What somebody filled in is not lost.
+    let (code, said, _) = draft(dir, &[&fields[..], &purpose].concat());
+    assert!(code == 2 && said.contains("name another file"), "{code}: {said}");
+    // Neither `new` nor `sign` takes it, and each place is told.
+    let (code, said) = yiwang(dir, &["contract", "new", "draft.json", "-o", "text.json"]);
+    assert!(code == 2 && said.contains("`legal_basis`: is a placeholder that nobody replaced"), "{said}");
+    assert_eq!(yiwang(dir, &["member", "init", "--folder", "m", "--id", "police", "--name", "p"]).0, 0);
+    let (code, said) = yiwang(dir, &["contract", "sign", "--folder", "m", "draft.json", "-o", "half.json"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(marked.iter().all(|place| said.contains(&format!("{place}: is a placeholder"))), "{said}");
+    assert!(!dir.join("half.json").exists() && !dir.join("text.json").exists());
+    // With its words written the roots are what is left.
+    let mut text = text;
+    for (place, words) in [("legal_basis", "Decree 809, art. 20"), ("scenario", "see who applies")] {
+        text[place] = words.into();
+    }
+    for side in ["provider", "consumer"] {
+        text[side]["approver"] = format!("o-headof{side}xx").into();
+    }
+    std::fs::write(dir.join("draft.json"), text.to_string()).unwrap();
+    let (code, said) = yiwang(dir, &["contract", "new", "draft.json", "-o", "text.json"]);
+    assert!(
+        code == 2 && said.contains("provider.root: is a placeholder") && said.contains("--provider-root"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_draft_takes_no_flag_that_cannot_stand_and_never_a_class_too_low() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (code, said, text) = draft(dir, &["--field", "nmae", "-o", "draft.json"]);
+    assert!(code == 2 && said.contains("did you mean `name`") && text.is_null(), "{code}: {said}");
+    // A member's folder gives its root; without a purpose that is a placeholder too.
+    assert_eq!(yiwang(dir, &["member", "init", "--folder", "m", "--id", "health", "--name", "h"]).0, 0);
+    let asked = [
+        "contract",
+        "draft",
+        "--provider",
+        "m",
+        "--consumer",
+        "street-office",
+        "--app",
+        "desk",
+        "--record",
+        "MentalHealthRecord",
+        "--operation",
+        "record.by_person",
+        "--field",
+        "diagnosis",
+        "--field",
+        "support_need",
+        "-o",
+        "draft.json",
+    ];
+    let (code, said) = yiwang(dir, &asked);
+    assert_eq!(code, 0, "{said}");
+    let text: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join("draft.json")).unwrap()).unwrap();
+    assert_eq!((&text["class"], &text["provider"]["member"]), (&4.into(), &"health".into()), "{text:#}");
+    for stated in ["purpose", "matters", "assessment", "consumer.root"] {
+        assert!(said.contains(&format!("to be replaced: {stated}: ")), "{stated}: {said}");
+    }
+    assert!(!said.contains("provider.root") && said.contains("bodies travel sealed"), "{said}");
+}
+
+#[test]
+fn what_comes_with_the_program_is_shown_with_fields_types_and_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let person = shown(&["catalogue", "show", "Person"]);
+    let line = person.lines().find(|line| line.trim_start().starts_with("birth_date ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words, ["birth_date", "date", "class", "2", "date", "of", "birth"]);
+    assert!(person.contains("always about a person"), "{person}");
+    let list = shown(&["catalogue", "list"]);
+    let fields = list.lines().skip_while(|line| !line.starts_with("Dwelling ")).nth(1).unwrap();
+    assert!(fields.contains("floors integer/1") && fields.contains("tenure_kind code/2"), "{fields}");
+    for (kind, id) in [("purpose", "social-assistance.eligibility"), ("matter", "social-assistance")] {
+        assert!(list.lines().any(|line| line.split_whitespace().take(2).eq([kind, id])), "{list}");
+    }
+    let list: serde_json::Value = serde_json::from_str(&shown(&["catalogue", "list", "-o", "json"])).unwrap();
+    let records = list["program"].as_array().unwrap();
+    let person = records.iter().find(|one| one["record"] == "Person").unwrap();
+    assert_eq!(
+        (&person["fields"]["name"]["type"], &person["fields"]["name"]["class"]),
+        (&"string".into(), &2.into())
+    );
+    assert!(list["matters"]["social-assistance"].is_string());
+    let (code, said) = yiwang(folder.path(), &["catalogue", "show", "Persom"]);
+    assert!(code == 2 && said.contains("`Person`") && said.contains("--folder"), "{code}: {said}");
+    let (code, said) = yiwang(folder.path(), &["catalogue", "show", "Person", "-o", "person.json"]);
+    assert!(
+        code == 2 && said.contains("no envelope") && !folder.path().join("person.json").exists(),
+        "{said}"
+    );
 }

@@ -258,3 +258,51 @@ fn the_it_departments_lines_lead_from_a_token_to_a_link() {
     bash(folder.path(), desk, &[]);
     bash(folder.path(), &lines[run + 1..].join("\n"), &[]);
 }
+
+/// Where a package puts its files: whole names, and folders whose content is put there as it lies.
+fn assets(manifest: &str) -> Vec<(PathBuf, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(manifest);
+    let text: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    let assets = text["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let mut all = Vec::new();
+    for asset in assets.iter().filter_map(toml::Value::as_array) {
+        let mut words = asset.iter().map(|word| word.as_str().unwrap());
+        let (from, to) = (words.next().unwrap(), words.next().unwrap());
+        if from.starts_with("target/") {
+            continue;
+        }
+        let from = path.parent().unwrap().join(from.trim_end_matches("**/*").trim_end_matches('*'));
+        assert!(from.exists(), "{}", from.display());
+        let name = if from.is_dir() { "" } else { from.file_name().unwrap().to_str().unwrap() };
+        let to = format!("{to}{name}");
+        all.push((from, to));
+    }
+    all
+}
+
+#[test]
+fn what_the_readme_links_to_comes_with_both_packages() {
+    let links: Vec<&str> = README
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(link, _)| link)
+        .filter(|link| !link.contains(':') && !link.starts_with('#'))
+        .collect();
+    assert!(links.len() >= 5, "{links:?}");
+    for (package, manifest) in
+        [("yiwang", "hub/cli/Cargo.toml"), ("yiwang-adapter", "adapters/host/Cargo.toml")]
+    {
+        let assets = assets(manifest);
+        for link in links.iter().chain(&["adapters/departments/police/person.toml"]) {
+            let wanted = format!("usr/share/doc/{package}/{link}");
+            let found = assets.iter().any(|(from, to)| {
+                wanted.strip_prefix(to.as_str()).is_some_and(|rest| match rest.is_empty() {
+                    true => from.is_file(),
+                    false => from.join(rest).is_file(),
+                })
+            });
+            assert!(found, "{package} does not carry {link}");
+        }
+    }
+}

@@ -326,8 +326,17 @@ fn by_command_line(town: &Town, case: &CaseId, officer: &str, (id, texts): &(Str
     let out = ["--delegation", &delegation, "--out", &prepared];
     yiwang(&[&["query", "prepare"], app.as_slice(), &question, &out].concat());
     // What nobody signed is not answered.
-    let bare = yiwang(&[&["query", "send"], app.as_slice(), &[prepared.as_str()]].concat());
-    assert!(bare.contains("officer_invalid"), "{bare}");
+    let bare = Command::new(env!("CARGO_BIN_EXE_yiwang"))
+        .args([&["query", "send"], app.as_slice(), &[prepared.as_str()]].concat())
+        .output()
+        .unwrap();
+    let (shown, said) = (String::from_utf8_lossy(&bare.stdout), String::from_utf8_lossy(&bare.stderr));
+    assert_eq!(bare.status.code(), Some(4), "{said}");
+    assert!(
+        shown.contains("officer_invalid") && said.contains("HealthSummary.problems; have "),
+        "{shown}{said}"
+    );
+    assert!(said.contains("error: nothing was answered"), "{said}");
     yiwang(&[&["query", "prepare"], app.as_slice(), &question, &out].concat());
     let shown = yiwang(&[
         "officer",
@@ -346,7 +355,10 @@ fn by_command_line(town: &Town, case: &CaseId, officer: &str, (id, texts): &(Str
     );
     let text = std::fs::read(&signed).unwrap();
     assert_eq!(Prepared::parse(&text).unwrap().check().unwrap()[0].signed.envelope().signatures.len(), 2);
-    let answer = yiwang(&[&["query", "send"], app.as_slice(), &[signed.as_str()]].concat());
+    let proofs = town.text("proofs");
+    let send = ["query", "send", "--evidence", &proofs];
+    let answer = yiwang(&[&send, app.as_slice(), &[signed.as_str()]].concat());
+    assert_eq!(std::fs::read_dir(&proofs).unwrap().count(), 1, "the evidence of the one exchange");
     assert!(texts.iter().all(|text| answer.contains(text.as_str())), "{answer}");
 }
 

@@ -72,6 +72,13 @@ pub enum FolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no member's folder.
+    #[error(
+        "`{}` is not there: make a member's folder with `yiwang member init --folder DIR --id ID --name NAME`, or name one \
+         that was made",
+        .0.display()
+    )]
+    NotThere(PathBuf),
     /// A new folder would overwrite keys.
     #[error("`{}` exists already; a member's keys are never overwritten", .0.display())]
     Exists(PathBuf),
@@ -230,7 +237,12 @@ impl Folder {
     pub fn open(dir: &Path) -> Result<Self, FolderError> {
         let path = dir.join(CONFIG);
         let content = |what: String| FolderError::Content { path: path.clone(), what };
-        let text = files::read_text(&path, CONFIG_MAX)?;
+        let text = match files::read_text(&path, CONFIG_MAX) {
+            Err(FolderError::Io { path, source }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(FolderError::NotThere(path));
+            }
+            read => read?,
+        };
         let raw: Raw = toml::from_str(&text).map_err(|error| content(error.to_string()))?;
         if raw.format != FORMAT {
             return Err(content(format!("format is `{}`, expected `{FORMAT}`", raw.format)));

@@ -9,10 +9,14 @@ use crate::sources::{open, read_mapping};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use toml_parser::lexer::TokenKind;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
 use yiwang_policies::Catalogue;
+
+/// The mark of `init`; the heading of its proposals, which tells of the mark, has no blank after it.
+const CHOOSE: &str = "choose: ";
 
 pub(super) async fn check(
     arguments: &Check,
@@ -137,6 +141,7 @@ async fn mapping(
         mapping.name(),
         mapping.record()
     ));
+    choices(&text, file, &mut shape);
     report.0.push(shape);
     let opened = if offline { None } else { Some(open_source(&mapping, surroundings).await) };
     let level = match &opened {
@@ -159,6 +164,20 @@ async fn mapping(
         let mut section = Section::new(about, LIVE);
         add(live, file, &text, &mut section);
         report.0.push(section);
+    }
+}
+
+/// What `init` left to whoever knows the source, and nobody has decided: a comment that still says so.
+fn choices(text: &str, file: &Path, section: &mut Section) {
+    for token in toml_parser::Source::new(text).lex() {
+        let span = token.span().start()..token.span().end();
+        let comment = text.get(span.clone()).unwrap_or_default();
+        if token.kind() != TokenKind::Comment || !comment.contains(CHOOSE) {
+            continue;
+        }
+        let help = Some("decide it, then take `choose:` and what follows out".to_owned());
+        let fault = fault_at(file, text, span, "a choice is still open", help);
+        section.fault(Severity::Warning, Some("A-MAP-014"), &fault, text);
     }
 }
 

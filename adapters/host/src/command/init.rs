@@ -123,7 +123,7 @@ pub(super) async fn init(
         writeln!(out, "A-INI-007 `{}`: {error}{next}", file.display())?;
         return Ok(if exists { CONFIG } else { ENVIRONMENT });
     }
-    let choices = text.lines().skip(2).filter(|line| line.contains("choose:")).count();
+    let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
     if let Some(most) = arguments.sample {
         writeln!(out, "read, up to {most} rows of what the source leaves open; shapes, not values:")?;

@@ -206,10 +206,13 @@ fn settle(
         let person = record.is_some_and(|record| record.subject != SubjectKind::None);
         return Ok(Settled { person, key: None });
     }
-    let person = record.is_some_and(is_about_person);
+    let always = record.is_some_and(is_about_person);
+    // What is about a thing, and about a person where personal fields are asked for, is found by the person where it can be.
+    let may = record.is_some_and(|record| record.subject != SubjectKind::None);
     let indexed = |at: usize| described.keys.iter().find(|key| key.at == at).cloned();
     let bare = |at: usize| Key { at, unique: false, indexed: false };
     let fits = |hint: &Hint| field::can_be_key(hint);
+    let number = may.then(|| names.person_id(&described.hints, fits)).flatten();
     let key = if let Some(wanted) = &ask.key {
         let at = described.hints.iter().position(|hint| hint.from == *wanted && fits(hint));
         let at = at.ok_or_else(|| InitError::Unknown {
@@ -219,7 +222,6 @@ fn settle(
         })?;
         Some(indexed(at).unwrap_or_else(|| bare(at)))
     } else {
-        let number = person.then(|| names.person_id(&described.hints, fits)).flatten();
         let usable = |key: &&Key| described.hints.get(key.at).is_some_and(fits);
         number
             .map(|at| indexed(at).unwrap_or_else(|| bare(at)))
@@ -229,7 +231,8 @@ fn settle(
     if key.is_none() {
         return Err(InitError::Nothing(described.what.clone()));
     }
-    Ok(Settled { person, key })
+    let by_number = key.as_ref().map(|key| key.at) == number && number.is_some();
+    Ok(Settled { person: always || by_number, key })
 }
 
 fn top(ask: &Ask, described: &Described, record: Option<&RecordDef>, others: &[Fit<'_>]) -> String {

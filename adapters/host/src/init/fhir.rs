@@ -64,6 +64,43 @@ fn record_of(section: &Section) -> &'static str {
     if section.resource == "Coverage" { "HealthCoverage" } else { "HealthSummary" }
 }
 
+/// Parameters by which R4 finds whose a resource is; a server declares one or both of a Coverage's.
+fn persons(section: &Section) -> &'static [&'static str] {
+    if section.resource == "Coverage" { &["beneficiary", "patient"] } else { &["patient"] }
+}
+
+/// The first of them that the server declares.
+fn person(section: &Section, declared: &BTreeMap<String, BTreeSet<String>>) -> Option<&'static str> {
+    let params = declared.get(section.resource)?;
+    persons(section).iter().find(|name| params.contains(**name)).copied()
+}
+
+/// What is missing for a record, in plain words, and what would do.
+fn lacks(record: &str, declared: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let of_record = || SECTIONS.iter().filter(|section| record_of(section) == record);
+    let lack = |section: &Section| match declared.contains_key(section.resource) {
+        true => format!("`{}` without `{}`", section.resource, persons(section).join("` or `")),
+        false => format!("no search on `{}`", section.resource),
+    };
+    let lacking: Vec<String> = of_record().map(lack).collect();
+    if lacking.is_empty() {
+        return "of a FHIR server `HealthSummary` and `HealthCoverage` are proposed, name one with --record; for others begin \
+                with adapters/departments/health/fhir"
+            .to_owned();
+    }
+    let others: BTreeSet<&str> = SECTIONS
+        .iter()
+        .filter(|section| person(section, declared).is_some())
+        .map(record_of)
+        .filter(|other| *other != record)
+        .collect();
+    let next = match others.first() {
+        Some(other) => format!("; it does for `--record {other}`"),
+        None => "; one of them with that parameter would do".to_owned(),
+    };
+    format!("its CapabilityStatement has {}{next}", lacking.join(", "))
+}
+
 /// Proposes searches for what a server declares.
 pub(super) fn propose(
     ask: &Ask,
@@ -72,20 +109,13 @@ pub(super) fn propose(
 ) -> Result<String, InitError> {
     let record = ask.record.as_deref().unwrap_or("HealthSummary");
     let system = ask.system.as_deref().unwrap_or("urn:national-id");
-    let person = |section: &Section| match section.resource {
-        "Coverage" => "beneficiary",
-        _ => "patient",
-    };
-    let can = |section: &&Section| {
-        let known = declared.get(section.resource);
-        record_of(section) == record && known.is_some_and(|params| params.contains(person(section)))
-    };
-    let sections: Vec<&Section> = SECTIONS.iter().filter(can).collect();
+    let sections: Vec<(&Section, &str)> = SECTIONS
+        .iter()
+        .filter(|section| record_of(section) == record)
+        .filter_map(|section| Some((section, person(section, declared)?)))
+        .collect();
     if sections.is_empty() {
-        return Err(InitError::Nothing(format!(
-            "the server, which declares no search for a person's {} on any type that `{record}` is made of,",
-            SECTIONS.map(|section| section.resource).join(", ")
-        )));
+        return Err(InitError::NoSearch { record: record.to_owned(), lacks: lacks(record, declared) });
     }
     let mut text = format!(
         "# Proposed from the server's CapabilityStatement; no resource was read. What is for you to decide is marked `choose:`.\n\
@@ -95,11 +125,11 @@ pub(super) fn propose(
         super::text::snake(record),
         ask.owner
     );
-    for section in &sections {
+    for (section, person) in &sections {
         let known = declared.get(section.resource);
         let wishes =
             section.wishes.iter().filter(|(name, _)| known.is_some_and(|known| known.contains(*name)));
-        let mut search = format!("\"{}.identifier\" = {}", person(section), quoted(&format!("{system}|:id")));
+        let mut search = format!("\"{person}.identifier\" = {}", quoted(&format!("{system}|:id")));
         for (name, value) in wishes {
             let _ = write!(search, ", {name} = \"{value}\"");
         }
@@ -113,7 +143,7 @@ pub(super) fn propose(
             section.name, section.resource, section.field, section.pointer, section.as_of
         );
     }
-    for section in &sections {
+    for (section, _) in &sections {
         let values =
             BTreeMap::from([(section.pointer, "\"x\""), (section.as_of, "\"2026-11-01T00:00:00Z\"")]);
         let moment =
@@ -130,4 +160,65 @@ pub(super) fn propose(
         );
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::Kind;
+    use super::*;
+    use yiwang_adapter_sdk::source::Setting;
+    use yiwang_proto::ids::MemberId;
+
+    fn of(record: &str, declared: &[(&str, &[&str])]) -> Result<String, InitError> {
+        let ask = Ask {
+            kind: Kind::Fhir,
+            setting: Setting::Env("FHIR".to_owned()),
+            ca: None,
+            table: None,
+            files: String::new(),
+            openapi: None,
+            call: None,
+            system: None,
+            record: Some(record.to_owned()),
+            owner: MemberId::parse("health").unwrap(),
+            key: None,
+            time_zone: "UTC".to_owned(),
+            file: "mapping.toml".into(),
+        };
+        let params =
+            |params: &[&str]| -> BTreeSet<String> { params.iter().map(|name| (*name).to_owned()).collect() };
+        let declared = declared.iter().map(|(name, list)| ((*name).to_owned(), params(list))).collect();
+        propose(&ask, &declared, "")
+    }
+
+    #[test]
+    fn a_coverage_is_found_by_whichever_parameter_is_declared() {
+        for (params, wanted) in [
+            (&["patient"][..], "\"patient.identifier\""),
+            (&["beneficiary"][..], "\"beneficiary.identifier\""),
+            (&["beneficiary", "patient"][..], "\"beneficiary.identifier\""),
+        ] {
+            let text = of("HealthCoverage", &[("Coverage", params)]).unwrap();
+            assert!(text.contains(&format!("search = {{ {wanted} = ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_of_the_record_that_was_asked_for_alone() {
+        let said = of("HealthCoverage", &[("Coverage", &["status"][..])]).unwrap_err().to_string();
+        assert!(
+            said.starts_with("A-INI-004 ") && said.contains("`Coverage` without `beneficiary` or `patient`"),
+            "{said}"
+        );
+        assert!(!said.contains("Condition"), "{said}");
+        let said = of("HealthSummary", &[("Coverage", &["patient"][..]), ("Device", &["type"][..])])
+            .unwrap_err()
+            .to_string();
+        for part in ["no search on `Condition`", "`Device` without `patient`", "`--record HealthCoverage`"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("`Coverage`"), "{said}");
+        let said = of("Person", &[]).unwrap_err().to_string();
+        assert!(said.contains("`HealthSummary` and `HealthCoverage` are proposed"), "{said}");
+    }
 }

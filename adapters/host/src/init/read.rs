@@ -110,6 +110,14 @@ pub enum InitError {
     /// The source has nothing that a mapping could be made of.
     #[error("A-INI-004 there is nothing to propose for {0}: nothing in it can be looked up by a key")]
     Nothing(String),
+    /// A server that declares no search by person.
+    #[error("A-INI-004 the server declares no search by which a person's `{record}` is found: {lacks}")]
+    NoSearch {
+        /// The record.
+        record: String,
+        /// What each type of resource lacks.
+        lacks: String,
+    },
     /// An argument that this kind of source needs.
     #[error("A-INI-005 this kind of source needs {0}")]
     Needs(&'static str),
@@ -292,6 +300,20 @@ fn described(table: Table) -> Described {
     Described { what, name, hints: hints.collect(), keys, sampled: Vec::new() }
 }
 
+/// The columns of a file: on one line where that is short, else each on its own.
+fn columns(names: &[String]) -> String {
+    const ABOUT: &str = "# every column of the header; string is always read";
+    let each: Vec<String> = names.iter().map(|name| format!("{} = \"string\"", quoted(name))).collect();
+    let line = format!("columns = {{ {} }}", each.join(", "));
+    // A Chinese character is as wide as two others.
+    let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+    if width <= 100 {
+        format!("{ABOUT}\n{line}\n")
+    } else {
+        format!("\n[source.csv.columns] {ABOUT}\n{}\n", each.join("\n"))
+    }
+}
+
 async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal, InitError> {
     let base = ask.file.parent().unwrap_or(Path::new("")).to_path_buf();
     let folder = base.join(ask.setting.resolve(&base, environment.as_ref())?);
@@ -307,7 +329,7 @@ async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal
     source.push_str(
         "# key = \"…\" # choose: the column that names a row across files, if a later file replaces rows\n",
     );
-    source.push_str("\n[source.csv.columns] # every column of the header; string is always read\n");
+    source.push_str(&columns(&header.columns));
     let hint = |name: &String| Hint {
         from: name.clone(),
         path: Vec::new(),
@@ -318,9 +340,6 @@ async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal
         words: Vec::new(),
         sampled: None,
     };
-    for column in &header.columns {
-        source.push_str(&format!("{} = \"string\"\n", quoted(column)));
-    }
     let name: String = header.file.chars().take_while(|c| c.is_alphabetic()).collect();
     let what = format!("the header of `{}`", header.file);
     let hints = header.columns.iter().map(hint).collect();

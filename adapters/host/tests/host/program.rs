@@ -19,24 +19,29 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     let city = world.city();
     let police = world.department(&city, "police", &["person"]).await;
     let path = write_config(&police, &adapter_config(&police));
+    let log = path.with_file_name("log");
     let mut program = Command::new(PROGRAM)
         .args(["run", "--config"])
         .arg(&path)
         .envs(&police.settings.0)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
     let first = lines.next_line().await.unwrap().unwrap();
-    let health = first.strip_prefix("health http://").unwrap().parse().unwrap();
+    let health: std::net::SocketAddr = first.strip_prefix("health http://").unwrap().parse().unwrap();
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"));
     world.until_linked(police.id()).await;
     assert_eq!(get(health, "/live").await.status, 200);
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert_eq!(program.wait().await.unwrap().code(), Some(0));
+    // The log names the doors that there are, and no other.
+    let log = std::fs::read_to_string(log).unwrap();
+    let runs = log.lines().find(|line| line.contains("the host runs")).unwrap();
+    assert!(runs.contains(&format!("\"health\":\"{health}\"")) && !runs.contains("gateway"), "{runs}");
     let accepted =
         Command::new(PROGRAM).args(["accept-clock", "--config"]).arg(&path).output().await.unwrap();
     assert_eq!(accepted.status.code(), Some(0));

@@ -30,7 +30,8 @@ impl Rights {
         format!("role `{}` can write: {}", words(&self.role), some(&self.writes))
     }
 
-    const HELP: &str = "give the adapter a role of its own that may only select what the mapping reads";
+    const HELP: &str = "give the adapter a role of its own that may only select what the mapping reads; what PUBLIC was granted \
+                        counts, since every role has it";
 
     /// An error for a role that can write.
     pub(crate) fn refuse_writer(&self) -> Result<(), SourceError> {

@@ -5,10 +5,6 @@ use crate::address::own_address;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use yiwang_proto::ambient::{Clock as _, SystemClock};
-use yiwang_proto::time::format_rfc3339;
-
-const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// The block of shell lines that holds some words.
 fn block_with(heading: &str, words: &str) -> String {
@@ -47,19 +43,15 @@ fn host(folder: &Path, short: &str, settings: &[(&'static str, String)]) -> Runn
     Running(child.unwrap())
 }
 
-/// The draft of this repository, for the app of the README and for now.
-fn draft() -> String {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../adapters/departments/police/contracts/police-street-person.json"
-    );
-    let mut draft: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let now = SystemClock::default().now_ms();
-    let changed = draft.as_object_mut().unwrap();
-    changed.insert("apps".to_owned(), json!(["desk"]));
-    changed.insert("valid_from".to_owned(), json!(format_rfc3339(now - DAY_MS)));
-    changed.insert("valid_until".to_owned(), json!(format_rfc3339(now + DAY_MS)));
-    draft.to_string()
+/// What README leaves to people: words and pseudonyms in the place of what is marked.
+fn filled(folder: &Path) {
+    let path = folder.join("draft.json");
+    let mut draft: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    draft["legal_basis"] = json!("Interim Measures for Social Assistance, art. 58");
+    draft["scenario"] = json!("check who somebody is that applies for assistance");
+    draft["provider"]["approver"] = json!("o-headofproviderxx");
+    draft["consumer"]["approver"] = json!("o-headofconsumerxx");
+    std::fs::write(path, draft.to_string()).unwrap();
 }
 
 #[test]
@@ -90,13 +82,19 @@ fn the_it_departments_lines_lead_from_a_contract_to_a_verified_exchange() {
     let _hosts = [host(folder, "m", &settings), host(folder, "s", &[])];
     until("the adapter's link", || get(health[0], "/ready").contains(" 200 "));
 
-    std::fs::write(folder.join("draft.json"), draft()).unwrap();
     let lines = block_with("Departmental IT", "yiwang contract new");
     let lines = roots.iter().fold(lines, |lines, root| lines.replacen("KEY", root, 1));
     let lines: Vec<&str> = lines.lines().collect();
     let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap();
-    let (open, query) = (at("yiwang case open"), at("yiwang query record"));
-    bash(folder, &lines[..open].join("\n"), &[]);
+    let (new, open, query) = (at("yiwang contract new"), at("yiwang case open"), at("yiwang query record"));
+    bash(folder, &lines[..new].join("\n"), &[]);
+    // Nobody can sign what people have not filled in.
+    let refused = bash(folder, &format!("! {} 2>&1", lines[new].split('#').next().unwrap()), &[]);
+    for place in ["legal_basis", "scenario", "provider.approver", "consumer.approver"] {
+        assert!(refused.contains(&format!("`{place}`: is a placeholder")), "{refused}");
+    }
+    filled(folder);
+    bash(folder, &lines[new..open].join("\n"), &[]);
     let subject = yiwang_city::demo_household().mother.id;
     let opening = lines[open].replace("ID", &subject);
 
@@ -114,7 +112,13 @@ fn the_it_departments_lines_lead_from_a_contract_to_a_verified_exchange() {
     // For another purpose there is no contract: an error, not an empty record.
     let other = asked.replace("social-assistance.eligibility", "birth.one-stop");
     let refused = bash(folder, &format!("! {other} 2>&1"), &[]);
-    assert!(refused.contains("no contract in force lets app `desk` ask"), "{refused}");
+    assert!(
+        refused.contains("no contract in force lets app `desk` ask for any record for `birth"),
+        "{refused}"
+    );
+    let other = asked.replace("yiwang query record", "yiwang query record --field Dwelling.use");
+    let refused = bash(folder, &format!("! {other} 2>&1"), &[]);
+    assert!(refused.contains("`desk` ask for `Dwelling` for `social-assistance.eligibility`"), "{refused}");
     let proof = std::fs::read_dir(folder.join("proofs")).unwrap().next().unwrap().unwrap().path();
     let key = std::fs::read_to_string(hub_dir.join("ledger/verifier.key")).unwrap();
     let verify = format!("yiwang audit verify --evidence {} --key '{}'", proof.display(), key.trim());

@@ -1,0 +1,119 @@
+//! What an answer ends with: its evidence, what is missing with the next step, and an exit code of its own where nothing came.
+
+use crate::fail::{Failure, Outcome, file};
+use std::collections::BTreeMap;
+use std::path::Path;
+use yiwang_client::client::Client;
+use yiwang_client::merge::{FieldState, Source};
+use yiwang_client::record::UnifiedRecord;
+use yiwang_proto::codes::Code;
+
+/// Saves the evidence of every exchange that has an entry: of refusals too.
+pub async fn evidence(client: &Client, record: &UnifiedRecord, dir: &Path) -> Outcome {
+    std::fs::create_dir_all(dir).map_err(file(dir))?;
+    for index in record.sources.iter().filter_map(|source| source.receipt) {
+        let bundle = client.evidence(index).await.map_err(Failure::refused)?;
+        let path = dir.join(format!("evidence-{index}.json"));
+        std::fs::write(&path, bundle).map_err(file(&path))?;
+    }
+    Ok(())
+}
+
+/// Prints the record, and beside it what is missing and what to do about it.
+pub fn show(record: &UnifiedRecord) -> Outcome {
+    println!("{}", serde_json::to_string_pretty(record).map_err(Failure::environment)?);
+    let missing = missing(record);
+    // Beside the record, which goes to standard output.
+    missing.iter().for_each(|line| eprintln!("{line}"));
+    if missing.is_empty() || any_answered(record) {
+        return Ok(());
+    }
+    Err(Failure::unanswered(
+        "nothing was answered: every field is withheld or unavailable, for the reasons above",
+    ))
+}
+
+/// Whether any department said anything; that it has no such record is an answer too.
+fn any_answered(record: &UnifiedRecord) -> bool {
+    let said = |state: &FieldState| matches!(state, FieldState::Value { .. } | FieldState::Conflict { .. });
+    record.records.values().flat_map(BTreeMap::values).any(said)
+}
+
+/// A line for each reason: which fields, of whom, and the next step. Clauses are others' words and stay in the JSON.
+fn missing(record: &UnifiedRecord) -> Vec<String> {
+    let mut reasons: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
+    for (name, fields) in &record.records {
+        for (field, state) in fields {
+            let (word, code, source) = match state {
+                FieldState::Withheld { code, clause, source } => {
+                    // A field that was left out of an answer says why in its clause.
+                    let said = clause.rsplit([':', ' ']).next().unwrap_or_default();
+                    ("withheld", Code::parse(code).or_else(|| Code::parse(said)), source)
+                }
+                FieldState::Unavailable { code, source, .. } => ("unavailable", Code::parse(code), source),
+                FieldState::Value { .. } | FieldState::Conflict { .. } => continue,
+            };
+            let step = code.map_or("see its clause", Code::help);
+            let of = source.as_ref().map(of).unwrap_or_default();
+            let code = code.map(|code| format!(": {code}")).unwrap_or_default();
+            reasons.entry((word, format!("{of}{code}"), step)).or_default().push(format!("{name}.{field}"));
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|((word, why, step), fields)| format!("{word}{why}: {}; {step}", fields.join(", ")))
+        .collect()
+}
+
+fn of(source: &Source) -> String {
+    format!(" ({}, `{}`)", source.member, source.contract)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_client::merge::{Part, PartOutcome, merge};
+    use yiwang_proto::ids::{ContractId, FieldName, MemberId, RecordType};
+
+    fn answer(outcomes: &[PartOutcome]) -> UnifiedRecord {
+        let part = |(at, outcome): (usize, &PartOutcome)| Part {
+            record: RecordType::parse("HealthSummary").unwrap(),
+            fields: vec![FieldName::parse(&format!("field{at}")).unwrap()],
+            member: MemberId::parse("health").unwrap(),
+            contract: ContractId::parse("health-street-summary").unwrap(),
+            receipt: None,
+            outcome: outcome.clone(),
+        };
+        let parts: Vec<Part> = outcomes.iter().enumerate().map(part).collect();
+        UnifiedRecord { complete: false, records: merge(&parts), sources: Vec::new() }
+    }
+
+    fn refused(code: Code) -> PartOutcome {
+        PartOutcome::Refused { code: code.as_str().to_owned(), clause: "class".to_owned() }
+    }
+
+    #[test]
+    fn where_nothing_came_the_exit_code_says_so_and_each_reason_has_its_next_step() {
+        let failed = PartOutcome::Failed { code: Code::ProviderUnavailable.as_str().to_owned(), since: None };
+        let none = answer(&[refused(Code::SealingRequired), refused(Code::SealingKeyUnknown), failed]);
+        assert_eq!(show(&none).unwrap_err().code, 4);
+        let said = missing(&none).join("\n");
+        for part in [
+            "withheld (health, `health-street-summary`): sealing_required: HealthSummary.field0; ",
+            "--role sealing --name APP",
+            "withheld (health, `health-street-summary`): sealing_key_unknown: HealthSummary.field1; ",
+            "unavailable (health, `health-street-summary`): provider_unavailable: HealthSummary.field2; ",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        // That nobody has such a record is an answer; so is one field of many.
+        let nothing_found = PartOutcome::Answered { rows: Vec::new(), withheld: Vec::new() };
+        assert!(show(&answer(&[refused(Code::SealingRequired), nothing_found.clone()])).is_ok());
+        assert!(missing(&answer(&[nothing_found])).is_empty());
+        let field = FieldName::parse("field0").unwrap();
+        let left_out = vec![(field, "class-3:sealing_required".to_owned())];
+        let left_out = answer(&[PartOutcome::Answered { rows: Vec::new(), withheld: left_out }]);
+        assert!(missing(&left_out).concat().contains(": sealing_required: "), "{:?}", missing(&left_out));
+        assert_eq!(show(&left_out).unwrap_err().code, 4);
+    }
+}
