@@ -115,7 +115,7 @@ pub struct Hub {
     /// What this hub noticed that should not be.
     pub alarms: Alarms,
     /// Offers of answers are looked up one after another: at most one late entry per exchange.
-    pub offers: tokio::sync::Mutex<()>,
+    pub offers: tokio::sync::Mutex<crate::offers::Known>,
     /// For tests.
     pub switches: TestSwitches,
     /// Auditors' sessions and searches.

@@ -4,7 +4,7 @@
 
 mod places;
 
-pub use places::Places;
+pub use places::Known;
 
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
@@ -29,32 +29,27 @@ struct Offered {
     adapter: Arc<DelegationView>,
 }
 
-/// Finds or makes the entry of an offered answer. `places` are of this provider and of nobody else, and begin empty.
+/// Finds or makes the entry of an offered answer.
 ///
 /// # Errors
 /// The code of what does not hold; [`Code::Overloaded`] while the exchange is under way.
-pub async fn settle(
-    hub: &Arc<Hub>,
-    provider: &MemberId,
-    offer: &pb::AnswerOffer,
-    places: &mut Places,
-) -> Result<Appended, Code> {
+pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Appended, Code> {
     if hub.switches.no_receipts {
         return Err(Code::NotFound);
     }
     let offered = check(hub, provider, offer)?;
     // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one.
-    let _one_at_a_time = hub.offers.lock().await;
+    let mut known = hub.offers.lock().await;
     let (walker, walked) = (Arc::clone(hub), provider.clone());
     let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
-    let mut looked = std::mem::take(places);
+    let mut places = known.take(provider, hub.clock.monotonic_us());
     let find = hub.ledger.off_runtime(move || {
-        let found = looked.find(&walker, &walked, &request, since_ms);
-        (looked, found)
+        let found = places.find(&walker, &walked, &request, since_ms);
+        (places, found)
     });
     // Where it was lost, the next look begins anew.
-    let (looked, found) = find.await.ok_or(Code::Internal)?;
-    *places = looked;
+    let (places, found) = find.await.ok_or(Code::Internal)?;
+    known.keep(provider, places, hub.clock.monotonic_us());
     let found = found?;
     let holds = |entry: &pb::ExchangeEntry| entry.answer == offered.answer_bytes;
     for (index, entry) in [&found.first, &found.late].into_iter().flatten() {

@@ -32,11 +32,11 @@ const BATCH_BYTES: usize = 2 << 20;
 const WALK_MAX: usize = 5_000_000;
 
 /// The own entry of a member before this one, plus one; none where the entry is none of the member's.
-pub fn previous(bytes: &Bytes, member: &MemberId) -> Option<u64> {
-    match pb::Entry::decode(bytes.clone()).ok()?.kind? {
+pub fn previous(entry: &pb::Entry, member: &MemberId) -> Option<u64> {
+    match entry.kind.as_ref()? {
         Kind::CaseStatement(case) => Some(case.previous_of_member),
         Kind::Exchange(exchange) => {
-            let signed = SignedStatement::parse(exchange.request).ok()?;
+            let signed = SignedStatement::parse(exchange.request.clone()).ok()?;
             let request = Request::parse(signed.unverified_payload()).ok()?;
             if request.consumer == *member {
                 Some(exchange.previous_of_consumer)
@@ -60,7 +60,8 @@ fn own_since(hub: &Hub, member: &MemberId, newest: u64, own_next: u64) -> Result
         let index = at - 1;
         let bytes = hub.ledger.reader().read(index).map_err(|_| Code::Internal)?;
         indexes.push(index);
-        at = match previous(&bytes, member) {
+        let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
+        at = match previous(&entry, member) {
             // An entry names an earlier one; anything else would lead in a circle.
             Some(before) if before < at => before,
             _ => return Err(Code::Internal),

@@ -3,7 +3,7 @@
 
 use super::Link;
 use crate::context::Hub;
-use crate::offers::{self, Places};
+use crate::offers;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,6 @@ use yiwang_proto::sha256;
 
 /// Offers of one link that wait; the adapter offers again what finds no place.
 const OFFERS_MAX: usize = 128;
-/// After so long without an offer what was read for them is given up: an adapter offers twice a second, as long as it has
-/// any, and again after half a minute what got nothing.
-const OFFERS_APART: Duration = Duration::from_secs(40);
 /// Receipts that went down one link and whose entries did not follow yet; for others the entry is sent whole.
 const RECEIPTED_MAX: usize = 65_536;
 /// How long a witness may take for one call: two syncs of a slow disk.
@@ -148,7 +145,6 @@ impl Link {
         hub: Arc<Hub>,
         mut queue: mpsc::Receiver<pb::AnswerOffer>,
     ) {
-        let mut places = Places::default();
         loop {
             let offer = tokio::select! {
                 biased;
@@ -157,13 +153,9 @@ impl Link {
                     Some(offer) => offer,
                     None => return,
                 },
-                () = tokio::time::sleep(OFFERS_APART), if !places.is_empty() => {
-                    places = Places::default();
-                    continue;
-                }
             };
             let request_digest = Bytes::copy_from_slice(&sha256(&offer.request));
-            match offers::settle(&hub, &self.member, &offer, &mut places).await {
+            match offers::settle(&hub, &self.member, &offer).await {
                 Ok(appended) => self.send_receipt(0, &appended),
                 Err(code) => {
                     hub.alarms.offer_refused();

@@ -6,6 +6,7 @@ use crate::links::previous;
 use bytes::Bytes;
 use prost::Message as _;
 use std::collections::HashMap;
+use std::time::Duration;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::MemberId;
@@ -14,6 +15,11 @@ use yiwang_proto::{pb, sha256};
 
 /// Own entries of the provider that are looked through: hours of a busy one, and 25 MB while they are remembered.
 const WALK_MAX: usize = 500_000;
+/// Exchanges of all providers that are remembered together; above that only those of the last one are.
+const ALL_MAX: usize = 2 * WALK_MAX;
+/// After so long without an offer what was read for a provider is given up: an adapter offers twice a second as long as it has
+/// any, and again after half a minute what got nothing.
+const APART: Duration = Duration::from_secs(40);
 
 /// Half of a request's digest. An equal one is told by the entry itself, which is read again.
 type Key = [u8; 16];
@@ -35,7 +41,7 @@ struct Place {
 /// The exchanges in the entries that were looked through, from the newest one back to where somebody asked. Entries never
 /// change, so that what was read once holds.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(super) struct Places {
     /// The newest own entry that was looked at, plus one.
     newest: u64,
     /// The next older one that was not, plus one.
@@ -43,6 +49,30 @@ pub struct Places {
     /// When the oldest one was entered.
     oldest_ms: i64,
     exchanges: HashMap<Key, Place>,
+}
+
+/// What was looked through for each provider that offers. It outlives links, so that an adapter whose links are short gets
+/// on all the same.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<MemberId, (Places, u64)>);
+
+impl Known {
+    /// Takes out what is known of a provider.
+    pub(super) fn take(&mut self, provider: &MemberId, now_us: u64) -> Places {
+        let places = self.0.remove(provider).map(|(places, _)| places).unwrap_or_default();
+        let old = |since_us: u64| u128::from(now_us.saturating_sub(since_us)) > APART.as_micros();
+        self.0.retain(|_, (_, since_us)| !old(*since_us));
+        places
+    }
+
+    /// Puts it back.
+    pub(super) fn keep(&mut self, provider: &MemberId, places: Places, now_us: u64) {
+        let held: usize = self.0.values().map(|(places, _)| places.exchanges.len()).sum();
+        if held.saturating_add(places.exchanges.len()) > ALL_MAX {
+            self.0.clear();
+        }
+        self.0.insert(provider.clone(), (places, now_us));
+    }
 }
 
 fn key(request: &[u8]) -> Key {
@@ -58,11 +88,6 @@ fn read(hub: &Hub, index: u64) -> Result<Bytes, Code> {
 }
 
 impl Places {
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.newest == 0
-    }
-
     /// Looks an exchange up whose request was issued at this time, in entries since.
     pub(super) fn find(
         &mut self,
@@ -86,7 +111,7 @@ impl Places {
     /// Looks through what came since the last time, and back to a time.
     fn look(&mut self, hub: &Hub, provider: &MemberId, since_ms: i64) -> Result<(), Code> {
         let newest = hub.ledger.views().previous_of(provider);
-        if self.is_empty() || self.exchanges.len() > WALK_MAX {
+        if self.newest == 0 || self.exchanges.len() > WALK_MAX {
             *self = Self { newest, below: newest, oldest_ms: i64::MAX, exchanges: HashMap::new() };
         }
         // Forward is backward too, from the newest to what is known; kept apart until it is whole.
@@ -135,7 +160,7 @@ impl Places {
 /// An own entry, and the one before it; both by their index plus one.
 fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<(pb::Entry, u64), Code> {
     let bytes = read(hub, place.saturating_sub(1))?;
-    let entry = pb::Entry::decode(bytes.clone()).map_err(|_| Code::Internal)?;
-    let before = previous(&bytes, provider).filter(|before| *before < place).ok_or(Code::Internal)?;
+    let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
+    let before = previous(&entry, provider).filter(|before| *before < place).ok_or(Code::Internal)?;
     Ok((entry, before))
 }

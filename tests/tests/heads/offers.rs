@@ -1,7 +1,7 @@
 //! Answers that were not recorded in time: the adapter offers them, and each gets its entry.
 
 use super::*;
-use yiwang_hub::offers::{self, Places};
+use yiwang_hub::offers::{self, Known};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_after_its_exchange_becomes_one_late_entry() {
@@ -68,10 +68,9 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
         pb::AnswerOffer { request: request.clone(), answer: entry.answer.clone() }
     };
     let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
-    let mut places = Places::default();
     // The newest first, so that later ones lie further back; then again, when nothing is new.
     for request in asked.iter().rev().chain(asked.iter().step_by(3)) {
-        let receipt = offers::settle(&hub, &police, &offer(request), &mut places).await.unwrap();
+        let receipt = offers::settle(&hub, &police, &offer(request)).await.unwrap();
         let entry = yiwang_proto::entry::decode(&receipt.entry).unwrap();
         let Some(Kind::Exchange(entry)) = entry.kind else { panic!("another entry") };
         assert_eq!(entry.request, *request);
@@ -81,7 +80,7 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     assert_eq!(scene.outcome(&newer).await, "answered");
     let entry = entries(&scene).pop().unwrap();
     let newest = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
-    let receipt = offers::settle(&hub, &police, &newest, &mut places).await.unwrap();
+    let receipt = offers::settle(&hub, &police, &newest).await.unwrap();
     let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
     scene.adapter.take().unwrap().stop().await;
     let signed = scene.signed();
@@ -89,11 +88,11 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     let (request, body) = (signed.message.request.clone(), signed.message.body.clone());
     let answer = kept.handle(request.clone(), body, &Nothing).await.answer;
     let late = pb::AnswerOffer { request, answer };
-    let first = offers::settle(&hub, &police, &late, &mut places).await.unwrap();
+    let first = offers::settle(&hub, &police, &late).await.unwrap();
     assert!(first.index > receipt.index);
-    assert_eq!(offers::settle(&hub, &police, &late, &mut places).await.unwrap().index, first.index);
-    let mut anew = Places::default();
-    assert_eq!(offers::settle(&hub, &police, &late, &mut anew).await.unwrap().index, first.index);
+    assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
+    *hub.offers.lock().await = Known::default();
+    assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
     drop(hub);
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
