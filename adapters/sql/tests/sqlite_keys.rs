@@ -1,5 +1,4 @@
 //! Keys of batches in SQLite: what it folds or rounds cannot be gone on after.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use rusqlite::Connection;
 use std::sync::Arc;

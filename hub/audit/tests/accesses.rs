@@ -163,7 +163,8 @@ fn a_journal_opens_the_pages_that_statements_only_have_a_root_of() {
 
 #[test]
 fn a_tampered_journal_is_a_finding_and_no_answer() {
-    let spoilt: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let spoilt: [(&str, Spoil); 4] = [
         ("one byte", |tags| tags[40] ^= 1),
         ("somebody taken out", |tags| drop(tags.drain(..32))),
         ("somebody put in", |tags| tags.extend([0; 32])),

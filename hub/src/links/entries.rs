@@ -6,7 +6,6 @@ use super::Link;
 use crate::context::Hub;
 use crate::ledger::Appended;
 use crate::ledger::publish::SignedHead;
-use bytes::Bytes;
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;

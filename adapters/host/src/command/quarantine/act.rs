@@ -162,9 +162,11 @@ async fn host(place: &Where, which: &Which, mapping: &Mapping) -> Host {
     let Ok(address) = door::address(path, &config, which.at) else { return Host::Unnamed };
     let Ok(status) = door::get(address, "/status").await else { return Host::Away };
     let digest = hex(&mapping.digest());
-    let served = status["mappings"]["served"].as_array().into_iter().flatten();
-    let serves =
-        served.filter(|one| one["mapping"] == mapping.name()).any(|one| one["sha256"] == digest.as_str());
+    let served = status.pointer("/mappings/served").and_then(serde_json::Value::as_array);
+    let serves = served.into_iter().flatten().any(|one| {
+        let says = |key: &str, what: &str| one.get(key).and_then(serde_json::Value::as_str) == Some(what);
+        says("mapping", mapping.name()) && says("sha256", &digest)
+    });
     if serves { Host::Serves } else { Host::Older }
 }
 
