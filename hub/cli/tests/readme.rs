@@ -1,6 +1,6 @@
 //! The README's lines do what they say: they are taken out of it, placeholders are replaced, and bash runs them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "faults/address.rs"]
 mod address;
