@@ -3,7 +3,7 @@
 //! departments without pause. Only the department's own fields turn unavailable, and they come back without a restart of
 //! its adapter; in the end apps, ledger and adapters tell one story.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "sources/line.rs"]
 mod line;

@@ -2,7 +2,7 @@
 //! password, while an app asks two departments without pause. Only the department's own fields turn unavailable, they
 //! come back without a restart of its adapter, and in the end apps, ledger and adapters tell one story.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "sources/city.rs"]
 mod city;

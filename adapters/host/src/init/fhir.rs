@@ -184,6 +184,7 @@ mod tests {
             key: None,
             time_zone: "UTC".to_owned(),
             file: "mapping.toml".into(),
+            sample: None,
         };
         let params =
             |params: &[&str]| -> BTreeSet<String> { params.iter().map(|name| (*name).to_owned()).collect() };
