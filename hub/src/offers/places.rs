@@ -48,6 +48,8 @@ pub(super) struct Places {
     below: u64,
     /// When the oldest one was entered.
     oldest_ms: i64,
+    /// How many were looked at.
+    walked: usize,
     exchanges: HashMap<Key, Place>,
 }
 
@@ -57,12 +59,11 @@ pub(super) struct Places {
 pub struct Known(HashMap<MemberId, (Places, u64)>);
 
 impl Known {
-    /// Takes out what is known of a provider.
+    /// Takes out what is known of a provider; what was not used for long is given up.
     pub(super) fn take(&mut self, provider: &MemberId, now_us: u64) -> Places {
-        let places = self.0.remove(provider).map(|(places, _)| places).unwrap_or_default();
         let old = |since_us: u64| u128::from(now_us.saturating_sub(since_us)) > APART.as_micros();
         self.0.retain(|_, (_, since_us)| !old(*since_us));
-        places
+        self.0.remove(provider).map(|(places, _)| places).unwrap_or_default()
     }
 
     /// Puts it back.
@@ -111,56 +112,64 @@ impl Places {
     /// Looks through what came since the last time, and back to a time.
     fn look(&mut self, hub: &Hub, provider: &MemberId, since_ms: i64) -> Result<(), Code> {
         let newest = hub.ledger.views().previous_of(provider);
-        if self.newest == 0 || self.exchanges.len() > WALK_MAX {
-            *self = Self { newest, below: newest, oldest_ms: i64::MAX, exchanges: HashMap::new() };
-        }
         // Forward is backward too, from the newest to what is known; kept apart until it is whole.
         let (mut new, mut at) = (Vec::new(), newest);
-        while at > self.newest && new.len() < WALK_MAX {
-            let (entry, before) = step(hub, provider, at)?;
-            new.push((at, entry));
-            at = before;
+        while self.newest > 0 && at > self.newest && new.len() <= WALK_MAX {
+            let step = step(hub, provider, at)?;
+            at = step.before;
+            new.push(step);
         }
-        if at > self.newest {
-            // More came than is remembered: only the newest are looked at.
-            *self = Self {
-                below: at,
-                oldest_ms: new.last().map_or(i64::MAX, |(_, entry)| entry.time_ms),
-                ..Self::default()
-            };
+        if self.newest == 0 || self.walked.saturating_add(new.len()) > WALK_MAX {
+            *self = Self { newest, below: newest, oldest_ms: i64::MAX, ..Self::default() };
+        } else {
+            new.iter().for_each(|step| self.note(step));
+            self.newest = newest;
         }
-        for (place, entry) in new {
-            self.note(place, entry);
-        }
-        self.newest = newest;
-        while self.below > 0 && self.oldest_ms >= since_ms && self.exchanges.len() < WALK_MAX {
-            let (entry, before) = step(hub, provider, self.below)?;
-            self.oldest_ms = entry.time_ms;
-            self.note(self.below, entry);
-            self.below = before;
+        while self.below > 0 && self.oldest_ms >= since_ms {
+            if self.walked >= WALK_MAX {
+                // It may lie further back, so nothing can be said of it, and nothing be entered for it.
+                return Err(Code::NotFound);
+            }
+            let step = step(hub, provider, self.below)?;
+            self.oldest_ms = step.time_ms;
+            self.below = step.before;
+            self.note(&step);
         }
         Ok(())
     }
 
-    /// Takes in an entry, by its index plus one.
-    fn note(&mut self, place: u64, entry: pb::Entry) {
-        let Some(Kind::Exchange(exchange)) = entry.kind else { return };
-        // One that is refused as a replay says nothing of the exchange that it repeats.
-        if exchange.request.is_empty() || exchange.code == Code::Replayed.as_str() {
-            return;
-        }
-        let known = self.exchanges.entry(key(&exchange.request)).or_default();
-        let known = if exchange.late_of == 0 { &mut known.first } else { &mut known.late };
-        if *known == 0 || place < *known {
-            *known = place;
+    fn note(&mut self, step: &Step) {
+        self.walked += 1;
+        let Some((key, late)) = step.exchange else { return };
+        let known = self.exchanges.entry(key).or_default();
+        let known = if late { &mut known.late } else { &mut known.first };
+        if *known == 0 || step.place < *known {
+            *known = step.place;
         }
     }
 }
 
-/// An own entry, and the one before it; both by their index plus one.
-fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<(pb::Entry, u64), Code> {
+/// What is kept of an own entry; its place and that of the one before are indexes plus one.
+struct Step {
+    place: u64,
+    before: u64,
+    time_ms: i64,
+    /// Of an exchange: its request, and whether it is a late entry.
+    exchange: Option<(Key, bool)>,
+}
+
+fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<Step, Code> {
     let bytes = read(hub, place.saturating_sub(1))?;
     let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
     let before = previous(&entry, provider).filter(|before| *before < place).ok_or(Code::Internal)?;
-    Ok((entry, before))
+    let exchange = match &entry.kind {
+        // One that is refused as a replay says nothing of the exchange that it repeats.
+        Some(Kind::Exchange(exchange))
+            if !exchange.request.is_empty() && exchange.code != Code::Replayed.as_str() =>
+        {
+            Some((key(&exchange.request), exchange.late_of != 0))
+        }
+        _ => None,
+    };
+    Ok(Step { place, before, time_ms: entry.time_ms, exchange })
 }

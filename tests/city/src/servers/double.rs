@@ -12,17 +12,6 @@ use super::{ServerError, end_of, program};
 
 const FHIR: &str = include_str!("../../../../adapters/fhir/tests/fhir/server.py");
 const GAS: &str = include_str!("gas.py");
-const KEY_PAIR: &str = r#"
-import pathlib, sys
-from cryptography.hazmat.primitives import serialization as s
-from cryptography.hazmat.primitives.asymmetric import ec
-folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-key = ec.generate_private_key(ec.SECP384R1())
-private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-public = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
-(folder / f"{name}.pem").write_bytes(private)
-(folder / f"{name}.public.pem").write_bytes(public)
-"#;
 
 /// How long it may take to listen: its libraries alone are read for seconds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,37 +42,6 @@ fn python() -> Result<PathBuf, ServerError> {
 /// # Errors
 /// [`ServerError`]: Python or `fhirstarter` is not installed, or it does not start.
 pub fn fhir_double(resources: &Path, scripts: &Path, port: u16) -> Result<Double, ServerError> {
-    fhir(resources, None, scripts, port)
-}
-
-/// The same double, which answers only to a client that proves itself with the key whose public half is this file
-/// (SMART backend services); read at each start. Blocks until it answers.
-///
-/// # Errors
-/// As [`fhir_double`].
-pub fn fhir_double_with_key(
-    resources: &Path,
-    public: &Path,
-    scripts: &Path,
-    port: u16,
-) -> Result<Double, ServerError> {
-    fhir(resources, Some(public), scripts, port)
-}
-
-/// Makes a key pair on P-384 with the double's own library: `NAME.pem` and `NAME.public.pem` in a folder.
-///
-/// # Errors
-/// [`ServerError`]: Python or `cryptography` is not installed.
-pub fn key_pair(folder: &Path, name: &str) -> Result<(), ServerError> {
-    let made = Command::new(python()?).args(["-c", KEY_PAIR]).arg(folder).arg(name).output();
-    if made.is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    let help = "pip install cryptography, and name that Python in YIWANG_PYTHON";
-    Err(ServerError::Missing { program: "cryptography".to_owned(), help })
-}
-
-fn fhir(resources: &Path, public: Option<&Path>, scripts: &Path, port: u16) -> Result<Double, ServerError> {
     let python = python()?;
     let known = Command::new(&python).args(["-c", "import fhirstarter, uvicorn, cryptography"]).output();
     if !known.is_ok_and(|output| output.status.success()) {
@@ -91,10 +49,8 @@ fn fhir(resources: &Path, public: Option<&Path>, scripts: &Path, port: u16) -> R
         return Err(ServerError::Missing { program: "fhirstarter".to_owned(), help });
     }
     let script = script(scripts, "fhir_double.py", FHIR)?;
-    let mut arguments =
-        [&python, &script, &resources.to_owned()].map(|path| path.display().to_string()).to_vec();
-    arguments.extend(public.map(|public| format!("key={}", public.display())));
-    Double::start_new("the double of a FHIR server", arguments, scripts.join("fhir.log"), port)
+    let arguments = [&python, &script, &resources.to_owned()].map(|path| path.display().to_string());
+    Double::start_new("the double of a FHIR server", arguments.to_vec(), scripts.join("fhir.log"), port)
 }
 
 /// The gas company's API over its meters. A client proves itself with `secret`, a file. Blocks until it answers.
