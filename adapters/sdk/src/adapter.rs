@@ -247,9 +247,10 @@ impl Adapter {
     async fn reply(&self, incoming: &Incoming, outcome: Result<Released, Refusal>, trail: Trail) -> Reply {
         let (head, now_ms) = (self.head().head, self.now_ms());
         let (request, digest) = (&incoming.request, incoming.digest);
-        let entropy = self.entropy.as_ref();
         let outcome = match outcome {
-            Ok(released) => self.signer.release(request, digest, released, head, now_ms, entropy).await,
+            Ok(released) => {
+                self.signer.release(request, digest, released, head, now_ms, self.entropy()).await
+            }
             Err(refusal) => Err(refusal),
         };
         let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
@@ -267,13 +268,12 @@ impl Adapter {
         }
         self.records.fetch_add(1, Ordering::Relaxed);
         self.count(&verdict);
-        // What is only refused because receipts are owed asks for none.
         let request = incoming.signed.bytes();
+        // What is only refused because receipts are owed asks for none.
         if verdict == Verdict::Failed(Code::ReceiptsOwed) {
-            self.watch.owed().ask_for_none(request, now_ms);
+            self.watch.owed().ask_for_none(request, statement.bytes(), now_ms);
         } else {
-            let now = (self.clock.monotonic_us(), now_ms);
-            self.watch.owed().expect(request, statement.bytes(), now);
+            self.watch.owed().expect(request, statement.bytes(), (self.clock.monotonic_us(), now_ms));
         }
         Reply { answer: statement.bytes().clone(), body }
     }
@@ -485,15 +485,6 @@ fn record(
         handed_tags: Bytes::from(trail.handed.concat()),
     };
     Record::new(now_ms, Kind::Exchange(exchange)).encode()
-}
-
-impl From<JournalError> for Refusal {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::Full => Self::failed(Code::LedgerFull, "the adapter's journal has no space"),
-            _ => Self::failed(Code::Internal, "the adapter's journal failed"),
-        }
-    }
 }
 
 impl std::fmt::Debug for Adapter {

@@ -1,6 +1,7 @@
 //! The last stage: the signed answer statement. Refusals and failures are signed too, so that whoever
 //! reads the ledger knows who refused and why.
 
+use crate::journal::JournalError;
 use bytes::Bytes;
 use yiwang_proto::ambient::Entropy;
 use yiwang_proto::answer::{Answer, Verdict};
@@ -49,6 +50,15 @@ impl Refusal {
     /// Nobody says no, but there is no answer.
     pub(crate) fn failed(code: Code, clause: &str) -> Self {
         Self { verdict: Verdict::Failed(code), clause: clause.to_owned() }
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Full => Self::failed(Code::LedgerFull, "the adapter's journal has no space"),
+            _ => Self::failed(Code::Internal, "the adapter's journal failed"),
+        }
     }
 }
 

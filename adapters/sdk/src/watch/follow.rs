@@ -235,15 +235,16 @@ impl Adapter {
         }
     }
 
-    /// Whether an answer is known, or may be older than what is remembered: what is older than that only the journal can
-    /// say, and `yiwang audit reconcile` asks it.
+    /// Whether an answer is known, or may be older than what is remembered: of what this adapter did sign so long ago only
+    /// the journal can say, and `yiwang audit reconcile` asks it.
     fn holds(&self, exchange: &pb::ExchangeEntry) -> bool {
         let mut owed = self.watch.owed();
         if owed.settle(exchange) || owed.was_settled(exchange) {
             return true;
         }
         let answer = SignedStatement::parse(exchange.answer.clone()).ok();
-        let answer = answer.and_then(|signed| Answer::parse(signed.unverified_payload()).ok());
+        // Whose signature does not hold has no say about its time.
+        let answer = answer.and_then(|signed| Answer::open(&signed, &self.delegation.key).ok());
         answer.is_some_and(|answer| owed.may_be_forgotten(answer.answered_at_ms))
     }
 

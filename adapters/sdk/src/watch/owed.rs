@@ -5,7 +5,7 @@ use crate::adapter::Adapter;
 use crate::journal::Exchange;
 use crate::reply::Refusal;
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use yiwang_proto::adapter_journal::SETTLED_PER_RECORD;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
@@ -61,7 +61,8 @@ pub(crate) struct Owed {
     order: VecDeque<Key>,
     // How many of the open ones are of earlier links.
     older: usize,
-    settled: HashSet<Key>,
+    // With half of the answer's digest, where this process or its journal's record knows it.
+    settled: HashMap<Key, Option<Key>>,
     settled_order: VecDeque<(Key, i64)>,
     // The newest time of which an answer is neither open nor settled here any more; what is older may be missing too.
     forgotten_to_ms: i64,
@@ -78,7 +79,7 @@ impl Default for Owed {
             open: HashMap::new(),
             order: VecDeque::new(),
             older: 0,
-            settled: HashSet::new(),
+            settled: HashMap::new(),
             settled_order: VecDeque::new(),
             forgotten_to_ms: i64::MIN,
             unwritten: VecDeque::new(),
@@ -94,7 +95,7 @@ impl Owed {
     pub(crate) fn load(&mut self, exchange: &Exchange, time_ms: i64) {
         self.load_settled(&exchange.settled);
         if asks_for_none(exchange) {
-            self.ask_for_none(&exchange.request, time_ms);
+            self.ask_for_none(&exchange.request, &exchange.answer, time_ms);
             return;
         }
         self.expect(&exchange.request, &exchange.answer, (0, time_ms));
@@ -103,7 +104,7 @@ impl Owed {
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(open) = self.open.remove(&oldest) {
-                self.remember(oldest, open.answered_ms);
+                self.remember(oldest, Some(key(&open.offer.answer)), open.answered_ms);
             }
         }
     }
@@ -112,6 +113,11 @@ impl Owed {
     /// and was settled is known no more.
     pub(crate) fn load_open(&mut self, request: &Bytes, answer: &Bytes, time_ms: i64) {
         self.expect(request, answer, (0, time_ms));
+    }
+
+    /// The clock was set back on purpose: what is remembered reaches as far as before, by the time that counts now.
+    pub(crate) fn clock_accepted(&mut self, now_ms: i64) {
+        self.forgotten_to_ms = self.forgotten_to_ms.min(now_ms);
     }
 
     /// Of answers up to this time only the open ones are known.
@@ -149,8 +155,8 @@ impl Owed {
 
     /// An answer leaves whose entry will be known when it comes, and that needs no receipt: else an adapter that stops
     /// because receipts are owed would owe the more, the longer it is asked.
-    pub(crate) fn ask_for_none(&mut self, request: &Bytes, now_ms: i64) {
-        self.remember(key(request), now_ms);
+    pub(crate) fn ask_for_none(&mut self, request: &Bytes, answer: &Bytes, now_ms: i64) {
+        self.remember(key(request), Some(key(answer)), now_ms);
     }
 
     /// Whether an entry holds exactly an open request and its answer; it is settled then.
@@ -168,7 +174,11 @@ impl Owed {
         if open.as_ref().is_some_and(|open| open.link < self.link) {
             self.older -= 1;
         }
-        if self.remember(*key, open.map_or(i64::MIN, |open| open.answered_ms)) {
+        let (answer, answered_ms) = match &open {
+            Some(open) => (Some(self::key(&open.offer.answer)), open.answered_ms),
+            None => (None, i64::MIN),
+        };
+        if self.remember(*key, answer, answered_ms) {
             self.unwritten.push_back(*key);
         }
         // A record that never comes: these are offered once more after a restart, and settled again.
@@ -178,8 +188,8 @@ impl Owed {
     }
 
     /// Whether it is new.
-    fn remember(&mut self, key: Key, answered_ms: i64) -> bool {
-        let new = self.settled.insert(key);
+    fn remember(&mut self, key: Key, answer: Option<Key>, answered_ms: i64) -> bool {
+        let new = self.settled.insert(key, answer).is_none();
         if new {
             self.settled_order.push_back((key, answered_ms));
         }
@@ -192,9 +202,10 @@ impl Owed {
         new
     }
 
-    /// Whether the entry's answer was settled not long ago.
+    /// Whether the entry's answer was settled not long ago, that one and no other to the same request.
     pub(crate) fn was_settled(&self, entry: &pb::ExchangeEntry) -> bool {
-        key_of(entry).is_some_and(|key| self.settled.contains(&key))
+        let settled = key_of(entry).and_then(|key| self.settled.get(&key));
+        settled.is_some_and(|answer| answer.is_none_or(|answer| answer == key(&entry.answer)))
     }
 
     /// Whether an answer of this time may have been settled so long ago that only the journal knows it.
@@ -313,6 +324,9 @@ mod tests {
         assert!(owed.settle(&entry(&request, &answer)));
         assert!(!owed.settle(&entry(&request, &answer)), "once");
         assert!(owed.was_settled(&entry(&request, &answer)));
+        assert!(!owed.was_settled(&entry(&request, &other)), "another answer to it is another matter");
+        owed.ask_for_none(&other, &answer, 0);
+        assert!(owed.was_settled(&entry(&other, &answer)) && !owed.was_settled(&entry(&other, &request)));
         assert_eq!(owed.len(), 0);
     }
 
@@ -331,6 +345,8 @@ mod tests {
         assert!(owed.may_be_forgotten(1009));
         owed.forget(5000);
         assert!(owed.may_be_forgotten(5000) && !owed.may_be_forgotten(5001));
+        owed.clock_accepted(3000);
+        assert!(owed.may_be_forgotten(3000) && !owed.may_be_forgotten(3001));
     }
 
     #[test]
