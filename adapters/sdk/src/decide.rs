@@ -183,15 +183,15 @@ impl Adapter {
     }
 
     /// Refuses a version older than one that was in force here. A version counts from the moment it is in
-    /// force: one that only begins next month must not end the present one. One that was not yet in force here may
-    /// not pin an older version of a record type than others did: two heads who did not look would have agreed on
-    /// classes that have risen since. What was in force before the newer version came stays.
+    /// force: one that only begins next month must not end the present one. Nor may it pin an older version of its record
+    /// type than the one before it did: two heads who did not look would have agreed on classes that have risen since.
+    /// What other contracts pin is no matter of this one: it may have been agreed before.
     async fn newest_version(&self, held: &HeldContract, now_ms: i64) -> Result<(), Refusal> {
         let (contract, pinned) = (&held.contract, held.pinned.as_ref());
         let (id, version) = (&contract.text.id, contract.text.version);
         let (seen, fault) = {
             let memory = self.memory();
-            let fault = pinned.and_then(|pinned| memory.pin_fault(pinned));
+            let fault = pinned.and_then(|pinned| memory.pin_fault(id, pinned));
             (memory.version(id, version, &contract.digest), fault)
         };
         match seen {

@@ -143,6 +143,7 @@ impl Memory {
             }
             Some(Kind::ClockAccepted(_)) => {
                 self.highest_ms = record.time_ms;
+                self.owed.clock_accepted(record.time_ms);
                 // Windows of a time that never was would count for ever.
                 self.rates = Rates::new();
                 Ok(())
@@ -286,11 +287,11 @@ impl Memory {
         }
     }
 
-    /// Why a contract that is met for the first time may not pin this version of a record type: contracts that were in
-    /// force here knew a newer one, or another text under its number.
-    pub(crate) fn pin_fault(&self, pinned: &Pinned) -> Option<&'static str> {
-        let known = self.versions.values().filter_map(|held| held.pinned.as_ref());
-        let newest = known.filter(|known| known.record == pinned.record).max_by_key(|known| known.version)?;
+    /// Why the next version of a contract may not pin this version of a record type: the one that was in force here
+    /// knew a newer one, or another text under its number.
+    pub(crate) fn pin_fault(&self, contract: &ContractId, pinned: &Pinned) -> Option<&'static str> {
+        let known = self.versions.get(contract)?.pinned.as_ref();
+        let newest = known.filter(|known| known.record == pinned.record)?;
         if newest.version > pinned.version {
             Some("record_type: a newer version is known")
         } else if newest.version == pinned.version && newest.digest != pinned.digest {

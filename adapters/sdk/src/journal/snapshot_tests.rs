@@ -140,7 +140,7 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     assert_eq!(memory.version(&contract(), 8, &[8; 32]), crate::journal::VersionSeen::Same);
     let pinned = |version: u32, text: u8| {
         let record = RecordType::parse("BusPass").unwrap();
-        memory.pin_fault(&Pinned { record, version, digest: [text; 32] }).is_some()
+        memory.pin_fault(&contract(), &Pinned { record, version, digest: [text; 32] }).is_some()
     };
     let judged = [pinned(7, 7), pinned(8, 8), pinned(8, 9), pinned(9, 9)];
     assert_eq!(judged, [true, false, true, false], "no older version of a record type is pinned again");
