@@ -274,7 +274,12 @@ fn write(mapping: &Path, path: &Path, folder: &std::fs::File, dropped: &Dropped)
     let text = toml::to_string(&file).map_err(io::Error::other)?;
     let aside = path.with_added_extension("new");
     let like = std::fs::metadata(mapping)?;
-    let mut out = std::fs::File::create(&aside)?;
+    // What lies there is of a run that was cut short, or a link that somebody laid: neither is written into.
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut out = std::fs::File::options().write(true).create_new(true).open(&aside)?;
     out.set_permissions(like.permissions())?;
     // Who may read the mapping must be able to read this: the adapter runs as another account. An account that may not
     // give files away leaves it to the folder's own rule.

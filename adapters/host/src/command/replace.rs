@@ -8,7 +8,12 @@ use std::path::Path;
 /// stay what they are.
 pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let aside = file.with_added_extension("new");
-    let mut out = File::create(&aside)?;
+    // What lies there is of a run that was cut short, or a link that somebody laid: neither is written into.
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut out = File::options().write(true).create_new(true).open(&aside)?;
     if let Ok(before) = std::fs::metadata(file) {
         out.set_permissions(before.permissions())?;
     }
