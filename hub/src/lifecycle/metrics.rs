@@ -89,7 +89,7 @@ fn links(hub: &Hub, page: &mut Page) {
 fn held(hub: &Hub, page: &mut Page) {
     let held = hub.links.requests_held();
     let help = "Requests that wait for an adapter that is back in a moment.";
-    page.one("yiwang_requests_held", Kind::Gauge, help, count(held.requests));
+    page.one("yiwang_requests_held_now", Kind::Gauge, help, count(held.requests));
     let help = "Bytes of requests that wait so.";
     page.one("yiwang_requests_held_bytes", Kind::Gauge, help, count(held.bytes));
     let name = "yiwang_requests_held_total";
