@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use copy::Table;
 pub use database::{Database, Kind, authority_of_nobody};
-pub use double::{Double, fhir_double, fhir_double_with_key, gas_api, key_pair};
+pub use double::{Double, fhir_double, gas_api};
 pub use tables::{BENCH, CIVIL_AFFAIRS, POLICE};
 
 /// Why a server does not serve.
