@@ -312,16 +312,20 @@ async fn answers_without_receipt_are_offered_after_a_reconnect_and_after_a_resta
     assert_eq!(world.open().health().unreceipted, 2, "the second and the third");
 }
 
+/// A hub that lets so many exchanges run at once.
+async fn with_credit(world: &World, credit: u32) -> FakeHub {
+    let hub = FakeHub::start(world).await;
+    let shown = hub.shown.lock().unwrap().clone();
+    *hub.shown.lock().unwrap() = Shown { credit, ..shown };
+    hub
+}
+
 /// A hub that gives no receipts gets twice its credit, and then nothing.
 #[tokio::test]
 async fn t07_a_hub_that_proves_nothing_is_answered_nothing() {
     let world = World::new();
     let adapter = Arc::new(world.open());
-    let hub = FakeHub::start(&world).await;
-    {
-        let shown = hub.shown.lock().unwrap().clone();
-        *hub.shown.lock().unwrap() = Shown { credit: 4, ..shown };
-    }
+    let hub = with_credit(&world, 4).await;
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
     for _ in 0..8 {
@@ -348,11 +352,7 @@ async fn t07_a_hub_that_proves_nothing_is_answered_nothing() {
 async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
     let world = World::new();
     let adapter = Arc::new(world.open());
-    let hub = FakeHub::start(&world).await;
-    {
-        let shown = hub.shown.lock().unwrap().clone();
-        *hub.shown.lock().unwrap() = Shown { credit: 1, ..shown };
-    }
+    let hub = with_credit(&world, 1).await;
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
     for _ in 0..2 {
@@ -382,11 +382,7 @@ async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
 async fn refusals_because_receipts_are_owed_are_not_owed_after_a_restart() {
     let world = World::new();
     let adapter = Arc::new(world.open());
-    let hub = FakeHub::start(&world).await;
-    {
-        let shown = hub.shown.lock().unwrap().clone();
-        *hub.shown.lock().unwrap() = Shown { credit: 1, ..shown };
-    }
+    let hub = with_credit(&world, 1).await;
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
     for _ in 0..2 {
