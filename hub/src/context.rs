@@ -116,6 +116,8 @@ pub struct Hub {
     pub alarms: Alarms,
     /// Offers of answers are looked up one after another: at most one late entry per exchange.
     pub offers: tokio::sync::Mutex<crate::offers::Known>,
+    /// Own entries that were found for adapters that are behind.
+    pub chains: crate::links::Chains,
     /// For tests.
     pub switches: TestSwitches,
     /// Auditors' sessions and searches.
@@ -195,6 +197,7 @@ impl Hub {
             tasks: TaskTracker::new(),
             alarms: Alarms::default(),
             offers: tokio::sync::Mutex::default(),
+            chains: crate::links::Chains::default(),
             switches: parts.switches,
             auditors: Auditors::new(parts.search_index),
             denials: Denials::new(parts.denials),

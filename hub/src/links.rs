@@ -2,6 +2,7 @@
 //! slow or broken department harms nobody else.
 
 mod assemble;
+mod chains;
 mod entries;
 mod leaving;
 mod mappings;
@@ -11,6 +12,7 @@ mod serve;
 mod side;
 mod standings;
 
+pub use chains::Chains;
 pub use entries::previous;
 pub use room::{Held, Place};
 pub use serve::{LinkServer, OutgoingFrames};

@@ -27,9 +27,6 @@ const TAKE_WAIT: Duration = Duration::from_secs(30);
 /// Entries and bytes of one batch: well under what a link's message may hold.
 const BATCH_ENTRIES: usize = 512;
 const BATCH_BYTES: usize = 2 << 20;
-/// Entries that are looked up at once for an adapter that was away: as many as a start of the hub looks back.
-const WALK_MAX: usize = 5_000_000;
-
 /// The own entry of a member before this one, plus one; none where the entry is none of the member's.
 pub fn previous(entry: &pb::Entry, member: &MemberId) -> Option<u64> {
     match entry.kind.as_ref()? {
@@ -47,27 +44,47 @@ pub fn previous(entry: &pb::Entry, member: &MemberId) -> Option<u64> {
     }
 }
 
-/// A member's own entries from an index on, oldest first; `newest` is the newest one plus one. Reads each of
-/// them once where they are not remembered: blocks on the disk.
-fn own_since(hub: &Hub, member: &MemberId, newest: u64, own_next: u64) -> Result<Vec<u64>, Code> {
+/// A member's own entries from an index on, oldest first; `newest` is the newest one plus one. None once the link is
+/// closed.
+async fn own_since(
+    hub: &Arc<Hub>,
+    link: &Link,
+    newest: u64,
+    own_next: u64,
+) -> Option<Result<Vec<u64>, Code>> {
+    let member = link.member();
     if let Some(indexes) = hub.ledger.views().recent_of(member, own_next, newest) {
-        return Ok(indexes);
+        return Some(Ok(indexes));
     }
-    let mut indexes = Vec::new();
-    let mut at = newest;
-    while at > own_next && indexes.len() < WALK_MAX {
-        let index = at - 1;
-        let bytes = hub.ledger.reader().read(index).map_err(|_| Code::Internal)?;
-        indexes.push(index);
-        let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
-        at = match previous(&entry, member) {
-            // An entry names an earlier one; anything else would lead in a circle.
-            Some(before) if before < at => before,
-            _ => return Err(Code::Internal),
-        };
+    let chain = hub.chains.of(member);
+    let mut chain = tokio::select! {
+        biased;
+        () = link.closed.cancelled() => return None,
+        chain = chain.lock_owned() => chain,
+    };
+    loop {
+        let (walker, walked) = (Arc::clone(hub), member.clone());
+        let go = hub.ledger.off_runtime(move || {
+            let found = chain.follow(newest, own_next, &|at| before(&walker, &walked, at));
+            (chain, found)
+        });
+        let Some((followed, found)) = go.await else { return Some(Err(Code::Internal)) };
+        chain = followed;
+        hub.chains.holds(member, chain.held());
+        if let Some(found) = found.transpose() {
+            return Some(found);
+        }
+        if link.closed.is_cancelled() || hub.stop.is_cancelled() {
+            return None;
+        }
     }
-    indexes.reverse();
-    Ok(indexes)
+}
+
+/// The own entry of a member before this one, both plus one.
+fn before(hub: &Hub, member: &MemberId, at: u64) -> Result<u64, Code> {
+    let bytes = hub.ledger.reader().read(at.saturating_sub(1)).map_err(|_| Code::Internal)?;
+    let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
+    previous(&entry, member).ok_or(Code::Internal)
 }
 
 /// Follows the ledger for one link until it ends.
@@ -90,11 +107,10 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
         while hub.ledger.checkpoint().size < newest && !link.closed.is_cancelled() {
             tokio::time::sleep(DURABLE_EVERY).await;
         }
-        let (walker, walked) = (Arc::clone(&hub), link.member().clone());
-        let walk = hub.ledger.off_runtime(move || own_since(&walker, &walked, newest, own_next));
-        let indexes = match walk.await.unwrap_or(Err(Code::Internal)) {
-            Ok(indexes) => indexes,
-            Err(code) => {
+        let indexes = match own_since(&hub, &link, newest, own_next).await {
+            None => return,
+            Some(Ok(indexes)) => indexes,
+            Some(Err(code)) => {
                 tracing::error!(member = %link.member, %code, "a member's entries cannot be followed");
                 return;
             }
@@ -113,6 +129,9 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
                 return;
             }
             own_next = last + 1;
+        }
+        if own_next >= newest {
+            hub.chains.give_up(link.member());
         }
     }
 }

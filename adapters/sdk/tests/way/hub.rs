@@ -103,6 +103,8 @@ pub struct Stock {
     pub asked: AtomicUsize,
     pub proofs: AtomicUsize,
     pub late: std::sync::atomic::AtomicBool,
+    /// Questions are the test's to answer.
+    pub held: std::sync::atomic::AtomicBool,
 }
 
 impl Stock {

@@ -101,8 +101,11 @@ impl LinkService for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = frames.message().await {
                 for frame in message.frames {
-                    // Material is handed over at once; everything else is for the test to see.
-                    if let Some(FromAdapter::Wanted(wanted)) = &frame.kind {
+                    // Material is handed over at once unless a test holds it; everything else is for it to see.
+                    let held = stock.held.load(std::sync::atomic::Ordering::SeqCst);
+                    if let Some(FromAdapter::Wanted(wanted)) = &frame.kind
+                        && !held
+                    {
                         if stock.late.load(std::sync::atomic::Ordering::SeqCst) {
                             continue;
                         }
@@ -132,7 +135,7 @@ fn proof_given(ledger: &Ledger, wanted: &pb::ProofWanted) -> pb::ProofGiven {
     pb::ProofGiven { from_size, to_size, proof, missing }
 }
 
-fn as_wanted(wanted: &pb::MaterialWanted) -> Wanted {
+pub fn as_wanted(wanted: &pb::MaterialWanted) -> Wanted {
     Wanted {
         documents: wanted.digests.iter().map(|digest| digest.as_ref().try_into().unwrap()).collect(),
         cases: wanted.case_ids.iter().map(|case| CaseId::parse(case).unwrap()).collect(),

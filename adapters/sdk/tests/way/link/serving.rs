@@ -71,13 +71,19 @@ async fn many_exchanges_run_at_once_and_ask_for_the_same_material_once() {
     let hub = FakeHub::start(&world).await;
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
+    world.stock.held.store(true, Ordering::SeqCst);
     let mut waiting = std::collections::HashMap::new();
     for _ in 0..200 {
         let (exchange, payload) = conn.look_up(&world).await;
         waiting.insert(exchange, payload);
     }
+    let FromAdapter::Wanted(wanted) = conn.recv().await else { panic!("no question") };
+    // Frames are taken in order: when the pong is there, all two hundred are under way.
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Pong(_)), "asked a second time");
+    conn.send(ToAdapter::Material(world.stock.answer(&super::as_wanted(&wanted)))).await;
     while !waiting.is_empty() {
-        let FromAdapter::Answer(chunk) = conn.recv().await else { panic!("no answer") };
+        let FromAdapter::Answer(chunk) = conn.recv().await else { panic!("no answer, or asked again") };
         let payload = waiting.remove(&chunk.exchange).unwrap();
         assert!(chunk.last);
         said(&payload, Reply { answer: chunk.answer, body: chunk.body }).answered();
