@@ -197,6 +197,8 @@ pub(crate) struct Found {
     pub time_ms: i64,
     /// The consumer's tags, then the provider's.
     pub tags: Vec<Tag>,
+    /// How many of them are the consumer's.
+    pub of_consumer: usize,
     /// Where the provider's tags are too many for its statement.
     pub page: Option<Rooted>,
 }
@@ -331,6 +333,7 @@ fn found(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
         row.asked = words(&request.fields);
         tags = request.subject_tags;
     }
+    let of_consumer = tags.len();
     if let Some(answer) = answer {
         if raw.outcome() == pb::Outcome::Answered {
             row.given = words(&answer.fields);
@@ -339,7 +342,7 @@ fn found(index: u64, time_ms: i64, raw: &pb::ExchangeEntry) -> Found {
         tags.extend(answer.subject_tags);
         page = answer.subject_tags_root.map(|root| Rooted { root, answer: sha256(&raw.answer) });
     }
-    Found { access: row, time_ms, tags, page }
+    Found { access: row, time_ms, tags, of_consumer, page }
 }
 
 fn words<T: AsRef<str>>(items: &[T]) -> String {

@@ -62,5 +62,7 @@ pub use report::{Decisions, Finding, MAX_FINDINGS, Report};
 pub use rows::{Rows, write_accesses};
 pub use rules::Rule;
 pub use show::{show, show_folded, show_text};
-pub use sightings::{Closed, FoundIn, PageFault, PageFinding, Person, Sighting, Sightings, sightings};
+pub use sightings::{
+    Closed, FoundIn, Missing, PageFault, PageFinding, Person, Sighting, Sightings, sightings,
+};
 pub use source::{Entries, folder_entries};

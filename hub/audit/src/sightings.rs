@@ -3,7 +3,7 @@
 //! such a page is opened with the provider's journal, whose tags count only if they give the root in the entry. What
 //! cannot be opened is said, never left out.
 
-use crate::accesses::{Access, Filter, find};
+use crate::accesses::{Access, Filter, Found, find};
 use crate::error::AuditError;
 use crate::journal;
 use crate::source::{Entries as _, Source};
@@ -14,7 +14,7 @@ use yiwang_proto::Digest;
 use yiwang_proto::adapter_journal::{Exchange, Kind};
 use yiwang_proto::answer::Answer;
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::ids::CaseId;
+use yiwang_proto::ids::{CaseId, MemberId};
 use yiwang_proto::merkle::{Frontier, leaf_hash};
 use yiwang_proto::sha256;
 use yiwang_proto::tag::{Tag, TagKey};
@@ -27,21 +27,48 @@ const LISTED: usize = 1000;
 pub enum Person {
     /// By a tag: of one member, in one case.
     Tag(Tag),
-    /// By the identifier, in every case: with the member's key of subject tags, for what the member asked or answered.
+    /// By the identifier, in every case.
     Subject {
-        /// The member's key.
-        key: TagKey,
+        /// Members' keys of subject tags. Each finds what that member asked or answered; a consumer's and a provider's tags
+        /// of one person have nothing in common.
+        keys: BTreeMap<MemberId, TagKey>,
         /// The canonical identifier.
         subject: String,
     },
 }
 
+/// Whether the person is in what an entry shows.
+enum Shown {
+    Yes,
+    No,
+    /// Its tags are of members whose keys were not given.
+    Unknown,
+}
+
 impl Person {
-    fn tag(&self, case: &str) -> Option<Tag> {
+    /// The person's tag in a case, as this member makes it.
+    fn tag(&self, member: &str, case: &str) -> Option<Tag> {
         match self {
             Self::Tag(tag) => Some(*tag),
-            Self::Subject { key, subject } => CaseId::parse(case).ok().map(|case| key.tag(subject, &case)),
+            Self::Subject { keys, subject } => {
+                let (_, key) = keys.iter().find(|(id, _)| id.as_str() == member)?;
+                Some(key.tag(subject, &CaseId::parse(case).ok()?))
+            }
         }
+    }
+
+    fn shown(&self, found: &Found) -> Shown {
+        let access = &found.access;
+        let (consumer, provider) = found.tags.split_at_checked(found.of_consumer).unwrap_or_default();
+        let mut known = found.tags.is_empty();
+        for (member, tags) in [(&access.consumer, consumer), (&access.provider, provider)] {
+            let Some(tag) = self.tag(member, &access.case) else { continue };
+            if tags.contains(&tag) {
+                return Shown::Yes;
+            }
+            known |= !tags.is_empty();
+        }
+        if known { Shown::No } else { Shown::Unknown }
     }
 }
 
@@ -108,11 +135,23 @@ pub struct PageFinding {
     pub what: String,
 }
 
-/// Pages of a provider without whose journal nobody can tell whether the person is in them.
+/// What is missing to look into pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The provider's key of subject tags: under another one nobody in them has a tag that is known.
+    Key,
+    /// The provider's journal.
+    Journal,
+}
+
+/// Pages of a provider of which nobody can tell whether the person is in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Closed {
     /// The provider.
     pub provider: String,
+    /// What would open them.
+    pub missing: Missing,
     /// How many pages.
     pub pages: u64,
     /// The first of their entries.
@@ -128,8 +167,10 @@ pub struct Sightings {
     pub hits: Vec<Sighting>,
     /// Pages that were opened with a journal.
     pub opened: u64,
-    /// Pages that could not be, by provider.
+    /// Pages that could not be, by provider and by what is missing.
     pub closed: Vec<Closed>,
+    /// Exchanges whose statements have tags of members only whose keys were not given.
+    pub without_key: u64,
     /// Pages that a journal should have opened, by entry; at most 1,000.
     pub findings: Vec<PageFinding>,
     /// All of them.
@@ -181,7 +222,7 @@ pub fn sightings(
     Ok(done)
 }
 
-/// What the statements themselves say; the pages that say it with a root only, by the digest of their answers.
+/// What the statements themselves say, and what they cannot; the pages that say it with a root only, by the digest of their answers.
 fn statements(
     source: &Source,
     filter: &Filter,
@@ -193,15 +234,20 @@ fn statements(
     for record in source.scan(source.first()) {
         let (index, bytes, _) = record?;
         let Some(found) = find(index, &bytes)?.filter(|found| filter.passes(found)) else { continue };
-        let tag = person.tag(&found.access.case);
-        if tag.is_some_and(|tag| found.tags.contains(&tag)) {
+        let shown = person.shown(&found);
+        if matches!(shown, Shown::Yes) {
             done.hits.push(Sighting { access: found.access, found_in: FoundIn::Statement });
-        } else if let Some(page) = found.page {
-            let provider = found.access.provider;
-            let page =
-                (page.answer, Page { index, provider, root: page.root, tag, opened: false, altered: false });
-            pages.extend([page]);
+            continue;
         }
+        let Some(page) = found.page else {
+            done.without_key += u64::from(matches!(shown, Shown::Unknown));
+            continue;
+        };
+        let tag = person.tag(&found.access.provider, &found.access.case);
+        let provider = found.access.provider;
+        let page =
+            (page.answer, Page { index, provider, root: page.root, tag, opened: false, altered: false });
+        pages.extend([page]);
     }
     Ok(pages)
 }
@@ -223,7 +269,7 @@ fn open_page(
         page.altered = true;
         return None;
     }
-    page.opened = true;
+    page.opened = page.tag.is_some();
     let there = |tag: Tag| exchange.handed_tags.chunks_exact(tag.len()).any(|one| one == tag);
     page.tag.is_some_and(there).then_some(page.index)
 }
@@ -243,9 +289,9 @@ fn root_of(tags: &[u8]) -> Option<Digest> {
 fn account(pages: HashMap<Digest, Page>, covered: &HashSet<String>, done: &mut Sightings) {
     let mut pages: Vec<Page> = pages.into_values().collect();
     pages.sort_by_key(|page| page.index);
-    let mut closed: BTreeMap<String, Closed> = BTreeMap::new();
+    let mut closed: BTreeMap<(String, Missing), Closed> = BTreeMap::new();
     for page in pages {
-        let Page { index, provider, opened, altered, .. } = page;
+        let Page { index, provider, opened, altered, tag, .. } = page;
         let finding = if opened {
             done.opened += 1;
             continue;
@@ -254,14 +300,15 @@ fn account(pages: HashMap<Digest, Page>, covered: &HashSet<String>, done: &mut S
                 "the tags in the journal of `{provider}` are not those under the root in the entry: the journal was changed"
             );
             PageFinding { index, fault: PageFault::TagsAltered, what }
-        } else if covered.contains(&provider) {
+        } else if tag.is_some() && covered.contains(&provider) {
             let what = format!(
                 "cannot be answered without the journal of `{provider}` that holds this page; what was given does not"
             );
             PageFinding { index, fault: PageFault::TagsMissing, what }
         } else {
-            let one = || Closed { provider: provider.clone(), pages: 0, first: index, last: index };
-            let closed = closed.entry(provider.clone()).or_insert_with(one);
+            let missing = if tag.is_some() { Missing::Journal } else { Missing::Key };
+            let one = || Closed { provider: provider.clone(), missing, pages: 0, first: index, last: index };
+            let closed = closed.entry((provider.clone(), missing)).or_insert_with(one);
             (closed.pages, closed.last) = (closed.pages + 1, index);
             continue;
         };

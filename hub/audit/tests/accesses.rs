@@ -157,7 +157,7 @@ fn a_journal_opens_the_pages_that_statements_only_have_a_root_of() {
     // Without the journal it is said what nobody looked into.
     let (code, found) = town.who_saw(7, false);
     assert_eq!((code, hits(&found)), (0, vec![(ONE, "statement")]), "{found}");
-    let closed = serde_json::json!([{ "provider": "police", "pages": 2, "first": PAGE, "last": LAST }]);
+    let closed = serde_json::json!([{ "provider": "police", "missing": "journal", "pages": 2, "first": PAGE, "last": LAST }]);
     assert_eq!((&found["opened"], &found["closed"]), (&0.into(), &closed));
 }
 
@@ -209,7 +209,8 @@ fn a_person_is_found_by_identifier_with_the_members_key_and_in_every_form() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let key = file("tags.key", &format!("{}\n", base64(&KEY)));
+    let key_path = file("tags.key", &format!("{}\n", base64(&KEY)));
+    let key = format!("police={key_path}");
     let who = file("subject", &format!("{}\n", subject(7)));
     let all = ["accesses", "--ledger", &ledger, "--subject", &who, "--tag-key", &key];
     let (code, out, _) = run(&[&all[..], &["--adapter-journal", &journal]].concat());
@@ -221,19 +222,51 @@ fn a_person_is_found_by_identifier_with_the_members_key_and_in_every_form() {
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");
     assert!(out.lines().next().unwrap().ends_with(",found_in"), "{out}");
     assert!(error.contains("not looked into: 2 pages of batches by `police`, entries 9 to 10"), "{error}");
-    // Another member's key makes other tags.
-    let other = file("other.key", &base64(&[45; 32]));
-    let (_, out, _) = run(&["accesses", "--ledger", &ledger, "--subject", &who, "--tag-key", &other]);
-    assert!(out.contains("0 exchanges"), "{out}");
     for (subject, key, says) in
-        [(&key, &who, "no key of subject tags"), (&file("empty", "\n"), &key, "no identifier")]
+        [(&key_path, &who, "no key of subject tags"), (&file("empty", "\n"), &key_path, "no identifier")]
     {
+        let key = format!("police={key}");
         let (code, _, error) =
-            run(&["accesses", "--ledger", &ledger, "--subject", subject, "--tag-key", key]);
+            run(&["accesses", "--ledger", &ledger, "--subject", subject, "--tag-key", &key]);
         assert!(code == 2 && error.contains(says), "{error}");
     }
+    let (code, _, error) = run(&["accesses", "--ledger", &ledger, "--subject", &who, "--tag-key", &key_path]);
+    assert!(code == 2 && error.contains("say whose key it is"), "{error}");
     let (code, _, error) = run(&["accesses", "--ledger", &ledger]);
     assert!(code == 2 && error.contains("say who"), "{error}");
+}
+
+#[test]
+fn pages_and_exchanges_of_members_whose_key_is_missing_are_said_and_never_opened_in_vain() {
+    let town = Town::new();
+    let folder = TempDir::new().unwrap();
+    let (ledger, journal) = town.write(folder.path());
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (police, other) = (file("police.key", &base64(&KEY)), file("other.key", &base64(&[45; 32])));
+    let who = file("subject", &subject(7));
+    let all = ["accesses", "--ledger", &ledger, "--adapter-journal", &journal, "--subject", &who];
+    // The key of a member who is no party of anything here.
+    let fire = format!("fire-brigade={other}");
+    let (code, out, error) = run(&[&all[..], &["-o", "json", "--tag-key", &fire]].concat());
+    let found: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{error}"));
+    assert_eq!((code, hits(&found), &found["opened"]), (0, vec![], &0.into()), "{found}");
+    let closed = serde_json::json!([{ "provider": "police", "missing": "key", "pages": 2, "first": PAGE, "last": LAST }]);
+    assert_eq!((&found["closed"], &found["without_key"]), (&closed, &1.into()), "{found}");
+    let (_, out, _) = run(&[&all[..], &["--tag-key", &fire]].concat());
+    assert!(
+        out.contains("`--tag-key police=FILE`") && out.contains("1 exchanges between members whose keys"),
+        "{out}"
+    );
+    // With the provider's key beside it everything is looked into.
+    let key = format!("police={police}");
+    let (code, out, _) = run(&[&all[..], &["-o", "json", "--tag-key", &fire, "--tag-key", &key]].concat());
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, hits(&found)), (0, vec![(ONE, "statement"), (PAGE, "journal")]), "{found}");
+    assert_eq!((&found["closed"], &found["without_key"]), (&serde_json::json!([]), &0.into()), "{found}");
 }
 
 #[test]

@@ -5,11 +5,12 @@ use super::{CLEAN, FINDINGS, read};
 use crate::error::AuditError;
 use crate::report::visible;
 use crate::rows::{Rows, Sheet, line};
-use crate::sightings::{Person, Sightings, sightings};
+use crate::sightings::{Missing, Person, Sightings, sightings};
 use clap::Args;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use yiwang_proto::document::from_base64;
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::SUBJECT_MAX;
 use yiwang_proto::tag::TagKey;
 
@@ -29,9 +30,10 @@ pub struct Accesses {
     /// A file with the person's identifier in one line, `-` for standard input; instead of `--tag`
     #[arg(long, value_name = "FILE", requires = "tag_key", conflicts_with = "tag")]
     subject: Option<PathBuf>,
-    /// The member's key of subject tags, `tags.key` in its folder
-    #[arg(long, value_name = "FILE", requires = "subject")]
-    tag_key: Option<PathBuf>,
+    /// A member's key of subject tags, `tags.key` in its folder; may be given many times. What a member asked or answered is
+    /// found with its key only
+    #[arg(long, value_name = "MEMBER=FILE", requires = "subject", value_parser = key_file)]
+    tag_key: Vec<(MemberId, PathBuf)>,
     #[command(flatten)]
     which: Which,
     /// How the rows are written
@@ -42,13 +44,14 @@ pub struct Accesses {
 /// Runs `accesses`.
 pub fn run(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
     let filter = args.which.filter()?;
-    let person = match (filter.tag, &args.subject, &args.tag_key) {
-        (Some(tag), _, _) => Person::Tag(tag),
-        (None, Some(subject), Some(key)) => {
-            Person::Subject { key: tag_key(key)?, subject: identifier(subject)? }
+    let person = match (filter.tag, &args.subject) {
+        (Some(tag), _) => Person::Tag(tag),
+        (None, Some(subject)) => {
+            let keys = args.tag_key.iter().map(|(member, file)| Ok((member.clone(), tag_key(file)?)));
+            Person::Subject { keys: keys.collect::<Result<_, AuditError>>()?, subject: identifier(subject)? }
         }
         _ => {
-            let what = "say who: `--tag HEX`, or `--subject FILE` with the member's `--tag-key FILE`";
+            let what = "say who: `--tag HEX`, or `--subject FILE` with `--tag-key MEMBER=FILE` for each member whose key is there";
             return Err(AuditError::Usage(what.to_owned()));
         }
     };
@@ -99,13 +102,33 @@ fn remarks(found: &Sightings) -> Vec<String> {
     let more = found.findings_total.saturating_sub(found.findings.len() as u64);
     let more = (more > 0).then(|| format!("and {more} more findings"));
     let closed = found.closed.iter().map(|closed| {
+        let provider = &closed.provider;
+        let next = match closed.missing {
+            Missing::Journal => "give the journal of its adapter with `--adapter-journal`".to_owned(),
+            Missing::Key => {
+                format!("give its key with `--tag-key {provider}=FILE`, and the journal of its adapter")
+            }
+        };
         visible(&format!(
-            "not looked into: {} pages of batches by `{}`, entries {} to {}: give the journal of its adapter with \
-             `--adapter-journal`",
-            closed.pages, closed.provider, closed.first, closed.last
+            "not looked into: {} pages of batches by `{provider}`, entries {} to {}: {next}",
+            closed.pages, closed.first, closed.last
         ))
     });
-    findings.chain(more).chain(closed).collect()
+    let without_key = (found.without_key > 0).then(|| {
+        format!(
+            "not looked into: {} exchanges between members whose keys were not given; add `--tag-key MEMBER=FILE`",
+            found.without_key
+        )
+    });
+    findings.chain(more).chain(closed).chain(without_key).collect()
+}
+
+/// Whose key, and its file.
+fn key_file(text: &str) -> Result<(MemberId, PathBuf), String> {
+    let (member, file) =
+        text.split_once('=').ok_or("say whose key it is: MEMBER=FILE, such as police=tags.key")?;
+    let member = MemberId::parse(member).map_err(|error| format!("the name before `=`: {error}"))?;
+    Ok((member, PathBuf::from(file)))
 }
 
 fn tag_key(path: &Path) -> Result<TagKey, AuditError> {
