@@ -10,7 +10,9 @@ use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear};
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
+use places::{Found, Places};
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
@@ -20,6 +22,11 @@ use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::STATEMENT_MAX;
 use yiwang_proto::pb;
 use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
+
+/// An index that was just given is durable within a batch; looked at again so often.
+const DURABLE_EVERY: Duration = Duration::from_millis(5);
+/// A disk that takes longer is no reason to hold other offers up: the adapter offers again.
+const DURABLE_WAIT: Duration = Duration::from_secs(3);
 
 /// An offer whose signatures hold.
 struct Offered {
@@ -40,22 +47,12 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
     let offered = check(hub, provider, offer)?;
     // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one.
     let mut known = hub.offers.lock().await;
-    let (walker, walked) = (Arc::clone(hub), provider.clone());
-    let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
-    let mut places = known.take(provider, hub.clock.monotonic_us());
-    let find = hub.ledger.off_runtime(move || {
-        let found = places.find(&walker, &walked, &request, since_ms);
-        (places, found)
-    });
-    // Where it was lost, the next look begins anew.
-    let (places, found) = find.await.ok_or(Code::Internal)?;
+    let places = known.take(provider, hub.clock.monotonic_us());
+    let (places, found) = look(hub, provider, &offered, places).await?;
     known.keep(provider, places, hub.clock.monotonic_us());
     let found = found?;
-    let holds = |entry: &pb::ExchangeEntry| entry.answer == offered.answer_bytes;
-    for (index, entry) in [&found.first, &found.late].into_iter().flatten() {
-        if holds(entry) {
-            return hub.ledger.receipt(*index);
-        }
+    if let Some(index) = found.holding(&offered.answer_bytes) {
+        return hub.ledger.receipt(index);
     }
     let draft = match (&found.first, &found.late) {
         (_, Some(_)) => return Err(Code::AnswerInvalid),
@@ -67,6 +64,44 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
     let appended = hub.ledger.append(Box::new(draft)).await?;
     hub.alarms.late();
     Ok(appended)
+}
+
+/// Looks for an exchange in what was read for offers before, and, where its answer is not there, in what came since and
+/// further back. An error itself loses what was read: the next look begins anew.
+async fn look(
+    hub: &Arc<Hub>,
+    provider: &MemberId,
+    offered: &Offered,
+    places: Places,
+) -> Result<(Places, Result<Found, Code>), Code> {
+    let (walker, request, answer) =
+        (Arc::clone(hub), offered.request_bytes.clone(), offered.answer_bytes.clone());
+    let known = hub.ledger.off_runtime(move || {
+        let found = places.known(&walker, &request);
+        let done = found.as_ref().map_or(true, |found| found.holding(&answer).is_some());
+        (places, found, done)
+    });
+    let (mut places, found, done) = known.await.ok_or(Code::Internal)?;
+    if done {
+        return Ok((places, found));
+    }
+    // The newest entry is not durable yet, and never is while exchanges go on: not looked at before it is.
+    let newest = hub.ledger.views().previous_of(provider);
+    let durable = async {
+        while hub.ledger.checkpoint().size < newest {
+            tokio::time::sleep(DURABLE_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(DURABLE_WAIT, durable).await.is_err() {
+        return Ok((places, Err(Code::Overloaded)));
+    }
+    let (walker, walked) = (Arc::clone(hub), provider.clone());
+    let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
+    let find = hub.ledger.off_runtime(move || {
+        let found = places.find(&walker, &walked, newest, &request, since_ms);
+        (places, found)
+    });
+    find.await.ok_or(Code::Internal)
 }
 
 /// Whether an exchange ended because no answer came. One that came and did not hold stays refused.

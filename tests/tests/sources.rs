@@ -76,16 +76,14 @@ async fn slow(town: &Town) {
 /// A column gets another name, and its own again.
 async fn altered(town: &Town) {
     town.rename(true);
-    let state = town.asking.until_missing().await;
-    assert_eq!(state, "source_error");
+    town.asking.until_says("source_error").await;
     town.rename(false);
     town.asking.until_there().await;
 }
 
 async fn password(town: &Town) {
     town.change_password("n3w-secret");
-    let state = town.asking.until_missing().await;
-    assert_eq!(state, "source_error");
+    town.asking.until_says("source_error").await;
     town.tell_password("n3w-secret");
     tokio::time::sleep(PAUSE).await;
     town.asking.until_there().await;

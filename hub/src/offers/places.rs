@@ -31,6 +31,14 @@ pub(super) struct Found {
     pub late: Option<(u64, pb::ExchangeEntry)>,
 }
 
+impl Found {
+    /// The entry with this answer.
+    pub(super) fn holding(&self, answer: &Bytes) -> Option<u64> {
+        let mut both = [&self.first, &self.late].into_iter().flatten();
+        both.find(|(_, entry)| entry.answer == *answer).map(|(index, _)| *index)
+    }
+}
+
 /// Indexes plus one; 0 where there is none.
 #[derive(Debug, Default, Clone, Copy)]
 struct Place {
@@ -82,22 +90,12 @@ fn key(request: &[u8]) -> Key {
 }
 
 fn read(hub: &Hub, index: u64) -> Result<Bytes, Code> {
-    hub.ledger.reader().read(index).map_err(|_| {
-        // Views are ahead of what is durable by one batch: the offer comes again.
-        if index >= hub.ledger.checkpoint().size { Code::Overloaded } else { Code::Internal }
-    })
+    hub.ledger.reader().read(index).map_err(|_| Code::Internal)
 }
 
 impl Places {
-    /// Looks an exchange up whose request was issued at this time, in entries since.
-    pub(super) fn find(
-        &mut self,
-        hub: &Hub,
-        provider: &MemberId,
-        request: &Bytes,
-        since_ms: i64,
-    ) -> Result<Found, Code> {
-        self.look(hub, provider, since_ms.saturating_sub(CLOCK_SKEW_MS))?;
+    /// Looks an exchange up in what was read before.
+    pub(super) fn known(&self, hub: &Hub, request: &Bytes) -> Result<Found, Code> {
         let Some(place) = self.exchanges.get(&key(request)).copied() else { return Ok(Found::default()) };
         let entry = |place: u64| {
             let Some(index) = place.checked_sub(1) else { return Ok(None) };
@@ -109,9 +107,22 @@ impl Places {
         Ok(Found { first: entry(place.first)?, late: entry(place.late)? })
     }
 
+    /// Looks an exchange up whose request was issued at this time, in entries since and to before `newest`, all of them
+    /// durable.
+    pub(super) fn find(
+        &mut self,
+        hub: &Hub,
+        provider: &MemberId,
+        newest: u64,
+        request: &Bytes,
+        since_ms: i64,
+    ) -> Result<Found, Code> {
+        self.look(hub, provider, newest, since_ms.saturating_sub(CLOCK_SKEW_MS))?;
+        self.known(hub, request)
+    }
+
     /// Looks through what came since the last time, and back to a time.
-    fn look(&mut self, hub: &Hub, provider: &MemberId, since_ms: i64) -> Result<(), Code> {
-        let newest = hub.ledger.views().previous_of(provider);
+    fn look(&mut self, hub: &Hub, provider: &MemberId, newest: u64, since_ms: i64) -> Result<(), Code> {
         // Forward is backward too, from the newest to what is known; kept apart until it is whole.
         let (mut new, mut at) = (Vec::new(), newest);
         while self.newest > 0 && at > self.newest && new.len() <= WALK_MAX {

@@ -97,3 +97,40 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }
+
+/// While exchanges go on, the newest entry is never durable yet: no reason to put an adapter off that is owed receipts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offers_get_their_receipts_while_exchanges_go_on() {
+    let scene = Scene::new(80).await;
+    for _ in 0..20 {
+        assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    }
+    let recorded = entries(&scene);
+    let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
+    let going_on = async {
+        loop {
+            let asked = futures_util::future::join_all((0..8).map(|_| async {
+                let signed = scene.signed();
+                scene.outcome(&signed).await
+            }));
+            assert!(asked.await.iter().all(|outcome| outcome == "answered"));
+        }
+    };
+    let offers = async {
+        for entry in &recorded {
+            let offer = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
+            // As after a start of the hub: nothing is known of it yet.
+            *hub.offers.lock().await = Known::default();
+            let receipt = offers::settle(&hub, &police, &offer).await.unwrap();
+            let found = yiwang_proto::entry::decode(&receipt.entry).unwrap();
+            assert!(matches!(found.kind, Some(Kind::Exchange(found)) if found.request == entry.request));
+        }
+    };
+    tokio::select! {
+        () = going_on => unreachable!("it has no end"),
+        () = offers => {}
+    }
+    drop(hub);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}

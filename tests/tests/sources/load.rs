@@ -108,6 +108,19 @@ impl Asking {
         panic!("it does not come back: {state}");
     }
 
+    /// Waits until it gives this code.
+    pub async fn until_says(&self, code: &str) {
+        let mut state = String::new();
+        for _ in 0..TRIES {
+            state = self.own().await;
+            if state == code {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it does not say `{code}` but `{state}`");
+    }
+
     /// Waits until it does not; with which code.
     pub async fn until_missing(&self) -> String {
         for _ in 0..TRIES {

@@ -171,6 +171,8 @@ impl Database {
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                     &format!("--datadir={}", self.shown("data")),
+                    // A server that starts removes what others keep in a folder for all.
+                    &format!("--tmpdir={}", self.folder.path().display()),
                 ]))?;
                 let set = format!("alter user root@localhost identified by '{ADMIN}';");
                 private(&self.path("init.sql"), &set)
@@ -204,6 +206,7 @@ impl Database {
                 found("mariadbd")?.display().to_string(),
                 "--no-defaults".to_owned(),
                 format!("--datadir={}", self.shown("data")),
+                format!("--tmpdir={}", self.folder.path().display()),
                 format!("--port={port}"),
                 "--bind-address=127.0.0.1".to_owned(),
                 format!("--socket={}", self.shown("s")),
