@@ -125,8 +125,8 @@ impl Town {
         if let Some(adapter) = self.adapter.take() {
             adapter.stop().await;
         }
-        let key = self.police.folder.tag_key().unwrap();
-        let person = yiwang_audit::Person::Subject { key, subject: self.one.clone() };
+        let keys = [(self.police.id().clone(), self.police.folder.tag_key().unwrap())].into();
+        let person = yiwang_audit::Person::Subject { keys, subject: self.one.clone() };
         let (ledger, journal) = (self.world.ledger_dir(), self.police.folder.path().join("journal"));
         let filter = yiwang_audit::Filter::default();
         yiwang_audit::sightings(&ledger, &[journal], &filter, &person).unwrap()
