@@ -14,7 +14,7 @@ mod standings;
 
 pub use chains::Chains;
 pub use entries::previous;
-pub use room::{Held, Place};
+pub use room::{Held, Place, Way};
 pub use serve::{LinkServer, OutgoingFrames};
 
 use crate::limits::{LINK_IN_FLIGHT_MAX, LINK_QUEUE};

@@ -237,10 +237,11 @@ async fn t09_a_fork_shown_to_two_parties_is_caught_by_the_next_request() {
         traceparent: String::new(),
         urgent: false,
     };
+    let way = yiwang_hub::links::Way { consumer: scene.street.id(), provider: two.police.id() };
     let raw = face
         .hub
         .links
-        .ask(two.police.id(), out, async { Ok::<(), Code>(()) })
+        .ask(way, out, async { Ok::<(), Code>(()) })
         .await
         .unwrap()
         .unwrap_or_else(|code| panic!("{code}"));

@@ -7,7 +7,7 @@ use super::decide::{Decided, look_again};
 use super::record::Outcome;
 use crate::context::Hub;
 use crate::limits::DEADLINE_MAX;
-use crate::links::{Outgoing, RawAnswer};
+use crate::links::{Outgoing, RawAnswer, Way};
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
@@ -35,7 +35,8 @@ pub async fn forward(
             .unwrap_or_else(|| accepted.traceparent.clone()),
     };
     let face = hub.switches.provider_face.as_ref().map_or(hub, |face| face.0.as_ref());
-    face.links.ask(&accepted.request.provider, out, look_again(hub, accepted, decided)).await
+    let way = Way { consumer: &accepted.request.consumer, provider: &accepted.request.provider };
+    face.links.ask(way, out, look_again(hub, accepted, decided)).await
 }
 
 /// Checks the answer against the request and the permit.

@@ -82,6 +82,21 @@ fn bounds(urgent: bool) -> (Filled, Filled) {
     )
 }
 
+/// What one consumer's requests towards one member may fill: half of what all may, so that nobody's large bodies are all
+/// that a department finds when it is back.
+fn share((_, own): (Filled, Filled)) -> Filled {
+    Filled { places: own.places / 2, bytes: own.bytes / 2 }
+}
+
+/// From whom a request goes to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// Who asks.
+    pub consumer: &'a MemberId,
+    /// Who is asked.
+    pub provider: &'a MemberId,
+}
+
 /// A member whose next link is waited for.
 struct Expected {
     /// The number of the change, so that the end of one is not the end of the next.
@@ -96,6 +111,11 @@ struct Expected {
 #[derive(Default)]
 struct Room {
     filled: Filled,
+    /// Of it, by consumer.
+    of: HashMap<MemberId, Filled>,
+    /// Of the places, those that were taken before the member was back: who comes after stands behind them.
+    before: usize,
+    hold: Duration,
     /// Fair: who asked first is first.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -125,9 +145,10 @@ impl Default for Rooms {
 /// A place in the room, and the turn once it has come: the next request goes out when this is dropped.
 pub struct Place<'a> {
     rooms: &'a Rooms,
-    member: &'a MemberId,
+    way: Way<'a>,
     bytes: usize,
     hold: Duration,
+    before: bool,
     turn: Arc<tokio::sync::Mutex<()>>,
     mine: Option<OwnedMutexGuard<()>>,
     ended: Ended,
@@ -147,7 +168,7 @@ impl Place<'_> {
     async fn until_back(&mut self) {
         let mut changed = self.rooms.changed.subscribe();
         self.mine = Some(Arc::clone(&self.turn).lock_owned().await);
-        while self.rooms.expects(self.member) && changed.changed().await.is_ok() {}
+        while self.rooms.expects(self.way.provider) && changed.changed().await.is_ok() {}
     }
 }
 
@@ -156,10 +177,17 @@ impl Drop for Place<'_> {
         self.rooms.count(self.ended);
         let mut state = self.rooms.state();
         state.all = state.all.without(self.bytes);
-        if let Some(room) = state.rooms.get_mut(self.member) {
+        if let Some(room) = state.rooms.get_mut(self.way.provider) {
             room.filled = room.filled.without(self.bytes);
+            room.before = room.before.saturating_sub(usize::from(self.before));
+            let of = room.of.get(self.way.consumer).map(|of| of.without(self.bytes)).unwrap_or_default();
+            if of.places == 0 {
+                room.of.remove(self.way.consumer);
+            } else {
+                room.of.insert(self.way.consumer.clone(), of);
+            }
             if room.filled.places == 0 {
-                state.rooms.remove(self.member);
+                state.rooms.remove(self.way.provider);
             }
         }
     }
@@ -227,38 +255,42 @@ impl Rooms {
     }
 
     /// A place for one request; none where there is nothing to wait for.
-    fn enter<'a>(
-        &'a self,
-        member: &'a MemberId,
-        urgent: bool,
-        bytes: usize,
-    ) -> Result<Option<Place<'a>>, Code> {
+    fn enter<'a>(&'a self, way: Way<'a>, urgent: bool, bytes: usize) -> Result<Option<Place<'a>>, Code> {
         let mut state = self.state();
-        let Some(hold) = state.expected.get(member).map(|expected| expected.hold) else { return Ok(None) };
-        let (most, most_own) = bounds(urgent);
-        let own = state.rooms.get(member).map(|room| room.filled).unwrap_or_default();
-        let (Some(all), Some(own)) = (state.all.with(bytes, most), own.with(bytes, most_own)) else {
+        let room = state.rooms.get(way.provider);
+        let expected = state.expected.get(way.provider).map(|expected| expected.hold);
+        let Some(hold) = expected.or_else(|| room.filter(|room| room.before > 0).map(|room| room.hold))
+        else {
+            return Ok(None);
+        };
+        let most = bounds(urgent);
+        let own = room.map(|room| room.filled).unwrap_or_default();
+        let of = room.and_then(|room| room.of.get(way.consumer)).copied().unwrap_or_default();
+        let filled = (state.all.with(bytes, most.0), own.with(bytes, most.1), of.with(bytes, share(most)));
+        let (Some(all), Some(own), Some(of)) = filled else {
             drop(state);
             self.count(Ended::Full);
             return Err(Code::ProviderUnavailable);
         };
         state.all = all;
-        let room = state.rooms.entry(member.clone()).or_default();
-        room.filled = own;
-        let turn = Arc::clone(&room.turn);
-        Ok(Some(Place { rooms: self, member, bytes, hold, turn, mine: None, ended: Ended::Away }))
+        let room = state.rooms.entry(way.provider.clone()).or_default();
+        (room.filled, room.hold) = (own, hold);
+        room.of.insert(way.consumer.clone(), of);
+        let (before, turn) = (expected.is_some(), Arc::clone(&room.turn));
+        room.before += usize::from(before);
+        Ok(Some(Place { rooms: self, way, bytes, hold, before, turn, mine: None, ended: Ended::Away }))
     }
 
     /// Waits where a member is expected back, until it is, until `patience` is over, or as long as anything waits for
     /// this change. None where there is nothing to wait for.
     pub(super) async fn wait<'a>(
         &'a self,
-        member: &'a MemberId,
+        way: Way<'a>,
         urgent: bool,
         bytes: usize,
         patience: Pin<&mut Sleep>,
     ) -> Result<Option<Place<'a>>, Code> {
-        let Some(mut place) = self.enter(member, urgent, bytes)? else { return Ok(None) };
+        let Some(mut place) = self.enter(way, urgent, bytes)? else { return Ok(None) };
         let hold = place.hold;
         let back = tokio::select! {
             biased;
@@ -277,6 +309,7 @@ mod tests {
     use futures_util::future::join_all;
     use std::cell::RefCell;
     use std::pin::pin;
+    use std::sync::LazyLock;
     use tokio::time::sleep;
 
     const LONG: Duration = Duration::from_secs(600);
@@ -286,8 +319,17 @@ mod tests {
         MemberId::parse(name).unwrap()
     }
 
+    /// Towards a member, from one of four consumers.
+    fn to(provider: &MemberId, from: usize) -> Way<'_> {
+        static CONSUMERS: LazyLock<[MemberId; 4]> =
+            LazyLock::new(|| ["street-office", "housing", "gas", "water"].map(member));
+        Way { consumer: &CONSUMERS[from], provider }
+    }
+
+    /// As much as all of them get in.
     fn fill<'a>(rooms: &'a Rooms, who: &'a MemberId, urgent: bool, bytes: usize) -> Vec<Place<'a>> {
-        std::iter::from_fn(|| rooms.enter(who, urgent, bytes).ok().map(Option::unwrap)).collect()
+        let one = |from| rooms.enter(to(who, from), urgent, bytes).ok().map(Option::unwrap);
+        (0..4).flat_map(|from| std::iter::from_fn(move || one(from))).collect()
     }
 
     fn ended(rooms: &Rooms, how: &str) -> u64 {
@@ -311,10 +353,13 @@ mod tests {
             places.extend(fill(&rooms, other, false, 1));
         }
         assert_eq!(places.len(), LINK_HELD_MAX - LINK_HELD_EMERGENCY);
-        assert!(rooms.enter(&last, false, 1).is_err());
-        assert!(rooms.enter(&last, true, 1).is_ok_and(|place| place.is_some()), "emergencies have the last");
+        assert!(rooms.enter(to(&last, 1), false, 1).is_err());
+        assert!(
+            rooms.enter(to(&last, 1), true, 1).is_ok_and(|place| place.is_some()),
+            "emergencies have the last"
+        );
         assert_eq!(rooms.held().requests, places.len());
-        assert_eq!(ended(&rooms, "full"), 11);
+        assert_eq!(ended(&rooms, "full"), 4 * 10 + 1);
         drop(places);
         assert_eq!((rooms.held().requests, rooms.held().bytes), (0, 0));
         assert!(rooms.state().rooms.is_empty());
@@ -329,9 +374,49 @@ mod tests {
         let large = 4 << 20;
         let places = fill(&rooms, &police, false, large);
         assert_eq!(places.len(), 3, "three of four fit below the part for emergencies");
-        assert!(rooms.enter(&police, true, large).is_ok_and(|place| place.is_some()));
-        assert!(rooms.enter(&clinic, false, large).is_ok_and(|place| place.is_some()));
-        assert!(rooms.enter(&clinic, false, usize::MAX).is_err());
+        assert!(rooms.enter(to(&police, 1), true, large).is_ok_and(|place| place.is_some()));
+        assert!(rooms.enter(to(&clinic, 1), false, large).is_ok_and(|place| place.is_some()));
+        assert!(rooms.enter(to(&clinic, 1), false, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn one_consumer_fills_half_of_a_room_only() {
+        let (rooms, police) = (Rooms::default(), member("police"));
+        rooms.begin(&police, LONG, None);
+        let own = || rooms.enter(to(&police, 0), false, 3 << 20).ok().map(Option::unwrap);
+        let mut places: Vec<_> = std::iter::from_fn(own).collect();
+        assert_eq!(places.len(), 2, "half of fourteen megabytes");
+        assert!(rooms.enter(to(&police, 1), false, 4 << 20).is_ok_and(|place| place.is_some()), "another's");
+        places.pop();
+        assert!(rooms.enter(to(&police, 0), false, 3 << 20).is_ok_and(|place| place.is_some()), "freed");
+        drop(places);
+        assert!(rooms.state().rooms.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_overtakes_those_who_had_to_wait() {
+        let (rooms, police) = (Rooms::default(), member("police"));
+        rooms.begin(&police, LONG, None);
+        let held = rooms.enter(to(&police, 0), false, 1).unwrap().unwrap();
+        rooms.back(&police);
+        let mut patience = pin!(sleep(LONG));
+        let mut next = pin!(rooms.wait(to(&police, 1), false, 1, patience.as_mut()));
+        let first = async {
+            let mut held = held;
+            held.until_back().await;
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+            held.sent();
+        };
+        tokio::select! {
+            biased;
+            () = first => {}
+            place = next.as_mut() => panic!("overtaken: {}", place.is_ok()),
+        }
+        assert!(next.await.unwrap().is_some());
+        // Nobody is left who had to wait: nothing to stand behind.
+        assert!(rooms.wait(to(&police, 0), false, 1, pin!(sleep(LONG))).await.unwrap().is_none());
     }
 
     #[test]
@@ -355,7 +440,7 @@ mod tests {
         let requests = (0..8_usize).map(|number| {
             let (rooms, police, gone, out) = (&rooms, &police, &gone, &out);
             async move {
-                let place = rooms.wait(police, false, 1, pin!(sleep(LONG))).await.unwrap().unwrap();
+                let place = rooms.wait(to(police, 0), false, 1, pin!(sleep(LONG))).await.unwrap().unwrap();
                 *out.borrow_mut() += 1;
                 assert_eq!(*out.borrow(), 1, "one at a time");
                 // The later ones would overtake the first if they could.
@@ -377,7 +462,7 @@ mod tests {
         assert_eq!(gone.into_inner(), (0..8).collect::<Vec<_>>());
         assert_eq!((ended(&rooms, "sent"), rooms.held().requests), (8, 0));
         assert!(
-            rooms.wait(&police, false, 1, pin!(sleep(LONG))).await.unwrap().is_none(),
+            rooms.wait(to(&police, 0), false, 1, pin!(sleep(LONG))).await.unwrap().is_none(),
             "nothing to wait for"
         );
     }
@@ -387,9 +472,9 @@ mod tests {
         let (rooms, police, clinic) = (Rooms::default(), member("police"), member("clinic"));
         let change = rooms.begin(&police, LONG, None);
         rooms.begin(&clinic, SHORT, None);
-        let late = rooms.wait(&police, false, 1, pin!(sleep(SHORT))).await;
+        let late = rooms.wait(to(&police, 0), false, 1, pin!(sleep(SHORT))).await;
         assert_eq!(late.err(), Some(Code::ProviderUnavailable), "the request's own deadline");
-        let held = rooms.wait(&clinic, false, 1, pin!(sleep(LONG))).await;
+        let held = rooms.wait(to(&clinic, 0), false, 1, pin!(sleep(LONG))).await;
         assert_eq!(
             held.err(),
             Some(Code::ProviderUnavailable),
@@ -400,8 +485,8 @@ mod tests {
         let (mut first, mut second) = (pin!(sleep(SHORT)), pin!(sleep(LONG)));
         let both = async {
             tokio::join!(
-                rooms.wait(&police, false, 1, first.as_mut()),
-                rooms.wait(&police, false, 1, second.as_mut())
+                rooms.wait(to(&police, 0), false, 1, first.as_mut()),
+                rooms.wait(to(&police, 0), false, 1, second.as_mut())
             )
         };
         let end = async {

@@ -1,7 +1,7 @@
 //! Sending requests and receipts down a link.
 
 use super::assemble::{Pending, Waiting};
-use super::{Link, Links, Outgoing, Place, RawAnswer};
+use super::{Link, Links, Outgoing, Place, RawAnswer, Way};
 use crate::ledger::Appended;
 use crate::limits::LINK_EMERGENCY;
 use std::pin::pin;
@@ -10,36 +10,41 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use yiwang_proto::codes::Code;
-use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
 use yiwang_proto::pb;
 
 impl Links {
-    /// Sends a request to a member's adapter and waits for its answer. Refuses at once where the adapter is
+    /// Sends a request to the provider's adapter and waits for its answer. Refuses at once where the adapter is
     /// not connected or its queue is full; never waits longer than told. Where the adapter is being replaced the
     /// request waits for it in the room; `again` is then asked whether it may still go out.
     pub async fn ask<R>(
         &self,
-        member: &MemberId,
+        way: Way<'_>,
         out: Outgoing,
         again: impl Future<Output = Result<(), R>>,
     ) -> Result<Result<RawAnswer, Code>, R> {
         let mut patience = pin!(tokio::time::sleep(Duration::from_millis(out.wait_ms)));
         let bytes = out.request.len().saturating_add(out.body.len());
-        let place = match self.rooms.wait(member, out.urgent, bytes, patience.as_mut()).await {
+        let place = match self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await {
             Ok(place) => place,
             Err(code) => return Ok(Err(code)),
         };
-        if place.is_some()
-            && let Err(refusal) = again.await
-        {
-            if let Some(place) = place {
-                place.refused();
-            }
-            return Err(refusal);
-        }
+        let place = match place {
+            None => None,
+            Some(place) => tokio::select! {
+                biased;
+                looked = again => match looked {
+                    Ok(()) => Some(place),
+                    Err(refusal) => {
+                        place.refused();
+                        return Err(refusal);
+                    }
+                },
+                () = patience.as_mut() => return Ok(Err(Code::DeadlineExceeded)),
+            },
+        };
         let asking = async {
-            let link = self.of(member).ok_or(Code::ProviderUnavailable)?;
+            let link = self.of(way.provider).ok_or(Code::ProviderUnavailable)?;
             if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
                 return Err(Code::ProviderBusy);
             }
