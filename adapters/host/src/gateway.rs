@@ -31,6 +31,7 @@ mod meet;
 mod meters;
 mod officer;
 pub mod openapi;
+mod paced;
 mod permissions;
 mod problem;
 mod records;
@@ -86,7 +87,7 @@ pub(crate) struct App {
     meeting: Meeting,
     keys: Keys,
     places: Arc<Semaphore>,
-    pages: Semaphore,
+    pages: Arc<Semaphore>,
     answered: AtomicU64,
     refused: AtomicU64,
 }
@@ -136,7 +137,7 @@ impl Gateway {
                 meeting: Meeting::default(),
                 keys: Keys::default(),
                 places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-                pages: Semaphore::new(batches::PAGES_MAX),
+                pages: Arc::new(Semaphore::new(batches::PAGES_MAX)),
                 answered: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
             }));

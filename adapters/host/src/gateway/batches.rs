@@ -5,13 +5,15 @@
 use super::answer;
 use super::body::{Faults, present, read};
 use super::guard::Caller;
+use super::paced::paced;
 use super::problem::{BUSY, INTERNAL, INVALID, NO_CONTRACT, Problem};
 use super::shapes::{BatchBody, PageBody};
 use super::why::{Why, record_of};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,8 +25,8 @@ use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::ids::{ContractId, FieldName, Operation, RecordType};
 use yiwang_proto::limits::ARGUMENT_BYTES_MAX;
 
-/// Pages of one app that are under way at once: each is up to 4 MiB, which is held as it came and as it goes, and a
-/// batch asks for one after the other.
+/// Pages of one app that are under way at once, from the question until the caller has read the answer: each is up to
+/// 4 MiB, which is held as it came and as it goes, and a batch asks for one after the other.
 pub(super) const PAGES_MAX: usize = 4;
 
 #[derive(Deserialize)]
@@ -94,7 +96,7 @@ pub(super) async fn batch(
     let raw = read::<Raw>(request).await?;
     let (record, catalogue) = record_of(&caller, record).await?;
     let query = check(&raw, record, &catalogue)?;
-    let Ok(_page) = caller.app.pages.try_acquire() else {
+    let Ok(place) = Arc::clone(&caller.app.pages).try_acquire_owned() else {
         return Err(Problem::new(&BUSY).detail(format!("{PAGES_MAX} pages are under way")));
     };
     let contract = contract(&caller, &query).await?;
@@ -108,7 +110,10 @@ pub(super) async fn batch(
     };
     let page = caller.app.client.batch_page(&contract, &ask, &query.resume).await;
     let page = page.map_err(|error| refused(&caller, error, !query.resume.is_empty()))?;
-    answer(StatusCode::OK, &shown(&contract, &page)?)
+    let (mut head, body) = answer(StatusCode::OK, &shown(&contract, &page)?)?.into_parts();
+    let whole = body.collect().await.map_err(|_| Problem::new(&INTERNAL))?.to_bytes();
+    head.headers.insert(header::CONTENT_LENGTH, whole.len().into());
+    Ok(Response::from_parts(head, paced(whole, place)))
 }
 
 fn shown<'a>(contract: &'a Contract, page: &'a BatchPage) -> Result<Page<'a>, Problem> {
