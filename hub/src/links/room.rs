@@ -399,6 +399,7 @@ mod tests {
         rooms.begin(&police, LONG, None);
         let held = rooms.enter(to(&police, 0), false, 1).unwrap().unwrap();
         rooms.back(&police);
+        assert!(rooms.enter(to(&police, 1), true, 1).unwrap().is_none(), "an emergency goes at once");
         let mut patience = pin!(sleep(LONG));
         let mut next = pin!(rooms.wait(to(&police, 1), false, 1, patience.as_mut()));
         let first = async {
