@@ -27,6 +27,7 @@ const TAKE_WAIT: Duration = Duration::from_secs(30);
 /// Entries and bytes of one batch: well under what a link's message may hold.
 const BATCH_ENTRIES: usize = 512;
 const BATCH_BYTES: usize = 2 << 20;
+
 /// The own entry of a member before this one, plus one; none where the entry is none of the member's.
 pub fn previous(entry: &pb::Entry, member: &MemberId) -> Option<u64> {
     match entry.kind.as_ref()? {
