@@ -286,3 +286,22 @@ fn the_list_can_be_read_by_whoever_reads_the_mapping() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&place.list()), 0o640);
 }
+
+#[test]
+fn a_link_that_somebody_laid_is_not_written_through() {
+    let place = Place::new(&format!("{}{}", row("980101199001010017", "甲", "x"), row("2", "乙", "1")));
+    let other = place.dir.path().join("other");
+    std::fs::write(&other, "somebody else's").unwrap();
+    let aside = place.dir.path().join("person.toml.dropped.new");
+    std::os::unix::fs::symlink(&other, &aside).unwrap();
+    assert_eq!(place.drop_out(FILE, &[2]).unwrap(), [told(2, Became::Dropped)]);
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "somebody else's");
+    assert!(!aside.exists() && std::fs::symlink_metadata(place.list()).unwrap().is_file());
+    // Nor is the list itself, where it is a link: it becomes a file of its own.
+    std::fs::copy(place.list(), &other).unwrap();
+    std::fs::remove_file(place.list()).unwrap();
+    std::os::unix::fs::symlink(&other, place.list()).unwrap();
+    let before = std::fs::read(&other).unwrap();
+    assert_eq!(place.retry(FILE, &[2]).len(), 1);
+    assert_eq!(std::fs::read(&other).unwrap(), before);
+}
