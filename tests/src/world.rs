@@ -3,8 +3,10 @@
 use crate::contracts::Draft;
 use crate::departments;
 use crate::member::{Issuing, Member, Settings};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use yiwang_client::folder::{AuditorFolder, Folder};
@@ -249,15 +251,30 @@ impl World {
     }
 }
 
+/// A free port below those that the system gives to whoever asks for any: a hub that is stopped finds it free again when it
+/// is started, however many connections are made meanwhile.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    for _ in PORTS {
+        let turn = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + turn % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
 fn raw_config() -> RawConfig {
-    let any = "127.0.0.1:0".parse().unwrap();
     RawConfig {
         format: "hub/1".to_owned(),
         origin: "log.city.example/yiwang".to_owned(),
         trust_domain: "city.example".to_owned(),
-        listen: any,
-        enrol_listen: any,
-        health_listen: any,
+        listen: own_address(),
+        enrol_listen: own_address(),
+        health_listen: own_address(),
         names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         public_port: 0,
         segment_bytes: 4 << 20,

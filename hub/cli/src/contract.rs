@@ -73,15 +73,29 @@ pub enum Command {
     },
 }
 
+/// A root as its member tells it.
+fn root_of(argument: &str, text: &str) -> Result<PublicKey, Failure> {
+    PublicKey::from_base64(text).map_err(|error| {
+        Failure::usage(format!(
+            "`--{argument}`: {error}; it is the public key of the member's root, as the member tells it; `yiwang contract draft` with a \
+             folder of the member puts it into the draft"
+        ))
+    })
+}
+
 pub fn run(command: &Command) -> Outcome {
     match command {
         Command::Draft(asked) => draft::run(asked),
         Command::New { draft, provider_root, consumer_root, valid_from, valid_until, record_type, out } => {
             let added = added(record_type.as_deref())?;
             let mut text = read_draft(draft, added.as_ref())?;
-            for (root, party) in [(provider_root, &mut text.provider), (consumer_root, &mut text.consumer)] {
+            let parties = [
+                ("provider-root", provider_root, &mut text.provider),
+                ("consumer-root", consumer_root, &mut text.consumer),
+            ];
+            for (argument, root, party) in parties {
                 if let Some(root) = root {
-                    party.root = PublicKey::from_base64(root).map_err(Failure::usage)?;
+                    party.root = root_of(argument, root)?;
                 }
             }
             if let Some(from) = valid_from {

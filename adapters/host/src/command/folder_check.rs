@@ -41,6 +41,7 @@ pub(super) async fn check(config: &Config, offline: bool, surroundings: &Surroun
     for app in config.gateway.iter().flat_map(|part| &part.apps) {
         key(&folder, Role::App, &app.name, now_ms, &mut section);
     }
+    standing(&folder, now_ms, &mut section);
     let enrolled = folder.enrolled().cloned();
     match &enrolled {
         Ok(enrolled) => section.good(format!("enrolled in `{}`", enrolled.trust_domain())),
@@ -58,7 +59,9 @@ fn key(folder: &Folder, role: Role, name: &AppId, now_ms: i64, section: &mut Sec
     let word = if role == Role::App { "app" } else { "adapter" };
     let loaded = folder.load_key(role, name).and_then(|key| Ok((key, folder.load_delegation(role, name)?.1)));
     match loaded {
-        Err(error) => section.bad(format!("{word} `{name}`: {error}")),
+        Err(error) => section.bad(format!(
+            "{word} `{name}`: {error}; a key is made with `yiwang member delegate --role {word} --name {name}`"
+        )),
         Ok((key, delegation)) if key.public() != delegation.key => {
             section.bad(format!("{word} `{name}`: the delegation is for another key; delegate it anew"));
         }
@@ -70,6 +73,18 @@ fn key(folder: &Folder, role: Role, name: &AppId, now_ms: i64, section: &mut Sec
         Ok((_, delegation)) => {
             let ends_ms = delegation.valid_until_ms;
             let text = format!("{word} `{name}`: delegated until {}", format_rfc3339(ends_ms));
+            section.say(soon(ends_ms, now_ms), text);
+        }
+    }
+}
+
+/// The key with which the member says, again and again, that its keys are in force: without it everybody refuses its requests
+/// and answers.
+fn standing(folder: &Folder, now_ms: i64, section: &mut Section) {
+    match folder.standing_until_ms(now_ms) {
+        Err(error) => section.bad(format!("standings: {error}")),
+        Ok(ends_ms) => {
+            let text = format!("standings: their key is delegated until {}", format_rfc3339(ends_ms));
             section.say(soon(ends_ms, now_ms), text);
         }
     }
@@ -87,8 +102,11 @@ fn mappings(config: &Config) -> Vec<Mapping> {
 
 fn owners(config: &Config, folder: &Folder, section: &mut Section) {
     for mapping in mappings(config).iter().filter(|mapping| mapping.owner() != folder.member()) {
-        let text =
-            format!("mapping `{}` belongs to `{}`, not to this member", mapping.name(), mapping.owner());
+        let text = format!(
+            "mapping `{}` belongs to `{}`, not to this member: name this member as its `owner`",
+            mapping.name(),
+            mapping.owner()
+        );
         section.bad(text);
     }
 }

@@ -26,11 +26,19 @@ pub(super) enum Access<'a> {
 /// How a database quotes a name.
 pub(super) trait Quote {
     fn quote(&self, name: &str) -> Option<String>;
+
+    /// Whether a parameter has one type in the whole statement, that of the column beside it: `lower`, which wants a
+    /// text, then fits beside a column of type text only.
+    fn has_typed_parameters(&self) -> bool;
 }
 
 impl<D: Dialect> Quote for D {
     fn quote(&self, name: &str) -> Option<String> {
         Dialect::quote(self, name).ok()
+    }
+
+    fn has_typed_parameters(&self) -> bool {
+        Dialect::placeholder(self, 1) == "$1"
     }
 }
 
@@ -324,7 +332,7 @@ fn asked(
         Access::Sql(..) | Access::Where => {
             let Some((_, hint)) = key else { return Err(InitError::Nothing(described.what.clone())) };
             text.push_str(&param(hint, settled));
-            text.push_str(&found_by(access, hint, fields)?);
+            text.push_str(&found_by(access, hint, is_person_number(hint, settled), fields)?);
         }
     }
     let one = key.is_some_and(|(key, _)| key.unique);
@@ -357,11 +365,17 @@ fn param(hint: &Hint, settled: &Settled) -> String {
     )
 }
 
-fn found_by(access: &Access<'_>, key: &Hint, fields: &Fields<'_>) -> Result<String, InitError> {
+/// A person's number may end in a small `x` at the source: who is written so must be found too.
+fn found_by(
+    access: &Access<'_>,
+    key: &Hint,
+    is_person: bool,
+    fields: &Fields<'_>,
+) -> Result<String, InitError> {
     let Access::Sql(dialect, table) = access else {
         return Ok(format!("where = {{ {} = \":id\" }}\n", quoted(&key.from)));
     };
-    let unfit = || InitError::Nothing(key.from.clone());
+    let (unfit, untyped) = (|| InitError::Nothing(key.from.clone()), key.length.is_none());
     let mut columns: Vec<String> = Vec::new();
     for (_, hint, _) in fields {
         let column = dialect.quote(&hint.from).ok_or_else(unfit)?;
@@ -373,8 +387,10 @@ fn found_by(access: &Access<'_>, key: &Hint, fields: &Fields<'_>) -> Result<Stri
     if columns.is_empty() {
         columns.push(key.clone());
     }
+    let lowered = is_person && (untyped || !dialect.has_typed_parameters());
+    let equals = if lowered { "in (:id, lower(:id))" } else { "= :id" };
     let parts =
-        [format!("select {}", columns.join(", ")), format!("from {table}"), format!("where {key} = :id")];
+        [format!("select {}", columns.join(", ")), format!("from {table}"), format!("where {key} {equals}")];
     Ok(format!("sql = {}\n", statement(&parts)))
 }
 

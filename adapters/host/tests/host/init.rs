@@ -79,7 +79,7 @@ async fn a_table_whose_columns_have_known_names_is_mapped_without_an_edit() {
         "name = { from = \"XM\", type = \"string\", steps = [\"trim\", \"nfc\"] } # class 2: full name",
         "birth_date = { from = \"CSRQ\", type = \"date\", format = \"%Y%m%d\" }",
         "params.id = { type = \"string\", pattern = \"^[0-9]{17}[0-9X]$\" }",
-        "where \"SFZH\" = :id",
+        "where \"SFZH\" in (:id, lower(:id))",
         "limit = 1",
         "as_of = { from = \"GXSJ\", type = \"timestamp\", required = true }",
         "# MINZU: refused by rule N7",

@@ -29,6 +29,8 @@ pub struct Expression {
     columns: Vec<Arc<str>>,
     /// Where the columns stand in a document; empty where a row is none.
     places: Vec<Vec<Step>>,
+    /// It says itself what nothing means: it names `null`, or asks with `has`.
+    knows_null: bool,
 }
 
 /// One step into a document.
@@ -81,20 +83,24 @@ impl Expression {
     /// Compiles a text; the error says what is wrong and what to do.
     pub(crate) fn compile(text: &str) -> Result<Self, Refusal> {
         let program = parse(text)?;
-        let mut columns = Vec::new();
-        inspect(program.expression(), &mut |node| column_of(node).map(|column| columns.push(column)))?;
+        let (mut columns, mut knows_null) = (Vec::new(), false);
+        inspect(program.expression(), &mut |node| {
+            knows_null |= is_of_null(node);
+            column_of(node).map(|column| columns.push(column))
+        })?;
         columns.sort();
         columns.dedup();
-        Ok(Self { program, columns, places: Vec::new() })
+        Ok(Self { program, columns, places: Vec::new(), knows_null })
     }
 
     /// Compiles a text over rows that are documents; its columns are JSON pointers.
     pub(crate) fn compile_document(text: &str) -> Result<Self, Refusal> {
         let program = parse(text)?;
         let mut places: Vec<Vec<Step>> = Vec::new();
-        let mut computed = false;
+        let (mut computed, mut knows_null) = (false, false);
         inspect(program.expression(), &mut |node| {
             let mut place = Vec::new();
+            knows_null |= is_of_null(node);
             computed |= is_computed(node);
             (place_of(node, &mut place) && !place.is_empty()).then(|| places.push(place))
         })?;
@@ -109,12 +115,18 @@ impl Expression {
             return Err(("expression reads a thing and a part of it".to_owned(), Some(help)));
         }
         let columns = places.iter().map(|place| pointer(place)).collect();
-        Ok(Self { program, columns, places })
+        Ok(Self { program, columns, places, knows_null })
     }
 
     /// The columns it reads.
     pub fn columns(&self) -> &[Arc<str>] {
         &self.columns
+    }
+
+    /// Whether all that it reads is null, without its saying what that means: nothing comes of nothing. `value == '0'` over
+    /// null would be false otherwise, a "no" that nobody wrote.
+    pub fn is_over_nothing<'c>(&self, row: &dyn Fn(&str) -> Cell<'c>, value: Cell<'_>) -> bool {
+        !self.knows_null && value == Cell::Null && self.columns.iter().all(|column| row(column) == Cell::Null)
     }
 
     fn row<'c>(&self, row: &dyn Fn(&str) -> Cell<'c>) -> Value {
@@ -221,6 +233,14 @@ fn column_of(node: &IdedExpr) -> Option<Arc<str>> {
     match (place_of(node, &mut place), place.as_slice()) {
         (true, [Step::Member(name)]) => Some(Arc::from(name.as_str())),
         _ => None,
+    }
+}
+
+fn is_of_null(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Literal(literal) => matches!(literal, LiteralValue::Null),
+        Expr::Select(select) => select.test,
+        _ => false,
     }
 }
 

@@ -49,7 +49,9 @@ pub fn convert<'r>(
                 _ => None,
             };
             let before = stepped.as_deref().map_or(cell, Cell::Text);
+            let reads = field.from.is_some() || !expression.columns().is_empty();
             match expression.evaluate(&read, before) {
+                _ if reads && expression.is_over_nothing(&read, before) => (Converted::Null, None),
                 Ok(computed) => into_owned(typed(field, computed.as_cell(), zone)?),
                 // An expression over nothing gives nothing; over something it should have given a value.
                 Err(_) if expression.columns().iter().any(|column| read(column) == Cell::Null) => {

@@ -163,6 +163,33 @@ fn expressions_and_checks() {
     assert!(matches!(run(&required, text("12")), Err(RowFault::Check(_))));
     let typed = "alive = { type = \"bool\", expr = \"row.A == 'y'\" }";
     assert_eq!(value(typed, text("y")), plain("true"));
+    assert_eq!(value(typed, text("n")), plain("false"));
     let wrong = "amount = { type = \"integer\", expr = \"row.A\" }";
     assert_eq!(value(wrong, text("y")), null("unreadable"));
+}
+
+/// Nobody is dead, uninsured or unmarried because nothing was written.
+#[test]
+fn nothing_comes_of_nothing_unless_the_mapping_says_what_it_means() {
+    for silent in
+        ["value == '0'", "value != '0'", "row.A == '0'", "!(row.A == '0')", "value == '0' ? true : false"]
+    {
+        let alive = format!("alive = {{ from = \"A\", type = \"bool\", expr = \"{silent}\" }}");
+        assert_eq!(value(&alive, Cell::Null), plain("null"), "{silent}");
+        assert_ne!(value(&alive, text("0")), plain("null"), "{silent}");
+        let needed = alive.replace("type", "required = true, type");
+        assert!(matches!(run(&needed, Cell::Null), Err(RowFault::Empty(_))), "{silent}");
+    }
+    for (told, means) in [
+        ("value == null", "true"),
+        ("row.A == null || row.A == '0'", "true"),
+        ("has(row.A) && row.A == '0'", "false"),
+    ] {
+        let alive = format!("alive = {{ from = \"A\", type = \"bool\", expr = \"{told}\" }}");
+        assert_eq!(value(&alive, Cell::Null), plain(means), "{told}");
+    }
+    // What does not depend on the row is not nothing, and one column that is there is something.
+    assert_eq!(value("kind = { type = \"string\", expr = \"'meter'\" }", Cell::Null), plain("\"meter\""));
+    let two = "alive = { type = \"bool\", expr = \"row.A == 'y' || row.B == 'beside'\" }";
+    assert_eq!(value(two, Cell::Null), plain("true"));
 }

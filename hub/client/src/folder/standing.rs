@@ -97,6 +97,16 @@ impl Folder {
         best.ok_or_else(|| FolderError::NoStandingKey(self.dir.clone()))
     }
 
+    /// Until when this folder can issue standings: the end of the delegation of its key.
+    ///
+    /// # Errors
+    /// [`FolderError::NoStandingKey`], or a file's fault.
+    pub fn standing_until_ms(&self, now_ms: i64) -> Result<i64, FolderError> {
+        let (_, opened) = self.standing_key(now_ms)?;
+        self.load_key(Role::Standing, &opened.name)?;
+        Ok(opened.valid_until_ms)
+    }
+
     /// The longest life that a contract of this folder asks of standings; 60 seconds without one.
     fn standing_life_ms(&self) -> Result<i64, FolderError> {
         let texts = self.contracts()?;
