@@ -259,10 +259,9 @@ impl Rooms {
         let mut state = self.state();
         let room = state.rooms.get(way.provider);
         let expected = state.expected.get(way.provider).map(|expected| expected.hold);
-        let Some(hold) = expected.or_else(|| room.filter(|room| room.before > 0).map(|room| room.hold))
-        else {
-            return Ok(None);
-        };
+        // An emergency does not stand behind anybody once the member is back.
+        let behind = room.filter(|room| room.before > 0 && !urgent).map(|room| room.hold);
+        let Some(hold) = expected.or(behind) else { return Ok(None) };
         let most = bounds(urgent);
         let own = room.map(|room| room.filled).unwrap_or_default();
         let of = room.and_then(|room| room.of.get(way.consumer)).copied().unwrap_or_default();
