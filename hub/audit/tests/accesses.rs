@@ -134,6 +134,13 @@ impl Town {
     }
 }
 
+/// A file with this text; its path.
+fn put(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 /// Entries of the hits, and where each tag stands.
 fn hits(found: &Value) -> Vec<(u64, &str)> {
     let hits = found["hits"].as_array().unwrap().iter();
@@ -204,11 +211,7 @@ fn a_person_is_found_by_identifier_with_the_members_key_and_in_every_form() {
     let town = Town::new();
     let folder = TempDir::new().unwrap();
     let (ledger, journal) = town.write(folder.path());
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let file = |name: &str, text: &str| put(folder.path(), name, text);
     let key_path = file("tags.key", &format!("{}\n", base64(&KEY)));
     let key = format!("police={key_path}");
     let who = file("subject", &format!("{}\n", subject(7)));
@@ -241,11 +244,7 @@ fn pages_and_exchanges_of_members_whose_key_is_missing_are_said_and_never_opened
     let town = Town::new();
     let folder = TempDir::new().unwrap();
     let (ledger, journal) = town.write(folder.path());
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let file = |name: &str, text: &str| put(folder.path(), name, text);
     let (police, other) = (file("police.key", &base64(&KEY)), file("other.key", &base64(&[45; 32])));
     let who = file("subject", &subject(7));
     let all = ["accesses", "--ledger", &ledger, "--adapter-journal", &journal, "--subject", &who];
