@@ -31,6 +31,7 @@ pub use expression::{Computed, Expression, NoValue};
 pub use fault::{MappingFault, render};
 pub(crate) use fault::{nearest, position};
 pub use help::next_step;
+pub use operation::{LIMIT, TIMEOUT};
 pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,

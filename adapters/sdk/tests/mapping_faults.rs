@@ -48,7 +48,7 @@ const SQLITE_CHANGES: &[Change] = &[
     ("a parameter by number", "SFZH = :id", "SFZH = :id and 1 = ?1"),
     ("a quote that does not end", "SFZH = :id", "SFZH = :id and XM = 'x"),
     ("conditions of a CSV source", "limit = 1", "where = { SFZH = \":id\" }\nlimit = 1"),
-    ("no limit", "limit = 1\n", ""),
+    ("a limit of nothing", "limit = 1\n", "limit = 0\n"),
     ("a limit that is too large", "limit = 1", "limit = 1001"),
     ("a timeout that is misspelt", "timeout = \"2s\"", "timeuot = \"2s\""),
     ("a timeout in words", "timeout = \"2s\"", "timeout = \"2 sec\""),

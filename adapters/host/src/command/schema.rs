@@ -146,6 +146,7 @@ fn source() -> Value {
         &["type"],
         "a column with a form of its own",
     )] });
+    let names = list(&text("a column"), "every column of the header, where all are texts");
     let csv = with(
         common(),
         [
@@ -153,7 +154,7 @@ fn source() -> Value {
             ("files", text("names of files, with * and ?")),
             ("encoding", words(&["utf-8", "gbk"], "of files without a byte order mark")),
             ("key", text("the column that names a row across files; later files replace rows")),
-            ("columns", open(&column, "every column of the header")),
+            ("columns", json!({ "oneOf": [open(&column, "every column of the header"), names] })),
             read_only(),
         ],
     );
@@ -289,11 +290,14 @@ fn operation() -> Value {
         ("timeout", part("duration")),
         ("fields", open(&part("field"), "fields of the record, and as_of")),
     ];
-    table(&keys, &["name", "kind", "limit", "timeout", "fields"], "one operation")
+    table(&keys, &["name", "kind", "fields"], "one operation")
 }
 
 fn limit() -> (&'static str, Value) {
-    ("limit", json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most" }))
+    (
+        "limit",
+        json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most; 20 where an operation does not say" }),
+    )
 }
 
 fn count() -> Value {
@@ -306,7 +310,7 @@ fn count() -> Value {
         limit(),
         ("timeout", part("duration")),
     ];
-    table(&keys, &["name", "kind", "by", "timeout"], "a table of counts")
+    table(&keys, &["name", "kind", "by"], "a table of counts")
 }
 
 fn dimension() -> Value {
@@ -319,11 +323,15 @@ fn dimension() -> Value {
             "class",
             json!({ "type": "integer", "minimum": 0, "maximum": 4, "description": "raises the catalogue's" }),
         ),
-        ("codes", text("a table of [codes.…], whose words are its values")),
+        ("codes", codes("a table of [codes.…], or the table itself; its words are the values")),
         ("values", list(&text("a value"), "its values, where it has no code table")),
         ("empty", json!({ "type": "boolean", "description": "rows without a value are counted too" })),
     ];
     table(&keys, &["from", "type"], "a dimension of a count")
+}
+
+fn codes(about: &str) -> Value {
+    json!({ "oneOf": [{ "type": "string" }, part("codes")], "description": about })
 }
 
 fn batch() -> Value {
@@ -337,11 +345,7 @@ fn batch() -> Value {
         ("timeout", part("duration")),
         ("fields", open(&part("field"), "fields of the record, and as_of")),
     ];
-    table(
-        &keys,
-        &["name", "kind", "key", "sql", "limit", "timeout", "fields"],
-        "an operation that hands over batches",
-    )
+    table(&keys, &["name", "kind", "key", "sql", "limit", "fields"], "an operation that hands over batches")
 }
 
 fn param() -> Value {
@@ -370,7 +374,7 @@ fn field() -> Value {
             "class",
             json!({ "type": "integer", "minimum": 0, "maximum": 4, "description": "raises the catalogue's" }),
         ),
-        ("codes", text("a table of [codes.…]")),
+        ("codes", codes("a table of [codes.…], or the table itself")),
         ("format", text("how days or moments are written, in strftime notation")),
         ("expr", text("computes the value, in CEL: row.column, value")),
         ("check", text("must be true for the value, in CEL")),
@@ -382,11 +386,11 @@ fn test() -> Value {
     let rows = list(&json!({ "type": "object" }), "made-up rows, column = value");
     let keys = [
         ("name", text("what it shows")),
-        ("operation", text("the operation that it runs")),
+        ("operation", text("the operation that it runs, where there are several")),
         ("args", json!({ "type": "object", "description": "its arguments, the subject's among them" })),
         ("rows", rows),
         ("expect", list(&json!({ "type": "object" }), "the records that must come out")),
         ("expect_error", text("words of the error that must come out")),
     ];
-    table(&keys, &["name", "operation", "rows"], "a test")
+    table(&keys, &["name", "rows"], "a test")
 }

@@ -108,7 +108,7 @@ const SQLITE: &[Change] = &[
     ("a password under another key", "path = {", "canary = \"canary-secret-9d41\"\npath = {"),
     ("a bare password", "path = { env = \"POLICE_DB\" }", "path = canary-secret-9d41"),
     ("a source that may write", "read_only = true", "read_only = false"),
-    ("no limit", "limit = 1 #", "#"),
+    ("a limit of nothing", "limit = 1 #", "limit = 0 #"),
     ("two statements", "<> 'canary-value-77f3'", "<> 'canary-value-77f3'; drop table T_RY"),
     ("a parameter that is not there", "SFZH = :id", "SFZH = :nobody"),
     ("a code table that is not there", "codes = \"sex\"", "codes = \"xes\""),

@@ -3,11 +3,10 @@
 
 use super::def::{Access, CodeTable, OperationDef, OperationKind, PageDef, SourceDef};
 use super::fault::{Faults, nearest};
-use super::operation::{fields, sql};
+use super::operation::{fields, sql, timeout};
 use super::read::{Table, id, shown};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use yiwang_proto::limits::ROWS_MAX;
 
 const KEYS: [&str; 8] = ["name", "kind", "key", "subject", "sql", "limit", "timeout", "fields"];
@@ -42,12 +41,7 @@ pub(crate) fn read(
     let statement = table.need("sql", faults).and_then(|node| sql(node, &[], server, faults));
     table.need("limit", faults);
     let limit = table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults);
-    table.need("timeout", faults);
-    let timeout = table.duration("timeout", faults);
-    if timeout.is_some_and(|timeout| timeout > Duration::from_secs(30)) {
-        let help = "an exchange has 30 s at most; a page can have fewer rows".to_owned();
-        faults.add(table.key_span("timeout"), "`timeout` is over 30s", Some(help));
-    }
+    let timeout = timeout(table, "an exchange has 30 s at most; a page can have fewer rows", faults);
     let (fields, as_of) = fields(table, source, codes, faults);
     // Whose row it is: a tag of each subject stands in the statement, so that nobody is handed over unseen.
     let subject = table.text("subject", faults).and_then(|given| {

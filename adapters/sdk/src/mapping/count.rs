@@ -6,12 +6,11 @@ use super::def::{
 };
 use super::fault::Faults;
 use super::field;
-use super::operation::sql;
+use super::operation::{sql, timeout};
 use super::read::{Node, Table, id, one_of, shown, text};
 use crate::count::CELLS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use yiwang_policies::count::DIMENSIONS_MAX;
 use yiwang_proto::limits::ROWS_MAX;
 
@@ -67,12 +66,8 @@ pub(crate) fn read(
     let name = table.need_text("name", faults).and_then(|given| id(given, span.clone(), "name", faults));
     let k = table.integer("k", i64::from(K_MIN)..K_MAX + 1, faults);
     let limit = table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults);
-    table.need("timeout", faults);
-    let timeout = table.duration("timeout", faults);
-    if timeout.is_some_and(|timeout| timeout > Duration::from_secs(30)) {
-        let help = "an exchange has 30 s at most, the way there and back included";
-        faults.add(table.key_span("timeout"), "`timeout` is over 30s", Some(help.to_owned()));
-    }
+    let help = "an exchange has 30 s at most, the way there and back included";
+    let timeout = timeout(table, help, faults);
     let (fields, values) = dimensions(table, source?, codes, faults)?;
     let statement = match wanted {
         false => None,
@@ -164,7 +159,7 @@ fn dimension(
         faults.add(table.key_span("from"), "`from` is not a column name of 1 to 128 bytes", None);
     }
     let class = table.integer("class", 0..5, faults).and_then(|class| u8::try_from(class).ok());
-    let codes = field::code_table(&table, kind, codes, faults);
+    let codes = field::code_table(name, &table, kind, codes, faults);
     let steps = field::steps(&table, faults);
     let known = match kind? {
         FieldType::Code => of_codes(codes.as_deref()?, &table, faults),

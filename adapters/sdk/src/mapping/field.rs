@@ -3,11 +3,13 @@
 use super::def::{CodeTable, FieldDef, FieldType, Step};
 use super::expression::Expression;
 use super::fault::{Faults, nearest};
+use super::parse;
 use super::read::{Node, Table, id, one_of, shown};
 use super::service::is_pointer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use toml::de::DeValue;
 
 const TYPES: [(&str, FieldType); 7] = [
     ("string", FieldType::String),
@@ -40,6 +42,7 @@ pub(crate) fn read(
     // A column has a name, a place in a document has a pointer.
     let origin = if documents { "pointer" } else { "from" };
     table.only(&[origin, "type", "steps", "required", "class", "codes", "format", "expr", "check"], faults);
+    let given_name = name;
     let name: Option<yiwang_proto::ids::FieldName> = id(name, span.clone(), &shown(name), faults);
     let kind = table.need("type", faults).and_then(|node| one_of(node, "type", &TYPES, faults));
     let from = table.text(origin, faults);
@@ -63,7 +66,7 @@ pub(crate) fn read(
     if format.is_some() && !matches!(kind, Some(FieldType::Date | FieldType::Timestamp) | None) {
         faults.add(table.key_span("format"), "only a date or timestamp has a format", None);
     }
-    let codes = code_table(&table, kind, codes, faults);
+    let codes = code_table(given_name, &table, kind, codes, faults);
     let required = table.boolean("required", faults).unwrap_or(false);
     if name.as_ref().is_some_and(|name| name.as_str() == "as_of")
         && kind.is_some_and(|kind| kind != FieldType::Timestamp)
@@ -111,24 +114,34 @@ pub(super) fn steps(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Step>
     list.iter().filter_map(|node| one_of(node, "steps", &STEPS, faults)).collect()
 }
 
+/// The table that a field names, or that stands in the field itself.
 pub(super) fn code_table(
+    field: &str,
     table: &Table<'_, '_>,
     kind: Option<FieldType>,
     codes: &BTreeMap<String, Arc<CodeTable>>,
     faults: &mut Faults<'_>,
 ) -> Option<Arc<CodeTable>> {
     let is_code = kind == Some(FieldType::Code);
+    let span = table.get("codes").map_or(0..0, toml::Spanned::span);
+    if kind.is_some() && !is_code && table.get("codes").is_some() {
+        faults.add(span.clone(), "only a field of type code has `codes`", None);
+    }
+    if let Some(node) = table.get("codes")
+        && matches!(node.get_ref(), DeValue::Table(_))
+    {
+        let own = Table::of(node, format!("codes of `{}`", shown(field)), faults)?;
+        return Some(Arc::new(parse::code_table(field, span, &own, faults)));
+    }
     let Some(given) = table.text("codes", faults) else {
         if is_code && table.get("codes").is_none() {
-            let help = "name a table of the file, like codes = \"sex\" for [codes.sex]".to_owned();
+            let help = "write them, like codes = { \"1\" = \"male\", unknown = \"fail\" }, or name a table of the file, \
+                        like codes = \"sex\" for [codes.sex]"
+                .to_owned();
             faults.add(table.span.clone(), format!("{} lacks `codes`", table.what), Some(help));
         }
         return None;
     };
-    let span = table.get("codes").map_or(0..0, toml::Spanned::span);
-    if kind.is_some() && !is_code {
-        faults.add(span.clone(), "only a field of type code has `codes`", None);
-    }
     let found = codes.get(given).cloned();
     if found.is_none() {
         let help = match nearest(given, codes.keys().map(String::as_str)) {

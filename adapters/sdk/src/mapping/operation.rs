@@ -21,6 +21,11 @@ use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::FieldName;
 use yiwang_proto::limits::{ARGUMENTS_MAX, FIELDS_MAX, ROWS_MAX};
 
+/// Rows of an answer where a mapping does not say: what somebody reads. A cut is said in the answer.
+pub const LIMIT: u32 = 20;
+/// What a source may take where a mapping does not say: whoever asks waits for it.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+
 const KEYS: [&str; 9] = ["name", "kind", "subject", "params", "sql", "where", "limit", "timeout", "fields"];
 /// Keys of sources that have neither statements nor columns.
 const PLAIN_KEYS: [&str; 7] = ["name", "kind", "subject", "params", "limit", "timeout", "fields"];
@@ -61,14 +66,12 @@ pub(crate) fn read(
     let params = table.get("params").map(|node| params(node, called, faults)).unwrap_or_default();
     let subject = subject(table, &params, faults);
     let access = access(table, source, &params, faults);
-    table.need("limit", faults);
-    let limit = table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults);
-    table.need("timeout", faults);
-    let timeout = table.duration("timeout", faults);
-    if timeout.is_some_and(|timeout| timeout > Duration::from_secs(30)) {
-        let help = "an exchange has 30 s at most, the way there and back included";
-        faults.add(table.key_span("timeout"), "`timeout` is over 30s", Some(help.to_owned()));
-    }
+    let limit = match table.get("limit") {
+        None => Some(i64::from(LIMIT)),
+        Some(_) => table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults),
+    };
+    let help = "an exchange has 30 s at most, the way there and back included";
+    let timeout = timeout(table, help, faults);
     let (fields, as_of) = fields(table, source, codes, faults);
     Some(OperationDef {
         name: name?,
@@ -84,6 +87,18 @@ pub(crate) fn read(
         page: None,
         span: name_span,
     })
+}
+
+/// How long the source may take, if it is sound; [`TIMEOUT`] where nothing is said.
+pub(super) fn timeout(table: &Table<'_, '_>, help: &str, faults: &mut Faults<'_>) -> Option<Duration> {
+    if table.get("timeout").is_none() {
+        return Some(TIMEOUT);
+    }
+    let timeout = table.duration("timeout", faults);
+    if timeout.is_some_and(|timeout| timeout > Duration::from_secs(30)) {
+        faults.add(table.key_span("timeout"), "`timeout` is over 30s", Some(help.to_owned()));
+    }
+    timeout
 }
 
 fn subject(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Option<FieldName> {

@@ -54,6 +54,7 @@ fn build(root: &Table<'_, '_>, faults: &mut Faults<'_>, file: &Path) -> Option<M
     let source = root.need("source", faults).and_then(|node| source::read(node, faults));
     let codes = root.get("codes").map(|node| code_tables(node, faults)).unwrap_or_default();
     let operations = operations(root, source.as_ref(), &codes, faults);
+    let codes = with_inline(codes, &operations);
     let tests = test_table::read_all(root, &operations, source.as_ref(), faults);
     Some(Mapping {
         file: file.to_path_buf(),
@@ -109,7 +110,24 @@ fn code_tables(node: &super::read::Node<'_>, faults: &mut Faults<'_>) -> BTreeMa
     tables
 }
 
-fn code_table(
+/// Tables that stand in a field, under the names of operation and field, so that they are judged like the others.
+fn with_inline(
+    mut codes: BTreeMap<String, Arc<CodeTable>>,
+    operations: &[Arc<OperationDef>],
+) -> BTreeMap<String, Arc<CodeTable>> {
+    for operation in operations {
+        for field in &operation.fields {
+            let inline =
+                field.codes.as_ref().filter(|table| !codes.values().any(|known| Arc::ptr_eq(known, table)));
+            if let Some(table) = inline.cloned() {
+                codes.insert(format!("{}.{}", operation.name, field.name), table);
+            }
+        }
+    }
+    codes
+}
+
+pub(super) fn code_table(
     name: &str,
     span: std::ops::Range<usize>,
     table: &Table<'_, '_>,

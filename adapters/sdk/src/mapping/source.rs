@@ -12,6 +12,7 @@ use crate::source::Setting;
 use crate::value::zone;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,10 +113,12 @@ fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
 
 fn columns(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, ColumnDef> {
     let mut columns = BTreeMap::new();
+    if let DeValue::Array(names) = node.get_ref() {
+        return strings(names, faults);
+    }
     let Some(table) = Table::of(node, "source.csv.columns", faults) else { return columns };
     for (name, span, node) in table.entries() {
-        if name.is_empty() || name.len() > 128 || name.contains('@') {
-            faults.add(span, "a column name has 1 to 128 bytes and no @", None);
+        if !is_column(name, span, faults) {
             continue;
         }
         let (kind, format) = match node.get_ref() {
@@ -135,6 +138,30 @@ fn columns(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, Colum
         columns.insert(Arc::from(name), ColumnDef { kind, format });
     }
     columns
+}
+
+/// Columns that are texts, by their names alone.
+fn strings(names: &[Node<'_>], faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, ColumnDef> {
+    let mut columns = BTreeMap::new();
+    for node in names {
+        let Some(name) = text(node, "columns", faults) else { continue };
+        if !is_column(name, node.span(), faults) {
+            continue;
+        }
+        let column = ColumnDef { kind: ColumnType::String, format: None };
+        if columns.insert(Arc::from(name), column).is_some() {
+            faults.add(node.span(), format!("column `{}` is listed twice", shown(name)), None);
+        }
+    }
+    columns
+}
+
+fn is_column(name: &str, span: Range<usize>, faults: &mut Faults<'_>) -> bool {
+    let fits = !name.is_empty() && name.len() <= 128 && !name.contains('@');
+    if !fits {
+        faults.add(span, "a column name has 1 to 128 bytes and no @", None);
+    }
+    fits
 }
 
 fn column_type(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {

@@ -37,7 +37,12 @@ fn read(
 ) -> Option<TestDef> {
     table.only(&["name", "operation", "args", "rows", "expect", "expect_error"], faults);
     let name = table.need_text("name", faults);
-    let operation = table.need_text("operation", faults).and_then(|given| {
+    // Where there is one operation it is that one.
+    let given = match operations {
+        [only] if table.get("operation").is_none() => Some(only.name.as_str()),
+        _ => table.need_text("operation", faults),
+    };
+    let operation = given.and_then(|given| {
         let found = operations.iter().find(|operation| operation.name.as_str() == given);
         if found.is_none() && settled {
             let known = operations.iter().map(|operation| operation.name.as_str());
