@@ -62,6 +62,9 @@ pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Arc
     })
 }
 
+/// How soon a source that failed is looked at again.
+const SOON: Duration = Duration::from_secs(1);
+
 /// A mapping's source, watched.
 pub(crate) struct Watched {
     pub(crate) mapped: MappedSource,
@@ -125,8 +128,26 @@ impl Watched {
         loop {
             let probed = stop.run_until_cancelled(self.mapped.source().probe()).await;
             let Some(probed) = probed else { return };
+            let failed = probed.is_err();
             self.note(probed, mapping.source().common().health.unhealthy_after);
-            if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+            if stop.run_until_cancelled(self.pause(every, failed)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Until the next probe. A source that just failed, a probe or an exchange, is looked at again soon, until it is known
+    /// to be in trouble: after that seldom, since a server may lock out who tries a wrong password too often.
+    async fn pause(&self, every: Duration, failed: bool) {
+        let known = self.state.lock().unwrap_or_else(PoisonError::into_inner).trouble.is_some();
+        if known {
+            return tokio::time::sleep(every).await;
+        }
+        let (failures, mut waited) = (self.mapped.failures(), Duration::ZERO);
+        while waited < every {
+            tokio::time::sleep(SOON).await;
+            waited += SOON;
+            if failed || self.mapped.failures() != failures {
                 return;
             }
         }

@@ -4,6 +4,7 @@ use crate::commands::call;
 use crate::lab::{Kind, Lab, Settings};
 use crate::town::{Host, adapter_config};
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_adapter::command::{ENVIRONMENT, OK};
 use yiwang_adapter::run::Surroundings;
 use yiwang_proto::ambient::{SystemClock, SystemEntropy};
@@ -94,6 +95,37 @@ async fn a_host_is_ready_once_its_databases_roles_can_only_read() {
         let host = Host::start(&world, &member, &adapter_config(&member)).await;
         host.until(503, "can write: insert on ").await;
         lab.admin("served", &format!("revoke insert on canary from {to}"));
+        host.until_ready().await;
+        host.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_turns_the_adapter_away_is_told_soon_after_its_first_failed_probe() {
+    let world = World::new(63).await;
+    let city = world.city();
+    let folder = tempfile::tempdir().unwrap();
+    for (lab, id) in [(Kind::Postgres, "police"), (Kind::Mariadb, "civil-affairs")]
+        .into_iter()
+        .filter_map(|(kind, id)| Some((Lab::shared(kind)?, id)))
+    {
+        lab.people("turned");
+        let mut member = world.department(&city, id, &[]).await;
+        let file = folder.path().join(format!("{id}.toml"));
+        // Three probes at their own pace are twelve seconds and more.
+        let text = mapping(lab.kind)
+            .replace("owner = \"police\"", &format!("owner = \"{id}\""))
+            .replace("time_zone", "health = { every = \"6s\", unhealthy_after = 3 }\ntime_zone");
+        std::fs::write(&file, text).unwrap();
+        member.mappings = vec![file];
+        member.settings.0.insert("URL".to_owned(), lab.url("turned", "pw-turned", "turned"));
+        member.settings.0.insert("CA".to_owned(), lab.ca().to_owned());
+        let host = Host::start(&world, &member, &adapter_config(&member)).await;
+        host.until_ready().await;
+        lab.change_password("turned", "another");
+        let told = host.until(503, "refuses the role or its password");
+        tokio::time::timeout(Duration::from_secs(11), told).await.unwrap();
+        lab.change_password("turned", "pw-turned");
         host.until_ready().await;
         host.stop().await;
     }

@@ -109,6 +109,11 @@ impl MappedSource {
         }
     }
 
+    /// Times that an operation gave no answer, over all of them: what changes it is worth a look at the source.
+    pub fn failures(&self) -> u64 {
+        self.meters.iter().map(|meter| meter.failed.load(Ordering::Relaxed)).sum()
+    }
+
     /// How its operations do, in the order of the mapping.
     pub fn operations_health(&self) -> Vec<OperationHealth> {
         self.meters.iter().map(Meter::health).collect()

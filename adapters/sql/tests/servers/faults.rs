@@ -16,20 +16,7 @@ pub async fn password(lab: &Lab) {
     assert_eq!(name_of(&mapped, "P1").await.unwrap().rows, 1);
     let secret = "n3w%25:/@'\"";
     let shown = "n3w%2525%3A%2F%40%27%22";
-    let doubled = secret.replace('\'', "''");
-    match lab.kind {
-        Kind::Postgres => {
-            lab.admin("rotated", &format!("alter role rotated password '{doubled}'"));
-            lab.admin(
-                "rotated",
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'rotated'",
-            );
-        }
-        Kind::Mariadb => {
-            lab.admin("rotated", &format!("alter user rotated@'%' identified by '{doubled}'"));
-            lab.admin("rotated", "kill user rotated@'%'");
-        }
-    }
+    lab.change_password("rotated", secret);
     let refused = name_of(&mapped, "P1").await.unwrap_err();
     assert_eq!(refused.code, Code::SourceError);
     assert!(refused.detail.contains("refuses the role or its password"), "{refused:?}");

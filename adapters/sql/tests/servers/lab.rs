@@ -99,6 +99,22 @@ impl Lab {
         self.server.admin(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Gives a role another password and ends its sessions.
+    pub fn change_password(&self, role: &str, secret: &str) {
+        let secret = secret.replace('\'', "''");
+        let (change, end) = match self.kind {
+            Kind::Postgres => (
+                format!("alter role {role} password '{secret}'"),
+                format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'"),
+            ),
+            Kind::Mariadb => {
+                (format!("alter user {role}@'%' identified by '{secret}'"), format!("kill user {role}@'%'"))
+            }
+        };
+        self.admin(role, &change);
+        self.admin(role, &end);
+    }
+
     /// A database with the compliance suite's table and a role of the same name that may read just that.
     pub fn people(&self, name: &str) {
         let mut sql = String::new();
