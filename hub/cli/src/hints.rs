@@ -3,6 +3,7 @@
 use crate::fail::{Failure, Outcome};
 use crate::setup::AppArgs;
 use std::path::Path;
+use yiwang_client::client::Client;
 use yiwang_client::error::ClientError;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
@@ -36,7 +37,12 @@ pub fn purpose(purpose: &Purpose) -> Outcome {
 }
 
 /// Where no contract could serve: an empty record would look as if nobody knew the person.
-pub fn nobody_asked(args: &AppArgs, query: &RecordQuery) -> Failure {
+pub async fn nobody_asked(client: &Client, args: &AppArgs, query: &RecordQuery) -> Failure {
+    let unasked = client.unasked(query).await.unwrap_or_default();
+    if !unasked.is_empty() {
+        let each: Vec<String> = unasked.iter().map(ToString::to_string).collect();
+        return Failure::refused(format!("nobody was asked: {}", each.join("; ")));
+    }
     let records: Vec<String> = query.fields.keys().map(|record| format!("`{record}`")).collect();
     let records = if records.is_empty() { "any record".to_owned() } else { records.join(" or ") };
     Failure::refused(format!(

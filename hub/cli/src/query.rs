@@ -194,7 +194,7 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     let client = setup::met_client(app).await?;
     let prepared = client.prepare_record(query, officer.digest).await.map_err(Failure::refused)?;
     if prepared.requests.is_empty() {
-        return Err(hints::nobody_asked(app, query));
+        return Err(hints::nobody_asked(&client, app, query).await);
     }
     let json = serde_json::to_vec_pretty(&prepared).map_err(Failure::environment)?;
     std::fs::write(out, json).map_err(file(out))?;
@@ -225,7 +225,7 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
     }
     let record = client.query_record_by(query, by).await.map_err(Failure::refused)?;
     if record.sources.is_empty() {
-        return Err(hints::nobody_asked(app, query));
+        return Err(hints::nobody_asked(&client, app, query).await);
     }
     let shown = answer::show(&record);
     if let Some(dir) = extras.evidence {

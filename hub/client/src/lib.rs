@@ -21,3 +21,4 @@ pub mod standing;
 mod stream;
 pub mod tls;
 pub mod token;
+pub mod unasked;

@@ -88,7 +88,7 @@ struct WireRow {
 }
 
 /// By convention of the catalogue, operations that take a subject end in `by_id` or `by_person`.
-fn takes_subject(operation: &Operation) -> bool {
+pub(crate) fn takes_subject(operation: &Operation) -> bool {
     let name = operation.as_str();
     name.ends_with("by_id") || name.ends_with("by_person")
 }

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
+use yiwang_client::client::Client;
 use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
 use yiwang_proto::ids::RecordType;
@@ -55,9 +56,21 @@ pub(super) async fn query(
     let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
-        return Err(Problem::new(&NO_CONTRACT).clause("app, purpose and records of a contract in force"));
+        return Err(nobody_asked(client, &query).await);
     }
     answer(StatusCode::OK, &unified)
+}
+
+/// Which contracts there are all the same, and why they do not serve: all of it stands in the app's own permissions.
+async fn nobody_asked(client: &Client, query: &RecordQuery) -> Problem {
+    let unasked = client.unasked(query).await.unwrap_or_default();
+    if unasked.is_empty() {
+        return Problem::new(&NO_CONTRACT).clause("app, purpose and records of a contract in force");
+    }
+    let each: Vec<String> = unasked.iter().map(ToString::to_string).collect();
+    Problem::new(&NO_CONTRACT)
+        .clause("fields, subject and method of a contract in force")
+        .detail(each.join("; "))
 }
 
 /// The catalogue, with the records that members added and the query names.

@@ -119,6 +119,22 @@ async fn an_app_gets_nothing_under_a_contract_of_another_app() {
     let body = json!({ "subject": mother.id, "purpose": "social-assistance.eligibility", "case": case });
     let at = town.office.gateway();
     post(at, "/v1/records/query", OTHER_TOKEN, &body).await.problem(403, "no_contract");
+    // Who asks for what its contracts do not grant reads what they grant, not that there is none.
+    let ungranted = json!({
+        "subject": mother.id, "purpose": "social-assistance.eligibility", "case": case,
+        "fields": { "Person": ["nationality"] },
+    });
+    let problem = post(at, "/v1/records/query", TOKEN, &ungranted).await.problem(403, "no_contract");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("grants none of the fields that were asked for; it grants ")
+            && detail.contains("name"),
+        "{detail}"
+    );
+    let nobody =
+        json!({ "purpose": "social-assistance.eligibility", "case": case, "fields": { "Person": ["name"] } });
+    let problem = post(at, "/v1/records/query", TOKEN, &nobody).await.problem(403, "no_contract");
+    assert!(problem["detail"].as_str().unwrap().contains("is asked with a subject"), "{problem}");
     let other = json!({ "subject": mother.id, "purpose": "public-health.surveillance", "case": case });
     let known = post(at, "/v1/records/query", TOKEN, &other).await;
     assert!(matches!(known.status, 403 | 422), "{known:?}");
