@@ -10,6 +10,7 @@ mod read;
 mod sample;
 mod text;
 
+pub use draft::UNKNOWN;
 pub use read::{Ask, InitError, Kind, Proposal, propose};
 
 use yiwang_adapter_sql::ColumnKind;

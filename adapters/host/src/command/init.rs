@@ -2,7 +2,7 @@
 
 use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, OK};
-use crate::init::{Ask, InitError, Kind, Proposal, propose};
+use crate::init::{Ask, InitError, Kind, Proposal, UNKNOWN, propose};
 use crate::run::Surroundings;
 use clap::Args;
 use std::io::Write;
@@ -123,8 +123,20 @@ pub(super) async fn init(
         writeln!(out, "A-INI-007 `{}`: {error}{next}", file.display())?;
         return Ok(if exists { CONFIG } else { ENVIRONMENT });
     }
+    let record = text.lines().find_map(|line| line.strip_prefix("record = \"")?.split('"').next());
     let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    match record.filter(|record| *record != UNKNOWN) {
+        Some(record) => writeln!(
+            out,
+            "  record `{record}`; for another one --record RECORD --force, for rows found by another column --key COLUMN"
+        )?,
+        None => writeln!(
+            out,
+            "  no record has fields that are called like these: say which one with --record RECORD --force, and with \
+             --key COLUMN by which column rows are found"
+        )?,
+    }
     if let Some(most) = arguments.sample {
         writeln!(out, "read, up to {most} rows of what the source leaves open; shapes, not values:")?;
         seen.iter().try_for_each(|line| writeln!(out, "  {line}"))?;

@@ -10,8 +10,8 @@ use yiwang_adapter_http::DescribedCall;
 use yiwang_adapter_sql::{ColumnKind, Dialect};
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
 
-/// Rows of an operation whose key is not unique.
-const SEVERAL: u32 = 20;
+/// Stands for the record where none was recognised; no record is called so.
+pub const UNKNOWN: &str = "Choose";
 
 /// How the source is asked.
 pub(super) enum Access<'a> {
@@ -78,7 +78,7 @@ pub(super) fn write(
     let settled = settle(ask, &names, described, record, access)?;
     let mut found = Found::default();
     let zone = ask.time_zone.as_str();
-    found.recognised(record, matches, described, access.origin(), zone);
+    found.recognised(record, matches, described, access.origin(), (&names, zone));
     found.others(&names, described, &settled, access.origin(), zone)?;
     let Found { fields, notes, codes } = found;
     let operation = operation_name(record, &settled);
@@ -99,7 +99,7 @@ pub(super) fn write(
         text.push_str(&note);
         text.push('\n');
     }
-    text.push_str(&test(described, &settled, access, &operation, &fields));
+    text.push_str(&test(described, &settled, access, &fields));
     Ok(text)
 }
 
@@ -119,7 +119,7 @@ impl<'a> Found<'a> {
         matches: &[Match],
         described: &'a Described,
         origin: &str,
-        zone: &str,
+        (names, zone): (&Names, &str),
     ) {
         for (at, hint) in described.hints.iter().enumerate() {
             if let Some(why) = hint.refused() {
@@ -134,7 +134,7 @@ impl<'a> Found<'a> {
                 self.notes.push(unknown(hint, record, origin));
                 continue;
             };
-            match field::propose(name.as_str(), known, hint, origin, zone) {
+            match field::propose(name.as_str(), known, hint, origin, (names, zone)) {
                 Ok(proposed) => {
                     self.codes.extend(proposed.codes.clone());
                     self.fields.push((name.as_str(), hint, proposed));
@@ -270,7 +270,7 @@ fn top(ask: &Ask, described: &Described, record: Option<&RecordDef>, others: &[F
             text.push_str(&format!("record = \"{}\" # {}{others}\n", record.name, line(&record.about)));
         }
         None => text.push_str(
-            "record = \"Choose\" # choose: a record of the catalogue; none has fields that are called like these\n",
+            &format!("record = \"{UNKNOWN}\" # choose: a record of the catalogue; none has fields that are called like these\n"),
         ),
     }
     text.push_str(&format!("owner = \"{}\"\n\n", ask.owner));
@@ -336,7 +336,10 @@ fn asked(
         }
     }
     let one = key.is_some_and(|(key, _)| key.unique);
-    text.push_str(&format!("limit = {}\ntimeout = \"2s\"\n", if one { 1 } else { SEVERAL }));
+    // Where several rows may come, the format's own limit holds.
+    if one {
+        text.push_str("limit = 1\n");
+    }
     Ok(text)
 }
 
@@ -376,6 +379,7 @@ fn found_by(
         return Ok(format!("where = {{ {} = \":id\" }}\n", quoted(&key.from)));
     };
     let (unfit, untyped) = (|| InitError::Nothing(key.from.clone()), key.length.is_none());
+    let cast = dialect.has_typed_parameters().then(|| sized(&key.type_name)).flatten();
     let mut columns: Vec<String> = Vec::new();
     for (_, hint, _) in fields {
         let column = dialect.quote(&hint.from).ok_or_else(unfit)?;
@@ -387,21 +391,29 @@ fn found_by(
     if columns.is_empty() {
         columns.push(key.clone());
     }
-    let lowered = is_person && (untyped || !dialect.has_typed_parameters());
-    let equals = if lowered { "in (:id, lower(:id))" } else { "= :id" };
+    let equals = match cast {
+        _ if !is_person => "= :id".to_owned(),
+        Some(kind) => format!("in (:id, cast(lower(cast(:id as {kind})) as {kind}))"),
+        None if untyped || !dialect.has_typed_parameters() => "in (:id, lower(:id))".to_owned(),
+        None => "= :id".to_owned(),
+    };
     let parts =
         [format!("select {}", columns.join(", ")), format!("from {table}"), format!("where {key} {equals}")];
     Ok(format!("sql = {}\n", statement(&parts)))
 }
 
+/// A type of texts with a length, as PostgreSQL writes it: beside such a column a parameter is of that type, and what
+/// `lower` makes of it has to be turned back, or the index is not used.
+fn sized(type_name: &str) -> Option<&str> {
+    let length = type_name
+        .strip_prefix("character varying(")
+        .or_else(|| type_name.strip_prefix("character("))?
+        .strip_suffix(')')?;
+    (!length.is_empty() && length.bytes().all(|b| b.is_ascii_digit())).then_some(type_name)
+}
+
 /// A row that is made up, and the record that must come of it.
-fn test(
-    described: &Described,
-    settled: &Settled,
-    access: &Access<'_>,
-    operation: &str,
-    fields: &Fields<'_>,
-) -> String {
+fn test(described: &Described, settled: &Settled, access: &Access<'_>, fields: &Fields<'_>) -> String {
     let key = settled.key.as_ref().and_then(|key| described.hints.get(key.at));
     let id = match key {
         Some(hint) if is_number(hint, settled) => "3".to_owned(),
@@ -425,7 +437,7 @@ fn test(
     let expect: Vec<String> =
         fields.iter().map(|(name, _, one)| format!("{name} = {}", one.expect)).collect();
     format!(
-        "\n[[test]]\nname = \"a row that is made up\"\noperation = \"{operation}\"\nargs = {{ id = {id} }}\n\
+        "\n[[test]]\nname = \"a row that is made up\"\nargs = {{ id = {id} }}\n\
          rows = [{row}]\nexpect = [{{ {} }}]\n",
         expect.join(", ")
     )

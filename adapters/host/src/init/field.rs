@@ -1,6 +1,7 @@
 //! One field: how a column becomes it, and a made-up value with what must come out of it.
 
 use super::Hint;
+use super::names::Names;
 use super::text::{line, quoted};
 use yiwang_adapter_sdk::value::{parse_instant, write_instant, zone};
 use yiwang_adapter_sql::ColumnKind as Column;
@@ -9,6 +10,10 @@ use yiwang_policies::{FieldDef, FieldType};
 /// A made-up moment and day. The day of the first of November is nobody's.
 const MOMENT: &str = "2026-11-01 08:00:00";
 const DAY: &str = "1990-01-01";
+/// Codes that a field's line can hold.
+const INLINE_MAX: usize = 6;
+/// Words of a closed list that a comment names.
+const LISTED: usize = 8;
 /// An identity number of an area that does not exist.
 pub(super) const PERSON: &str = "980101199001010017";
 
@@ -53,11 +58,12 @@ fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
     match (known, hint.kind) {
         (_, Column::Opaque) => None,
         (FieldType::Code, _) if !hint.words.is_empty() => {
-            unsure("code", "the catalogue's word for each code of the table above")
+            unsure("code", "on the right the word of the catalogue")
         }
-        (FieldType::Code, _) => {
-            unsure("string", "where the source writes codes: type = \"code\", codes = \"…\", and their table")
-        }
+        (FieldType::Code, _) => unsure(
+            "string",
+            "where the source writes codes: type = \"code\", codes = { \"…\" = \"…\", unknown = \"fail\" }",
+        ),
         (FieldType::String, _) => plain("string"),
         (FieldType::Date, Column::Date | Column::Moment) => plain("date"),
         (FieldType::Date, Column::Text) if hint.length == Some(8) => format("date", "%Y%m%d"),
@@ -99,7 +105,7 @@ pub(super) fn propose(
     known: &FieldDef,
     hint: &Hint,
     origin: &str,
-    zone_name: &str,
+    (names, zone_name): (&Names, &str),
 ) -> Result<Proposed, String> {
     let Some(reading) = reading(known.kind, hint) else {
         let (has, wants) = (shown_type(hint), known.kind.as_str());
@@ -110,16 +116,29 @@ pub(super) fn propose(
         ("name" | "given_name" | "surname", FieldType::String, Column::Text) => "steps = [\"trim\", \"nfc\"]",
         _ => "",
     };
-    let codes = (reading.kind == "code").then(|| code_table(name, hint));
+    let codes = (reading.kind == "code").then(|| words(name, hint, names));
+    let (inline, codes) = match codes {
+        // What is read at a glance stands where it is used.
+        Some(words) if words.len() <= INLINE_MAX => {
+            (Some(format!("codes = {{ {}, unknown = \"fail\" }}", words.join(", "))), None)
+        }
+        Some(words) => (Some(format!("codes = \"{name}\"")), Some(code_table(name, &words, hint))),
+        None => (None, None),
+    };
     let mut parts =
         vec![format!("{origin} = {}", quoted(&hint.from)), format!("type = \"{}\"", reading.kind)];
-    parts.extend(codes.as_ref().map(|_| format!("codes = \"{name}\"")));
+    parts.extend(inline);
     parts.extend((!steps.is_empty()).then(|| steps.to_owned()));
     parts.extend(reading.format.map(|format| format!("format = {}", quoted(format))));
     let about = line(&known.about);
-    let choose = reading.choose.map(|what| format!("; choose: {what}")).unwrap_or_default();
+    let listed = listed(known);
+    let seen = if reading.kind == "code" { seen(hint) } else { String::new() };
+    let choose = reading.choose.map(|what| format!("; choose: {what}{listed}{seen}")).unwrap_or_default();
     let text = format!("{name} = {{ {} }} # class {}: {about}{choose}", parts.join(", "), known.class);
-    let (row, expect) = example(name, &reading, hint, zone_name)?;
+    let (row, mut expect) = example(name, &reading, hint, zone_name)?;
+    if let Some(code) = hint.words.iter().find(|word| !word.is_empty()).filter(|_| reading.kind == "code") {
+        expect = quoted(names.word(name, code));
+    }
     Ok(Proposed { line: text, codes, row, expect })
 }
 
@@ -159,20 +178,34 @@ pub(super) fn shown_type(hint: &Hint) -> String {
     if hint.type_name.is_empty() { "of a type that is not said".to_owned() } else { line(&hint.type_name) }
 }
 
-fn code_table(name: &str, hint: &Hint) -> String {
-    let seen = match &hint.sampled {
-        None => String::new(),
-        Some(sampled) => {
-            let rows = sampled.values;
-            format!("; on the left the codes of {rows} rows that were read, and others may come")
-        }
-    };
-    let mut text = format!("[codes.{name}] # choose: on the right the word of the catalogue{seen}\n");
-    for word in hint.words.iter().filter(|word| *word != "unknown" && !word.is_empty()) {
-        text.push_str(&format!("{} = {}\n", quoted(word), quoted(word)));
+/// The source's words, each as what it most likely means.
+fn words(name: &str, hint: &Hint, names: &Names) -> Vec<String> {
+    let words = hint.words.iter().filter(|word| *word != "unknown" && !word.is_empty());
+    words.map(|word| format!("{} = {}", quoted(word), quoted(names.word(name, word)))).collect()
+}
+
+/// The catalogue's own words, where its list is closed.
+fn listed(known: &FieldDef) -> String {
+    match known.codes.as_slice() {
+        words @ [_, ..] if words.len() <= LISTED => format!(" ({})", words.join(", ")),
+        _ => String::new(),
     }
-    text.push_str("unknown = \"fail\"\n");
-    text
+}
+
+/// From how many rows the codes come, where rows were read.
+fn seen(hint: &Hint) -> String {
+    let sampled = hint.sampled.as_ref();
+    sampled.map_or_else(String::new, |sampled| {
+        format!("; on the left the codes of {} rows that were read, and others may come", sampled.values)
+    })
+}
+
+fn code_table(name: &str, words: &[String], hint: &Hint) -> String {
+    let said = seen(hint);
+    let words = words.join("\n");
+    format!(
+        "[codes.{name}] # choose: on the right the word of the catalogue{said}\n{words}\nunknown = \"fail\"\n"
+    )
 }
 
 /// A value of the column, and what it must become.

@@ -15,6 +15,7 @@ struct Raw {
     person_id: Vec<String>,
     record: BTreeMap<String, Vec<String>>,
     field: BTreeMap<String, Vec<String>>,
+    word: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
 /// Other names of records and fields, in the form that is compared.
@@ -24,6 +25,8 @@ pub(super) struct Names {
     person_id: BTreeSet<String>,
     records: BTreeMap<String, BTreeSet<String>>,
     fields: BTreeMap<String, BTreeSet<String>>,
+    /// Of a field, what a source's code most likely means in the catalogue's words.
+    words: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// How a column was recognised; what comes first is surer.
@@ -32,6 +35,7 @@ enum Sure {
     Name,
     OtherName,
     Comment,
+    Stem,
 }
 
 /// A column that was recognised as a field.
@@ -66,6 +70,32 @@ fn plain(name: &str) -> String {
         .to_lowercase()
 }
 
+/// What a name says besides what it names: that it is a code, or somebody's own.
+const BEFORE: [&str; 3] = ["gr", "个人", "本人"];
+const AFTER: [&str; 6] = ["dm", "code", "cd", "bm", "代码", "编码"];
+/// Letters of a name that are left at the least: one alone is called like anything.
+const STEM_MIN: usize = 2;
+
+/// A name without what stands around it; none where nothing does.
+fn stem(name: &str) -> Option<String> {
+    let rest = BEFORE.iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
+    let rest = AFTER.iter().find_map(|word| rest.strip_suffix(word)).unwrap_or(rest);
+    (rest != name && rest.chars().count() >= STEM_MIN).then(|| rest.to_owned())
+}
+
+/// What a comment may name the column: its head, and the first word of that where a norm or a list follows.
+fn said(comment: &str) -> Vec<String> {
+    let head = head(comment);
+    let word = head.split_whitespace().next().unwrap_or_default();
+    [head, word].iter().map(|text| plain(text)).collect()
+}
+
+fn by_code(words: BTreeMap<String, Vec<String>>) -> BTreeMap<String, String> {
+    let pairs =
+        words.into_iter().flat_map(|(word, codes)| codes.into_iter().map(move |code| (code, word.clone())));
+    pairs.collect()
+}
+
 /// The part of a comment that names the column: up to the first mark.
 fn head(comment: &str) -> &str {
     comment.split([',', '，', ':', '：', ';', '；', '(', '（', '[', '\n']).next().unwrap_or_default().trim()
@@ -83,7 +113,13 @@ impl Names {
             person_id: set(raw.person_id),
             records: all(raw.record),
             fields: all(raw.field),
+            words: raw.word.into_iter().map(|(field, words)| (field, by_code(words))).collect(),
         })
+    }
+
+    /// The catalogue's word that a code of a field most likely is; the code itself where nothing is known of it.
+    pub(super) fn word<'a>(&'a self, field: &str, code: &'a str) -> &'a str {
+        self.words.get(field).and_then(|words| words.get(code)).map_or(code, String::as_str)
     }
 
     fn sure(&self, record: &str, field: &str, hint: &Hint) -> Option<Sure> {
@@ -97,14 +133,21 @@ impl Names {
         if names.iter().any(|name| known(name)) {
             return Some(Sure::OtherName);
         }
-        let comment = plain(head(hint.comment.as_deref()?));
-        (comment == plain(field) || known(&comment)).then_some(Sure::Comment)
+        let fits = |name: &String| *name == plain(field) || known(name);
+        let comments = hint.comment.as_deref().map(said).unwrap_or_default();
+        if comments.iter().any(fits) {
+            return Some(Sure::Comment);
+        }
+        let mut stems = names.iter().chain(&comments).filter_map(|name| stem(name));
+        stems.any(|name| fits(&name)).then_some(Sure::Stem)
     }
 
     /// A column whose name or comment is one of a set's; the first wins.
     fn first(set: &BTreeSet<String>, hints: &[Hint], taken: impl Fn(usize) -> bool) -> Option<usize> {
         let named = |hint: &Hint| hint.names().any(|name| set.contains(&plain(name)));
-        let said = |hint: &Hint| hint.comment.as_deref().is_some_and(|text| set.contains(&plain(head(text))));
+        let said = |hint: &Hint| {
+            hint.comment.as_deref().is_some_and(|text| said(text).iter().any(|name| set.contains(name)))
+        };
         let find = |fits: &dyn Fn(&Hint) -> bool| {
             hints.iter().enumerate().find(|(at, hint)| !taken(*at) && fits(hint)).map(|(at, _)| at)
         };
@@ -188,7 +231,56 @@ mod tests {
             }
         }
         assert!(raw.field.keys().all(|field| known.contains(field)));
+        for (field, words) in &raw.word {
+            let fields = catalogue.records().flat_map(|record| &record.fields);
+            let mut of = fields.filter(|(name, _)| name.as_str() == field).peekable();
+            assert!(of.peek().is_some(), "{field}");
+            assert!(of.all(|(_, def)| words.keys().all(|word| def.codes.contains(word))), "{field}");
+        }
         assert!(raw.record.keys().all(|name| catalogue.records().any(|record| record.name.as_str() == name)));
+    }
+
+    #[test]
+    fn what_stands_around_a_name_is_left_out_and_a_surer_one_wins() {
+        assert_eq!(stem("xbdm").as_deref(), Some("xb"));
+        assert_eq!(stem("个人姓名").as_deref(), Some("姓名"));
+        for name in ["dm", "xdm", "sfzh", "gr", "grx", ""] {
+            assert_eq!(stem(name), None, "{name}");
+        }
+        let column = |from: &str, comment: Option<&str>| Hint {
+            from: from.to_owned(),
+            path: Vec::new(),
+            type_name: "char(1)".to_owned(),
+            kind: yiwang_adapter_sql::ColumnKind::Text,
+            length: Some(1),
+            comment: comment.map(str::to_owned),
+            words: Vec::new(),
+            sampled: None,
+        };
+        let (names, catalogue) = (Names::builtin().unwrap(), Catalogue::builtin().unwrap());
+        let person = catalogue.records().find(|record| record.name.as_str() == "Person").unwrap();
+        for (from, comment, field) in [
+            ("xb_dm", None, "sex"),
+            ("c7", Some("性别代码 GB/T 2261.1"), "sex"),
+            ("grxm", None, "name"),
+            ("GENDER_CODE", None, "sex"),
+        ] {
+            let fit = names.fit(person, "t", &[column(from, comment)]);
+            assert_eq!(
+                fit.matches.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(),
+                [field],
+                "{from}"
+            );
+        }
+        // Of two for one field the one that is called so.
+        let fit = names.fit(person, "t", &[column("xb_dm", None), column("xb", None)]);
+        assert_eq!(fit.matches, [Match { at: 1, field: "sex".to_owned() }]);
+        let none = names.fit(
+            person,
+            "t",
+            &[column("swbs", Some("死亡标识 1死亡 0健在")), column("mz_dm", Some("民族代码"))],
+        );
+        assert!(none.matches.is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Asks a source what it says of itself, by the same settings and under the same rules as an adapter would.
 
 use super::draft::{self, Access, Quote};
-use super::text::quoted;
+use super::text::{quoted, wrapped};
 use super::{Described, Hint, Key, fhir, http, sample};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -300,18 +300,10 @@ fn described(table: Table) -> Described {
     Described { what, name, hints: hints.collect(), keys, sampled: Vec::new() }
 }
 
-/// The columns of a file: on one line where that is short, else each on its own.
+/// The columns of a file, as many on a line as are read at a glance.
 fn columns(names: &[String]) -> String {
-    const ABOUT: &str = "# every column of the header; string is always read";
-    let each: Vec<String> = names.iter().map(|name| format!("{} = \"string\"", quoted(name))).collect();
-    let line = format!("columns = {{ {} }}", each.join(", "));
-    // A Chinese character is as wide as two others.
-    let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
-    if width <= 100 {
-        format!("{ABOUT}\n{line}\n")
-    } else {
-        format!("\n[source.csv.columns] {ABOUT}\n{}\n", each.join("\n"))
-    }
+    let each = names.iter().map(|name| quoted(name));
+    format!("# every column of the header, each as a text\n{}\n", wrapped("columns = [", each, "]"))
 }
 
 async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal, InitError> {

@@ -176,6 +176,9 @@ pub(super) fn tell(described: &mut Described, open: &[Open], columns: &[Values],
             (Some(Form { format: Some(format), .. }), _) => format!("format {format}"),
             (Some(_), _) => "read as it is".to_owned(),
             (None, Some(codes)) => format!("{} codes, which the proposal lists", codes.len()),
+            (None, None) if values.len() < VALUES_MIN => {
+                format!("nothing that is sure: {VALUES_MIN} values tell it")
+            }
             (None, None) => "nothing that is sure".to_owned(),
         };
         lines.push(format!("{}: {} values, {}; {told}", line(&hint.from), values.len(), shapes(&values)));

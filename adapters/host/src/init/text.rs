@@ -27,6 +27,34 @@ pub(super) fn statement(parts: &[String]) -> String {
     }
 }
 
+/// Columns of a screen that a text takes: a Chinese character is as wide as two others.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
+}
+
+/// A list: on one line where it is short, else as many entries on each line as fit.
+pub(super) fn wrapped(head: &str, entries: impl Iterator<Item = String>, end: &str) -> String {
+    let entries: Vec<String> = entries.collect();
+    let line = format!("{head}{}{end}", entries.join(", "));
+    if width(&line) <= LINE_MAX {
+        return line;
+    }
+    let mut text = head.to_owned();
+    let mut used = LINE_MAX;
+    for entry in entries {
+        let wide = width(&entry) + 2;
+        if used + wide > LINE_MAX {
+            text.push_str("\n ");
+            used = 1;
+        }
+        text.push_str(&format!(" {entry},"));
+        used += wide;
+    }
+    text.push('\n');
+    text.push_str(end);
+    text
+}
+
 /// One line for a comment.
 pub(super) fn line(text: &str) -> String {
     let mut out = String::new();
@@ -77,5 +105,18 @@ mod tests {
             }
         }
         assert_eq!(snake("BenefitStatus"), "benefit_status");
+    }
+
+    #[test]
+    fn a_list_is_read_at_a_glance_however_long_it_is() {
+        for count in [1, 2, 9, 40] {
+            let names: Vec<String> = (0..count).map(|number| format!("统一编号{number}")).collect();
+            let text = wrapped("columns = [", names.iter().map(|name| quoted(name)), "]");
+            let read: toml::Table = toml::from_str(&text).unwrap();
+            let back: Vec<&str> =
+                read["columns"].as_array().unwrap().iter().filter_map(|one| one.as_str()).collect();
+            assert_eq!(back, names);
+            assert!(text.lines().all(|line| width(line) <= LINE_MAX), "{text}");
+        }
     }
 }

@@ -32,8 +32,8 @@ fn told(file: &Path, said: &str) {
     }
     for line in [
         "rows were read, of `XB`, `CSRQ`, `GXSJ` only, because --sample said so",
-        "[codes.sex] # choose: on the right the word of the catalogue; on the left the codes of 40 rows that were read",
-        "\"1\" = \"1\"\n\"2\" = \"2\"\nunknown = \"fail\"",
+        "choose: on the right the word of the catalogue (male, female, other, unknown, not stated); on the left the codes of 40 rows that were read",
+        "codes = { \"1\" = \"male\", \"2\" = \"female\", unknown = \"fail\" }",
         "format = \"%Y/%m/%d\" }",
         "format = \"%Y/%m/%d %H:%M:%S\", required = true }",
     ] {
@@ -50,7 +50,7 @@ fn told(file: &Path, said: &str) {
 /// What nobody asked to sample says nothing of rows.
 fn silent(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap();
-    assert!(text.contains("no row was read") && !text.contains("[codes."), "{text}");
+    assert!(text.contains("no row was read") && !text.contains("codes = { \"1\""), "{text}");
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn files_and_a_database_file_are_sampled_only_where_that_is_said() {
         let out = shown(&file);
         let asked = [&["init"], source, &["--owner", "police", "-o", &out]].concat();
         let (code, said) = call(&asked, around(&[])).await;
-        assert_eq!((code, said.lines().count()), (OK, 1), "{said}");
+        assert_eq!((code, said.lines().count()), (OK, 2), "{said}");
         silent(&file);
         let (code, said) = call(&[&asked[..], &["--force", "--sample", "1000"]].concat(), around(&[])).await;
         assert_eq!(code, OK, "{said}");
@@ -86,9 +86,13 @@ async fn files_and_a_database_file_are_sampled_only_where_that_is_said() {
         assert_eq!(code, OK, "{said}");
         // Under twenty rows nothing is told of a column.
         let (code, said) = call(&[&asked[..], &["--force", "--sample", "10"]].concat(), around(&[])).await;
-        assert!(code == OK && said.contains("XB: 10 values, `9` 10 times; nothing that is sure"), "{said}");
+        assert!(
+            code == OK
+                && said.contains("XB: 10 values, `9` 10 times; nothing that is sure: 20 values tell it"),
+            "{said}"
+        );
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("[codes.") && !text.contains("%Y/"), "{text}");
+        assert!(!text.contains("codes = { \"1\"") && !text.contains("%Y/"), "{text}");
     }
     let service =
         ["init", "fhir", "--env", "NOWHERE", "--owner", "health", "-o", "none.toml", "--sample", "5"];
