@@ -216,7 +216,13 @@ fn rules_that_do_not_fit_are_refused_at_load() {
     assert!(replaced("@id(\"expired\")\n@moment", "@id(\"expired\")").contains("marked @moment"));
     // A rule that reads the clock cannot be remembered: the schema gives it none.
     assert!(replaced("{ context.case_open }", "{ context.case_open && context.now > 0 }").contains("schema"));
-    assert!(replaced("context.now >= resource.valid_until }", "!context.sealed }").contains("schema"));
+    assert!(replaced("context.now >= resource.valid_until }", "context.sealed }").contains("schema"));
+    // What a window cannot stand for is no rule of the moment.
+    let turned = replaced("app_this_minute > resource", "app_this_minute < resource");
+    assert!(
+        turned.contains("`rate-app` is marked @moment and `app_this_minute` stands on the large side"),
+        "{turned}"
+    );
     let without = load(&|path, text| if path.contains("purpose") { String::new() } else { text.to_owned() });
     assert!(matches!(without, Err(PolicyError::Rule(id)) if id == "purpose"));
     assert!(load(&|_, text| text.replace("forbid", "forbit")).is_err());

@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 
 mod asked;
+mod bounds;
 pub mod bundle;
 pub mod catalogue;
 pub mod count;

@@ -8,6 +8,7 @@
 //! nothing in common to read, so a rule under the wrong mark does not pass the validator. The differential
 //! test holds both forms against a third one without Cedar.
 
+use crate::bounds;
 use crate::decide::PolicyError;
 use crate::rules::{AT_ONCE, GRANTED, IN_RUST, MOMENT, NOW, TABLE, TERMS};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
@@ -59,8 +60,13 @@ impl RuleSet {
                 }
                 let json = || policy.to_json().map_err(|error| fault(error.to_string()));
                 if [AT_ONCE, NOW].contains(&id) {
-                    let joining = if id == NOW { &mut now } else { &mut grant };
-                    joining.permit = json()?;
+                    let rule = json()?;
+                    if id == NOW {
+                        bounded(id, &rule, false).map_err(fault)?;
+                        now.permit = rule;
+                    } else {
+                        grant.permit = rule;
+                    }
                     continue;
                 }
                 for (mark, ids) in [("terms", &TERMS[..]), ("moment", &MOMENT[..])] {
@@ -71,7 +77,9 @@ impl RuleSet {
                     }
                 }
                 if MOMENT.contains(&id) {
-                    now.forbids.push(json()?);
+                    let rule = json()?;
+                    bounded(id, &rule, true).map_err(fault)?;
+                    now.forbids.push(rule);
                 } else if part == Effect::Forbid && !TERMS.contains(&id) {
                     grant.forbids.push(json()?);
                 }
@@ -87,6 +95,14 @@ impl RuleSet {
             Some(id) => Err(PolicyError::Rule(id.to_owned())),
         }
     }
+}
+
+/// Whether a rule of the moment says what a window of moments can stand for.
+fn bounded(id: &str, rule: &serde_json::Value, forbids: bool) -> Result<(), String> {
+    for condition in conditions(rule)? {
+        bounds::hold(&condition, forbids).map_err(|fault| format!("`{id}` is marked @moment and {fault}"))?;
+    }
+    Ok(())
 }
 
 fn joined_fault(fault: String) -> PolicyError {
@@ -122,7 +138,7 @@ fn join(Joining { mut permit, forbids }: Joining) -> Result<PolicySet, String> {
     PolicySet::from_policies([policy]).map_err(|error| error.to_string())
 }
 
-fn conditions(rule: &serde_json::Value) -> Result<Vec<serde_json::Value>, String> {
+pub(crate) fn conditions(rule: &serde_json::Value) -> Result<Vec<serde_json::Value>, String> {
     let all = rule.get("conditions").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
     if all.len() == 1 { Ok(all) } else { Err(format!("a rule needs exactly one condition: {rule}")) }
 }

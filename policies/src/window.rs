@@ -1,11 +1,11 @@
 //! Windows: a moment and everything near it that is no stricter to judge. Under a contract that is asked thousands of
 //! times a second the rules of the moment would say the same thousands of times; over a window they say it once.
 //!
-//! INVARIANT: the rules marked `@moment` hold time and counts against bounds and do nothing else with them, so what they
-//! permit is one stretch of `now`, and a smaller count, an earlier issue or a later expiry never takes a permit away. A
-//! window is therefore permitted where its first and last millisecond are, both with the highest counts, the latest
-//! issue and the earliest expiry of it. Where they are not, its moments are judged one by one. The differential
-//! test crosses every border within a remembered window. A denial is never remembered.
+//! INVARIANT: the rules marked `@moment` hold time and counts against bounds and do nothing else with them, others are
+//! refused (`bounds.rs`). So what they permit is one stretch of `now`, and a smaller count, an earlier issue or a later
+//! expiry never takes a permit away. A window is therefore permitted where its first and last millisecond are, both with
+//! the highest counts, the latest issue and the earliest expiry of it. Where they are not, its moments are judged one by
+//! one. The differential test crosses every border within a remembered window. A denial is never remembered.
 
 use crate::asked::Moment;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
