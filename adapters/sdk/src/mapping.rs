@@ -36,6 +36,7 @@ pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,
 };
+pub use source::FILES;
 pub use sql_text::{parameters, without_constants};
 pub use test_run::{TestResult, run_tests};
 pub use test_update::{TestChange, TestUpdate, test_updates};

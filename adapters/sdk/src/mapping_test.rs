@@ -61,7 +61,6 @@ record = "Person"
 owner = "police"
 [source.csv]
 folder = "drop"
-files = "*.csv"
 encoding = "gbk"
 time_zone = "Asia/Shanghai"
 columns = ["公民身份号码", "性别", "更新时间"]

@@ -7,6 +7,7 @@ use crate::run::Surroundings;
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use yiwang_adapter_sdk::mapping::FILES;
 use yiwang_adapter_sdk::source::{Setting, SourceError};
 use yiwang_proto::ids::MemberId;
 
@@ -36,7 +37,7 @@ pub struct Init {
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
     /// csv: names of files, with * and ?
-    #[arg(long, value_name = "PATTERN", default_value = "*.csv")]
+    #[arg(long, value_name = "PATTERN", default_value = FILES)]
     pub files: String,
     /// http: the OpenAPI 3 document (JSON), relative to the mapping
     #[arg(long, value_name = "FILE")]

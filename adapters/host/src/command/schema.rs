@@ -151,7 +151,7 @@ fn source() -> Value {
         common(),
         [
             ("folder", part("setting")),
-            ("files", text("names of files, with * and ?")),
+            ("files", text("names of files, with * and ?; *.csv where nothing is said")),
             ("encoding", words(&["utf-8", "gbk"], "of files without a byte order mark")),
             ("key", text("the column that names a row across files; later files replace rows")),
             ("columns", json!({ "oneOf": [open(&column, "every column of the header"), names] })),
@@ -164,10 +164,7 @@ fn source() -> Value {
         ("sqlite", table(&sqlite, &["path", "time_zone"], "an SQLite file")),
         ("postgres", server.clone()),
         ("mariadb", server),
-        (
-            "csv",
-            table(&csv, &["folder", "files", "encoding", "columns", "time_zone"], "a folder of CSV files"),
-        ),
+        ("csv", table(&csv, &["folder", "encoding", "columns", "time_zone"], "a folder of CSV files")),
         ("http", table(&http, &["url", "time_zone"], "a JSON API")),
         ("fhir", table(&service(), &["url"], "a FHIR R4 server")),
     ];

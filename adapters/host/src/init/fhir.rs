@@ -15,7 +15,32 @@ struct Section {
     as_of: &'static str,
     /// Parameters that are sent only where the server declares them.
     wishes: &'static [(&'static str, &'static str)],
+    more: &'static [More],
 }
+
+/// A field more, with a made-up place of the resource and what comes of it.
+struct More {
+    name: &'static str,
+    field: &'static str,
+    place: (&'static str, &'static str),
+    expect: &'static str,
+}
+
+/// A coverage that the server lists as active is one; its scheme alone would not say so.
+const COVERAGE: [More; 2] = [
+    More {
+        name: "insured",
+        field: "{ expr = \"row.status == 'active'\", type = \"bool\", required = true }",
+        place: ("/status", "\"active\""),
+        expect: "true",
+    },
+    More {
+        name: "since",
+        field: "{ pointer = \"/period/start\", type = \"date\" }",
+        place: ("/period/start", "\"2020-01-01\""),
+        expect: "\"2020-01-01\"",
+    },
+];
 
 const SECTIONS: [Section; 5] = [
     Section {
@@ -25,6 +50,7 @@ const SECTIONS: [Section; 5] = [
         pointer: "/code/text",
         as_of: "/recordedDate",
         wishes: &[("clinical-status", "active")],
+        more: &[],
     },
     Section {
         resource: "MedicationRequest",
@@ -33,6 +59,7 @@ const SECTIONS: [Section; 5] = [
         pointer: "/medicationCodeableConcept/text",
         as_of: "/authoredOn",
         wishes: &[("status", "active")],
+        more: &[],
     },
     Section {
         resource: "AllergyIntolerance",
@@ -41,6 +68,7 @@ const SECTIONS: [Section; 5] = [
         pointer: "/code/text",
         as_of: "/recordedDate",
         wishes: &[("clinical-status", "active")],
+        more: &[],
     },
     Section {
         resource: "Device",
@@ -49,6 +77,7 @@ const SECTIONS: [Section; 5] = [
         pointer: "/type/text",
         as_of: "/meta/lastUpdated",
         wishes: &[("status", "active")],
+        more: &[],
     },
     Section {
         resource: "Coverage",
@@ -56,7 +85,8 @@ const SECTIONS: [Section; 5] = [
         field: "scheme",
         pointer: "/type/text",
         as_of: "/meta/lastUpdated",
-        wishes: &[("status", "active")],
+        wishes: &[],
+        more: &COVERAGE,
     },
 ];
 
@@ -138,20 +168,30 @@ pub(super) fn propose(
             "\n[[operation]]\nname = \"{}\"\nkind = \"lookup\"\nsubject = \"id\"\n\
              params.id = {{ type = \"string\", pattern = \"^[0-9]{{17}}[0-9X]$\" }}\nresource = \"{}\"\n\
              search = {{ {search} }} # choose: the system under which persons are numbered\nlimit = 100\ntimeout = \"3s\"\n\
-             \n[operation.fields]\n{} = {{ pointer = \"{}\", type = \"string\" }}\n\
-             as_of = {{ pointer = \"{}\", type = \"timestamp\", required = true }}\n",
-            section.name, section.resource, section.field, section.pointer, section.as_of
+             \n[operation.fields]\n{} = {{ pointer = \"{}\", type = \"string\" }}\n",
+            section.name, section.resource, section.field, section.pointer
+        );
+        for more in section.more {
+            let _ = writeln!(text, "{} = {}", more.name, more.field);
+        }
+        let _ = writeln!(
+            text,
+            "as_of = {{ pointer = \"{}\", type = \"timestamp\", required = true }}",
+            section.as_of
         );
     }
     for (section, _) in &sections {
-        let values =
+        let mut values =
             BTreeMap::from([(section.pointer, "\"x\""), (section.as_of, "\"2026-11-01T00:00:00Z\"")]);
+        values.extend(section.more.iter().map(|more| more.place));
+        let more = section.more.iter().map(|more| format!("{} = {}, ", more.name, more.expect));
+        let more: String = more.collect();
         let moment =
             super::field::moment_of("2026-11-01T00:00:00Z", &ask.time_zone).map_err(InitError::Program)?;
         let _ = write!(
             text,
             "\n[[test]]\nname = \"a resource that is made up: {}\"\noperation = \"{}\"\nargs = {{ id = \"{PERSON}\" }}\n\
-             rows = [{}]\nexpect = [{{ {} = \"x\", as_of = {} }}]\n",
+             rows = [{}]\nexpect = [{{ {} = \"x\", {more}as_of = {} }}]\n",
             section.resource,
             section.name,
             super::http::document(&values),
@@ -201,6 +241,11 @@ mod tests {
         ] {
             let text = of("HealthCoverage", &[("Coverage", params)]).unwrap();
             assert!(text.contains(&format!("search = {{ {wanted} = ")), "{text}");
+            for line in
+                ["insured = { expr", "since = { pointer = \"/period/start\"", "insured = true, since = "]
+            {
+                assert!(text.contains(line), "{line}\n{text}");
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Described, Hint, Key, fhir, http, sample};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_adapter_fhir::FhirSource;
-use yiwang_adapter_sdk::mapping::{Encoding, Mapping};
+use yiwang_adapter_sdk::mapping::{Encoding, FILES, Mapping};
 use yiwang_adapter_sdk::source::{Environment, Setting, SourceError};
 use yiwang_adapter_sql::{ColumnKind, Inspected, Mariadb, Postgres, Sqlite, Table};
 use yiwang_proto::ids::MemberId;
@@ -172,7 +172,11 @@ impl Ask {
                 };
                 format!("[source.{name}]\nurl = {url}\ntls = {tls}\n{zone}")
             }
-            Kind::Csv => format!("[source.csv]\nfolder = {url}\nfiles = {}\n{zone}", quoted(&self.files)),
+            Kind::Csv => {
+                let files = Some(&self.files).filter(|files| *files != FILES);
+                let files = files.map(|files| format!("files = {}\n", quoted(files)));
+                format!("[source.csv]\nfolder = {url}\n{}{zone}", files.unwrap_or_default())
+            }
             Kind::Fhir | Kind::Http => {
                 let name = if self.kind == Kind::Fhir { "fhir" } else { "http" };
                 let tls = match &self.ca {

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
 
+/// What of a folder is read where a mapping does not say.
+pub const FILES: &str = "*.csv";
+
 const KINDS: [&str; 6] = ["sqlite", "postgres", "mariadb", "csv", "http", "fhir"];
 
 pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
@@ -76,7 +79,10 @@ fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
         faults,
     );
     let folder = table.need("folder", faults).and_then(|node| setting(node, "folder", faults));
-    let files = table.need_text("files", faults);
+    let files = match table.get("files") {
+        None => Some(FILES),
+        Some(_) => table.text("files", faults),
+    };
     if files.is_some_and(|files| {
         files.is_empty() || files.len() > 128 || files.starts_with('.') || files.contains(['/', '\\', '\0'])
     }) {
