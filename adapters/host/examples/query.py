@@ -10,6 +10,9 @@ import urllib.error
 import urllib.request
 import uuid
 
+missing = [name for name in ("GATEWAY", "TOKEN", "SUBJECT") if name not in os.environ]
+if missing:
+    raise SystemExit(f"set {', '.join(missing)} in the environment")
 GATEWAY, TOKEN = os.environ["GATEWAY"], os.environ["TOKEN"]
 
 

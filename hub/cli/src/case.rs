@@ -73,6 +73,14 @@ pub fn run(command: &Command) -> Outcome {
                 let (case, receipt) = opened.map_err(|error| hints::refused(app, error))?;
                 println!("{case}");
                 eprintln!("opened as entry {}", receipt.index);
+                if subjects.is_empty() {
+                    eprintln!(
+                        "it lists nobody yet, so nobody can be asked about in it: `yiwang case add --folder {} --app {} {case} \
+                         --subject ID --reason new-party`",
+                        app.folder.display(),
+                        app.app
+                    );
+                }
             }
             Command::Add { app, case, subjects, reason: why } => {
                 let act = Act::Add { reason: reason(why)? };

@@ -132,7 +132,8 @@ pub fn run(command: &Command) -> Outcome {
             let document = opened
                 .delegate((*role).into(), name, from, until, setup::entropy().as_ref())
                 .map_err(Failure::usage)?;
-            println!("delegated `{name}` until {}", format_rfc3339(until));
+            let role = role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            println!("delegated {role} `{name}` until {}", format_rfc3339(until));
             if *publish { publish_document(&opened, &document) } else { Ok(()) }
         }
         Command::Revoke(arguments) => crate::revoke::run(arguments),

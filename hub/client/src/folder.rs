@@ -347,7 +347,7 @@ impl Folder {
         clock: std::sync::Arc<dyn Clock>,
     ) -> Result<(), FolderError> {
         if token.who != Holder::Member(self.member().clone()) {
-            return Err(FolderError::OtherHolder(format!("{:?}", token.who)));
+            return Err(FolderError::OtherHolder(token.who.to_string()));
         }
         enrolment::enrol(&self.dir, token, self.card_document.bytes(), clock).await?;
         let raw = Raw {

@@ -4,13 +4,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use std::fmt;
 use yiwang_proto::Digest;
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::note::VerifierKey;
 use yiwang_proto::time::parse_rfc3339;
 
-/// The start of a token's text; the number is the version of its form.
-/// What every token begins with.
+/// What every token begins with; the number is the version of its form.
 pub const PREFIX: &str = "yiwang-enrol-1.";
 /// A token has under 1 KiB.
 const TOKEN_MAX: usize = 8 * 1024;
@@ -51,6 +51,15 @@ impl Holder {
         match self {
             Self::Member(id) => format!("spiffe://{trust_domain}/member/{id}"),
             Self::Auditor(id) => format!("spiffe://{trust_domain}/auditor/{id}"),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(id) => write!(f, "member `{id}`"),
+            Self::Auditor(id) => write!(f, "auditor `{id}`"),
         }
     }
 }
@@ -126,8 +135,8 @@ impl EnrolToken {
     }
 }
 
-impl std::fmt::Debug for EnrolToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for EnrolToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EnrolToken({:?} at {})", self.who, self.enrol)
     }
 }

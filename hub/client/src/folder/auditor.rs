@@ -42,7 +42,7 @@ impl AuditorFolder {
     /// [`FolderError`]; what the hub sent is kept only if all of it holds.
     pub async fn enrol(dir: &Path, token: &EnrolToken, clock: Arc<dyn Clock>) -> Result<Self, FolderError> {
         let Holder::Auditor(auditor) = &token.who else {
-            return Err(FolderError::OtherHolder(format!("{:?}", token.who)));
+            return Err(FolderError::OtherHolder(token.who.to_string()));
         };
         files::create_dir(dir)?;
         enrolment::enrol(dir, token, &Bytes::new(), clock).await?;
