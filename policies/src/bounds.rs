@@ -14,6 +14,10 @@ const LARGE: [&str; 1] = ["expires_at"];
 /// The time of judging: one bound of it on each side leaves one stretch.
 const EITHER: &str = "now";
 
+/// What may be added to or compared with, a hundred days in milliseconds: far from where a sum would fail for one moment
+/// and hold for another.
+const MOST: i64 = 8_640_000_000;
+
 /// Holds a condition of a permit (`when`, or `unless` of a forbid) or of a forbid (`when`) against what a window needs.
 ///
 /// # Errors
@@ -73,7 +77,8 @@ fn sides(small: &Value, large: &Value) -> Result<(), String> {
 /// A side is an attribute or a number, or one of these and a number more.
 fn side(value: &Value, never: &[&str], which: &str) -> Result<(), String> {
     let (base, number) = pair(value, "+").unwrap_or((value, &Value::Null));
-    let is_number = |value: &Value| value.get("Value").is_some_and(Value::is_i64);
+    let is_number =
+        |value: &Value| value.get("Value").and_then(Value::as_i64).is_some_and(|n| n.abs() <= MOST);
     if !(number.is_null() || is_number(number)) {
         return Err(format!("adds what is no number: {number}"));
     }
@@ -131,6 +136,31 @@ mod tests {
     }
 
     #[test]
+    fn all_that_a_window_rounds_is_known_here() {
+        use crate::asked::Moment;
+        use crate::window::Window;
+        let moment = Moment {
+            now_ms: 1_000_001,
+            issued_at_ms: 1_000_002,
+            expires_at_ms: 1_000_003,
+            app_this_minute: 1_001,
+            officer_today: 1_003,
+            live: true,
+            signer_from_ms: 1,
+            signer_until_ms: 2_000_000,
+        };
+        let window = Window::around(&moment).unwrap();
+        for edge in [*window.first(), window.last()] {
+            // Beside those of the lists above nothing of a moment is another in its window.
+            let Moment { now_ms, issued_at_ms, expires_at_ms, app_this_minute, officer_today, .. } = moment;
+            let same = Moment { now_ms, issued_at_ms, expires_at_ms, app_this_minute, officer_today, ..edge };
+            assert_eq!(same, moment);
+            assert!(edge.app_this_minute >= app_this_minute && edge.officer_today >= officer_today);
+            assert!(edge.issued_at_ms >= issued_at_ms && edge.expires_at_ms <= expires_at_ms);
+        }
+    }
+
+    #[test]
     fn a_rule_of_another_shape_is_refused() {
         for rule in [
             // A smaller count, an earlier issue or a later expiry would take the permit away.
@@ -152,6 +182,8 @@ mod tests {
             "forbid () when { if context.live then true else context.now > 5 };",
             "forbid () when { context.live && [1, 2].contains(context.now) };",
             "forbid () unless { context.now };",
+            // Fails for a later expiry and not for an earlier one.
+            "forbid () unless { context.now < context.expires_at + 9223372000000000000 };",
         ] {
             assert!(held(rule).is_err(), "{rule}");
         }

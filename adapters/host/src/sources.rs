@@ -63,7 +63,29 @@ pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Arc
 }
 
 /// How soon a source that failed is looked at again.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(2);
+/// Probes before their time within one period of a source's own: enough for the usual three to say so. More would try a
+/// wrong password until the server locks the role out, or ask on behalf of whoever asks for what fails.
+const EARLY_MAX: u8 = 2;
+
+/// When a source is probed: at its own pace, and a little before where there is a reason. Pure.
+#[derive(Debug, Default)]
+struct Pace {
+    early: u8,
+}
+
+impl Pace {
+    /// Whether to probe now. A reason is a source that failed, the probe or an exchange, or one in trouble that answers again.
+    fn is_due(&mut self, is_time: bool, has_reason: bool) -> bool {
+        if is_time {
+            self.early = 0;
+            return true;
+        }
+        let early = has_reason && self.early < EARLY_MAX;
+        self.early += u8::from(early);
+        early
+    }
+}
 
 /// A mapping's source, watched.
 pub(crate) struct Watched {
@@ -125,29 +147,29 @@ impl Watched {
     pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mapping = Arc::clone(self.mapped.mapping());
         let every = mapping.source().common().health.every.max(Duration::from_secs(1));
+        let mut pace = Pace::default();
         loop {
             let probed = stop.run_until_cancelled(self.mapped.source().probe()).await;
             let Some(probed) = probed else { return };
             let failed = probed.is_err();
             self.note(probed, mapping.source().common().health.unhealthy_after);
-            if stop.run_until_cancelled(self.pause(every, failed)).await.is_none() {
+            if stop.run_until_cancelled(self.pause(&mut pace, every, failed)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Until the next probe. A source that just failed, a probe or an exchange, is looked at again soon, until it is known
-    /// to be in trouble: after that seldom, since a server may lock out who tries a wrong password too often.
-    async fn pause(&self, every: Duration, failed: bool) {
+    /// Until the next probe.
+    async fn pause(&self, pace: &mut Pace, every: Duration, failed: bool) {
         let known = self.state.lock().unwrap_or_else(PoisonError::into_inner).trouble.is_some();
-        if known {
-            return tokio::time::sleep(every).await;
-        }
-        let (failures, mut waited) = (self.mapped.failures(), Duration::ZERO);
-        while waited < every {
-            tokio::time::sleep(SOON).await;
-            waited += SOON;
-            if failed || self.mapped.failures() != failures {
+        let (before, mut waited) = (self.mapped.sight(), Duration::ZERO);
+        loop {
+            let step = SOON.min(every.saturating_sub(waited));
+            tokio::time::sleep(step).await;
+            waited += step;
+            let now = self.mapped.sight();
+            let reason = if known { now.there != before.there } else { failed || now.away != before.away };
+            if pace.is_due(waited >= every, reason) {
                 return;
             }
         }
@@ -236,5 +258,24 @@ impl Source for Late {
 
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         self.now().map(|source| source.quarantine()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_probes_of_a_period_come_early_and_only_with_a_reason() {
+        let mut pace = Pace::default();
+        let due = |pace: &mut Pace, time: bool, reason: bool| pace.is_due(time, reason);
+        assert!(!due(&mut pace, false, false));
+        assert!(due(&mut pace, false, true) && due(&mut pace, false, true));
+        // However often it fails, the next one is in time.
+        for _ in 0..100 {
+            assert!(!due(&mut pace, false, true));
+        }
+        assert!(due(&mut pace, true, false));
+        assert!(due(&mut pace, false, true) && due(&mut pace, false, true) && !due(&mut pace, false, true));
     }
 }

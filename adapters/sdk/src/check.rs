@@ -164,6 +164,7 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         for field in &operation.fields {
             against_catalogue(operation, field, record, findings);
         }
+        listed_values(operation, record, findings);
         if operation.as_of.is_none() && !counts {
             let message =
                 format!("operation {}: no `as_of`; records are as old as nobody knows", operation.name);
@@ -219,10 +220,38 @@ fn against_catalogue(
             findings.push(finding.help("write unknown = \"fail\" or \"null\""));
         }
     }
+    if field.kind == FieldType::String && !known.codes.is_empty() && operation.kind != OperationKind::Count {
+        let message = format!(
+            "{place}: is a text as the source has it, and the catalogue lists the words that it may be"
+        );
+        let finding = Finding::new(Severity::Warning, "A-MAP-015", message).at(field.span.clone());
+        findings.push(finding.help(format!(
+            "hold it against them: type = \"code\", codes = {{ \"…\" = \"{}\", …, unknown = \"fail\" }}",
+            known.codes.first().map_or("…", String::as_str)
+        )));
+    }
     if let Some(class) = field.class.filter(|class| *class < known.class) {
         let message = format!("{place}: class {class} is under class {} of the catalogue", known.class);
         let finding = Finding::new(Severity::Error, "A-MAP-007", message).at(field.span.clone());
         findings.push(finding.help("a mapping can raise a class, never lower it"));
+    }
+}
+
+/// Values that a count lists itself, against the catalogue's closed lists.
+fn listed_values(operation: &OperationDef, record: &RecordDef, findings: &mut Vec<Finding>) {
+    let Some(count) = &operation.count else { return };
+    for (field, values) in operation.fields.iter().zip(&count.values) {
+        let Some(known) = record.field(&field.name).filter(|known| !known.codes.is_empty()) else { continue };
+        let foreign =
+            values.iter().flatten().find(|value| !known.codes.iter().any(|code| **code == ***value));
+        if let Some(value) = foreign.filter(|_| field.codes.is_none()) {
+            let place = format!("operation {}, dimension `{}`", operation.name, field.name);
+            let message = format!("{place}: lists a value that the catalogue's codes do not have");
+            let near = super::mapping::nearest(value, known.codes.iter().map(String::as_str));
+            let mut finding = Finding::new(Severity::Error, "A-MAP-012", message).at(field.span.clone());
+            finding.help = near.map(|near| format!("did you mean `{near}`?"));
+            findings.push(finding);
+        }
     }
 }
 

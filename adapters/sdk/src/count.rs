@@ -9,7 +9,7 @@ use crate::fetch::{AnswerError, Ask, Mapped, MappedSource, RECORDS_MAX, empty, g
 use crate::mapping::{COUNT_COLUMN, CountDef, OperationDef, OperationKind};
 use crate::reduce::Layout;
 use crate::reduce::convert::{Converted, convert};
-use crate::source::{FetchQuery, SourceError};
+use crate::source::FetchQuery;
 use crate::value::{Cell, Rows, write_instant};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,10 +212,7 @@ async fn made(
         limit: GROUPS_MAX + 1,
         timeout,
     };
-    let fetched = match tokio::time::timeout(timeout, source.source().fetch(query)).await {
-        Ok(fetched) => fetched?,
-        Err(_) => return Err(SourceError::Timeout(timeout).into()),
-    };
+    let fetched = source.fetch_within(query, timeout).await?;
     if fetched.rows.len() > GROUPS_MAX as usize {
         return Err(refused(Code::TooLarge, "the declared table has more groups than a count takes"));
     }

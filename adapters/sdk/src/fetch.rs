@@ -8,7 +8,7 @@ mod page;
 mod trace;
 
 pub(crate) use arguments::bind_test;
-pub use meters::OperationHealth;
+pub use meters::{OperationHealth, Sight};
 pub use trace::{Trace, TracedField, TracedRow};
 
 use crate::mapping::{FieldDef, Mapping, OperationDef, OperationKind};
@@ -19,6 +19,7 @@ use filter::Filter;
 use meters::Meter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
@@ -110,6 +111,8 @@ pub struct MappedSource {
     mapping: Arc<Mapping>,
     source: Arc<dyn Source>,
     meters: Arc<[Meter]>,
+    /// Met, missed.
+    sight: Arc<(AtomicU64, AtomicU64)>,
 }
 
 struct Plan<'o> {
@@ -125,7 +128,7 @@ impl MappedSource {
     /// Joins the two; the source must have been opened from this mapping.
     pub fn new(mapping: Arc<Mapping>, source: Arc<dyn Source>) -> Self {
         let meters = mapping.operations().iter().map(|operation| Meter::new(operation)).collect();
-        Self { mapping, source, meters }
+        Self { mapping, source, meters, sight: Arc::default() }
     }
 
     /// The mapping.
@@ -161,10 +164,7 @@ impl MappedSource {
         if plan.fields.is_empty() {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
-        let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
-            Ok(fetched) => fetched,
-            Err(_) => return Err(SourceError::Timeout(timeout).into()),
-        };
+        let fetched = self.fetch_within(query, timeout).await;
         match &fetched {
             Ok(_) => self.note_drift(ask.operation, false),
             Err(SourceError::Drift(_)) => self.note_drift(ask.operation, true),

@@ -50,7 +50,8 @@ pub struct Batch {
     /// Stop after so many pages; the same command goes on.
     #[arg(long)]
     pages: Option<u32>,
-    /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go.
+    /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go. The next page is asked for while one is
+    /// written: a run that is cut off may leave the entry of a page that is not in the file
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
 }
@@ -212,6 +213,31 @@ async fn page(
     }
 }
 
+/// A page lacks nothing that was asked for.
+fn whole(page: &BatchPage) -> Outcome {
+    if page.withheld.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        page.withheld.iter().map(|(field, clause)| format!("{field} ({clause})")).collect();
+    let names = names.join(", ");
+    Err(Failure::refused(format!("the provider withholds {names}; ask for other fields with --field")))
+}
+
+/// Puts a page into the file, and then into the state.
+fn put(out: &Path, path: &Path, mut state: State, page: BatchPage) -> Result<State, Failure> {
+    if state.entries.len() >= PAGES_MAX {
+        return Err(Failure::refused(format!("over {PAGES_MAX} pages came, and there are more")));
+    }
+    state.bytes = append(out, state.bytes, &page)?;
+    (state.pages, state.rows) = (state.pages + 1, state.rows + u64::from(page.rows));
+    state.complete = page.resume.is_empty();
+    state.resume = page.resume;
+    state.entries.push(page.entry);
+    keep(path, &state)?;
+    Ok(state)
+}
+
 pub async fn run(batch: &Batch) -> Outcome {
     let client = setup::met_client(&batch.app).await?;
     let contract = batch.contract(&client).await?;
@@ -227,28 +253,26 @@ pub async fn run(batch: &Batch) -> Outcome {
         officer: batch.officer.clone(),
         officer_by: crate::query::officer_by(batch.ticket.as_deref())?,
     };
-    let (mut state, path) = (batch.state(&contract, &ask)?, batch.state_path());
+    let mut state = batch.state(&contract, &ask)?;
     let mut left = batch.pages.unwrap_or(u32::MAX);
-    while !state.complete && left > 0 {
-        let page = page(&client, &contract, &ask, &state.resume).await?;
-        if !page.withheld.is_empty() {
-            let names: Vec<String> =
-                page.withheld.iter().map(|(field, clause)| format!("{field} ({clause})")).collect();
-            return Err(Failure::refused(format!(
-                "the provider withholds {}; ask for other fields with --field",
-                names.join(", ")
-            )));
-        }
-        if state.entries.len() >= PAGES_MAX {
-            return Err(Failure::refused(format!("over {PAGES_MAX} pages came, and there are more")));
-        }
-        state.bytes = append(&batch.out, state.bytes, &page)?;
-        (state.pages, state.rows) = (state.pages + 1, state.rows + u64::from(page.rows));
-        state.complete = page.resume.is_empty();
-        state.resume = page.resume;
-        state.entries.push(page.entry);
-        keep(&path, &state)?;
+    let next = async |resume: &str| page(&client, &contract, &ask, resume).await;
+    let mut coming = if state.complete || left == 0 { None } else { Some(next(&state.resume).await?) };
+    while let Some(page) = coming.take() {
+        whole(&page)?;
         left -= 1;
+        let resume = Some(page.resume.clone()).filter(|resume| !resume.is_empty() && left > 0);
+        let (out, path) = (batch.out.clone(), batch.state_path());
+        let writing = tokio::task::spawn_blocking(move || put(&out, &path, state, page));
+        // The provider makes the next page while this one goes to the disk; nothing of it counts before this one lies there.
+        let ahead = async {
+            match &resume {
+                Some(resume) => Some(next(resume).await),
+                None => None,
+            }
+        };
+        let (written, ahead) = tokio::join!(writing, ahead);
+        state = written.map_err(Failure::environment)??;
+        coming = ahead.transpose()?;
     }
     let ended = if state.complete { "complete" } else { "the same command goes on" };
     println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);

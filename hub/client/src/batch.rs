@@ -4,7 +4,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending};
-use crate::record::open_rows;
+use crate::rows::check_rows;
 use crate::sealed::Manner;
 use bytes::Bytes;
 use yiwang_proto::answer::Answer;
@@ -128,7 +128,7 @@ impl Client {
         let entry = exchanged.receipt.index;
         match exchanged.ending {
             Ending::Answered { answer, records } => {
-                open_rows(&records, &answer)?;
+                check_rows(&records, &answer)?;
                 if !exchanged.resume.is_empty() && exchanged.resume == resume {
                     return Err(ClientError::unverified("the provider's next page is the same page").into());
                 }

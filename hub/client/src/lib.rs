@@ -16,6 +16,7 @@ pub mod merge;
 pub mod prepared;
 pub mod record;
 pub mod record_type;
+mod rows;
 pub mod sealed;
 pub mod standing;
 mod stream;

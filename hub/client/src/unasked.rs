@@ -9,6 +9,8 @@ use yiwang_proto::ids::{ContractId, FieldName};
 
 /// Fields that a sentence names.
 const NAMED: usize = 12;
+/// Contracts that are named.
+const CONTRACTS: usize = 4;
 
 /// A contract in force for app, purpose and record, and what in the query it does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +76,14 @@ impl Client {
     /// [`ClientError`], as for any plan.
     pub async fn unasked(&self, query: &RecordQuery) -> Result<Vec<Unasked>, ClientError> {
         let planned = self.plan_of(query).await?;
+        // A hub may name contracts that are none of this app's business.
+        let own = |text: &&ContractText| {
+            text.apps.contains(&self.identity.app)
+                && text.purpose == query.purpose
+                && (query.fields.is_empty() || query.fields.contains_key(&text.record))
+        };
         let one = |text: &ContractText| Some(Unasked { contract: text.id.clone(), why: why(text, query)? });
-        Ok(planned.iter().filter_map(|plan| one(&plan.contract.text)).collect())
+        let texts = planned.iter().map(|plan| &plan.contract.text).filter(own);
+        Ok(texts.filter_map(one).take(CONTRACTS).collect())
     }
 }

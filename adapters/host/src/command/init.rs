@@ -127,11 +127,12 @@ pub(super) async fn init(
     let record = text.lines().find_map(|line| line.strip_prefix("record = \"")?.split('"').next());
     let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    let has_columns = !matches!(arguments.source, Kind::Fhir | Kind::Http);
+    let by_key = if has_columns { ", for rows found by another column --key COLUMN" } else { "" };
     match record.filter(|record| *record != UNKNOWN) {
-        Some(record) => writeln!(
-            out,
-            "  record `{record}`; for another one --record RECORD --force, for rows found by another column --key COLUMN"
-        )?,
+        Some(record) => {
+            writeln!(out, "  record `{record}`; for another one --record RECORD --force{by_key}")?;
+        }
         None => writeln!(
             out,
             "  no record has fields that are called like these: say which one with --record RECORD --force, and with \

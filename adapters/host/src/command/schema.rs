@@ -293,7 +293,7 @@ fn operation() -> Value {
 fn limit() -> (&'static str, Value) {
     (
         "limit",
-        json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most; 20 where an operation does not say" }),
+        json!({ "type": "integer", "minimum": 1, "maximum": ROWS_MAX, "description": "rows at most; 20 where a look-up or search does not say" }),
     )
 }
 

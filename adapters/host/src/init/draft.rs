@@ -13,6 +13,9 @@ use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
 /// Stands for the record where none was recognised; no record is called so.
 pub const UNKNOWN: &str = "Choose";
 
+/// Where a part of a column's name is all that speaks for a field.
+const GUESSED: &str = "; choose: is it this field? A part of its name says so";
+
 /// How the source is asked.
 pub(super) enum Access<'a> {
     /// With a statement on this table, by its quoted name.
@@ -128,14 +131,18 @@ impl<'a> Found<'a> {
             }
             let known = matches.iter().find(|one| one.at == at).and_then(|one| {
                 let fields = &record?.fields;
-                fields.iter().find(|(name, _)| name.as_str() == one.field)
+                let (name, known) = fields.iter().find(|(name, _)| name.as_str() == one.field)?;
+                Some((name, known, one.guessed))
             });
-            let Some((name, known)) = known else {
+            let Some((name, known, guessed)) = known else {
                 self.notes.push(unknown(hint, record, origin));
                 continue;
             };
             match field::propose(name.as_str(), known, hint, origin, (names, zone)) {
-                Ok(proposed) => {
+                Ok(mut proposed) => {
+                    if guessed {
+                        proposed.line.push_str(GUESSED);
+                    }
                     self.codes.extend(proposed.codes.clone());
                     self.fields.push((name.as_str(), hint, proposed));
                 }

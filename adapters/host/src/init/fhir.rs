@@ -24,21 +24,24 @@ struct More {
     field: &'static str,
     place: (&'static str, &'static str),
     expect: &'static str,
+    choose: &'static str,
 }
 
-/// A coverage that the server lists as active is one; its scheme alone would not say so.
+/// Whose coverage is not active has none, also where the server does not leave such out; its scheme would not say so.
 const COVERAGE: [More; 2] = [
     More {
         name: "insured",
         field: "{ expr = \"row.status == 'active'\", type = \"bool\", required = true }",
         place: ("/status", "\"active\""),
         expect: "true",
+        choose: " # choose: whether one whose period is over is still `active` there",
     },
     More {
         name: "since",
         field: "{ pointer = \"/period/start\", type = \"date\" }",
         place: ("/period/start", "\"2020-01-01\""),
         expect: "\"2020-01-01\"",
+        choose: "",
     },
 ];
 
@@ -85,7 +88,7 @@ const SECTIONS: [Section; 5] = [
         field: "scheme",
         pointer: "/type/text",
         as_of: "/meta/lastUpdated",
-        wishes: &[],
+        wishes: &[("status", "active")],
         more: &COVERAGE,
     },
 ];
@@ -172,7 +175,7 @@ pub(super) fn propose(
             section.name, section.resource, section.field, section.pointer
         );
         for more in section.more {
-            let _ = writeln!(text, "{} = {}", more.name, more.field);
+            let _ = writeln!(text, "{} = {}{}", more.name, more.field, more.choose);
         }
         let _ = writeln!(
             text,
@@ -229,7 +232,7 @@ mod tests {
         let params =
             |params: &[&str]| -> BTreeSet<String> { params.iter().map(|name| (*name).to_owned()).collect() };
         let declared = declared.iter().map(|(name, list)| ((*name).to_owned(), params(list))).collect();
-        propose(&ask, &declared, "")
+        propose(&ask, &declared, &ask.source())
     }
 
     #[test]
@@ -241,6 +244,10 @@ mod tests {
         ] {
             let text = of("HealthCoverage", &[("Coverage", params)]).unwrap();
             assert!(text.contains(&format!("search = {{ {wanted} = ")), "{text}");
+            let mapping =
+                yiwang_adapter_sdk::mapping::Mapping::parse(&text, std::path::Path::new("mapping.toml"));
+            let results = yiwang_adapter_sdk::mapping::run_tests(&mapping.unwrap());
+            assert!(results.len() == 1 && results[0].failure.is_none(), "{results:?}");
             for line in
                 ["insured = { expr", "since = { pointer = \"/period/start\"", "insured = true, since = "]
             {

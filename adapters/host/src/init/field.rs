@@ -12,6 +12,9 @@ const MOMENT: &str = "2026-11-01 08:00:00";
 const DAY: &str = "1990-01-01";
 /// Codes that a field's line can hold.
 const INLINE_MAX: usize = 6;
+/// Words of one source's column, and bytes of each: what the catalogue's lists have.
+const WORDS_MAX: usize = 512;
+const WORD_MAX: usize = 64;
 /// Words of a closed list that a comment names.
 const LISTED: usize = 8;
 /// An identity number of an area that does not exist.
@@ -57,7 +60,7 @@ fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
     }
     match (known, hint.kind) {
         (_, Column::Opaque) => None,
-        (FieldType::Code, _) if !hint.words.is_empty() => {
+        (FieldType::Code, _) if !usable(hint).is_empty() => {
             unsure("code", "on the right the word of the catalogue")
         }
         (FieldType::Code, _) => unsure(
@@ -136,7 +139,7 @@ pub(super) fn propose(
     let choose = reading.choose.map(|what| format!("; choose: {what}{listed}{seen}")).unwrap_or_default();
     let text = format!("{name} = {{ {} }} # class {}: {about}{choose}", parts.join(", "), known.class);
     let (row, mut expect) = example(name, &reading, hint, zone_name)?;
-    if let Some(code) = hint.words.iter().find(|word| !word.is_empty()).filter(|_| reading.kind == "code") {
+    if let Some(code) = usable(hint).first().filter(|_| reading.kind == "code") {
         expect = quoted(names.word(name, code));
     }
     Ok(Proposed { line: text, codes, row, expect })
@@ -178,10 +181,25 @@ pub(super) fn shown_type(hint: &Hint) -> String {
     if hint.type_name.is_empty() { "of a type that is not said".to_owned() } else { line(&hint.type_name) }
 }
 
-/// The source's words, each as what it most likely means.
+/// The source's words that can be codes of a table, each once: what a source says of itself is a stranger's text.
+fn usable(hint: &Hint) -> Vec<&str> {
+    let mut words: Vec<&str> = Vec::new();
+    for word in hint.words.iter().map(String::as_str) {
+        let fits = !word.is_empty()
+            && word != "unknown"
+            && word.len() <= WORD_MAX
+            && !word.chars().any(char::is_control);
+        if fits && words.len() < WORDS_MAX && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// Each as what it most likely means.
 fn words(name: &str, hint: &Hint, names: &Names) -> Vec<String> {
-    let words = hint.words.iter().filter(|word| *word != "unknown" && !word.is_empty());
-    words.map(|word| format!("{} = {}", quoted(word), quoted(names.word(name, word)))).collect()
+    let pair = |word: &str| format!("{} = {}", quoted(word), quoted(names.word(name, word)));
+    usable(hint).into_iter().map(pair).collect()
 }
 
 /// The catalogue's own words, where its list is closed.
@@ -249,7 +267,7 @@ fn plainly(
             Column::Text => (quoted("1"), "true".to_owned()),
             _ => ("1".to_owned(), "true".to_owned()),
         },
-        "code" => same(&quoted(hint.words.iter().find(|word| !word.is_empty()).map_or("x", String::as_str))),
+        "code" => same(&quoted(usable(hint).first().unwrap_or(&"x"))),
         _ => string(name, hint),
     })
 }

@@ -3,7 +3,7 @@
 use super::Hint;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
+use yiwang_policies::{Catalogue, FieldDef, FieldType, RecordDef, SubjectKind};
 
 const FILE: &str = include_str!("names.toml");
 
@@ -45,6 +45,8 @@ pub(super) struct Match {
     pub(super) at: usize,
     /// The field.
     pub(super) field: String,
+    /// Whether only a part of its name says so: for somebody to confirm.
+    pub(super) guessed: bool,
 }
 
 /// A record that columns were recognised for.
@@ -70,24 +72,37 @@ fn plain(name: &str) -> String {
         .to_lowercase()
 }
 
-/// What a name says besides what it names: that it is a code, or somebody's own.
-const BEFORE: [&str; 3] = ["gr", "个人", "本人"];
+/// What a name says besides what it names: whose it is, and that it is a code, which only a code's field may shed.
+const BEFORE: [&str; 2] = ["个人", "本人"];
 const AFTER: [&str; 6] = ["dm", "code", "cd", "bm", "代码", "编码"];
+/// How what follows a name in a comment begins where it is the norm or the list of its codes.
+const NORMS: [&str; 4] = ["gb", "iso", "代码", "编码"];
+/// Characters of a comment that are looked at.
+const COMMENT_MAX: usize = 200;
 /// Letters of a name that are left at the least: one alone is called like anything.
 const STEM_MIN: usize = 2;
 
 /// A name without what stands around it; none where nothing does.
-fn stem(name: &str) -> Option<String> {
+fn stem(name: &str, is_code: bool) -> Option<String> {
     let rest = BEFORE.iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
-    let rest = AFTER.iter().find_map(|word| rest.strip_suffix(word)).unwrap_or(rest);
+    let after = if is_code { &AFTER[..] } else { &[] };
+    let rest = after.iter().find_map(|word| rest.strip_suffix(word)).unwrap_or(rest);
     (rest != name && rest.chars().count() >= STEM_MIN).then(|| rest.to_owned())
 }
 
-/// What a comment may name the column: its head, and the first word of that where a norm or a list follows.
+/// What a comment may name the column: its head, and the first word of that where a norm or a list of codes follows.
 fn said(comment: &str) -> Vec<String> {
-    let head = head(comment);
-    let word = head.split_whitespace().next().unwrap_or_default();
-    [head, word].iter().map(|text| plain(text)).collect()
+    let comment: String = comment.chars().take(COMMENT_MAX).collect();
+    let head = head(&comment);
+    let mut names = vec![plain(head)];
+    if let Some((word, rest)) = head.split_once(char::is_whitespace) {
+        let rest = rest.trim_start().to_lowercase();
+        let lists = rest.starts_with(|c: char| c.is_ascii_digit());
+        if lists || NORMS.iter().any(|norm| rest.starts_with(norm)) {
+            names.push(plain(word));
+        }
+    }
+    names
 }
 
 fn by_code(words: BTreeMap<String, Vec<String>>) -> BTreeMap<String, String> {
@@ -122,7 +137,7 @@ impl Names {
         self.words.get(field).and_then(|words| words.get(code)).map_or(code, String::as_str)
     }
 
-    fn sure(&self, record: &str, field: &str, hint: &Hint) -> Option<Sure> {
+    fn sure(&self, record: &str, (field, def): (&str, &FieldDef), hint: &Hint) -> Option<Sure> {
         let others = [field.to_owned(), format!("{record}.{field}")];
         let known =
             |name: &str| others.iter().any(|key| self.fields.get(key).is_some_and(|set| set.contains(name)));
@@ -138,7 +153,8 @@ impl Names {
         if comments.iter().any(fits) {
             return Some(Sure::Comment);
         }
-        let mut stems = names.iter().chain(&comments).filter_map(|name| stem(name));
+        let is_code = def.kind == FieldType::Code;
+        let mut stems = names.iter().chain(&comments).filter_map(|name| stem(name, is_code));
         stems.any(|name| fits(&name)).then_some(Sure::Stem)
     }
 
@@ -169,17 +185,17 @@ impl Names {
         let name = record.name.as_str();
         let mut found: Vec<(Sure, usize, &str)> = Vec::new();
         for (at, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.refused().is_none()) {
-            for field in record.fields.keys() {
-                if let Some(sure) = self.sure(name, field.as_str(), hint) {
+            for (field, def) in &record.fields {
+                if let Some(sure) = self.sure(name, (field.as_str(), def), hint) {
                     found.push((sure, at, field.as_str()));
                 }
             }
         }
         found.sort();
         let mut matches: Vec<Match> = Vec::new();
-        for (_, at, field) in found {
+        for (sure, at, field) in found {
             if !matches.iter().any(|known| known.at == at || known.field == field) {
-                matches.push(Match { at, field: field.to_owned() });
+                matches.push(Match { at, field: field.to_owned(), guessed: sure == Sure::Stem });
             }
         }
         matches.sort_by_key(|one| one.at);
@@ -242,11 +258,12 @@ mod tests {
 
     #[test]
     fn what_stands_around_a_name_is_left_out_and_a_surer_one_wins() {
-        assert_eq!(stem("xbdm").as_deref(), Some("xb"));
-        assert_eq!(stem("个人姓名").as_deref(), Some("姓名"));
-        for name in ["dm", "xdm", "sfzh", "gr", "grx", ""] {
-            assert_eq!(stem(name), None, "{name}");
+        assert_eq!(stem("xbdm", true).as_deref(), Some("xb"));
+        assert_eq!(stem("个人姓名", false).as_deref(), Some("姓名"));
+        for name in ["dm", "xdm", "sfzh", "grid", "个人", ""] {
+            assert_eq!(stem(name, true), None, "{name}");
         }
+        assert_eq!(stem("dzbm", false), None);
         let column = |from: &str, comment: Option<&str>| Hint {
             from: from.to_owned(),
             path: Vec::new(),
@@ -262,6 +279,7 @@ mod tests {
         for (from, comment, field) in [
             ("xb_dm", None, "sex"),
             ("c7", Some("性别代码 GB/T 2261.1"), "sex"),
+            ("c7", Some("性别 1男 2女"), "sex"),
             ("grxm", None, "name"),
             ("GENDER_CODE", None, "sex"),
         ] {
@@ -274,12 +292,21 @@ mod tests {
         }
         // Of two for one field the one that is called so.
         let fit = names.fit(person, "t", &[column("xb_dm", None), column("xb", None)]);
-        assert_eq!(fit.matches, [Match { at: 1, field: "sex".to_owned() }]);
-        let none = names.fit(
-            person,
-            "t",
-            &[column("swbs", Some("死亡标识 1死亡 0健在")), column("mz_dm", Some("民族代码"))],
-        );
+        assert_eq!(fit.matches, [Match { at: 1, field: "sex".to_owned(), guessed: false }]);
+        assert!(names.fit(person, "t", &[column("xb_dm", None)]).matches[0].guessed);
+        let others = [
+            ("swbs", Some("死亡标识 1死亡 0健在")),
+            ("mz_dm", Some("民族代码")),
+            // Codes of addresses and projects are neither addresses nor names.
+            ("dzbm", None),
+            ("xmbm", Some("项目编码")),
+            ("c1", Some("Name of the office")),
+            ("c2", Some("SSN of the spouse")),
+            ("c3", Some("证件号码 监护人")),
+        ];
+        let columns: Vec<Hint> = others.iter().map(|(from, comment)| column(from, *comment)).collect();
+        let none = names.fit(person, "t", &columns);
+        assert_eq!(names.person_id(&columns, |_| true), None);
         assert!(none.matches.is_empty());
     }
 

@@ -83,7 +83,8 @@ pub(super) fn open(ask: &Ask, described: &Described) -> Result<Vec<Open>, InitEr
     let names = Names::builtin().map_err(InitError::Program)?;
     let mut open: Vec<Open> = Vec::new();
     if let Some(best) = draft::fits(ask, &catalogue, &names, described)?.first() {
-        for one in &best.matches {
+        // What is only guessed is not read.
+        for one in best.matches.iter().filter(|one| !one.guessed) {
             let known = best.record.fields.iter().find(|(name, _)| name.as_str() == one.field);
             let Some((_, known)) = known.filter(|(_, known)| known.class <= CLASS_MAX) else { continue };
             open.push(Open { at: one.at, kind: known.kind });

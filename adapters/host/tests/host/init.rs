@@ -35,7 +35,9 @@ async fn holds(file: &Path, settings: &[(&str, &str)]) -> String {
     assert_eq!(code, OK, "{said}{text}");
     // What is for somebody to decide is told, line by line, and hinders nothing.
     let open = text.lines().filter(|line| line.contains("choose: ")).count();
-    assert!(said.contains(&format!("0 errors, {open} warnings")), "{said}{text}");
+    // So is what is handed on as it stands where the catalogue has a list.
+    let warnings = open + said.matches("A-MAP-015 ").count();
+    assert!(said.contains(&format!("0 errors, {warnings} warnings")), "{said}{text}");
     assert_eq!(said.matches("A-MAP-014 ").count(), open, "{said}");
     let (code, said) = call(&["test", &path], around(&[])).await;
     assert!(code == OK && said.contains("0 failed") && !said.contains("no tests"), "{said}{text}");

@@ -112,10 +112,10 @@ async fn a_source_that_turns_the_adapter_away_is_told_soon_after_its_first_faile
         lab.people("turned");
         let mut member = world.department(&city, id, &[]).await;
         let file = folder.path().join(format!("{id}.toml"));
-        // Three probes at their own pace are twelve seconds and more.
+        // Three probes at their own pace are sixteen seconds and more.
         let text = mapping(lab.kind)
             .replace("owner = \"police\"", &format!("owner = \"{id}\""))
-            .replace("time_zone", "health = { every = \"6s\", unhealthy_after = 3 }\ntime_zone");
+            .replace("time_zone", "health = { every = \"8s\", unhealthy_after = 3 }\ntime_zone");
         std::fs::write(&file, text).unwrap();
         member.mappings = vec![file];
         member.settings.0.insert("URL".to_owned(), lab.url("turned", "pw-turned", "turned"));
@@ -124,7 +124,7 @@ async fn a_source_that_turns_the_adapter_away_is_told_soon_after_its_first_faile
         host.until_ready().await;
         lab.change_password("turned", "another");
         let told = host.until(503, "refuses the role or its password");
-        tokio::time::timeout(Duration::from_secs(11), told).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(14), told).await.unwrap();
         lab.change_password("turned", "pw-turned");
         host.until_ready().await;
         host.stop().await;

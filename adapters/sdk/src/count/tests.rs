@@ -1,7 +1,7 @@
 use super::*;
 use crate::check::Finding;
 use crate::mapping::Mapping;
-use crate::source::{BoxFuture, Fetched, Probe, Source};
+use crate::source::{BoxFuture, Fetched, Probe, Source, SourceError};
 use std::path::Path;
 use std::sync::Mutex;
 use yiwang_proto::body::Arguments;

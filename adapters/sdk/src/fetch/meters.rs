@@ -2,8 +2,10 @@
 
 use super::MappedSource;
 use crate::mapping::OperationDef;
+use crate::source::{FetchQuery, Fetched, SourceError};
 use std::array;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use yiwang_proto::ids::Operation;
 
 /// Steps of a time's histogram for each doubling: a percentile is told to within a fifth.
@@ -17,6 +19,15 @@ pub(super) struct Meter {
     times: [AtomicU64; BUCKETS],
     failed: AtomicU64,
     drifted: AtomicBool,
+}
+
+/// How often a source gave rows, and how often it was not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sight {
+    /// Times it gave rows, or none.
+    pub there: u64,
+    /// Times it could not be reached or did not answer in time.
+    pub away: u64,
 }
 
 /// One look at an operation's counts.
@@ -109,9 +120,30 @@ impl MappedSource {
         }
     }
 
-    /// Times that an operation gave no answer, over all of them: what changes it is worth a look at the source.
-    pub fn failures(&self) -> u64 {
-        self.meters.iter().map(|meter| meter.failed.load(Ordering::Relaxed)).sum()
+    /// How often the source itself was met and missed.
+    pub fn sight(&self) -> Sight {
+        let [there, away] = [&self.sight.0, &self.sight.1].map(|count| count.load(Ordering::Relaxed));
+        Sight { there, away }
+    }
+
+    /// Asks the source, and notes whether it is there. What it says of a question says nothing of that.
+    pub(crate) async fn fetch_within(
+        &self,
+        query: FetchQuery,
+        timeout: Duration,
+    ) -> Result<Fetched, SourceError> {
+        let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(SourceError::Timeout(timeout)),
+        };
+        match &fetched {
+            Ok(_) => self.sight.0.fetch_add(1, Ordering::Relaxed),
+            Err(SourceError::Unavailable(_) | SourceError::Timeout(_)) => {
+                self.sight.1.fetch_add(1, Ordering::Relaxed)
+            }
+            Err(_) => 0,
+        };
+        fetched
     }
 
     /// How its operations do, in the order of the mapping.

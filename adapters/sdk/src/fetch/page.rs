@@ -62,10 +62,7 @@ impl MappedSource {
         // Rows that the source cannot filter itself only make a page shorter: the next one goes on after them.
         query.limit = plan.limit + 1;
         let timeout = query.timeout;
-        let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
-            Ok(fetched) => fetched?,
-            Err(_) => return Err(SourceError::Timeout(timeout).into()),
-        };
+        let fetched = self.fetch_within(query, timeout).await?;
         let zone = &self.mapping.source().common().zone;
         let names = plan.fields.iter().map(|field| field.name.clone()).collect();
         let mut writer = Writer::new(operation, std::mem::take(&mut plan.fields), zone, ask.now_ms);

@@ -6,7 +6,6 @@ use super::{AnswerError, Ask, Filter, MappedSource};
 use crate::mapping::{FieldDef, Step};
 use crate::reduce::Layout;
 use crate::reduce::convert::{Converted, apply, convert, plain_text};
-use crate::source::SourceError;
 use crate::value::{Cell, Rows};
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -71,10 +70,7 @@ impl MappedSource {
         if plan.fields.is_empty() {
             return Ok(trace);
         }
-        let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
-            Ok(fetched) => fetched?,
-            Err(_) => return Err(SourceError::Timeout(timeout).into()),
-        };
+        let fetched = self.fetch_within(query, timeout).await?;
         let zone = &self.mapping.source().common().zone;
         let clauses = ask.rows.iter().map(|clause| {
             let one = Filter::new(std::slice::from_ref(clause), ask.arguments, operation)?;

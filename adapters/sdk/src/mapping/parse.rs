@@ -120,7 +120,12 @@ fn with_inline(
             let inline =
                 field.codes.as_ref().filter(|table| !codes.values().any(|known| Arc::ptr_eq(known, table)));
             if let Some(table) = inline.cloned() {
-                codes.insert(format!("{}.{}", operation.name, field.name), table);
+                // None that the file names is lost: all are judged.
+                let mut name = format!("{}.{}", operation.name, field.name);
+                while codes.contains_key(&name) {
+                    name.push('\'');
+                }
+                codes.insert(name, table);
             }
         }
     }

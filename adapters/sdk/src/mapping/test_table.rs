@@ -40,6 +40,8 @@ fn read(
     // Where there is one operation it is that one.
     let given = match operations {
         [only] if table.get("operation").is_none() => Some(only.name.as_str()),
+        // Which one it would be follows from earlier faults.
+        [] if !settled && table.get("operation").is_none() => None,
         _ => table.need_text("operation", faults),
     };
     let operation = given.and_then(|given| {
