@@ -136,6 +136,17 @@ fn f25_many_seeds_keep_every_promise() {
     println!("{seeds} seeds from {first} on: every promise was kept");
 }
 
+/// Seeds that found something: an adapter that told the hub a place that a power cut then took back.
+const FOUND: [u64; 1] = [1198];
+
+#[test]
+fn f25_what_seeds_found_is_mended() {
+    for seed in FOUND {
+        let verdict = simulate(seed, TestSwitches::default(), |_| ());
+        assert!(verdict.wrong.is_empty(), "seed {seed}: {:#?}", verdict.wrong);
+    }
+}
+
 #[test]
 fn f25_the_same_seed_gives_the_same_run() {
     for seed in [3, 4] {

@@ -130,7 +130,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
         operations: adapter.operations(),
         delegation: adapter.delegation_document().bytes().clone(),
         witness_key: adapter.watch.witness_key(),
-        own_next: adapter.watch.follow().own_next(),
+        own_next: adapter.watch.follow().durable_next(),
         sealing: adapter.sealing_document(),
     };
     // Sent ahead of the queues: the hello is the first frame whatever waits in them.

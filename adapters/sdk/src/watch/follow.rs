@@ -51,17 +51,29 @@ pub(crate) struct Awaited {
 #[derive(Debug, Default)]
 pub(crate) struct Follow {
     own_next: u64,
+    /// How far that is durable. Batches end anywhere, and a power cut takes back what is not.
+    durable_next: u64,
     awaited: BTreeMap<u64, Awaited>,
 }
 
 impl Follow {
     pub(crate) fn new(own_next: u64) -> Self {
-        Self { own_next, awaited: BTreeMap::new() }
+        Self { own_next, durable_next: own_next, awaited: BTreeMap::new() }
     }
 
     /// The newest own entry that is held, plus one.
     pub(crate) fn own_next(&self) -> u64 {
         self.own_next
+    }
+
+    /// What the hub may be told: who comes back with less than it said was restored from an old copy.
+    pub(crate) fn durable_next(&self) -> u64 {
+        self.durable_next
+    }
+
+    /// The place up to here lies in the journal.
+    pub(crate) fn kept(&mut self, own_next: u64) {
+        self.durable_next = self.durable_next.max(own_next);
     }
 
     /// A receipt proved an own entry; it must come among the own member's entries, the very same.
@@ -164,6 +176,7 @@ impl Adapter {
         let followed = Followed { own_next, settled: self.watch.owed().settled_batch() };
         let record = Record::new(self.now_ms(), Kind::Followed(followed)).encode();
         self.journal.append(record).await.map_err(OwnEntries::Journal)?;
+        self.watch.follow().kept(own_next);
         Ok(own_next)
     }
 
@@ -190,6 +203,10 @@ impl Adapter {
         checkpoint: &Checkpoint,
         material: &dyn MaterialSource,
     ) -> Result<(), OwnEntries> {
+        // Of a batch that ended halfway: it has its place, and comes again because that was not durable.
+        if proved.index < self.watch.follow().own_next() {
+            return Ok(());
+        }
         if proved.entry.is_empty() {
             let known = self.watch.follow().awaited(proved.index).filter(|known| self.knows(&known.head));
             let Some(known) = known else {
@@ -384,6 +401,12 @@ mod tests {
         assert_eq!(gaps(&mut follow, &whole[..30]), []);
         assert_eq!(gaps(&mut follow, &whole[10..]), [], "sent again after a lost link");
         assert_eq!(follow.own_next(), whole[49].0 + 1);
+        // The hub is told what a power cut cannot take back.
+        assert_eq!(follow.durable_next(), 0);
+        follow.kept(whole[29].0 + 1);
+        follow.kept(whole[9].0 + 1);
+        assert_eq!(follow.durable_next(), whole[29].0 + 1);
+        assert_eq!(Follow::new(77).durable_next(), 77);
         for index in 0..200_000 {
             follow.await_entry(follow.own_next() + index, awaited(&whole[0]));
         }
