@@ -1,14 +1,16 @@
 //! Comparing cells with what an operation looks for: by type, and written down as bytes for the index.
 
-use yiwang_adapter_sdk::mapping::{ColumnDef, ColumnType, CsvDef, WhereDef};
-use yiwang_adapter_sdk::value::{Cell, typed_column};
+use yiwang_adapter_sdk::mapping::{ColumnDef, ColumnType, Compared, CsvDef, WhereDef};
+use yiwang_adapter_sdk::value::{Cell, as_identity, typed_column};
 use yiwang_proto::contract::Scalar;
 
 /// Appends a cell to an index key; false for an empty cell, which no condition finds.
 pub(crate) fn write(key: &mut Vec<u8>, cell: Cell<'_>, condition: &WhereDef, def: &CsvDef) -> bool {
     match cell {
         Cell::Null | Cell::Opaque => return false,
-        Cell::Instant(at) if condition.day => day(key, def.common.zone.to_datetime(at).date()),
+        Cell::Instant(at) if condition.compared == Compared::Day => {
+            day(key, def.common.zone.to_datetime(at).date())
+        }
         Cell::Date(date) => day(key, date),
         Cell::Bool(value) => key.extend_from_slice(&[b'b', u8::from(value)]),
         Cell::Integer(value) => {
@@ -24,13 +26,16 @@ pub(crate) fn write(key: &mut Vec<u8>, cell: Cell<'_>, condition: &WhereDef, def
             key.push(b'm');
             key.extend_from_slice(&at.as_nanosecond().to_le_bytes());
         }
-        Cell::Text(text) => {
-            key.push(b't');
-            key.extend_from_slice(&text.len().to_le_bytes());
-            key.extend_from_slice(text.as_bytes());
-        }
+        Cell::Text(typed) if condition.compared == Compared::Identity => text(key, &as_identity(typed)),
+        Cell::Text(typed) => text(key, typed),
     }
     true
+}
+
+fn text(key: &mut Vec<u8>, text: &str) {
+    key.push(b't');
+    key.extend_from_slice(&text.len().to_le_bytes());
+    key.extend_from_slice(text.as_bytes());
 }
 
 fn day(key: &mut Vec<u8>, date: jiff::civil::Date) {
@@ -49,7 +54,7 @@ pub(crate) fn write_wanted(
 ) -> Option<()> {
     let whole = |number: f64| (number.fract() == 0.0).then_some(number);
     let cell = match (wanted, column.kind) {
-        (Scalar::Text(text), _) if condition.day => {
+        (Scalar::Text(text), _) if condition.compared == Compared::Day => {
             let plain = ColumnDef { kind: ColumnType::Date, format: None };
             typed_column(text, &plain, &def.common.zone).ok()?
         }

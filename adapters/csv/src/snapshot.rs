@@ -7,7 +7,9 @@ use crate::folder::{Entry, Folder, Version};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use yiwang_adapter_sdk::mapping::{Access, COUNT_COLUMN, CsvDef, OperationDef, WhereDef, WhereValue};
+use yiwang_adapter_sdk::mapping::{
+    Access, COUNT_COLUMN, Compared, CsvDef, OperationDef, WhereDef, WhereValue,
+};
 use yiwang_adapter_sdk::source::{FetchQuery, Fetched, Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
 use yiwang_proto::contract::Scalar;
@@ -225,7 +227,7 @@ impl Snapshot {
             let mut last: HashMap<Vec<u8>, Place> = HashMap::new();
             let whole = WhereDef {
                 column: def.key.clone().unwrap_or_else(|| Arc::from("")),
-                day: false,
+                compared: Compared::Whole,
                 value: WhereValue::Constant(Scalar::Bool(true)),
             };
             for place in self.places() {
@@ -315,7 +317,7 @@ impl Snapshot {
             column: column
                 .and_then(|at| def.columns.keys().nth(at).cloned())
                 .unwrap_or_else(|| Arc::from("")),
-            day: false,
+            compared: Compared::Whole,
             value: WhereValue::Constant(Scalar::Bool(true)),
         };
         let wanted: Vec<(usize, WhereDef)> =

@@ -241,3 +241,20 @@ fn a_mapping_of_another_source_and_a_missing_folder_are_refused() {
     let error = CsvSource::open(&mapping, &ProcessEnvironment).err().unwrap();
     assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
 }
+
+#[tokio::test]
+async fn an_identity_number_is_found_however_it_was_typed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "x1,small,1,,,,,2026-11-01 08:00:00\n Ｙ２ ,wide,1,,,,,2026-11-01 08:00:00\n";
+    std::fs::write(folder.path().join("people-1.csv"), format!("{HEADER}{rows}")).unwrap();
+    for (condition, found) in [("ID@id", ["small", "wide"]), ("ID", ["", ""])] {
+        let text = suite_mapping(folder.path())
+            .replace("where = { ID = \":id\" }", &format!("where = {{ \"{condition}\" = \":id\" }}"));
+        let mapping = parse(&text, folder.path());
+        let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+        let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
+        for (id, name) in ["X1", "Y2"].into_iter().zip(found) {
+            assert_eq!(name_of(&mapped, id).await.unwrap(), name, "{condition} {id}");
+        }
+    }
+}

@@ -23,7 +23,7 @@ mod test_update;
 
 pub use count::{COUNT_COLUMN, CountDef, K_MIN};
 pub use def::{
-    Access, CodeTable, ColumnDef, ColumnType, CsvDef, Encoding, Expectation, FieldDef, FieldType,
+    Access, CodeTable, ColumnDef, ColumnType, Compared, CsvDef, Encoding, Expectation, FieldDef, FieldType,
     FreshnessDef, HealthDef, OperationDef, OperationKind, PageDef, ParamDef, ParamType, PoolDef, ServerDef,
     SourceCommon, SourceDef, SqliteDef, Step, TestDef, TlsDef, UnknownCode, WhereDef, WhereValue,
 };

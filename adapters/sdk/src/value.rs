@@ -1,10 +1,11 @@
 //! Values between a source and a record: cells as the source gives them, and how texts become dates and
 //! moments. A row's texts lie in one arena, so that fetching a row costs one copy and no allocation.
 
-use crate::mapping::{ColumnDef, ColumnType};
+use crate::mapping::{ColumnDef, ColumnType, Step};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 
 /// Bytes of text that one fetch may hold: twice the largest body, since not every column is let out.
 pub const TEXT_MAX: usize = 2 * yiwang_proto::limits::BODY_MAX;
@@ -196,6 +197,12 @@ pub fn zone(name: &str) -> Option<TimeZone> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not {0}")]
 pub struct WrongType(pub &'static str);
+
+/// An identity number however it was typed: without blanks around it, full-width characters as half-width ones, a small `x` as
+/// a capital.
+pub fn as_identity(text: &str) -> Cow<'_, str> {
+    crate::reduce::convert::apply(&[Step::Halfwidth, Step::Trim, Step::Upper], text)
+}
 
 /// Reads a text of a typed column; an empty text is `Null` in a column of any type.
 pub fn typed_column<'t>(text: &'t str, column: &ColumnDef, zone: &TimeZone) -> Result<Cell<'t>, WrongType> {

@@ -85,6 +85,7 @@ const CSV_CHANGES: &[Change] = &[
     ("a column type that is misspelt", "AREA = \"string\"", "AREA = \"strnig\""),
     ("a condition on another column", "{ AREA = ", "{ AERA = "),
     ("a part that is not known", "\"CALL_TIME@date\"", "\"CALL_TIME@day\""),
+    ("a moment as an identity", "\"CALL_TIME@date\"", "\"CALL_TIME@id\""),
     ("the day of a text", "\"CALL_TIME@date\"", "\"CALL_NO@date\""),
     ("a condition on another parameter", "\":day\"", "\":dya\""),
     ("a statement", "limit = 200", "sql = \"select 1\"\nlimit = 200"),

@@ -267,7 +267,7 @@ fn operation() -> Value {
         ("sql", text("databases: one select, with :name for parameters")),
         (
             "where",
-            json!({ "type": "object", "description": "csv: column = value or :name; column@date compares the day" }),
+            json!({ "type": "object", "description": "csv: column = value or :name; column@date compares the day, column@id an identity number however it is written" }),
         ),
         ("method", words(&["GET", "POST"], "http")),
         ("path", text("http: beneath the source's address, with :name for a segment")),

@@ -383,7 +383,8 @@ fn found_by(
     fields: &Fields<'_>,
 ) -> Result<String, InitError> {
     let Access::Sql(dialect, table) = access else {
-        return Ok(format!("where = {{ {} = \":id\" }}\n", quoted(&key.from)));
+        let compared = if is_person { "@id" } else { "" };
+        return Ok(format!("where = {{ {} = \":id\" }}\n", quoted(&format!("{}{compared}", key.from))));
     };
     let (unfit, untyped) = (|| InitError::Nothing(key.from.clone()), key.length.is_none());
     let cast = dialect.has_typed_parameters().then(|| sized(&key.type_name)).flatten();

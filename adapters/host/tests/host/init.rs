@@ -306,7 +306,7 @@ async fn dwellings_with_their_holders_number_are_found_by_it() {
     for line in [
         "name = \"dwelling.by_person\"",
         "subject = \"id\"",
-        "where = { \"身份证号\" = \":id\" }",
+        "where = { \"身份证号@id\" = \":id\" }",
         "use = { from = \"房屋用途\"",
         "floors = { from = \"楼层数\", type = \"integer\" }",
         "lift = { from = \"有无电梯\", type = \"bool\" }",

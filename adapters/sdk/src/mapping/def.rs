@@ -298,10 +298,21 @@ pub enum Access {
 pub struct WhereDef {
     /// The column.
     pub column: Arc<str>,
-    /// Compare only the local calendar day of a moment.
-    pub day: bool,
+    /// What of it is compared.
+    pub compared: Compared,
     /// With what.
     pub value: WhereValue,
+}
+
+/// What of a column's value a condition compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// All of it.
+    Whole,
+    /// Of a moment its local calendar day (`NAME@date`).
+    Day,
+    /// Of a text what [`as_identity`](crate::value::as_identity) makes of it (`NAME@id`).
+    Identity,
 }
 
 /// With what a condition compares.

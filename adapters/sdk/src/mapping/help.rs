@@ -38,7 +38,11 @@ const HELPS: &[(&str, &str)] = &[
     ("which is no column", "name a column that `columns` of [source.csv] lists"),
     ("is not a column name", "write the column's name as the source has it"),
     ("a column name has", "write the header's name; a date's day is asked as \"NAME@date\" in `where`"),
-    ("only @date can follow", "write \"NAME@date\" for the day of a timestamp, or the name alone"),
+    (
+        "only @date and @id can follow",
+        "write \"NAME@date\" for the day of a timestamp, \"NAME@id\" for an identity number however it is written, or the name alone",
+    ),
+    ("@id needs a column", "make the column a string, or take @id away"),
     ("@date needs a column", "make the column a timestamp, or take @date away"),
     ("where has no condition", "say what must hold, like { AREA = \":area\" }"),
     ("the operation has no fields", "name a field under [operation.fields]"),

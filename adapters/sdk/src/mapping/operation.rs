@@ -3,8 +3,8 @@
 use super::batch;
 use super::count;
 use super::def::{
-    Access, CodeTable, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef, WhereDef,
-    WhereValue,
+    Access, CodeTable, Compared, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef,
+    WhereDef, WhereValue,
 };
 use super::fault::{Faults, nearest};
 use super::field;
@@ -312,12 +312,19 @@ fn condition(
         faults.add(span, format!("where names `{}`, which is no column", shown(column)), help);
         return None;
     };
-    if part.is_some_and(|part| part != "date") {
-        faults.add(span, "only @date can follow a column's name", None);
-        return None;
-    }
-    if part.is_some() && def.kind != super::ColumnType::Timestamp {
+    let compared = match part {
+        None => Compared::Whole,
+        Some("date") => Compared::Day,
+        Some("id") => Compared::Identity,
+        Some(_) => {
+            faults.add(span, "only @date and @id can follow a column's name", None);
+            return None;
+        }
+    };
+    if compared == Compared::Day && def.kind != super::ColumnType::Timestamp {
         faults.add(span, "@date needs a column of type timestamp", None);
+    } else if compared == Compared::Identity && def.kind != super::ColumnType::String {
+        faults.add(span, "@id needs a column of texts", None);
     }
     let value = match node.get_ref() {
         DeValue::String(text) => match text.strip_prefix(':') {
@@ -345,7 +352,7 @@ fn condition(
             return None;
         }
     };
-    Some(WhereDef { column: Arc::clone(name), day: part.is_some(), value })
+    Some(WhereDef { column: Arc::clone(name), compared, value })
 }
 
 pub(super) fn fields(
