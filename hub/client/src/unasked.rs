@@ -5,7 +5,7 @@ use crate::error::ClientError;
 use crate::record::{RecordQuery, takes_subject};
 use std::fmt;
 use yiwang_proto::contract::{ContractText, Method};
-use yiwang_proto::ids::{ContractId, FieldName};
+use yiwang_proto::ids::{AppId, ContractId, FieldName};
 
 /// Fields that a sentence names.
 const NAMED: usize = 12;
@@ -76,14 +76,79 @@ impl Client {
     /// [`ClientError`], as for any plan.
     pub async fn unasked(&self, query: &RecordQuery) -> Result<Vec<Unasked>, ClientError> {
         let planned = self.plan_of(query).await?;
-        // A hub may name contracts that are none of this app's business.
-        let own = |text: &&ContractText| {
-            text.apps.contains(&self.identity.app)
-                && text.purpose == query.purpose
-                && (query.fields.is_empty() || query.fields.contains_key(&text.record))
+        let texts = planned.iter().map(|plan| &plan.contract.text);
+        Ok(left_out(texts, &self.identity.app, query))
+    }
+}
+
+/// A hub may name contracts that are none of this app's business: those are not told of.
+fn left_out<'c>(
+    texts: impl Iterator<Item = &'c ContractText>,
+    app: &AppId,
+    query: &RecordQuery,
+) -> Vec<Unasked> {
+    let own = |text: &&ContractText| {
+        text.apps.contains(app)
+            && text.purpose == query.purpose
+            && (query.fields.is_empty() || query.fields.contains_key(&text.record))
+    };
+    let one = |text: &ContractText| Some(Unasked { contract: text.id.clone(), why: why(text, query)? });
+    texts.filter(own).filter_map(one).take(CONTRACTS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const TEXT: &[u8] =
+        include_bytes!("../../../adapters/departments/civil-affairs/contracts/civil-street-person.json");
+
+    fn query(subject: &str, fields: &[&str]) -> RecordQuery {
+        let fields = fields.iter().map(|name| name.parse().unwrap()).collect();
+        RecordQuery {
+            subject: subject.to_owned(),
+            purpose: "social-assistance.eligibility".parse().unwrap(),
+            case: "01939000-0000-7000-8000-000000000000".parse().unwrap(),
+            officer: None,
+            fields: BTreeMap::from([("Person".parse().unwrap(), fields)]),
+            arguments: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn it_is_said_what_of_a_query_a_contract_does_not_serve() {
+        let text = ContractText::parse(TEXT).unwrap();
+        let count = ContractText { method: Method::Count, ..text.clone() };
+        let desk: AppId = "assistance-desk".parse().unwrap();
+        let said = |text: &ContractText, query: &RecordQuery| {
+            left_out(std::iter::once(text), &desk, query).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let one = |text: &ContractText| Some(Unasked { contract: text.id.clone(), why: why(text, query)? });
-        let texts = planned.iter().map(|plan| &plan.contract.text).filter(own);
-        Ok(texts.filter_map(one).take(CONTRACTS).collect())
+        let granted = "contract `civil-street-person` grants none of the fields that were asked for; it grants birth_date, name, sex";
+        assert_eq!(said(&text, &query("x", &["nationality"])), [granted]);
+        assert_eq!(
+            said(&text, &query("", &["name"])),
+            ["contract `civil-street-person` is asked with a subject"]
+        );
+        assert_eq!(
+            said(&count, &query("x", &["name"])),
+            ["contract `civil-street-person` is for counts only"]
+        );
+        assert!(said(&text, &query("x", &["name", "nationality"])).is_empty(), "one that serves");
+    }
+
+    #[test]
+    fn a_hub_that_names_contracts_of_others_has_none_of_them_told() {
+        let text = ContractText::parse(TEXT).unwrap();
+        let query = query("x", &["nationality"]);
+        let told = |text: &ContractText, app: &str| {
+            left_out(std::iter::repeat_n(text, 100), &app.parse().unwrap(), &query).len()
+        };
+        assert_eq!(told(&text, "assistance-desk"), CONTRACTS, "few enough for a sentence");
+        assert_eq!(told(&text, "other-desk"), 0);
+        let other = ContractText { purpose: "public-health.surveillance".parse().unwrap(), ..text.clone() };
+        assert_eq!(told(&other, "assistance-desk"), 0);
+        let other = ContractText { record: "Dwelling".parse().unwrap(), ..text };
+        assert_eq!(told(&other, "assistance-desk"), 0);
     }
 }

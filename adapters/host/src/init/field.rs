@@ -299,3 +299,48 @@ pub(super) fn moment_of(text: &str, zone_name: &str) -> Result<String, String> {
     write_instant(&mut out, at, &zone);
     String::from_utf8(out).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_policies::Catalogue;
+
+    #[test]
+    fn words_of_a_source_never_leave_their_table() {
+        let (catalogue, names) = (Catalogue::builtin().unwrap(), Names::builtin().unwrap());
+        let person = catalogue.records().find(|record| record.name.as_str() == "Person").unwrap();
+        let sex = person.fields.iter().find(|(name, _)| name.as_str() == "sex").map(|(_, def)| def).unwrap();
+        let many: Vec<String> = (0..600).map(|word| format!("w{word}")).collect();
+        for (words, kept) in [
+            (vec![String::new()], 0),
+            (vec!["unknown".to_owned()], 0),
+            (vec!["unknown".to_owned(), "M".to_owned(), "M".to_owned()], 1),
+            (vec!["a\"b\" = 1 }".to_owned(), "x\\y".to_owned(), "'''".to_owned()], 3),
+            (vec!["a\nrecord = \"Other\"".to_owned(), "\u{1}".to_owned(), "F".to_owned()], 1),
+            (vec!["x".repeat(65)], 0),
+            (many, WORDS_MAX),
+        ] {
+            let hint = Hint {
+                from: "XB".to_owned(),
+                path: Vec::new(),
+                type_name: "enum".to_owned(),
+                kind: Column::Text,
+                length: None,
+                comment: None,
+                words,
+                sampled: None,
+            };
+            let proposed = propose("sex", sex, &hint, "from", (&names, "UTC")).unwrap();
+            let text = format!("{}\n{}", proposed.line, proposed.codes.clone().unwrap_or_default());
+            let read: toml::Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let table = read["sex"].get("codes").and_then(toml::Value::as_table);
+            let table = table.or_else(|| read.get("codes")?.get("sex")?.as_table());
+            assert_eq!(table.map_or(0, |table| table.len() - 1), kept, "{text}");
+            if let Some(table) = table {
+                let one = |value: &str| toml::from_str::<toml::Table>(&format!("a = {value}")).unwrap();
+                let (row, expect) = (one(&proposed.row), one(&proposed.expect));
+                assert_eq!(table.get(row["a"].as_str().unwrap()), expect.get("a"), "{text}");
+            }
+        }
+    }
+}
