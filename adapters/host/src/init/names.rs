@@ -90,12 +90,13 @@ fn stem(name: &str, is_code: bool) -> Option<String> {
     (rest != name && rest.chars().count() >= STEM_MIN).then(|| rest.to_owned())
 }
 
-/// What a comment may name the column: its head, and the first word of that where a norm or a list of codes follows.
-fn said(comment: &str) -> Vec<String> {
+/// What a comment may name the column: its head, and of what has codes the first word of that where their norm or list
+/// follows.
+fn said(comment: &str, has_codes: bool) -> Vec<String> {
     let comment: String = comment.chars().take(COMMENT_MAX).collect();
     let head = head(&comment);
     let mut names = vec![plain(head)];
-    if let Some((word, rest)) = head.split_once(char::is_whitespace) {
+    if let Some((word, rest)) = head.split_once(char::is_whitespace).filter(|_| has_codes) {
         let rest = rest.trim_start().to_lowercase();
         let lists = rest.starts_with(|c: char| c.is_ascii_digit());
         if lists || NORMS.iter().any(|norm| rest.starts_with(norm)) {
@@ -149,7 +150,8 @@ impl Names {
             return Some(Sure::OtherName);
         }
         let fits = |name: &String| *name == plain(field) || known(name);
-        let comments = hint.comment.as_deref().map(said).unwrap_or_default();
+        let has_codes = matches!(def.kind, FieldType::Code | FieldType::Bool);
+        let comments = hint.comment.as_deref().map(|text| said(text, has_codes)).unwrap_or_default();
         if comments.iter().any(fits) {
             return Some(Sure::Comment);
         }
@@ -161,9 +163,8 @@ impl Names {
     /// A column whose name or comment is one of a set's; the first wins.
     fn first(set: &BTreeSet<String>, hints: &[Hint], taken: impl Fn(usize) -> bool) -> Option<usize> {
         let named = |hint: &Hint| hint.names().any(|name| set.contains(&plain(name)));
-        let said = |hint: &Hint| {
-            hint.comment.as_deref().is_some_and(|text| said(text).iter().any(|name| set.contains(name)))
-        };
+        // Whose row it is and when it was good are told by the whole head of a comment or not at all.
+        let said = |hint: &Hint| hint.comment.as_deref().is_some_and(|text| set.contains(&plain(head(text))));
         let find = |fits: &dyn Fn(&Hint) -> bool| {
             hints.iter().enumerate().find(|(at, hint)| !taken(*at) && fits(hint)).map(|(at, _)| at)
         };
@@ -303,6 +304,7 @@ mod tests {
             ("c1", Some("Name of the office")),
             ("c2", Some("SSN of the spouse")),
             ("c3", Some("证件号码 监护人")),
+            ("c4", Some("证件号码 2 监护人")),
         ];
         let columns: Vec<Hint> = others.iter().map(|(from, comment)| column(from, *comment)).collect();
         let none = names.fit(person, "t", &columns);
