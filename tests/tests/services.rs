@@ -189,7 +189,7 @@ async fn start(
 ) -> Option<Service> {
     let dir = world.dir.path().join("service");
     std::fs::create_dir_all(&dir).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = yiwang_city::servers::free_port().unwrap().port();
     match run(&dir, port) {
         Ok(server) => {
             let line = Line::to(server.port()).await;

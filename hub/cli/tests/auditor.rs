@@ -19,14 +19,8 @@ fn yiwang(arguments: &[&str]) -> String {
 }
 
 /// Below the ports of outgoing connections, and apart from those of other tests.
-fn free_port(salt: u16) -> String {
-    (0..200)
-        .map(|number| {
-            27_000 + (u16::try_from(std::process::id() % 2000).unwrap() + salt * 211 + number) % 2_900
-        })
-        .find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
-        .map(|listener| listener.local_addr().unwrap().to_string())
-        .unwrap()
+fn free_port() -> String {
+    yiwang_city::servers::free_port().unwrap().to_string()
 }
 
 struct Hub(Child);
@@ -66,7 +60,7 @@ fn an_auditor_enrols_with_a_scope_reads_and_searches() {
     let temporary = tempfile::tempdir().unwrap();
     let place = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();
     let (hub, member, court) = (place("hub"), place("member"), place("court"));
-    let (listen, enrol, health) = (free_port(0), free_port(1), free_port(2));
+    let (listen, enrol, health) = (free_port(), free_port(), free_port());
     yiwang(&[
         "hub",
         "init",

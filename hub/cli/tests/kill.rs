@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use yiwang_audit::reconcile::{Sources, reconcile};
 use yiwang_client::client::{AppIdentity, Client, NoHeadStore};
@@ -40,15 +40,7 @@ fn start(dir: &Path) -> Child {
 /// Below the ports of outgoing connections: a client that dials while the hub is down must not be given the
 /// hub's own port.
 fn free_port() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let port = 30_000
-            + (u16::try_from(std::process::id() % 2000).unwrap() + NEXT.fetch_add(1, Ordering::Relaxed))
-                % 2_700;
-        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap().to_string();
-        }
-    }
+    yiwang_city::servers::free_port().unwrap().to_string()
 }
 
 fn until_open(address: &str, dir: &Path) {

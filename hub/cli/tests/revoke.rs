@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 fn run(arguments: &[&str]) -> Output {
@@ -36,14 +35,7 @@ impl Drop for Hub {
 
 /// Below the ports of outgoing connections, and away from those of other tests.
 fn free_port() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let process = u16::try_from(std::process::id() % 1000).unwrap();
-        let port = 28_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_900;
-        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap().to_string();
-        }
-    }
+    yiwang_city::servers::free_port().unwrap().to_string()
 }
 
 fn until_open(address: &str) {

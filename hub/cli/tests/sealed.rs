@@ -58,7 +58,7 @@ fn start(arguments: &[&str], log: &Path, environment: &[(&str, &str)]) -> Runnin
 }
 
 fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    yiwang_city::servers::free_port().unwrap().to_string()
 }
 
 fn until_open(address: &str, log: &Path) {

@@ -6,6 +6,7 @@ mod copy;
 mod database;
 mod double;
 mod guard;
+mod port;
 mod tables;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use copy::Table;
 pub use database::{Database, Kind, authority_of_nobody};
 pub use double::{Double, fhir_double, gas_api};
+pub use port::free_port;
 pub use tables::{BENCH, CIVIL_AFFAIRS, POLICE};
 
 /// Why a server does not serve.

@@ -42,7 +42,7 @@ pub struct Lab {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    yiwang_city::servers::free_port().unwrap().port()
 }
 
 /// An authority of nobody's.

@@ -3,10 +3,9 @@
 use super::http;
 use crate::fail::{Failure, file};
 use std::fs::OpenOptions;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -45,19 +44,9 @@ impl Line {
     }
 }
 
-/// A port that is free now, below those that the system gives to outgoing connections: a client that dials
-/// while the server is away could otherwise be given the server's own port.
+/// As [`yiwang_city::servers::free_port`].
 pub fn free_port() -> Result<SocketAddr, Failure> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two demos that start together have neighbouring ids: far apart, they do not race for ports.
-    let start = u16::try_from(std::process::id().wrapping_mul(7919) % 9000).unwrap_or_default();
-    for _ in 0..10_000 {
-        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().map_err(Failure::environment);
-        }
-    }
-    Err(Failure::environment("no free port between 20000 and 30000"))
+    yiwang_city::servers::free_port().map_err(Failure::environment)
 }
 
 impl Process {

@@ -35,7 +35,7 @@ impl Drop for Running {
 }
 
 pub fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    yiwang_city::servers::free_port().unwrap().to_string()
 }
 
 pub fn hub(dir: &Path) -> Running {

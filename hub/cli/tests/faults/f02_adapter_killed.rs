@@ -19,7 +19,7 @@ async fn f02_nothing_is_lost_when_the_adapter_of_a_database_server_is_killed() {
         println!("SKIPPED: {missing}");
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = yiwang_city::servers::free_port().unwrap().port();
     let server = Database::start_new(Kind::Postgres, port, false).unwrap();
     let places = Places { server: Some(server), ..Places::default() };
     killed(places, rounds(10, 50), "the adapter of a PostgreSQL server").await;
