@@ -20,10 +20,14 @@ impl TagKey {
     /// The tag of a subject, given by its canonical identifier, in a case. The year comes from the case
     /// id, so that a case that runs over new year keeps its tags.
     pub fn tag(&self, subject: &str, case: &CaseId) -> Tag {
+        self.in_case(case).tag(subject)
+    }
+
+    /// What the tags of one case have in common, for whoever needs many of them.
+    pub fn in_case<'c>(&self, case: &'c CaseId) -> CaseTags<'c> {
         let year = crate::time::year(case.time_ms());
         let yearly = mac(&self.0, format!("yiwang-subject-tag/{year}").as_bytes());
-        let of_subject = mac(&yearly, subject.as_bytes());
-        mac(&of_subject, case.as_str().as_bytes())
+        CaseTags { yearly: keyed(&yearly), case }
     }
 
     /// The key under which the member's adapters seal what a batch's next page begins after: it goes through the
@@ -47,11 +51,43 @@ impl TagKey {
     }
 }
 
-fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length; the error type is empty in effect.
-    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(key) else { return [0; 32] };
+/// Makes the tags of one case.
+pub struct CaseTags<'c> {
+    yearly: Hmac<sha2::Sha256>,
+    case: &'c CaseId,
+}
+
+impl CaseTags<'_> {
+    /// The tag of a subject, given by its canonical identifier.
+    #[must_use]
+    pub fn tag(&self, subject: &str) -> Tag {
+        let of_subject = finish(self.yearly.clone(), subject.as_bytes());
+        mac(&of_subject, self.case.as_str().as_bytes())
+    }
+}
+
+impl std::fmt::Debug for CaseTags<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CaseTags(..)")
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<sha2::Sha256> {
+    // HMAC fills a key up to its block with zeros; a whole block always fits.
+    let mut block = [0; 64];
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    Hmac::new(&block.into())
+}
+
+fn finish(mut mac: Hmac<sha2::Sha256>, message: &[u8]) -> [u8; 32] {
     mac.update(message);
     mac.finalize().into_bytes().into()
+}
+
+fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    finish(keyed(key), message)
 }
 
 impl Drop for TagKey {

@@ -121,6 +121,11 @@ impl Rows {
         self.cells.len().checked_div(self.width).unwrap_or_default()
     }
 
+    /// Bytes of text held.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether there is no whole row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

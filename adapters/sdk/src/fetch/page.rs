@@ -16,6 +16,9 @@ use yiwang_proto::ids::Operation;
 /// Bytes of records after which a page is full: the largest row that is looked at still fits beside them.
 const PAGE_BYTES: usize = RECORDS_MAX / 2;
 
+/// About what the names of a record's fields take beside its values.
+const ROW_BYTES: usize = 256;
+
 /// Where a page ends.
 #[derive(Debug, Default)]
 pub(crate) struct PageEnd {
@@ -68,6 +71,8 @@ impl MappedSource {
         let mut writer = Writer::new(operation, std::mem::take(&mut plan.fields), zone, ask.now_ms);
         let mut end = PageEnd::default();
         let rows = &fetched.rows;
+        // At once, instead of again and again while a page grows to a megabyte.
+        writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(RECORDS_MAX));
         let most = rows.len().min(plan.limit as usize);
         if (0..rows.len()).any(|row| plan.layout.cell(rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));

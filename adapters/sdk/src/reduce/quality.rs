@@ -19,7 +19,7 @@ pub const FULL_WIDTH: &str = "full_width";
 /// The flag of an identity number, if it deserves one. Texts of other lengths are other kinds of number
 /// and are left alone.
 pub fn of_identity_number(text: &str) -> Option<&'static str> {
-    if text.chars().any(|c| matches!(c, '\u{ff01}'..='\u{ff5e}')) {
+    if !text.is_ascii() && text.chars().any(|c| matches!(c, '\u{ff01}'..='\u{ff5e}')) {
         return Some(FULL_WIDTH);
     }
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -36,10 +36,13 @@ pub fn of_identity_number(text: &str) -> Option<&'static str> {
     }
 }
 
+/// Powers of two modulo 11, as ISO 7064 MOD 11-2 weighs the 17 digits.
+const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+
 /// ISO 7064 MOD 11-2 over 17 digits.
 fn check_character(body: &str) -> Option<char> {
-    let sum = body.bytes().fold(0_u32, |sum, byte| ((sum + u32::from(byte - b'0')) * 2) % 11);
-    let digit = (12 - sum) % 11;
+    let weighed = body.bytes().zip(WEIGHTS).map(|(byte, weight)| u32::from(byte - b'0') * weight);
+    let digit = (12 - weighed.sum::<u32>() % 11) % 11;
     if digit == 10 { Some('X') } else { char::from_digit(digit, 10) }
 }
 
