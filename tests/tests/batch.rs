@@ -5,12 +5,14 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
 use yiwang_client::client::Client;
 use yiwang_client::exchange::{Ask, Ending};
+use yiwang_client::pages::Pages;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::body::Arguments;
-use yiwang_proto::contract::Contract;
+use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{CaseId, FieldName, Matter, Operation};
@@ -47,7 +49,7 @@ struct Town {
     police: Member,
     street: Member,
     adapter: Option<RunningAdapter>,
-    app: Client,
+    app: Arc<Client>,
     case: CaseId,
     contract: Contract,
     persons: usize,
@@ -84,7 +86,7 @@ impl Town {
         let contract = batch_contract(draft(&police, &street, "police-street-batch", world.clock.now_ms()));
         let document = world.agree(&contract, &police, &street).await;
         let adapter = Some(police.run_adapter(&world).await);
-        let app = street.app(&world, "assistance-desk").await;
+        let app = Arc::new(street.app(&world, "assistance-desk").await);
         let mother = city.household().mother.clone();
         let matter = Matter::parse("social-assistance").unwrap();
         let (case, _) = app.open_case(&matter, std::slice::from_ref(&mother.id)).await.unwrap();
@@ -117,6 +119,27 @@ impl Town {
         match self.app.batch_page(contract, ask, resume).await {
             Err(BatchError::Refused { code, clause, .. }) => format!("{code} {clause}"),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Pages that are asked for before the last has come.
+    fn pages(&self, resume: String, most: Option<u64>) -> Pages {
+        let ask = self.ask(&["name", "birth_date"]);
+        Pages::new(Arc::clone(&self.app), Arc::new(self.contract.clone()), ask, resume, most)
+    }
+
+    /// A request that names the page before by its request.
+    fn following(&self, request: &[u8; 32], fields: &[&str]) -> Ask {
+        let name = FieldName::parse("follows").unwrap();
+        let ask = self.ask(fields);
+        Ask {
+            operation: ask.operation,
+            fields: ask.fields,
+            case: ask.case,
+            officer: None,
+            subject: String::new(),
+            arguments: [(name, Scalar::Text(yiwang_proto::hex(request)))].into(),
+            retry_of: None,
         }
     }
 
@@ -259,6 +282,103 @@ async fn a_token_is_of_one_batch_and_a_batch_needs_its_own_contract() {
         assert_eq!(found, code, "{clause}");
     }
     let report = town.verified().await;
+    assert_eq!(report.findings.len(), 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_are_asked_for_ahead_are_the_same_over_a_restart_of_the_adapter() {
+    let mut town = Town::new(76).await;
+    let whole = town.persons.div_ceil(100);
+    // Few pages, and no more than are asked for.
+    let mut two = town.pages(String::new(), Some(2));
+    let first = [two.next().await.unwrap().unwrap(), two.next().await.unwrap().unwrap()];
+    assert!(two.next().await.is_none());
+    assert_ne!(first[1].resume, "");
+    let (mut all, mut entries) = (Vec::new(), BTreeSet::new());
+    let mut pages = town.pages(String::new(), None);
+    while let Some(page) = pages.next().await {
+        let page = page.unwrap();
+        if entries.len() < 2 {
+            assert_eq!(records(&page), records(&first[entries.len()]));
+        }
+        assert!(entries.insert(page.entry));
+        all.extend(records(&page));
+        if entries.len() == 2 {
+            // What was asked for ahead is lost with the adapter that knew where its page ended.
+            town.adapter.take().unwrap().stop().await;
+            town.adapter = Some(town.police.run_adapter(&town.world).await);
+        }
+    }
+    drop(pages);
+    assert_eq!((all.len(), entries.len()), (town.persons, whole));
+    // From a page on, as from its token; behind the last page, asked for ahead, there was an empty one at the most.
+    let mut rest = town.pages(first[1].resume.clone(), None);
+    let (mut rows, mut count) = (Vec::new(), 2);
+    while let Some(page) = rest.next().await {
+        rows.extend(records(&page.unwrap()));
+        count += 1;
+    }
+    assert_eq!((rows.as_slice(), count), (&all[200..], whole));
+    drop(rest);
+    let report = town.verified().await;
+    assert_eq!(report.findings.len(), 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_followed_by_its_own_batch_only() {
+    let town = Town::new(77).await;
+    let fields = ["birth_date", "name"];
+    let no_page = Ask { arguments: Arguments::new(), ..town.following(&[0; 32], &fields) };
+    let first = town.app.sign(&town.contract, &no_page);
+    let second = town.app.sign(&town.contract, &town.following(&first.digest, &fields));
+    // The one that follows is sent first, and waits.
+    let (later, earlier) = tokio::join!(town.app.exchange(&town.contract, &second), async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        town.app.exchange(&town.contract, &first).await
+    });
+    let rows = |exchanged: yiwang_client::exchange::Exchanged| match exchanged.ending {
+        Ending::Answered { records, .. } => (records, exchanged.resume),
+        other => panic!("{other:?}"),
+    };
+    let (earlier, later) = (rows(earlier.unwrap()), rows(later.unwrap()));
+    let serial = town.page("").await;
+    assert_eq!(earlier.0, serial.records);
+    assert_eq!(later.0, town.page(&serial.resume).await.records);
+    let desk = town.street.app(&town.world, "planning-desk").await;
+    let foreign = "argument-resume-is-none-that-this-member-gave-for-this-batch";
+    let unknown = "argument-follows-names-no-page-that-is-under-way-here-name-its-resume";
+    let denied = async |client: &Client, ask: &Ask| {
+        let signed = client.sign(&town.contract, ask);
+        match client.exchange(&town.contract, &signed).await.unwrap().ending {
+            Ending::Denied { code, clause } => {
+                assert_eq!(code, "argument_invalid");
+                clause
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(denied(&desk, &town.following(&first.digest, &fields)).await, foreign);
+    assert_eq!(denied(&town.app, &town.following(&first.digest, &["name"])).await, foreign);
+    assert_eq!(denied(&town.app, &town.following(&[5; 32], &fields)).await, unknown);
+    let mut bent = town.following(&first.digest, &fields);
+    bent.arguments = [(FieldName::parse("follows").unwrap(), Scalar::Integer(1))].into();
+    assert_eq!(denied(&town.app, &bent).await, foreign);
+    let mut both = town.following(&first.digest, &fields);
+    both.arguments.insert(FieldName::parse("resume").unwrap(), Scalar::Text(serial.resume.clone()));
+    assert_eq!(denied(&town.app, &both).await, foreign);
+    // What comes after the last page is an answer without rows.
+    let mut last = first.digest;
+    for _ in 0..town.persons.div_ceil(100) {
+        let signed = town.app.sign(&town.contract, &town.following(&last, &fields));
+        rows(town.app.exchange(&town.contract, &signed).await.unwrap());
+        last = signed.digest;
+    }
+    let signed = town.app.sign(&town.contract, &town.following(&last, &fields));
+    assert_eq!(rows(town.app.exchange(&town.contract, &signed).await.unwrap()), ("[]".into(), String::new()));
+    let report = {
+        drop(desk);
+        town.verified().await
+    };
     assert_eq!(report.findings.len(), 0, "{report:?}");
 }
 

@@ -6,7 +6,7 @@ mod serving;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
-use crate::batch::{Handed, said};
+use crate::batch::{Ends, Handed, said};
 use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::Ask;
@@ -50,6 +50,7 @@ const SNAPSHOT_BATCH: usize = 32;
 pub struct Adapter {
     signer: Signer,
     pub(crate) tag_key: TagKey,
+    pub(crate) ends: Ends,
     delegation_document: SignedDocument,
     sources: Serving,
     counts: Counts,
@@ -212,7 +213,8 @@ impl Adapter {
                 self.counts.answer(&source, ask, method).await.map(|mapped| (mapped, Handed::default()))
             }
         };
-        let took_us = self.clock.monotonic_us().saturating_sub(now_us);
+        let waited_us = answered.as_ref().map_or(0, |(_, handed)| handed.waited_us);
+        let took_us = self.clock.monotonic_us().saturating_sub(now_us).saturating_sub(waited_us);
         // What is wrong with an argument says nothing of the source.
         if answered.as_ref().err().is_none_or(|error| error.code != Code::ArgumentInvalid) {
             source.note(&request.operation, took_us, answered.is_ok());

@@ -1,17 +1,23 @@
 //! Batches: all rows of an operation, page by page in the order of a key. Each page is an exchange of its own; what the
 //! next one begins after travels in the answer's body, sealed so that only this member's adapters read it, and names the
-//! page before by its request. Nothing is kept here between two pages.
+//! page before by its request. Where the last pages ended is kept for a moment, so that the next one can be asked for
+//! while the one before it is still under way; nothing else is kept here between two pages.
+
+mod ends;
+
+pub(crate) use ends::Ends;
 
 use crate::adapter::Adapter;
-use crate::fetch::{AnswerError, Ask, Mapped, MappedSource};
+use crate::fetch::{AnswerError, Ask, Mapped, MappedSource, empty};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use yiwang_policies::SubjectKind;
-use yiwang_proto::Digest;
 use yiwang_proto::ambient::{Entropy, random};
+use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::FieldName;
@@ -19,9 +25,13 @@ use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, TAGS_MAX};
 use yiwang_proto::merkle::{Frontier, leaf_hash};
 use yiwang_proto::request::Request;
 use yiwang_proto::tag::Tag;
+use yiwang_proto::{Digest, digest_of_hex};
 
 /// The argument under which a request names what its page begins after.
 pub const RESUME: &str = "resume";
+/// The argument under which it names instead the request of the page before, SHA-256 in hexadecimal, while that is under
+/// way.
+pub const FOLLOWS: &str = "follows";
 /// Bytes of a key's text: in the token it stands as JSON, encrypted and in base64, which must fit an argument.
 pub const KEY_BYTES_MAX: usize = 256;
 
@@ -38,6 +48,9 @@ pub(crate) enum ResumeError {
     /// The key of a row is too long, or none.
     #[error("the key of a row is null or too long")]
     Key,
+    /// No page under this request here: another of the member's adapters gave it, it is too long ago, or it failed.
+    #[error("argument `follows` names no page that is under way here; name its `resume`")]
+    Unknown,
 }
 
 /// What all pages of one batch have in common.
@@ -74,6 +87,14 @@ impl Whole {
         }
         Self { asked: yiwang_proto::sha256(&bytes), mapping }
     }
+
+    /// Whether another page is of this batch.
+    fn same(&self, other: &Self) -> Result<(), ResumeError> {
+        if self.asked != other.asked {
+            return Err(ResumeError::Foreign);
+        }
+        if self.mapping == other.mapping { Ok(()) } else { Err(ResumeError::Mapping) }
+    }
 }
 
 impl Resume {
@@ -103,14 +124,17 @@ impl Resume {
         let cipher = ChaCha20Poly1305::new(&Key::from(*key));
         let plain = cipher.decrypt(&Nonce::from(*nonce), sealed).map_err(|_| ResumeError::Foreign)?;
         let resume: Self = serde_json::from_slice(&plain).map_err(|_| ResumeError::Foreign)?;
-        if resume.whole.asked != whole.asked {
-            return Err(ResumeError::Foreign);
-        }
-        if resume.whole.mapping != whole.mapping {
-            return Err(ResumeError::Mapping);
-        }
+        whole.same(&resume.whole)?;
         Ok(resume)
     }
+}
+
+/// Where a page begins, and how many are before it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Begin {
+    pub(crate) pages: u32,
+    /// The last key of the page before; none for the first.
+    pub(crate) after: Option<Scalar>,
 }
 
 /// What a page hands over besides its records.
@@ -120,6 +144,13 @@ pub(crate) struct Handed {
     pub(crate) tags: Vec<Tag>,
     /// What the next page is asked for with; empty where this is the last.
     pub(crate) resume: String,
+    /// How long it waited for the page before it.
+    pub(crate) waited_us: u64,
+}
+
+fn refused(error: ResumeError) -> AnswerError {
+    let (code, clause) = (Code::ArgumentInvalid, error.to_string());
+    AnswerError { code, clause: clause.clone(), detail: clause }
 }
 
 impl Adapter {
@@ -131,12 +162,86 @@ impl Adapter {
         request: &Request,
         digest: Digest,
     ) -> Result<(Mapped, Handed), AnswerError> {
-        let refused = |error: ResumeError| {
-            let (code, clause) = (Code::ArgumentInvalid, error.to_string());
-            AnswerError { code, clause: clause.clone(), detail: clause }
+        self.names_everybody(source, &ask, request)?;
+        let key = self.tag_key.resume_key();
+        let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
+        let whole = Whole::of(&request.contract_digest, named, ask.fields, source.mapping().digest());
+        // Before anything is waited for, so that the page after this one finds it.
+        let under_way = self.ends.begin(digest, whole.clone());
+        let mut arguments = ask.arguments.clone();
+        let asked_us = self.clock.monotonic_us();
+        let begin = self.begin(&mut arguments, &key, &whole, &ask).await?;
+        let waited_us = self.clock.monotonic_us().saturating_sub(asked_us);
+        let Some(begin) = begin else {
+            under_way.ended(None);
+            return Ok((empty(Vec::new(), self.now_ms()), Handed { waited_us, ..Handed::default() }));
         };
-        // Nobody is handed over unseen: who stands in a page is in its tags. Of a record that is not the program's own
-        // it is not known here whom it is about.
+        // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
+        let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
+        let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
+        let (mapped, end) = source.page(ask, begin.after).await?;
+        let pages = begin.pages.saturating_add(1);
+        under_way.ended(end.next.clone().map(|after| Begin { pages, after: Some(after) }));
+        let in_case = self.tag_key.in_case(&request.case);
+        let mut tags: Vec<Tag> = end.subjects.iter().map(|subject| in_case.tag(subject)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let resume = match end.next {
+            None => String::new(),
+            Some(after) => Resume { whole, pages, before: digest, after }
+                .seal(&key, self.entropy.as_ref())
+                .map_err(|error| AnswerError {
+                code: Code::SourceError,
+                clause: error.to_string(),
+                detail: error.to_string(),
+            })?,
+        };
+        Ok((mapped, Handed { tags, resume, waited_us }))
+    }
+
+    /// Where a page begins: none where the page that it follows was the last.
+    async fn begin(
+        &self,
+        arguments: &mut Arguments,
+        key: &[u8; 32],
+        whole: &Whole,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Begin>, AnswerError> {
+        let mut take = |wanted: &str| {
+            let given = arguments.keys().find(|name| name.as_str() == wanted).cloned();
+            given.and_then(|name| arguments.remove(&name))
+        };
+        match (take(RESUME), take(FOLLOWS)) {
+            (None, None) => Ok(Some(Begin { pages: 0, after: None })),
+            (Some(Scalar::Text(token)), None) => {
+                let resume = Resume::open(&token, key, whole).map_err(refused)?;
+                Ok(Some(Begin { pages: resume.pages, after: Some(resume.after) }))
+            }
+            (None, Some(Scalar::Text(request))) => {
+                let before = digest_of_hex(&request).ok_or_else(|| refused(ResumeError::Unknown))?;
+                let left = u64::try_from(ask.deadline_ms.saturating_sub(ask.now_ms)).unwrap_or_default();
+                let ended = self.ends.of(before, whole);
+                match tokio::time::timeout(Duration::from_millis(left), ended).await {
+                    Ok(ended) => ended.map_err(refused),
+                    Err(_) => {
+                        let clause = "the page before was not there in time".to_owned();
+                        let (code, detail) = (Code::DeadlineExceeded, clause.clone());
+                        Err(AnswerError { code, clause, detail })
+                    }
+                }
+            }
+            _ => Err(refused(ResumeError::Foreign)),
+        }
+    }
+
+    /// Nobody is handed over unseen: who stands in a page is in its tags. Of a record that is not the program's own it is
+    /// not known here whom it is about.
+    fn names_everybody(
+        &self,
+        source: &MappedSource,
+        ask: &Ask<'_>,
+        request: &Request,
+    ) -> Result<(), AnswerError> {
         let record = self.decider.catalogue().record(&request.record);
         let operation = source.mapping().operation(ask.operation);
         let personal = |name: &FieldName| {
@@ -153,36 +258,7 @@ impl Adapter {
             let clause = "the mapping names no subject of the rows that a batch hands over".to_owned();
             return Err(AnswerError { code: Code::SourceError, clause: clause.clone(), detail: clause });
         }
-        let key = self.tag_key.resume_key();
-        let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
-        let whole = Whole::of(&request.contract_digest, named, ask.fields, source.mapping().digest());
-        let mut arguments = ask.arguments.clone();
-        let given = arguments.iter().find(|(name, _)| name.as_str() == RESUME).map(|(name, _)| name.clone());
-        let before = match given.and_then(|name| arguments.remove(&name)) {
-            None => None,
-            Some(Scalar::Text(token)) => Some(Resume::open(&token, &key, &whole).map_err(refused)?),
-            Some(_) => return Err(refused(ResumeError::Foreign)),
-        };
-        let pages = before.as_ref().map_or(0, |before| before.pages);
-        // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
-        let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
-        let ask = Ask { arguments: &arguments, highest_class, ..ask };
-        let (mapped, end) = source.page(ask, before.map(|before| before.after)).await?;
-        let mut tags: Vec<Tag> =
-            end.subjects.iter().map(|subject| self.tag_key.tag(subject, &request.case)).collect();
-        tags.sort_unstable();
-        tags.dedup();
-        let resume = match end.next {
-            None => String::new(),
-            Some(after) => Resume { whole, pages: pages.saturating_add(1), before: digest, after }
-                .seal(&key, self.entropy.as_ref())
-                .map_err(|error| AnswerError {
-                    code: Code::SourceError,
-                    clause: error.to_string(),
-                    detail: error.to_string(),
-                })?,
-        };
-        Ok((mapped, Handed { tags, resume }))
+        Ok(())
     }
 }
 

@@ -8,9 +8,11 @@ use serde_json::value::RawValue;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
 use yiwang_client::client::Client;
+use yiwang_client::pages::Pages;
 use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
 
@@ -50,8 +52,8 @@ pub struct Batch {
     /// Stop after so many pages; the same command goes on.
     #[arg(long)]
     pages: Option<u32>,
-    /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go. The next page is asked for while one is
-    /// written: a run that is cut off may leave the entry of a page that is not in the file
+    /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go. The next pages are asked for while one is
+    /// written: a run that is cut off may leave entries of pages that are not in the file
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
 }
@@ -187,28 +189,39 @@ fn keep(path: &Path, state: &State) -> Result<(), Failure> {
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(file(folder))
 }
 
-async fn page(
-    client: &Client,
-    contract: &Contract,
-    ask: &BatchAsk,
-    resume: &str,
-) -> Result<BatchPage, Failure> {
-    let mut tries = 1;
-    loop {
-        match client.batch_page(contract, ask, resume).await {
-            Ok(page) => return Ok(page),
-            Err(error) if error.passes() && tries < TRIES => {
-                if tries == 1 {
-                    eprintln!("{error}; asking again every {} s", PAUSE.as_secs());
+/// What the run asks for.
+struct Asking {
+    client: Arc<Client>,
+    contract: Arc<Contract>,
+    ask: BatchAsk,
+}
+
+impl Asking {
+    fn pages(&self, state: &State, left: Option<u64>) -> Pages {
+        let (client, contract) = (Arc::clone(&self.client), Arc::clone(&self.contract));
+        Pages::new(client, contract, self.ask.clone(), state.resume.clone(), left)
+    }
+
+    async fn next(&self, pages: &mut Pages, state: &State, left: Option<u64>) -> Result<BatchPage, Failure> {
+        let mut tries = 1;
+        loop {
+            match pages.next().await {
+                Some(Ok(page)) => return Ok(page),
+                Some(Err(error)) if error.passes() && tries < TRIES => {
+                    if tries == 1 {
+                        eprintln!("{error}; asking again every {} s", PAUSE.as_secs());
+                    }
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                    // After the hub's restart it must see this member's head first; if that fails, the next try says why.
+                    if matches!(error, BatchError::Client(_)) {
+                        drop(self.client.meet().await);
+                    }
+                    *pages = self.pages(state, left);
                 }
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-                // After the hub's restart it must see this member's head first; if that fails, the next try says why.
-                if matches!(error, BatchError::Client(_)) {
-                    drop(client.meet().await);
-                }
+                Some(Err(error)) => return Err(Failure::refused(error)),
+                None => return Err(Failure::refused("the pages ended before the last one came")),
             }
-            Err(error) => return Err(Failure::refused(error)),
         }
     }
 }
@@ -254,25 +267,17 @@ pub async fn run(batch: &Batch) -> Outcome {
         officer_by: crate::query::officer_by(batch.ticket.as_deref())?,
     };
     let mut state = batch.state(&contract, &ask)?;
-    let mut left = batch.pages.unwrap_or(u32::MAX);
-    let next = async |resume: &str| page(&client, &contract, &ask, resume).await;
-    let mut coming = if state.complete || left == 0 { None } else { Some(next(&state.resume).await?) };
-    while let Some(page) = coming.take() {
+    let mut left = batch.pages.map(u64::from);
+    let asking = Asking { client: Arc::new(client), contract: Arc::new(contract), ask };
+    let mut pages = asking.pages(&state, left);
+    while !state.complete && left != Some(0) {
+        let page = asking.next(&mut pages, &state, left).await?;
         whole(&page)?;
-        left -= 1;
-        let resume = Some(page.resume.clone()).filter(|resume| !resume.is_empty() && left > 0);
+        left = left.map(|left| left - 1);
         let (out, path) = (batch.out.clone(), batch.state_path());
+        // The next pages are on their way while this one goes to the disk; nothing of them counts before it lies there.
         let writing = tokio::task::spawn_blocking(move || put(&out, &path, state, page));
-        // The provider makes the next page while this one goes to the disk; nothing of it counts before this one lies there.
-        let ahead = async {
-            match &resume {
-                Some(resume) => Some(next(resume).await),
-                None => None,
-            }
-        };
-        let (written, ahead) = tokio::join!(writing, ahead);
-        state = written.map_err(Failure::environment)??;
-        coming = ahead.transpose()?;
+        state = writing.await.map_err(Failure::environment)??;
     }
     let ended = if state.complete { "complete" } else { "the same command goes on" };
     println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);

@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::exchange::{Ask, Ending};
+use crate::exchange::{Ask, Ending, SignedRequest};
 use crate::rows::check_rows;
 use crate::sealed::Manner;
 use bytes::Bytes;
@@ -13,9 +13,15 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method, Scalar};
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation};
 use yiwang_proto::request::OfficerBy;
+use yiwang_proto::{Digest, hex};
 
 /// The argument under which a request names what its page begins after (`adapters/SPEC.md`).
 const RESUME: &str = "resume";
+/// The one under which it names the request of a page that is still under way.
+const FOLLOWS: &str = "follows";
+
+/// What a provider did that gives a page as the one after itself.
+pub(crate) const SAME_PAGE: &str = "the provider's next page is the same page";
 
 /// What a batch is of; the same for all its pages.
 #[derive(Debug, Clone)]
@@ -91,6 +97,23 @@ impl BatchError {
     }
 }
 
+/// What a page begins after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After<'a> {
+    /// Nothing: it is the first.
+    Nothing,
+    /// The page that gave this token.
+    Token(&'a str),
+    /// The page that this request asks for, which may not have come.
+    Request(&'a Digest),
+}
+
+impl<'a> After<'a> {
+    pub(crate) fn token(resume: &'a str) -> Self {
+        if resume.is_empty() { Self::Nothing } else { Self::Token(resume) }
+    }
+}
+
 impl Client {
     /// The page of a batch that begins after `resume`, or the first where it is empty. Asking for a page again gives the
     /// rows that are there now, and another entry.
@@ -103,14 +126,34 @@ impl Client {
         ask: &BatchAsk,
         resume: &str,
     ) -> Result<BatchPage, BatchError> {
+        let signed = self.sign_page(contract, ask, After::token(resume)).await?;
+        let page = self.open_page(contract, &signed).await?;
+        if !page.resume.is_empty() && page.resume == resume {
+            return Err(ClientError::unverified(SAME_PAGE).into());
+        }
+        Ok(page)
+    }
+
+    /// Signs the request for a page.
+    pub(crate) async fn sign_page(
+        &self,
+        contract: &Contract,
+        ask: &BatchAsk,
+        after: After<'_>,
+    ) -> Result<SignedRequest, ClientError> {
         if contract.text.method != Method::Batch {
             let what = format!("contract `{}` is none for batches", contract.text.id);
-            return Err(ClientError::Ask(what).into());
+            return Err(ClientError::Ask(what));
         }
         let mut arguments = Arguments::new();
-        if !resume.is_empty() {
-            let name = FieldName::parse(RESUME).map_err(|error| ClientError::Ask(error.to_string()))?;
-            arguments.insert(name, Scalar::Text(resume.to_owned()));
+        let named = match after {
+            After::Nothing => None,
+            After::Token(token) => Some((RESUME, token.to_owned())),
+            After::Request(digest) => Some((FOLLOWS, hex(digest))),
+        };
+        if let Some((name, value)) = named {
+            let name = FieldName::parse(name).map_err(|error| ClientError::Ask(error.to_string()))?;
+            arguments.insert(name, Scalar::Text(value));
         }
         let officer_by = ask.officer_by;
         let ask = Ask {
@@ -122,16 +165,20 @@ impl Client {
             arguments,
             retry_of: None,
         };
-        let manner = Manner { officer_by, sealed: contract.text.sealed };
-        let signed = self.sign_in(contract, &ask, manner).await?;
-        let exchanged = self.exchange(contract, &signed).await?;
+        self.sign_in(contract, &ask, Manner { officer_by, sealed: contract.text.sealed }).await
+    }
+
+    /// Asks for a page and verifies it.
+    pub(crate) async fn open_page(
+        &self,
+        contract: &Contract,
+        signed: &SignedRequest,
+    ) -> Result<BatchPage, BatchError> {
+        let exchanged = self.exchange(contract, signed).await?;
         let entry = exchanged.receipt.index;
         match exchanged.ending {
             Ending::Answered { answer, records } => {
                 check_rows(&records, &answer)?;
-                if !exchanged.resume.is_empty() && exchanged.resume == resume {
-                    return Err(ClientError::unverified("the provider's next page is the same page").into());
-                }
                 let Answer { rows, withheld, .. } = *answer;
                 Ok(BatchPage { records, rows, withheld, entry, resume: exchanged.resume })
             }

@@ -13,6 +13,7 @@ pub mod folder;
 mod heads;
 pub mod keep;
 pub mod merge;
+pub mod pages;
 pub mod prepared;
 pub mod record;
 pub mod record_type;

@@ -2,6 +2,7 @@
 
 use super::Adapter;
 use super::serving::{Serving, table};
+use crate::batch::Ends;
 use crate::count::Counts;
 use crate::decide::ContractPolicy;
 use crate::fetch::MappedSource;
@@ -230,6 +231,7 @@ impl Adapter {
             signer,
             roots: Roots::default(),
             tag_key: config.tag_key,
+            ends: Ends::default(),
             delegation_document: config.delegation,
             sources,
             entropy,

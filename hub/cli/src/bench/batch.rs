@@ -15,6 +15,7 @@ use yiwang_adapter_sdk::source::{FetchQuery, Page, Source};
 use yiwang_adapter_sdk::value::Cell;
 use yiwang_city::servers::{Database, Kind};
 use yiwang_client::batch::BatchAsk;
+use yiwang_client::pages::Pages;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::ids::Operation;
 use yiwang_proto::request::OfficerBy;
@@ -131,20 +132,18 @@ async fn through(network: &Network, place: &Place) -> Result<Read, Failure> {
         officer: None,
         officer_by: OfficerBy::Asserted,
     };
-    let (clock, mut resume) = (setup::clock(), String::new());
+    let clock = setup::clock();
+    let mut pages = Pages::new(Arc::clone(client), Arc::new(contract.clone()), ask, String::new(), None);
     let begun = clock.monotonic_us();
     let mut read = Read { bytes: 0, rows: 0, pages: 0, us: 0 };
-    loop {
-        let page = client.batch_page(contract, &ask, &resume).await.map_err(Failure::refused)?;
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(Failure::refused)?;
         read.bytes += page.records.len() as u64;
         read.rows += u64::from(page.rows);
         read.pages += 1;
-        if page.resume.is_empty() {
-            read.us = clock.monotonic_us() - begun;
-            return Ok(read);
-        }
-        resume = page.resume;
     }
+    read.us = clock.monotonic_us() - begun;
+    Ok(read)
 }
 
 /// The queries that the adapter makes of them.
