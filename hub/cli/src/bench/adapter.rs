@@ -12,7 +12,7 @@ use clap::Args;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
@@ -27,6 +27,8 @@ use yiwang_proto::ids::Operation;
 const CONNECTIONS: usize = 2;
 /// A lookup takes a fraction of a millisecond; this is for a machine that stands still.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// From an adapter's start until it has given back what it needed for that.
+const SETTLES: Duration = Duration::from_secs(5);
 /// CPU that an adapter may add to a lookup, microseconds.
 const GOAL_US: u64 = 130;
 /// Resident memory of an adapter that waits, megabytes.
@@ -55,6 +57,10 @@ pub struct Arguments {
     /// Lookups in flight, as many as `bench exchange` has.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: u16,
+    /// The adapter's own program, as members install it (`yiwang-adapter` of the same build); this one otherwise, which has
+    /// the hub in it too.
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
 }
 
 /// One source of the same rows.
@@ -92,6 +98,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let dir = tempfile::tempdir().map_err(Failure::environment)?;
     let source = yiwang_city::build_bench(dir.path(), network::ROWS).map_err(Failure::environment)?;
     let mut provided = Provided::embedded(&source);
+    provided.program.clone_from(&arguments.program);
     let mut kept = vec![("sqlite", "person.by_id", None)];
     let mut left_out = Vec::new();
     for kind in [Kind::Postgres, Kind::Mariadb] {
@@ -109,6 +116,8 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let quotas = network::without_quotas();
     let mut network = network::start_providing(dir.path(), CONNECTIONS, quotas, &source, &provided).await?;
     let adapter = network.provider.host.id().unwrap_or_default();
+    // What its start needed goes back to the system in a moment.
+    tokio::time::sleep(SETTLES).await;
     let idle = (rss_mb(adapter), own_mb(adapter));
     let in_flight = usize::from(arguments.in_flight);
     // A first, short turn of each fills caches and pools, and is not counted.

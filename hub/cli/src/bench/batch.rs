@@ -8,6 +8,7 @@ use crate::fail::Failure;
 use crate::setup;
 use clap::Args;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Megabytes of records in the table.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     megabytes: u64,
+    /// As in `bench adapter`.
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
 }
 
 struct Place {
@@ -68,6 +72,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     let rows = arguments.megabytes * ROWS_OF_MB;
     let source = yiwang_city::build_bench(dir.path(), rows).map_err(Failure::environment)?;
     let mut provided = Provided::embedded(&source);
+    provided.program.clone_from(&arguments.program);
     provided.batches.push("person.all".to_owned());
     let mut kept = vec![("sqlite", "person.all", None)];
     let mut left_out = Vec::new();

@@ -81,6 +81,8 @@ pub struct Provided {
     pub operations: Vec<String>,
     /// Those that hand everybody over in pages; a contract for them is agreed where there are any.
     pub batches: Vec<String>,
+    /// The adapter's program; this one where there is none.
+    pub program: Option<PathBuf>,
 }
 
 impl Provided {
@@ -91,6 +93,7 @@ impl Provided {
             settings: vec![("BENCH_DB".to_owned(), source.database.display().to_string())],
             operations: vec!["person.by_id".to_owned()],
             batches: Vec::new(),
+            program: None,
         }
     }
 }
@@ -115,7 +118,7 @@ pub async fn start_providing(
         batches => Some(agree(&folders, draft_batch(batches)).await?),
     };
     let mut provider = provider(dir, provided)?;
-    let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[])?;
+    let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[], None)?;
     provider.host.until_ready().await?;
     consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
@@ -169,7 +172,7 @@ fn provider(dir: &Path, provided: &Provided) -> Result<Site, Failure> {
         std::fs::write(&path, text).map_err(file(&path))?;
         mappings.push(name);
     }
-    build::start_host(dir, "provider", &mappings, &[], &provided.settings)
+    build::start_host(dir, "provider", &mappings, &[], &provided.settings, provided.program.as_deref())
 }
 
 async fn agree(folders: &BTreeMap<&str, Folder>, draft: Value) -> Result<Arc<Contract>, Failure> {

@@ -279,17 +279,18 @@ fn host(dir: &Path, part: &Part) -> Result<Site, Failure> {
     for path in files::documents(part.mappings) {
         part.write(path, &folder)?;
     }
-    start_host(dir, part.id, &mappings, part.apps, &part.settings)
+    start_host(dir, part.id, &mappings, part.apps, &part.settings, None)
 }
 
 /// Writes a member's `adapter.toml` and starts its host: an adapter where it has mappings, a gateway where
-/// it has apps.
+/// it has apps. It is this program, or the adapter's own where that is given.
 pub fn start_host(
     dir: &Path,
     id: &str,
     mappings: &[String],
     apps: &[&str],
     settings: &[(String, String)],
+    adapter: Option<&Path>,
 ) -> Result<Site, Failure> {
     let folder = dir.join("members").join(id);
     let health = free_port()?;
@@ -317,7 +318,13 @@ pub fn start_host(
     std::fs::write(&config, text).map_err(file(&config))?;
     let path = config.display().to_string();
     let log = dir.join(format!("{id}.log"));
-    let host = Process::start(id, &["adapter", "run", "--config", &path], settings, &log, health)?;
+    let host = match adapter {
+        Some(program) => {
+            let run = ["run", "--config", &path];
+            Process::start_program(program.to_owned(), id, &run, settings, &log, health)?
+        }
+        None => Process::start(id, &["adapter", "run", "--config", &path], settings, &log, health)?,
+    };
     Ok(Site { folder, host, gateway, tokens })
 }
 

@@ -20,6 +20,7 @@ pub struct Process {
 
 /// How it is started.
 struct Line {
+    program: PathBuf,
     arguments: Vec<String>,
     settings: Vec<(String, String)>,
     log: PathBuf,
@@ -27,10 +28,9 @@ struct Line {
 
 impl Line {
     fn spawn(&self) -> Result<Child, Failure> {
-        let program = std::env::current_exe().map_err(Failure::environment)?;
         // What it said before it was started again stays.
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(file(&self.log))?;
-        Command::new(program)
+        Command::new(&self.program)
             .args(&self.arguments)
             .envs(self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             .stdin(Stdio::null())
@@ -58,7 +58,21 @@ impl Process {
         log: &Path,
         health: SocketAddr,
     ) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(Failure::environment)?;
+        Self::start_program(program, name, arguments, settings, log, health)
+    }
+
+    /// The same of another program.
+    pub fn start_program(
+        program: PathBuf,
+        name: &str,
+        arguments: &[&str],
+        settings: &[(String, String)],
+        log: &Path,
+        health: SocketAddr,
+    ) -> Result<Self, Failure> {
         let line = Line {
+            program,
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             settings: settings.to_vec(),
             log: log.to_owned(),
