@@ -21,7 +21,7 @@ use crate::tls::identity::TrustDomain;
 use crate::tls::server::{HUB_LIFETIME_MS, HubCertificate, Tls, TlsError, server_config};
 use crate::tls::token::{HubFacts, TokenError, TokenStore};
 use crate::views::{ApplyError, PersistError, Persisted, Persister, SealKey, Views};
-use crate::{replies, rest, rpc, witness};
+use crate::{links, replies, rest, rpc, witness};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -285,6 +285,7 @@ pub async fn start_on<N: Network>(
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
     hub.tasks.spawn(denials::run(Arc::clone(&hub)));
     hub.tasks.spawn(replies::watch(Arc::clone(&hub)));
+    hub.tasks.spawn(links::watch(Arc::clone(&hub)));
     if let Some(policy) = &config.witnesses {
         let limit = Duration::from_secs(config.raw.stop_intake_after_s.into());
         hub.tasks.spawn(witness::collect(Arc::clone(&hub), Arc::clone(policy), limit));

@@ -13,7 +13,7 @@ mod side;
 mod standings;
 
 pub use chains::Chains;
-pub use entries::previous;
+pub use entries::{previous, watch};
 pub use room::{Held, Place, Way};
 pub use serve::{LinkServer, OutgoingFrames};
 
@@ -23,7 +23,7 @@ use assemble::Pending;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use yiwang_proto::codes::Code;
@@ -48,6 +48,7 @@ pub struct Link {
     /// Its hello named a record that nobody had added yet, so that a mapping of it is in no entry.
     unlisted: AtomicBool,
     side: side::Side,
+    own: entries::Own,
 }
 
 /// An answer as it came over a link; nothing in it is verified yet.
@@ -99,6 +100,7 @@ impl Link {
             leaving: leaving::Leaving::default(),
             unlisted: AtomicBool::new(false),
             side,
+            own: entries::Own::default(),
         };
         (Arc::new(link), queue)
     }
@@ -148,6 +150,8 @@ pub struct Links {
     alarms: AtomicI64,
     // How far each member's adapter held its own entries when its link ended.
     held: Mutex<HashMap<MemberId, u64>>,
+    // Those whose member's entries are followed, also before they serve.
+    following: Mutex<Vec<Weak<Link>>>,
     rooms: room::Rooms,
 }
 

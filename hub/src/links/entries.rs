@@ -8,8 +8,10 @@ use crate::ledger::Appended;
 use crate::ledger::publish::SignedHead;
 use prost::Message as _;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
@@ -18,7 +20,7 @@ use yiwang_proto::pb;
 use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
 use yiwang_proto::request::Request;
 
-/// How often a link is looked at: the delay within which a member sees what was done in its name.
+/// How often all links are looked at: the delay within which a member sees what was done in its name.
 const PUSH_EVERY: Duration = Duration::from_millis(200);
 /// An index that was just given is durable within a batch; looked at again so often.
 const DURABLE_EVERY: Duration = Duration::from_millis(5);
@@ -88,17 +90,41 @@ fn before(hub: &Hub, member: &MemberId, at: u64) -> Result<u64, Code> {
     previous(&entry, member).ok_or(Code::Internal)
 }
 
+/// How far a link was given its member's entries.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    next: AtomicU64,
+    more: Notify,
+}
+
+/// Wakes the links whose members have entries that were not given to them. One look at all: a timer for each would cost
+/// a city of a thousand quiet departments more than its exchanges.
+pub async fn watch(hub: Arc<Hub>) {
+    while hub.stop.run_until_cancelled(tokio::time::sleep(PUSH_EVERY)).await.is_some() {
+        let mut following = hub.links.following.lock().unwrap_or_else(PoisonError::into_inner);
+        following.retain(|link| {
+            let Some(link) = link.upgrade().filter(|link| !link.closed.is_cancelled()) else { return false };
+            if hub.ledger.views().previous_of(link.member()) > link.own.next.load(Ordering::Relaxed) {
+                link.own.more.notify_one();
+            }
+            true
+        });
+    }
+}
+
 /// Follows the ledger for one link until it ends.
 pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
     let mut taken = link.side.taken();
     let mut own_next = *taken.borrow_and_update();
     let mut shown = welcomed;
+    link.own.next.store(own_next, Ordering::Relaxed);
+    hub.links.following.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&link));
     loop {
         tokio::select! {
             biased;
             () = link.closed.cancelled() => return,
             () = hub.stop.cancelled() => return,
-            () = tokio::time::sleep(PUSH_EVERY) => {}
+            () = link.own.more.notified() => {}
         }
         let newest = hub.ledger.views().previous_of(link.member());
         if newest <= own_next || hub.switches.no_receipts {
@@ -130,6 +156,7 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
                 return;
             }
             own_next = last + 1;
+            link.own.next.store(own_next, Ordering::Relaxed);
         }
         if own_next >= newest {
             hub.chains.give_up(link.member());
