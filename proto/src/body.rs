@@ -91,18 +91,27 @@ pub struct AnswerBody {
     pub records: Bytes,
     /// What the request for a batch's next page names; empty where there is none.
     pub resume: String,
+    /// For a page of a batch after the first: SHA-256 of the token of the page that it begins after. Adapters of before
+    /// this was there say none.
+    pub follows: Option<crate::Digest>,
 }
 
 impl AnswerBody {
     /// Encodes with a fresh salt: the bytes and their digest.
     pub fn encode(records: Bytes, entropy: &dyn Entropy) -> (Bytes, crate::Digest) {
-        Self::encode_page(records, String::new(), entropy)
+        Self::encode_page(records, String::new(), None, entropy)
     }
 
-    /// The same for a page of a batch that has a next one.
-    pub fn encode_page(records: Bytes, resume: String, entropy: &dyn Entropy) -> (Bytes, crate::Digest) {
+    /// The same for a page of a batch, with what the next one is asked for with, and what it begins after.
+    pub fn encode_page(
+        records: Bytes,
+        resume: String,
+        follows: Option<crate::Digest>,
+        entropy: &dyn Entropy,
+    ) -> (Bytes, crate::Digest) {
         let salt: [u8; 16] = random(entropy);
-        let raw = pb::AnswerBody { salt: salt.to_vec().into(), records, resume };
+        let follows = follows.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default();
+        let raw = pb::AnswerBody { salt: salt.to_vec().into(), records, resume, follows };
         let bytes = Bytes::from(raw.encode_to_vec());
         let digest = crate::sha256(&bytes);
         (bytes, digest)
@@ -119,6 +128,10 @@ impl AnswerBody {
         if raw.resume.len() > ARGUMENT_BYTES_MAX {
             return Err(BodyError::Malformed("resume is over 1024 bytes"));
         }
-        Ok(Self { records: raw.records, resume: raw.resume })
+        let follows = match raw.follows.as_ref() {
+            [] => None,
+            some => Some(some.try_into().map_err(|_| BodyError::Malformed("follows is not 32 bytes"))?),
+        };
+        Ok(Self { records: raw.records, resume: raw.resume, follows })
     }
 }

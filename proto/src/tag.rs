@@ -124,6 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_32_bytes_gives_what_hmac_gives() {
+        // RFC 4231, test case 1, whose key is 20 bytes: filled up with zeros it is the same key.
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let expected = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
+        assert_eq!(crate::hex(&mac(&key, b"Hi There")), expected);
+    }
+
+    #[test]
     fn t32_tags_are_equal_within_a_case_and_differ_across_cases_members_and_subjects() {
         let (a, b) = (TagKey::new([1; 32]), TagKey::new([2; 32]));
         let one = CaseId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap();

@@ -213,10 +213,11 @@ impl Adapter {
                 self.counts.answer(&source, ask, method).await.map(|mapped| (mapped, Handed::default()))
             }
         };
-        let waited_us = answered.as_ref().map_or(0, |(_, handed)| handed.waited_us);
-        let took_us = self.clock.monotonic_us().saturating_sub(now_us).saturating_sub(waited_us);
-        // What is wrong with an argument says nothing of the source.
-        if answered.as_ref().err().is_none_or(|error| error.code != Code::ArgumentInvalid) {
+        let took_us = self.clock.monotonic_us().saturating_sub(now_us);
+        // What is wrong with an argument says nothing of the source; a page says for itself how long it took.
+        let said = permit.contract().text.method == Method::Batch
+            || answered.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid);
+        if !said {
             source.note(&request.operation, took_us, answered.is_ok());
         }
         let (mapped, handed) = answered.map_err(|error| {
@@ -236,6 +237,7 @@ impl Adapter {
             subject_tags_root: None,
             handed: handed.tags,
             resume: handed.resume,
+            follows: handed.follows,
             as_of_ms: mapped.as_of_ms,
             mapping_digest: source.mapping().digest(),
             truncated: mapped.truncated,

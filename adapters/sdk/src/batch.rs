@@ -14,7 +14,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use yiwang_policies::SubjectKind;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::body::Arguments;
@@ -48,9 +47,12 @@ pub(crate) enum ResumeError {
     /// The key of a row is too long, or none.
     #[error("the key of a row is null or too long")]
     Key,
-    /// No page under this request here: another of the member's adapters gave it, it is too long ago, or it failed.
-    #[error("argument `follows` names no page that is under way here; name its `resume`")]
+    /// No page of this batch under this request here: another of the member's adapters gave it, or it is too long ago.
+    #[error("argument `follows` names no page of this batch that is under way here; name its `resume`")]
     Unknown,
+    /// The page before failed, or is not there soon.
+    #[error("the page before is not there")]
+    Before,
 }
 
 /// What all pages of one batch have in common.
@@ -135,6 +137,14 @@ pub(crate) struct Begin {
     pub(crate) pages: u32,
     /// The last key of the page before; none for the first.
     pub(crate) after: Option<Scalar>,
+    /// SHA-256 of the token that the page before gave; none for the first.
+    pub(crate) token: Option<Digest>,
+}
+
+/// What a request says of where its page begins.
+enum Named {
+    Here(Begin),
+    After(Digest),
 }
 
 /// What a page hands over besides its records.
@@ -144,12 +154,14 @@ pub(crate) struct Handed {
     pub(crate) tags: Vec<Tag>,
     /// What the next page is asked for with; empty where this is the last.
     pub(crate) resume: String,
-    /// How long it waited for the page before it.
-    pub(crate) waited_us: u64,
+    /// The token that it begins after, by SHA-256.
+    pub(crate) follows: Option<Digest>,
 }
 
 fn refused(error: ResumeError) -> AnswerError {
-    let (code, clause) = (Code::ArgumentInvalid, error.to_string());
+    // What the page before came to is no fault of who asks.
+    let code = if error == ResumeError::Before { Code::ProviderBusy } else { Code::ArgumentInvalid };
+    let clause = error.to_string();
     AnswerError { code, clause: clause.clone(), detail: clause }
 }
 
@@ -166,72 +178,49 @@ impl Adapter {
         let key = self.tag_key.resume_key();
         let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
         let whole = Whole::of(&request.contract_digest, named, ask.fields, source.mapping().digest());
+        let mut arguments = ask.arguments.clone();
+        let from = named_in(&mut arguments, &key, &whole).map_err(refused)?;
         // Before anything is waited for, so that the page after this one finds it.
         let under_way = self.ends.begin(digest, whole.clone());
-        let mut arguments = ask.arguments.clone();
-        let asked_us = self.clock.monotonic_us();
-        let begin = self.begin(&mut arguments, &key, &whole, &ask).await?;
-        let waited_us = self.clock.monotonic_us().saturating_sub(asked_us);
+        let begin = match from {
+            Named::Here(begin) => Some(begin),
+            Named::After(before) => self.ends.of(before, &whole).await.map_err(refused)?,
+        };
         let Some(begin) = begin else {
             under_way.ended(None);
-            return Ok((empty(Vec::new(), self.now_ms()), Handed { waited_us, ..Handed::default() }));
+            return Ok((empty(Vec::new(), self.now_ms()), Handed::default()));
         };
         // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
         let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
         let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
-        let (mapped, end) = source.page(ask, begin.after).await?;
+        let asked_us = self.clock.monotonic_us();
+        let came = source.page(ask, begin.after).await;
+        let took_us = self.clock.monotonic_us().saturating_sub(asked_us);
+        source.note(&request.operation, took_us, came.is_ok());
+        let (mapped, end) = came?;
         let pages = begin.pages.saturating_add(1);
-        under_way.ended(end.next.clone().map(|after| Begin { pages, after: Some(after) }));
+        let resume = match end.next {
+            None => {
+                under_way.ended(None);
+                String::new()
+            }
+            Some(after) => {
+                let resume = Resume { whole, pages, before: digest, after };
+                let token = resume.seal(&key, self.entropy.as_ref()).map_err(|error| AnswerError {
+                    code: Code::SourceError,
+                    clause: error.to_string(),
+                    detail: error.to_string(),
+                })?;
+                let of_token = Some(yiwang_proto::sha256(token.as_bytes()));
+                under_way.ended(Some(Begin { pages, after: Some(resume.after), token: of_token }));
+                token
+            }
+        };
         let in_case = self.tag_key.in_case(&request.case);
         let mut tags: Vec<Tag> = end.subjects.iter().map(|subject| in_case.tag(subject)).collect();
         tags.sort_unstable();
         tags.dedup();
-        let resume = match end.next {
-            None => String::new(),
-            Some(after) => Resume { whole, pages, before: digest, after }
-                .seal(&key, self.entropy.as_ref())
-                .map_err(|error| AnswerError {
-                code: Code::SourceError,
-                clause: error.to_string(),
-                detail: error.to_string(),
-            })?,
-        };
-        Ok((mapped, Handed { tags, resume, waited_us }))
-    }
-
-    /// Where a page begins: none where the page that it follows was the last.
-    async fn begin(
-        &self,
-        arguments: &mut Arguments,
-        key: &[u8; 32],
-        whole: &Whole,
-        ask: &Ask<'_>,
-    ) -> Result<Option<Begin>, AnswerError> {
-        let mut take = |wanted: &str| {
-            let given = arguments.keys().find(|name| name.as_str() == wanted).cloned();
-            given.and_then(|name| arguments.remove(&name))
-        };
-        match (take(RESUME), take(FOLLOWS)) {
-            (None, None) => Ok(Some(Begin { pages: 0, after: None })),
-            (Some(Scalar::Text(token)), None) => {
-                let resume = Resume::open(&token, key, whole).map_err(refused)?;
-                Ok(Some(Begin { pages: resume.pages, after: Some(resume.after) }))
-            }
-            (None, Some(Scalar::Text(request))) => {
-                let before = digest_of_hex(&request).ok_or_else(|| refused(ResumeError::Unknown))?;
-                let left = u64::try_from(ask.deadline_ms.saturating_sub(ask.now_ms)).unwrap_or_default();
-                let ended = self.ends.of(before, whole);
-                match tokio::time::timeout(Duration::from_millis(left), ended).await {
-                    Ok(ended) => ended.map_err(refused),
-                    Err(_) => {
-                        let clause = "the page before was not there in time".to_owned();
-                        let (code, detail) = (Code::DeadlineExceeded, clause.clone());
-                        Err(AnswerError { code, clause, detail })
-                    }
-                }
-            }
-            _ => Err(refused(ResumeError::Foreign)),
-        }
+        Ok((mapped, Handed { tags, resume, follows: begin.token }))
     }
 
     /// Nobody is handed over unseen: who stands in a page is in its tags. Of a record that is not the program's own it is
@@ -259,6 +248,27 @@ impl Adapter {
             return Err(AnswerError { code: Code::SourceError, clause: clause.clone(), detail: clause });
         }
         Ok(())
+    }
+}
+
+/// Takes out of the arguments what they say of where the page begins.
+fn named_in(arguments: &mut Arguments, key: &[u8; 32], whole: &Whole) -> Result<Named, ResumeError> {
+    let mut take = |wanted: &str| {
+        let given = arguments.keys().find(|name| name.as_str() == wanted).cloned();
+        given.and_then(|name| arguments.remove(&name))
+    };
+    match (take(RESUME), take(FOLLOWS)) {
+        (None, None) => Ok(Named::Here(Begin { pages: 0, after: None, token: None })),
+        (Some(Scalar::Text(token)), None) => {
+            let resume = Resume::open(&token, key, whole)?;
+            let of_token = Some(yiwang_proto::sha256(token.as_bytes()));
+            Ok(Named::Here(Begin { pages: resume.pages, after: Some(resume.after), token: of_token }))
+        }
+        (None, Some(Scalar::Text(request))) => {
+            digest_of_hex(&request).map(Named::After).ok_or(ResumeError::Unknown)
+        }
+        (None, Some(_)) => Err(ResumeError::Unknown),
+        (Some(_), _) => Err(ResumeError::Foreign),
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct Released {
     pub(crate) handed: Vec<Tag>,
     /// What a batch's next page is asked for with.
     pub(crate) resume: String,
+    /// The token of the page before, by SHA-256.
+    pub(crate) follows: Option<Digest>,
     pub(crate) as_of_ms: i64,
     pub(crate) mapping_digest: Digest,
     pub(crate) truncated: bool,
@@ -104,7 +106,8 @@ impl Signer {
         now_ms: i64,
         entropy: &dyn Entropy,
     ) -> Result<(SignedStatement, Bytes), Refusal> {
-        let (body, digest) = AnswerBody::encode_page(released.records, released.resume, entropy);
+        let (body, digest) =
+            AnswerBody::encode_page(released.records, released.resume, released.follows, entropy);
         let mut answer = self.blank(request, request_digest, Verdict::Answered, head, now_ms);
         answer.fields = released.fields;
         answer.withheld =

@@ -26,6 +26,7 @@ fn body(number: usize) -> Bytes {
         salt: Bytes::from(vec![9; 16]),
         records: Bytes::from(format!("[{number}]")),
         resume: String::new(),
+        follows: Bytes::new(),
     };
     Bytes::from(body.encode_to_vec())
 }

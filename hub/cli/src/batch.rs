@@ -53,7 +53,8 @@ pub struct Batch {
     #[arg(long)]
     pages: Option<u32>,
     /// Records, one a line, as JSON. Beside it `FILE.state` says how far they go. The next pages are asked for while one is
-    /// written: a run that is cut off may leave entries of pages that are not in the file
+    /// written: an empty page behind the last has an entry too, and so may pages of a run that was cut off, and each is one
+    /// use of a ticket
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
 }
@@ -278,6 +279,10 @@ pub async fn run(batch: &Batch) -> Outcome {
         // The next pages are on their way while this one goes to the disk; nothing of them counts before it lies there.
         let writing = tokio::task::spawn_blocking(move || put(&out, &path, state, page));
         state = writing.await.map_err(Failure::environment)??;
+    }
+    // Nothing may stand behind the last page.
+    if let Some(Err(error)) = pages.next().await {
+        return Err(Failure::refused(error));
     }
     let ended = if state.complete { "complete" } else { "the same command goes on" };
     println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);

@@ -13,15 +13,12 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method, Scalar};
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation};
 use yiwang_proto::request::OfficerBy;
-use yiwang_proto::{Digest, hex};
+use yiwang_proto::{Digest, hex, sha256};
 
 /// The argument under which a request names what its page begins after (`adapters/SPEC.md`).
 const RESUME: &str = "resume";
 /// The one under which it names the request of a page that is still under way.
 const FOLLOWS: &str = "follows";
-
-/// What a provider did that gives a page as the one after itself.
-pub(crate) const SAME_PAGE: &str = "the provider's next page is the same page";
 
 /// What a batch is of; the same for all its pages.
 #[derive(Debug, Clone)]
@@ -51,6 +48,8 @@ pub struct BatchPage {
     pub entry: u64,
     /// What the next page is asked for with; empty where this was the last.
     pub resume: String,
+    /// The token of the page that this one begins after, by SHA-256, as the provider says.
+    pub follows: Option<Digest>,
 }
 
 /// Why a page did not come.
@@ -114,6 +113,20 @@ impl<'a> After<'a> {
     }
 }
 
+/// Holds a page against the token of the page before; `resume` is empty for the first.
+pub(crate) fn continues(page: &BatchPage, resume: &str) -> Result<(), ClientError> {
+    let token = Some(resume).filter(|token| !token.is_empty()).map(|token| sha256(token.as_bytes()));
+    if page.follows.is_some() && page.follows != token {
+        return Err(ClientError::unverified(
+            "the provider's page begins after another page than was asked for",
+        ));
+    }
+    if !page.resume.is_empty() && page.resume == resume {
+        return Err(ClientError::unverified("the provider's next page is the same page"));
+    }
+    Ok(())
+}
+
 impl Client {
     /// The page of a batch that begins after `resume`, or the first where it is empty. Asking for a page again gives the
     /// rows that are there now, and another entry.
@@ -128,9 +141,7 @@ impl Client {
     ) -> Result<BatchPage, BatchError> {
         let signed = self.sign_page(contract, ask, After::token(resume)).await?;
         let page = self.open_page(contract, &signed).await?;
-        if !page.resume.is_empty() && page.resume == resume {
-            return Err(ClientError::unverified(SAME_PAGE).into());
-        }
+        continues(&page, resume)?;
         Ok(page)
     }
 
@@ -180,7 +191,8 @@ impl Client {
             Ending::Answered { answer, records } => {
                 check_rows(&records, &answer)?;
                 let Answer { rows, withheld, .. } = *answer;
-                Ok(BatchPage { records, rows, withheld, entry, resume: exchanged.resume })
+                let (resume, follows) = (exchanged.resume, exchanged.follows);
+                Ok(BatchPage { records, rows, withheld, entry, resume, follows })
             }
             Ending::Denied { code, clause } => Err(BatchError::Refused { code, clause, entry }),
             Ending::Failed { code } => Err(BatchError::Refused { code, clause: String::new(), entry }),

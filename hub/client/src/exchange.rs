@@ -78,6 +78,8 @@ pub enum Ending {
 pub struct Exchanged {
     /// What the request for a batch's next page names; empty where there is none.
     pub resume: String,
+    /// The token, by SHA-256, of the page that a batch's page begins after.
+    pub follows: Option<Digest>,
     /// The receipt of its entry.
     pub receipt: VerifiedReceipt,
     /// How it ended.
@@ -204,14 +206,16 @@ impl Client {
         Code::parse(&code).into_iter().for_each(|code| self.heed(code, &signed.request.provider));
         let ending = match entry.outcome() {
             pb::Outcome::Answered => {
-                let (ending, resume) = self.open_answer(contract, signed, &entry, &response.body).await?;
-                return Ok(Exchanged { receipt, ending, resume });
+                let (answer, body) = self.open_answer(contract, signed, &entry, &response.body).await?;
+                let AnswerBody { records, resume, follows } = body;
+                let ending = Ending::Answered { answer: Box::new(answer), records };
+                return Ok(Exchanged { receipt, ending, resume, follows });
             }
             pb::Outcome::Denied | pb::Outcome::Withheld => Ending::Denied { code, clause },
             pb::Outcome::Failed => Ending::Failed { code },
             pb::Outcome::Unspecified => return Err(ClientError::unverified("the entry has no outcome")),
         };
-        Ok(Exchanged { receipt, ending, resume: String::new() })
+        Ok(Exchanged { receipt, ending, resume: String::new(), follows: None })
     }
 
     /// What a refusal means for the next request, with a receipt or without.
@@ -227,7 +231,7 @@ impl Client {
         signed: &SignedRequest,
         entry: &pb::ExchangeEntry,
         body: &Bytes,
-    ) -> Result<(Ending, String), ClientError> {
+    ) -> Result<(Answer, AnswerBody), ClientError> {
         let envelope = SignedStatement::parse(entry.answer.clone()).map_err(ClientError::unverified)?;
         let claimed = Answer::parse(envelope.unverified_payload()).map_err(ClientError::unverified)?;
         let provider = &contract.text.provider;
@@ -249,9 +253,8 @@ impl Client {
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
                 let body = self.plain_answer(contract, &answer, &envelope.digest(), body)?;
-                let AnswerBody { records, resume } =
-                    AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?;
-                Ok((Ending::Answered { answer: Box::new(answer), records }, resume))
+                let body = AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?;
+                Ok((answer, body))
             }
             _ => Err(ClientError::unverified("the entry says answered, the provider does not")),
         }

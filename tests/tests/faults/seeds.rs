@@ -144,6 +144,7 @@ async fn f20_seeds_are_written_when_asked_for() {
         salt: Bytes::from(vec![1; 16]),
         records: Bytes::from_static(b"[]"),
         resume: String::new(),
+        follows: Bytes::new(),
     };
     seeds.write("body", "answer", &answer.encode_to_vec());
     let rows = r#"{"rows":[{"field":"area_code","op":"prefix","value":"9801"},{"field":"level","op":"range","from":1,"to":3},

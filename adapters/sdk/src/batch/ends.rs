@@ -8,11 +8,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use yiwang_proto::Digest;
 
-/// Pages that are remembered, of all apps: a follower is sent while its page is under way, and no hub has more exchanges
-/// under way on a link.
-const PAGES_MAX: usize = 256;
-/// How long a follower waits for a page that has not begun: both are sent at once, and may overtake each other.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Pages that are remembered, of all apps: as many as a hub may have under way, and as many that have ended. Those under
+/// way are never forgotten for others.
+const PAGES_MAX: usize = 2048;
+/// Pages of one batch that may be under way when another follows: an app keeps two ahead. Each that waits takes a place of
+/// the link's that somebody else could use.
+const WAITING_MAX: usize = 4;
+/// How long a follower waits. Its page takes milliseconds, or asking ahead gains nothing; what was decided on this request
+/// must not be old when its rows leave.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// None while the page is under way; then where the next one begins, which is nowhere after the last.
 type Ended = Option<Option<Begin>>;
@@ -33,6 +37,28 @@ struct Pages {
 struct Page {
     whole: Whole,
     ended: watch::Receiver<Ended>,
+}
+
+impl Page {
+    fn is_under_way(&self) -> bool {
+        self.ended.borrow().is_none() && self.ended.has_changed().is_ok()
+    }
+}
+
+impl Pages {
+    /// Makes a place, if one can be made.
+    fn has_place(&mut self) -> bool {
+        if self.order.len() < PAGES_MAX {
+            return true;
+        }
+        let known = &self.known;
+        let over = |request: &Digest| known.get(request).is_none_or(|page| !page.is_under_way());
+        let found = self.order.iter().position(over).and_then(|at| self.order.remove(at));
+        found.is_some_and(|oldest| {
+            self.known.remove(&oldest);
+            true
+        })
+    }
 }
 
 /// A page under way. One that is dropped before it ended has failed.
@@ -58,42 +84,59 @@ impl Ends {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A page begins that this request asks for.
+    /// A page begins that this request asks for. With no place left it cannot be followed, which costs time and no more.
     pub(crate) fn begin(&self, request: Digest, whole: Whole) -> UnderWay {
         let (end, ended) = watch::channel(None);
         let mut pages = self.pages();
-        if pages.known.insert(request, Page { whole, ended }).is_none() {
+        let page = Page { whole, ended };
+        if pages.known.contains_key(&request) {
+            pages.known.insert(request, page);
+        } else if pages.has_place() {
             pages.order.push_back(request);
-        }
-        while pages.order.len() > PAGES_MAX
-            && let Some(oldest) = pages.order.pop_front()
-        {
-            pages.known.remove(&oldest);
+            pages.known.insert(request, page);
         }
         drop(pages);
         self.begun.send_replace(());
         UnderWay(end)
     }
 
-    /// Waits for the end of the page that a request asked for; yields where the next one begins.
+    /// Waits for the end of the page that a request asked for; yields where the next one begins, which is nowhere after the
+    /// last.
     ///
     /// # Errors
-    /// [`ResumeError`] where it is of another batch or mapping, unknown here, or failed.
+    /// [`ResumeError`] where it is of another mapping, unknown here, failed, or takes too long. One of another batch is
+    /// not told from one that is unknown.
     pub(crate) async fn of(&self, request: Digest, whole: &Whole) -> Result<Option<Begin>, ResumeError> {
         let mut begun = self.begun.subscribe();
-        let found = async {
-            loop {
-                let known = self.pages().known.get(&request).cloned();
-                if known.is_some() || begun.changed().await.is_err() {
-                    return known;
+        let ended = async {
+            let mut page = loop {
+                if let Some(page) = self.found(&request, whole)? {
+                    break page;
                 }
-            }
+                begun.changed().await.map_err(|_| ResumeError::Unknown)?;
+            };
+            let ended = page.ended.wait_for(Option::is_some).await.map_err(|_| ResumeError::Before)?;
+            ended.clone().ok_or(ResumeError::Before)
         };
-        let found = tokio::time::timeout(PATIENCE, found).await.ok().flatten();
-        let mut page = found.ok_or(ResumeError::Unknown)?;
-        whole.same(&page.whole)?;
-        let ended = page.ended.wait_for(Option::is_some).await.map_err(|_| ResumeError::Unknown)?;
-        ended.clone().ok_or(ResumeError::Unknown)
+        match tokio::time::timeout(PATIENCE, ended).await {
+            Ok(ended) => ended,
+            Err(_) => Err(self.found(&request, whole)?.map_or(ResumeError::Unknown, |_| ResumeError::Before)),
+        }
+    }
+
+    fn found(&self, request: &Digest, whole: &Whole) -> Result<Option<Page>, ResumeError> {
+        let pages = self.pages();
+        let Some(page) = pages.known.get(request).filter(|page| page.whole.asked == whole.asked) else {
+            return Ok(None);
+        };
+        if page.whole.mapping != whole.mapping {
+            return Err(ResumeError::Mapping);
+        }
+        let same = pages.known.values().filter(|other| other.whole.asked == whole.asked);
+        if page.is_under_way() && same.filter(|other| other.is_under_way()).count() > WAITING_MAX {
+            return Err(ResumeError::Before);
+        }
+        Ok(Some(page.clone()))
     }
 }
 
@@ -107,62 +150,88 @@ mod tests {
     }
 
     fn after(pages: u32) -> Option<Begin> {
-        Some(Begin { pages, after: Some(Scalar::Integer(i64::from(pages) * 100)) })
+        let after = Some(Scalar::Integer(i64::from(pages) * 100));
+        Some(Begin { pages, after, token: Some([1; 32]) })
+    }
+
+    fn request(number: usize) -> Digest {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_le_bytes());
+        digest
     }
 
     #[tokio::test]
     async fn a_follower_waits_for_its_page_whichever_comes_first() {
-        let ends = Ends::default();
+        let (ends, of_first) = (Ends::default(), whole(1));
         let page = ends.begin([1; 32], whole(1));
-        let of_first = whole(1);
-        let follow = ends.of([1; 32], &of_first);
         let give = async { page.ended(after(1)) };
-        assert_eq!(tokio::join!(follow, give).0, Ok(after(1)));
-        assert_eq!(ends.of([1; 32], &whole(1)).await, Ok(after(1)), "a moment later");
+        assert_eq!(tokio::join!(ends.of([1; 32], &of_first), give).0, Ok(after(1)));
+        assert_eq!(ends.of([1; 32], &of_first).await, Ok(after(1)), "a moment later");
         let give = async {
-            tokio::time::sleep(PATIENCE / 2).await;
+            tokio::time::sleep(PATIENCE / 4).await;
             let page = ends.begin([2; 32], whole(1));
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(PATIENCE / 4).await;
             page.ended(None);
         };
-        assert_eq!(
-            tokio::join!(ends.of([2; 32], &of_first), give).0,
-            Ok(None),
-            "and after the last there is none"
-        );
+        let follow = ends.of([2; 32], &of_first);
+        assert_eq!(tokio::join!(follow, give).0, Ok(None), "and after the last there is none");
     }
 
     #[tokio::test]
     async fn nobody_follows_what_is_not_its_own_or_not_there() {
         let ends = Ends::default();
         ends.begin([1; 32], whole(1)).ended(after(1));
-        assert_eq!(ends.of([1; 32], &whole(2)).await, Err(ResumeError::Foreign));
+        let (foreign, mine) = (whole(2), whole(1));
+        for (request, of) in [([1; 32], &foreign), ([9; 32], &mine)] {
+            assert!(tokio::time::timeout(PATIENCE / 2, ends.of(request, of)).await.is_err(), "both wait");
+        }
+        let both = tokio::join!(ends.of([1; 32], &foreign), ends.of([9; 32], &mine));
+        assert_eq!(both, (Err(ResumeError::Unknown), Err(ResumeError::Unknown)));
         let other = Whole { mapping: [8; 32], ..whole(1) };
         assert_eq!(ends.of([1; 32], &other).await, Err(ResumeError::Mapping));
-        assert_eq!(ends.of([9; 32], &whole(1)).await, Err(ResumeError::Unknown));
         drop(ends.begin([3; 32], whole(1)));
-        assert_eq!(ends.of([3; 32], &whole(1)).await, Err(ResumeError::Unknown), "it failed");
+        assert_eq!(ends.of([3; 32], &mine).await, Err(ResumeError::Before), "it failed");
+        let slow = ends.begin([4; 32], whole(1));
+        assert_eq!(ends.of([4; 32], &mine).await, Err(ResumeError::Before), "it takes too long");
+        slow.ended(None);
     }
 
     #[tokio::test]
-    async fn only_the_last_ones_are_known() {
+    async fn a_chain_is_short() {
         let ends = Ends::default();
-        let request = |number: usize| {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&number.to_le_bytes());
-            digest
-        };
-        for number in 0..PAGES_MAX * 3 {
+        let _others: Vec<_> = (10..30).map(|number| ends.begin(request(number), whole(2))).collect();
+        let chain: Vec<_> = (0..WAITING_MAX).map(|number| ends.begin(request(number), whole(1))).collect();
+        let (batch, last) = (whole(1), request(WAITING_MAX - 1));
+        let mut waiting = std::pin::pin!(ends.of(last, &batch));
+        let soon = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err(), "it waits");
+        let one_more = ends.begin(request(5), whole(1));
+        assert_eq!(ends.of(request(5), &batch).await, Err(ResumeError::Before), "at once");
+        drop((chain, one_more));
+    }
+
+    #[tokio::test]
+    async fn what_ended_is_forgotten_first_and_what_is_under_way_never() {
+        let ends = Ends::default();
+        let under_way: Vec<_> = (0..10).map(|number| ends.begin(request(number), whole(9))).collect();
+        for number in 10..PAGES_MAX * 2 {
             ends.begin(request(number), whole(1)).ended(after(1));
             // Asked for again, it takes no second place.
             ends.begin(request(number), whole(1)).ended(after(2));
+            drop(ends.begin(request(number + PAGES_MAX * 4), whole(1)));
         }
         let known = {
             let pages = ends.pages();
+            assert!((0..10).all(|number| pages.known.contains_key(&request(number))));
+            assert!(!pages.known.contains_key(&request(10)));
             (pages.known.len(), pages.order.len())
         };
         assert_eq!(known, (PAGES_MAX, PAGES_MAX));
-        assert_eq!(ends.of(request(0), &whole(1)).await, Err(ResumeError::Unknown));
-        assert_eq!(ends.of(request(PAGES_MAX * 2), &whole(1)).await, Ok(after(2)));
+        assert_eq!(ends.of(request(PAGES_MAX * 2 - 1), &whole(1)).await, Ok(after(2)));
+        drop(under_way);
+        let full: Vec<_> = (0..PAGES_MAX + 1).map(|number| ends.begin(request(number), whole(1))).collect();
+        assert_eq!(ends.pages().known.len(), PAGES_MAX);
+        assert!(!ends.pages().known.contains_key(&request(PAGES_MAX)));
+        drop(full);
     }
 }

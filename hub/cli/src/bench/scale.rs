@@ -2,7 +2,7 @@
 //! thousand adapters connected that nobody asks.
 
 use super::exchange::{Figures, full_turn};
-use super::measure::{percentile, ratio, rss_mb};
+use super::measure::{cpu_us, percentile, ratio, rss_mb};
 use super::network::{self, Network};
 use crate::demo::build;
 use crate::fail::Failure;
@@ -54,6 +54,7 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
     add_contracts(&network, dir.path(), arguments.contracts).await?;
     let contracts = turn(&network, arguments).await?;
     let mut adapters = Adapters::connect(dir.path(), arguments.adapters).await?;
+    let quiet = quiet(&network, arguments.seconds).await;
     let both = turn(&network, arguments).await?;
     let connected = adapters.still_connected();
     drop(adapters);
@@ -65,11 +66,21 @@ pub async fn measure(arguments: &Arguments) -> Result<Value, Failure> {
         "contracts": arguments.contracts,
         "adapters": arguments.adapters,
         "adapters_connected": connected,
+        "quiet_hub_us_per_s": quiet,
         "small": small,
         "many_contracts": contracts,
         "many_contracts_and_adapters": both,
         "many_contracts_again": after,
     }))
+}
+
+/// CPU that the hub uses a second while nobody asks it anything, microseconds: pings, standings and looks at all links,
+/// which the exchanges of that time are charged with too.
+async fn quiet(network: &Network, seconds: u64) -> u64 {
+    let hub = network.hub.id().unwrap_or_default();
+    let before = cpu_us(hub);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    cpu_us(hub).saturating_sub(before) / seconds.max(1)
 }
 
 async fn turn(network: &Network, arguments: &Arguments) -> Result<Value, Failure> {
