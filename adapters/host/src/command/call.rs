@@ -87,7 +87,8 @@ pub(super) async fn call(
                 Output::Json => writeln!(out, "{json}")?,
                 Output::Text => out.write_all(called.as_bytes())?,
             }
-            Ok(if json.get("records").and_then(serde_json::Value::as_u64) == Some(0) { FAILED } else { OK })
+            let answered = json.get("answered").and_then(serde_json::Value::as_bool);
+            Ok(if answered == Some(true) { OK } else { FAILED })
         }
         Err(refused) => {
             match arguments.output {
@@ -281,6 +282,7 @@ fn shown(
         "in_force": under.in_force.is_ok(),
         "columns": trace.columns.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
         "records": trace.inside,
+        "answered": trace.inside > 0 && trace.failing == 0,
         "shown": records,
         "withheld": of,
         "not_granted": kept.iter().map(|name| name.as_str()).collect::<Vec<_>>(),

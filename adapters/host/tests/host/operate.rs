@@ -65,6 +65,19 @@ async fn a_call_shows_how_each_field_came_about_and_no_value_of_a_person() {
         "{said}"
     );
     assert_eq!(json["shown"][0][0]["name"], "alive");
+    assert_eq!(json["answered"], true);
+    // A code that nobody listed: not the field alone, the whole answer fails, and that is said.
+    let text = std::fs::read_to_string(police.join("person.toml")).unwrap();
+    let short = text.replace("\"2\" = \"female\"\n", "");
+    assert_ne!(short, text);
+    let path = dir.path().join("short.toml");
+    std::fs::write(&path, short).unwrap();
+    let mapping_of_less = shown(&path);
+    let asked = ["call", "person.by_id", &id, "--mapping", &mapping_of_less, "--as", &under];
+    let (code, said) = call(&asked, around(&settings)).await;
+    let lines =
+        ["is not in codes.sex", "record 1 does not hold because of `sex`", "nothing is answered: 1 of"];
+    assert!(code == FAILED && lines.iter().all(|line| said.contains(line)), "{said}");
     refusals(&mapping, &under, &id, &settings).await;
 }
 

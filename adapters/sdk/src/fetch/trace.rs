@@ -21,6 +21,8 @@ pub struct Trace {
     pub rows: Vec<TracedRow>,
     /// How many are.
     pub inside: usize,
+    /// Of them those that do not hold: one is enough, and nothing is answered.
+    pub failing: usize,
     /// How many came from the source and are outside, by the field of the first clause that they fail.
     pub outside: Vec<(FieldName, usize)>,
     /// Fields that were asked for and cannot be let out, each with the reason.
@@ -65,8 +67,14 @@ impl MappedSource {
             .ok_or_else(|| AnswerError::argument(format!("operation `{}` is not mapped", ask.operation)))?;
         let (plan, query) = self.plan(operation, &ask)?;
         let (columns, timeout) = (query.columns.clone(), query.timeout);
-        let mut trace =
-            Trace { rows: Vec::new(), inside: 0, outside: Vec::new(), withheld: plan.withheld, columns };
+        let mut trace = Trace {
+            rows: Vec::new(),
+            inside: 0,
+            failing: 0,
+            outside: Vec::new(),
+            withheld: plan.withheld,
+            columns,
+        };
         if plan.fields.is_empty() {
             return Ok(trace);
         }
@@ -87,6 +95,10 @@ impl MappedSource {
                 continue;
             }
             trace.inside += 1;
+            let mut fields = plan.fields.iter().copied().chain(operation.as_of.as_ref());
+            if fields.any(|field| convert(field, &fetched.rows, row, &plan.layout, zone).is_err()) {
+                trace.failing += 1;
+            }
             if trace.rows.len() < ROWS_SHOWN {
                 let fields = plan.fields.iter().copied().chain(operation.as_of.as_ref());
                 let fields = fields.map(|field| traced(field, &fetched.rows, row, &plan.layout, zone));

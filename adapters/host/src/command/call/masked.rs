@@ -102,6 +102,13 @@ fn or_null(value: Option<&String>) -> String {
     value.map_or_else(|| "nothing".to_owned(), |value| format!("\"{value}\""))
 }
 
+impl Shown {
+    /// The field for which the record does not hold.
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.0.iter().find(|field| field.fault.is_some()).map(|field| field.name.as_str())
+    }
+}
+
 impl Field {
     fn line(&self) -> String {
         let raw: Vec<String> =
@@ -153,6 +160,16 @@ pub(super) fn text(
         for field in &record.0 {
             let _ = writeln!(out, "{}", field.line());
         }
+        if let Some(field) = record.failed() {
+            let _ = writeln!(out, "  ! record {} does not hold because of `{field}`", at + 1);
+        }
+    }
+    if trace.failing > 0 {
+        let _ = writeln!(
+            out,
+            "  ! nothing is answered: {} of the records do not hold, and who asks gets `source_error` for all of them",
+            trace.failing
+        );
     }
     for (name, why) in &trace.withheld {
         let _ = writeln!(out, "  withheld: {name}: {why}");
