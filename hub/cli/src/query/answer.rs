@@ -24,7 +24,7 @@ pub fn show(record: &UnifiedRecord) -> Outcome {
     println!("{}", serde_json::to_string_pretty(record).map_err(Failure::environment)?);
     let missing = missing(record);
     // Beside the record, which goes to standard output.
-    missing.iter().for_each(|line| eprintln!("{line}"));
+    missing.iter().chain(&failed(record, &missing)).for_each(|line| eprintln!("{line}"));
     if missing.is_empty() || any_answered(record) {
         return Ok(());
     }
@@ -65,6 +65,19 @@ fn missing(record: &UnifiedRecord) -> Vec<String> {
         .collect()
 }
 
+/// A line for each department that did not answer although others gave its fields.
+fn failed(record: &UnifiedRecord, missing: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for source in record.sources.iter().filter(|source| source.state != "answered") {
+        let of = format!(" ({}, `{}`)", source.member, source.contract);
+        if !missing.iter().any(|line| line.contains(&of)) {
+            let step = Code::parse(&source.state).map_or("see its clause", Code::help);
+            lines.push(format!("no answer{of}: {}: its fields are of others; {step}", source.state));
+        }
+    }
+    lines
+}
+
 fn of(source: &Source) -> String {
     format!(" ({}, `{}`)", source.member, source.contract)
 }
@@ -73,6 +86,7 @@ fn of(source: &Source) -> String {
 mod tests {
     use super::*;
     use yiwang_client::merge::{Part, PartOutcome, merge};
+    use yiwang_client::record::SourceState;
     use yiwang_proto::ids::{ContractId, FieldName, MemberId, RecordType};
 
     fn answer(outcomes: &[PartOutcome]) -> UnifiedRecord {
@@ -106,6 +120,25 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
+        // One that failed while others gave its fields is named too, and once.
+        let state = |contract: &str, state: &str| SourceState {
+            member: "health".to_owned(),
+            contract: contract.to_owned(),
+            record: "HealthSummary".to_owned(),
+            state: state.to_owned(),
+            clause: String::new(),
+            receipt: None,
+            truncated: false,
+        };
+        let mut some = answer(&[refused(Code::SealingRequired)]);
+        some.sources = vec![
+            state("health-street-summary", "sealing_required"),
+            state("health-street-other", "source_error"),
+            state("health-street-third", "answered"),
+        ];
+        let lines = super::failed(&some, &missing(&some));
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("no answer (health, `health-street-other`): source_error: its fields"));
         // That nobody has such a record is an answer; so is one field of many.
         let nothing_found = PartOutcome::Answered { rows: Vec::new(), withheld: Vec::new() };
         assert!(show(&answer(&[refused(Code::SealingRequired), nothing_found.clone()])).is_ok());
