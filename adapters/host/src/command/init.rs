@@ -106,6 +106,13 @@ pub(super) async fn init(
     surroundings: &Surroundings,
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
+    // What the mapping will name lies beside it, and `..` leads nowhere from a folder that is not there.
+    if let Some(folder) = arguments.out.as_deref().and_then(Path::parent)
+        && let Err(error) = std::fs::create_dir_all(folder)
+    {
+        writeln!(out, "A-INI-007 `{}`: {error}", folder.display())?;
+        return Ok(ENVIRONMENT);
+    }
     let proposed = match arguments.ask() {
         Ok(ask) => propose(&ask, &surroundings.environment).await,
         Err(error) => Err(error),
@@ -151,9 +158,6 @@ pub(super) async fn init(
 
 /// Whole or not at all: a host that watches the file never sees half of it.
 fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
     if !force {
         let mut new = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
         return new.write_all(text.as_bytes());

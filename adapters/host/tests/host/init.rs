@@ -286,13 +286,14 @@ async fn dwellings_with_their_holders_number_are_found_by_it() {
     let header = "房屋编号,地址编码,房屋用途,楼层数,有无电梯,身份证号,更新时间\n\
                   H1,canary-street,1101,6,1,980101199001015555,2026-11-01 08:00:00\n";
     std::fs::write(files.join("houses-1.csv"), header).unwrap();
-    let file = folder.path().join("dwelling.toml");
+    // As the README writes it: beside a folder of mappings that is not there yet.
+    let file = folder.path().join("m/mappings/dwelling.toml");
     let out = shown(&file);
     let asked = [
         "init",
         "csv",
         "--path",
-        "drop",
+        "../../drop",
         "--files",
         "houses-*.csv",
         "--owner",

@@ -42,8 +42,10 @@ fn masked(text: &str, class: u8) -> String {
     match class {
         0 | 1 => text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_MAX).collect(),
         2 => {
-            let first: String = text.chars().filter(|c| !c.is_control()).take(1).collect();
-            format!("{first}{}", "•".repeat(count.saturating_sub(1).min(SHOWN_MAX)))
+            // Of a single character nothing would be left to mask.
+            let first: String =
+                text.chars().filter(|c| !c.is_control()).take(usize::from(count > 1)).collect();
+            format!("{first}{}", "•".repeat(count.saturating_sub(1).clamp(usize::from(count > 0), SHOWN_MAX)))
         }
         // Not even how long it is.
         _ => "•••".to_owned(),
@@ -203,6 +205,6 @@ mod tests {
         assert_eq!(masked("980101", 1), "980101");
         assert_eq!(masked("云甲", 2), "云•");
         assert_eq!(masked("980101199001010017", 3), masked("x", 4));
-        assert_eq!(masked("", 2), "");
+        assert_eq!((masked("", 2), masked("云", 2)), (String::new(), "•".to_owned()));
     }
 }
