@@ -196,7 +196,10 @@ impl Adapter {
         let asked_us = self.clock.monotonic_us();
         let came = source.page(ask, begin.after).await;
         let took_us = self.clock.monotonic_us().saturating_sub(asked_us);
-        source.note(&request.operation, took_us, came.is_ok());
+        // What is wrong with an argument says nothing of the source.
+        if !came.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid) {
+            source.note(&request.operation, took_us, came.is_ok());
+        }
         let (mapped, end) = came?;
         let pages = begin.pages.saturating_add(1);
         let resume = match end.next {

@@ -281,9 +281,7 @@ pub async fn run(batch: &Batch) -> Outcome {
         state = writing.await.map_err(Failure::environment)??;
     }
     // Nothing may stand behind the last page.
-    if let Some(Err(error)) = pages.next().await {
-        return Err(Failure::refused(error));
-    }
+    pages.finish().await.map_err(Failure::refused)?;
     let ended = if state.complete { "complete" } else { "the same command goes on" };
     println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);
     Ok(())

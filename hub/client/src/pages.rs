@@ -110,19 +110,26 @@ impl Pages {
             State::More => {
                 let page = self.take().await;
                 if let Ok(page) = &page {
-                    self.state = State::More;
-                    if page.resume.is_empty() {
-                        self.state = State::Last;
-                    } else if self.fill().await.is_err() {
+                    let last = page.resume.is_empty();
+                    if !last && self.fill().await.is_err() {
                         // It says why when it is asked for by itself.
                         self.ahead = 0;
                     }
+                    self.state = if last { State::Last } else { State::More };
                 }
                 Some(page)
             }
             State::Last => self.end(true).await.err().map(|error| Err(error.into())),
             State::Over => None,
         }
+    }
+
+    /// What [`Pages::next`] would end with after the last page; nothing is asked for.
+    ///
+    /// # Errors
+    /// As for [`Pages::next`], where the last page was given and something speaks against it.
+    pub async fn finish(mut self) -> Result<(), ClientError> {
+        if self.state == State::Last { self.end(true).await } else { Ok(()) }
     }
 
     async fn take(&mut self) -> Result<BatchPage, BatchError> {

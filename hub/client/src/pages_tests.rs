@@ -56,11 +56,18 @@ impl Asks for Town {
         let came = (self.bend)(asked.len() - 1, self.came(number));
         let mut request = [0; 32];
         request[0] = u8::try_from(number).unwrap();
+        let slowly = || tokio::time::sleep(std::time::Duration::from_millis(5));
         let page = AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            slowly().await;
             came
         }));
-        Box::pin(async move { Ok(Asked { request, ahead, page }) })
+        Box::pin(async move {
+            // As one that must look up whom a sealed body is for.
+            if number > 3 {
+                slowly().await;
+            }
+            Ok(Asked { request, ahead, page })
+        })
     }
 }
 
@@ -193,10 +200,33 @@ async fn a_page_after_another_page_is_none_of_this_batch() {
 
 #[tokio::test]
 async fn a_call_that_is_given_up_loses_no_page_silently() {
-    let town = Town::new(9);
-    let mut pages = town.pages("", None);
-    assert_eq!(pages.next().await.unwrap().unwrap().entry, 0);
-    let soon = std::time::Duration::from_micros(10);
-    assert!(tokio::time::timeout(soon, pages.next()).await.is_err());
-    assert!(pages.next().await.is_none(), "and not the page after the next");
+    // At every moment of it: before the page has come, and while the next ones are asked for.
+    for waits in 0..120 {
+        let town = Town::new(9);
+        let mut pages = town.pages("", None);
+        for number in 0..3 {
+            assert_eq!(pages.next().await.unwrap().unwrap().entry, number);
+        }
+        let soon = std::time::Duration::from_micros(waits * 100);
+        match tokio::time::timeout(soon, pages.next()).await {
+            Ok(page) => assert_eq!(page.unwrap().unwrap().entry, 3),
+            Err(_) => assert!(pages.next().await.is_none(), "and not the page after the next"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_finishes_asks_for_nothing_and_hears_what_speaks_against_the_last_page() {
+    let town = Town::new(5);
+    town.pages("", None).finish().await.unwrap();
+    assert!(town.asked().is_empty());
+    for (pages, broken_at) in [(4, None), (4, Some(4))] {
+        let town =
+            Town::bent(pages, move |number, came| if Some(number) == broken_at { broken() } else { came });
+        let mut given = town.pages("", None);
+        for _ in 0..pages {
+            given.next().await.unwrap().unwrap();
+        }
+        assert_eq!(given.finish().await.is_err(), broken_at.is_some());
+    }
 }

@@ -126,17 +126,17 @@ impl Ends {
 
     fn found(&self, request: &Digest, whole: &Whole) -> Result<Option<Page>, ResumeError> {
         let pages = self.pages();
-        let Some(page) = pages.known.get(request).filter(|page| page.whole.asked == whole.asked) else {
-            return Ok(None);
-        };
-        if page.whole.mapping != whole.mapping {
+        let mine = |page: &&Page| page.whole.asked == whole.asked;
+        let page = pages.known.get(request).filter(mine);
+        if page.is_some_and(|page| page.whole.mapping != whole.mapping) {
             return Err(ResumeError::Mapping);
         }
-        let same = pages.known.values().filter(|other| other.whole.asked == whole.asked);
-        if page.is_under_way() && same.filter(|other| other.is_under_way()).count() > WAITING_MAX {
+        let waits = page.is_none_or(Page::is_under_way);
+        if waits && pages.known.values().filter(mine).filter(|page| page.is_under_way()).count() > WAITING_MAX
+        {
             return Err(ResumeError::Before);
         }
-        Ok(Some(page.clone()))
+        Ok(page.cloned())
     }
 }
 
@@ -206,7 +206,10 @@ mod tests {
         let soon = std::time::Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, &mut waiting).await.is_err(), "it waits");
         let one_more = ends.begin(request(5), whole(1));
-        assert_eq!(ends.of(request(5), &batch).await, Err(ResumeError::Before), "at once");
+        for named in [request(5), request(99)] {
+            let refused = tokio::time::timeout(soon, ends.of(named, &batch)).await;
+            assert_eq!(refused, Ok(Err(ResumeError::Before)), "at once, also after a page that nobody knows");
+        }
         drop((chain, one_more));
     }
 

@@ -96,7 +96,9 @@ impl MappedSource {
             }
             trace.inside += 1;
             let mut fields = plan.fields.iter().copied().chain(operation.as_of.as_ref());
-            if fields.any(|field| convert(field, &fetched.rows, row, &plan.layout, zone).is_err()) {
+            // What is beyond the limit is never made into a record.
+            let wanted = trace.inside <= plan.limit as usize;
+            if wanted && fields.any(|field| convert(field, &fetched.rows, row, &plan.layout, zone).is_err()) {
                 trace.failing += 1;
             }
             if trace.rows.len() < ROWS_SHOWN {

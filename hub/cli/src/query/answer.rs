@@ -72,7 +72,10 @@ fn failed(record: &UnifiedRecord, missing: &[String]) -> Vec<String> {
         let of = format!(" ({}, `{}`)", source.member, source.contract);
         if !missing.iter().any(|line| line.contains(&of)) {
             let step = Code::parse(&source.state).map_or("see its clause", Code::help);
-            lines.push(format!("no answer{of}: {}: its fields are of others; {step}", source.state));
+            lines.push(format!(
+                "no answer{of}: {}: its fields are named above, or came from others; {step}",
+                source.state
+            ));
         }
     }
     lines
