@@ -268,7 +268,8 @@ fn assets(manifest: &str) -> Vec<(PathBuf, String)> {
     for asset in assets.iter().filter_map(toml::Value::as_array) {
         let mut words = asset.iter().map(|word| word.as_str().unwrap());
         let (from, to) = (words.next().unwrap(), words.next().unwrap());
-        if from.starts_with("target/") {
+        // What is made when it is packed.
+        if from.split('/').any(|part| part == "target") {
             continue;
         }
         let from = path.parent().unwrap().join(from.trim_end_matches("**/*").trim_end_matches('*'));
