@@ -8,7 +8,11 @@ use crate::limits::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, BODY_MAX, SUBJECT_MAX};
 use crate::pb;
 use bytes::Bytes;
 use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use std::collections::BTreeMap;
+
+/// The number of `records` in `AnswerBody`.
+const RECORDS: u32 = 2;
 
 /// Why a body is refused. Never holds a value of the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,10 +115,20 @@ impl AnswerBody {
     ) -> (Bytes, crate::Digest) {
         let salt: [u8; 16] = random(entropy);
         let follows = follows.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default();
-        let raw = pb::AnswerBody { salt: salt.to_vec().into(), records, resume, follows };
-        let bytes = Bytes::from(raw.encode_to_vec());
-        let digest = crate::sha256(&bytes);
-        (bytes, digest)
+        let begin = pb::AnswerBody { salt: salt.to_vec().into(), ..Default::default() };
+        let end = pb::AnswerBody { resume, follows, ..Default::default() };
+        // Around the records where they are: a page is a megabyte, and another place for it would cost more than its hash.
+        let mut before = begin.encode_to_vec();
+        if !records.is_empty() {
+            encode_key(RECORDS, WireType::LengthDelimited, &mut before);
+            encode_varint(records.len() as u64, &mut before);
+        }
+        let mut body = Vec::from(records);
+        body.splice(0..0, before);
+        body.reserve_exact(end.encoded_len());
+        body.extend_from_slice(&end.encode_to_vec());
+        let digest = crate::sha256(&body);
+        (body.into(), digest)
     }
 
     /// Checks digest first, then form.
@@ -133,5 +147,35 @@ impl AnswerBody {
             some => Some(some.try_into().map_err(|_| BodyError::Malformed("follows is not 32 bytes"))?),
         };
         Ok(Self { records: raw.records, resume: raw.resume, follows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    #[test]
+    fn a_body_is_its_message_whoever_else_holds_the_records() {
+        for length in [0, 1, 127, 128, 16_384, 1_000_000] {
+            let records = Bytes::from(vec![b'x'; length]);
+            for (resume, follows) in [("", None), ("token", None), ("token", Some([7; 32]))] {
+                for shared in [false, true] {
+                    let given = Bytes::copy_from_slice(&records);
+                    let held = shared.then(|| given.clone());
+                    let encoded =
+                        AnswerBody::encode_page(given, resume.to_owned(), follows, &SeededEntropy::new(1));
+                    let (bytes, digest) = encoded;
+                    let raw = pb::AnswerBody::decode(bytes.clone()).unwrap();
+                    assert_eq!((raw.encode_to_vec(), raw.salt.len()), (bytes.to_vec(), 16), "{length}");
+                    let open = AnswerBody::open(&bytes, &digest).unwrap();
+                    assert_eq!(
+                        open,
+                        AnswerBody { records: records.clone(), resume: resume.to_owned(), follows }
+                    );
+                    assert!(held.is_none_or(|held| held == records));
+                }
+            }
+        }
     }
 }
