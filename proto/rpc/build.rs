@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".yiwang.v1", "::yiwang_proto::pb")
         .build_client(true)
         .build_server(true)
+        .codec_path("crate::codec::SizedCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

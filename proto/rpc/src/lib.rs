@@ -10,6 +10,9 @@ mod generated {
     tonic::include_proto!("yiwang.v1");
 }
 
+mod codec;
+
+pub use codec::{SizedCodec, SizedEncoder};
 pub use generated::*;
 
 /// The encoded `FileDescriptorSet` of all services, for gRPC reflection.
