@@ -12,7 +12,7 @@ mod readers;
 mod strangers;
 
 use futures_util::future::join_all;
-use raw::{Manner, adapter_that};
+use raw::{Manner, adapter_that, adapter_that_counts};
 use serde_json::json;
 use std::sync::Arc;
 use yiwang_client::client::Client;
@@ -22,6 +22,7 @@ use yiwang_hub::limits::{EMERGENCY_EXCHANGES, EXCHANGES_MAX, LINK_EMERGENCY, LIN
 use yiwang_proto::ambient::{Clock, ManualClock};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, Matter};
+use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
 use yiwang_tests::contracts::{Draft, draft};
 use yiwang_tests::scene::{Scene, outcome};
 use yiwang_tests::world::World;
@@ -150,4 +151,17 @@ async fn t23_an_answer_without_end_is_cut_and_recorded() {
     assert_eq!((link.held(), link.running()), (0, 0), "nothing of it is kept");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_answer_gets_its_credit_in_time_and_in_few_frames() {
+    for (seed, bytes, chunks) in [(105, CHUNK_MAX, 32), (106, 40_001, 50), (107, 1_000, 2_000)] {
+        let mut scene = Scene::bent(seed, |draft| draft.limit("deadline_ms", 10_000)).await;
+        scene.adapter.take().unwrap().stop().await;
+        let counting = adapter_that_counts(&scene, bytes, chunks).await;
+        assert_eq!(scene.outcome(&scene.signed()).await, "answer_invalid", "it came whole");
+        let (credits, _link) = counting.await.unwrap();
+        let whole = u32::try_from(bytes).unwrap() * chunks;
+        assert!(credits <= whole / (WINDOW / 2), "{credits} frames of credit for chunks of {bytes}");
+    }
 }

@@ -8,20 +8,26 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Semaphore, oneshot};
 use yiwang_proto::assemble::{Assembling, Step};
 use yiwang_proto::codes::Code;
-use yiwang_proto::limits::BODY_MAX;
+use yiwang_proto::limits::{BODY_MAX, WINDOW};
 use yiwang_proto::pb;
+
+/// Bytes for which credit is given at once: half of what may come ahead, so that the other half is under way meanwhile. A
+/// frame for every chunk would be a message back for each that comes.
+const CREDIT: u32 = WINDOW / 2;
 
 /// An exchange whose answer has not come whole.
 pub(super) struct Pending {
     reply: oneshot::Sender<Result<(Bytes, Bytes), Code>>,
     parts: Assembling,
+    /// Bytes that came and that no credit was given for.
+    owed: u32,
     /// Bytes of the request's body that the adapter lets us send.
     pub(super) credit: Arc<Semaphore>,
 }
 
 impl Pending {
     pub(super) fn new(reply: oneshot::Sender<Result<(Bytes, Bytes), Code>>, credit: Arc<Semaphore>) -> Self {
-        Self { reply, parts: Assembling::default(), credit }
+        Self { reply, parts: Assembling::default(), owed: 0, credit }
     }
 
     pub(super) fn held(&self) -> usize {
@@ -50,9 +56,14 @@ impl Link {
             _ if held > LINK_BODY_BYTES_MAX => Err(Code::ProviderBusy),
             Step::Done(whole) => Ok((whole.statement, whole.body)),
             Step::More { credit } => {
+                let owed = pending.owed.saturating_add(credit);
+                pending.owed = if owed < CREDIT { owed } else { 0 };
                 all.insert(exchange, pending);
                 drop(all);
-                return self.grant(exchange, credit);
+                if owed >= CREDIT {
+                    self.grant(exchange, owed);
+                }
+                return;
             }
         };
         drop(all);

@@ -4,10 +4,11 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tower_service::Service as _;
 use yiwang_proto::body::{Arguments, RequestBody};
-use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX};
+use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, WINDOW};
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind;
 use yiwang_tests::raw::{RawLink, message};
@@ -54,6 +55,43 @@ async fn never_ends(frames: mpsc::Sender<pb::ConnectRequest>, exchange: u64) {
         let chunk = pb::AnswerChunk { exchange, chunk, last: false, answer, body };
         let _ = frames.send(message(vec![Kind::Answer(chunk)])).await;
     }
+}
+
+/// Connects as the police's adapter, and answers one request with chunks of so many bytes, each only when there is credit
+/// for it. Yields the frames of credit that came.
+pub async fn adapter_that_counts(scene: &Scene, bytes: usize, chunks: u32) -> JoinHandle<(u32, RawLink)> {
+    let mut link = RawLink::open(&scene.world, &scene.police, |_| {}).await;
+    let counting = tokio::spawn(async move {
+        let (mut exchange, mut free, mut sent, mut credits) = (0, WINDOW as usize, 0, 0);
+        loop {
+            let came = link.incoming.message().await.unwrap().unwrap();
+            for frame in came.frames {
+                match frame.kind {
+                    Some(pb::hub_frame::Kind::Request(request)) => exchange = request.exchange,
+                    Some(pb::hub_frame::Kind::Credit(credit)) => {
+                        assert_eq!(credit.exchange, exchange);
+                        free += credit.bytes as usize;
+                        credits += 1;
+                    }
+                    _ => {}
+                }
+            }
+            while exchange != 0 && free >= bytes {
+                let answer = if sent == 0 { Bytes::from_static(b"no statement") } else { Bytes::new() };
+                let (body, last) = (Bytes::from(vec![b'x'; bytes]), sent + 1 == chunks);
+                let chunk = pb::AnswerChunk { exchange, chunk: sent, last, answer, body };
+                link.frames.send(message(vec![Kind::Answer(chunk)])).await.unwrap();
+                if last {
+                    // With the link: what is not sent yet would be lost with it.
+                    return (credits, link);
+                }
+                free -= bytes;
+                sent += 1;
+            }
+        }
+    });
+    scene.world.until_linked(scene.police.id()).await;
+    counting
 }
 
 /// A body that asks for nobody.
