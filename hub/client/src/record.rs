@@ -382,7 +382,8 @@ pub fn open_rows(records: &[u8], answer: &yiwang_proto::answer::Answer) -> Resul
     if u32::try_from(wire.len()).ok() != Some(answer.rows) {
         return Err(ClientError::unverified("the body holds another number of rows than its statement says"));
     }
-    let foreign = wire.iter().flat_map(|row| row.fields.keys()).any(|field| !answer.fields.contains(field));
+    let named = wire.iter().flat_map(|row| row.fields.keys().chain(row.quality.keys()));
+    let foreign = named.into_iter().any(|field| !answer.fields.contains(field));
     if foreign {
         return Err(ClientError::unverified("the body holds a field that its statement does not name"));
     }
