@@ -5,6 +5,8 @@
 
 mod ends;
 
+use ends::UnderWay;
+
 pub(crate) use ends::Ends;
 
 use crate::adapter::Adapter;
@@ -158,6 +160,37 @@ pub(crate) struct Handed {
     pub(crate) follows: Option<Digest>,
 }
 
+/// What it takes to say where the next page begins.
+struct Handing {
+    key: [u8; 32],
+    whole: Whole,
+    /// With this one.
+    pages: u32,
+    /// The request of this one.
+    before: Digest,
+    under_way: UnderWay,
+}
+
+impl Handing {
+    /// Tells whoever follows; yields the token, which is empty where this is the last page.
+    fn on(self, next: Option<Scalar>, entropy: &dyn Entropy) -> Result<String, AnswerError> {
+        let Some(after) = next else {
+            self.under_way.ended(None);
+            return Ok(String::new());
+        };
+        let (pages, before) = (self.pages, self.before);
+        let resume = Resume { whole: self.whole, pages, before, after };
+        let token = resume.seal(&self.key, entropy).map_err(|error| AnswerError {
+            code: Code::SourceError,
+            clause: error.to_string(),
+            detail: error.to_string(),
+        })?;
+        let of_token = Some(yiwang_proto::sha256(token.as_bytes()));
+        self.under_way.ended(Some(Begin { pages, after: Some(resume.after), token: of_token }));
+        Ok(token)
+    }
+}
+
 fn refused(error: ResumeError) -> AnswerError {
     // What the page before came to is no fault of who asks.
     let code = if error == ResumeError::Before { Code::ProviderBusy } else { Code::ArgumentInvalid };
@@ -194,33 +227,29 @@ impl Adapter {
         let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
         let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
         let asked_us = self.clock.monotonic_us();
-        let came = source.page(ask, begin.after).await;
+        let pages = begin.pages.saturating_add(1);
+        let handing = Handing { key, whole, pages, before: digest, under_way };
+        let came = async {
+            let page = source.page(ask, begin.after).await?;
+            // Where it is certain, the next page learns of it before this one is written.
+            let ahead = page.end_ahead()?;
+            if let Some(next) = ahead {
+                let resume = handing.on(next, self.entropy.as_ref())?;
+                let (mapped, end) = page.write()?;
+                return Ok((mapped, end.subjects, resume));
+            }
+            let (mapped, end) = page.write()?;
+            Ok((mapped, end.subjects, handing.on(end.next, self.entropy.as_ref())?))
+        };
+        let came: Result<_, AnswerError> = came.await;
         let took_us = self.clock.monotonic_us().saturating_sub(asked_us);
         // What is wrong with an argument says nothing of the source.
         if !came.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid) {
             source.note(&request.operation, took_us, came.is_ok());
         }
-        let (mapped, end) = came?;
-        let pages = begin.pages.saturating_add(1);
-        let resume = match end.next {
-            None => {
-                under_way.ended(None);
-                String::new()
-            }
-            Some(after) => {
-                let resume = Resume { whole, pages, before: digest, after };
-                let token = resume.seal(&key, self.entropy.as_ref()).map_err(|error| AnswerError {
-                    code: Code::SourceError,
-                    clause: error.to_string(),
-                    detail: error.to_string(),
-                })?;
-                let of_token = Some(yiwang_proto::sha256(token.as_bytes()));
-                under_way.ended(Some(Begin { pages, after: Some(resume.after), token: of_token }));
-                token
-            }
-        };
+        let (mapped, subjects, resume) = came?;
         let in_case = self.tag_key.in_case(&request.case);
-        let mut tags: Vec<Tag> = end.subjects.iter().map(|subject| in_case.tag(subject)).collect();
+        let mut tags: Vec<Tag> = subjects.iter().map(|subject| in_case.tag(subject)).collect();
         tags.sort_unstable();
         tags.dedup();
         Ok((mapped, Handed { tags, resume, follows: begin.token }))

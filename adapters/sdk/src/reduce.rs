@@ -3,6 +3,7 @@
 
 pub mod convert;
 pub mod quality;
+pub(crate) mod size;
 
 use crate::mapping::{FieldDef, OperationDef};
 use crate::value::{Cell, Rows, write_instant};
@@ -176,7 +177,12 @@ impl<'o> Writer<'o> {
 
 /// Whether a text stands in JSON as it is. Every byte is looked at, which takes less time than to stop at the first.
 fn is_plain(text: &[u8]) -> bool {
-    !text.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
+    !text.iter().fold(false, |found, byte| found | is_escaped(*byte))
+}
+
+/// Whether JSON writes another for this byte of a text.
+pub(crate) fn is_escaped(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 fn write_value(out: &mut Vec<u8>, value: &Converted<'_>, zone: &TimeZone) {

@@ -1,19 +1,22 @@
 //! One page of a batch: rows above a key, in its order. A page ends where its rows or bytes are full, and says after
 //! which key the next one begins.
 
-use super::{AnswerError, Ask, Mapped, MappedSource, RECORDS_MAX, empty};
+use super::{AnswerError, Ask, Mapped, MappedSource, Plan, RECORDS_MAX, empty};
 use crate::batch::KEY_BYTES_MAX;
 use crate::mapping::{FieldDef, OperationDef, OperationKind, PageDef};
 use crate::reduce::convert::{Converted, convert};
+use crate::reduce::size::bytes_at_most;
 use crate::reduce::{Layout, Writer};
 use crate::source::{Page, SourceError};
-use crate::value::{Cell, Rows};
+use crate::value::{Cell, Rows, TooMuchText};
+use jiff::tz::TimeZone;
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
-use yiwang_proto::ids::Operation;
+use yiwang_proto::ids::{FieldName, Operation};
 
-/// Bytes of records after which a page is full: the largest row that is looked at still fits beside them.
+/// Bytes of records after which a page is full, unless all its rows are known to fit: the largest row that is looked at
+/// still fits beside them.
 const PAGE_BYTES: usize = RECORDS_MAX / 2;
 
 /// About what the names of a record's fields take beside its values.
@@ -26,6 +29,10 @@ pub(crate) struct PageEnd {
     pub(crate) next: Option<Scalar>,
     /// Identifiers of the subjects whose rows are in the page, as they are converted; each as often as it occurs.
     pub(crate) subjects: Vec<String>,
+}
+
+fn does_not_hold(field: &FieldName) -> AnswerError {
+    failed(&format!("a record does not hold: field `{field}`"))
 }
 
 fn failed(clause: &str) -> AnswerError {
@@ -42,18 +49,20 @@ impl MappedSource {
         })
     }
 
-    /// Answers one page. No source is touched if nothing may be let out.
+    /// Fetches one page. No source is touched if nothing may be let out.
     pub(crate) async fn page(
         &self,
         ask: Ask<'_>,
         after: Option<Scalar>,
-    ) -> Result<(Mapped, PageEnd), AnswerError> {
+    ) -> Result<FetchedPage<'_>, AnswerError> {
         let (operation, page) = self.paged(ask.operation)?;
         let (mut plan, mut query) = self.plan(operation, &ask)?;
-        if plan.fields.is_empty() {
-            return Ok((empty(plan.withheld, ask.now_ms), PageEnd::default()));
-        }
         let subject = page.subject.as_ref().and_then(|name| operation.field(name));
+        let (zone, now_ms) = (&self.mapping.source().common().zone, ask.now_ms);
+        if plan.fields.is_empty() {
+            let (rows, fits) = (Rows::default(), true);
+            return Ok(FetchedPage { operation, page, subject, plan, rows, zone, now_ms, fits });
+        }
         let read = [Arc::clone(&page.key)].into_iter().chain(subject.into_iter().flat_map(FieldDef::columns));
         for column in read {
             if !query.columns.contains(&column) {
@@ -65,81 +74,115 @@ impl MappedSource {
         // Rows that the source cannot filter itself only make a page shorter: the next one goes on after them.
         query.limit = plan.limit + 1;
         let timeout = query.timeout;
-        let fetched = self.fetch_within(query, timeout).await?;
-        let zone = &self.mapping.source().common().zone;
-        let names = plan.fields.iter().map(|field| field.name.clone()).collect();
-        let mut writer = Writer::new(operation, std::mem::take(&mut plan.fields), zone, ask.now_ms);
-        let mut end = PageEnd::default();
-        let rows = &fetched.rows;
-        // At once, instead of again and again while a page grows to a megabyte.
-        writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(RECORDS_MAX));
-        let most = rows.len().min(plan.limit as usize);
-        if (0..rows.len()).any(|row| plan.layout.cell(rows, row, &page.key) == Cell::Null) {
+        let rows = self.fetch_within(query, timeout).await?.rows;
+        if (0..rows.len()).any(|row| plan.layout.cell(&rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
         }
-        let mut row = 0;
-        while row < most && writer.size() < PAGE_BYTES {
-            if plan.filter.holds(rows, row, &plan.layout, zone) {
-                let fault =
-                    |name: &dyn std::fmt::Display| failed(&format!("a record does not hold: field `{name}`"));
-                writer.row(rows, row, &plan.layout).map_err(|error| fault(error.field()))?;
+        let fits = bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < RECORDS_MAX);
+        Ok(FetchedPage { operation, page, subject, plan, rows, zone, now_ms, fits })
+    }
+}
+
+/// The rows of a page as the source gave them.
+pub(crate) struct FetchedPage<'o> {
+    operation: &'o OperationDef,
+    page: &'o PageDef,
+    subject: Option<&'o FieldDef>,
+    plan: Plan<'o>,
+    rows: Rows,
+    zone: &'o TimeZone,
+    now_ms: i64,
+    /// All of them, however long their records become.
+    fits: bool,
+}
+
+impl FetchedPage<'_> {
+    fn most(&self) -> usize {
+        self.rows.len().min(self.plan.limit as usize)
+    }
+
+    /// The key after which the next page begins, if that is certain before the records are written. The next page can then
+    /// be fetched while this one is written.
+    pub(crate) fn end_ahead(&self) -> Result<Option<Option<Scalar>>, AnswerError> {
+        if self.fits { self.next(self.most()).map(Some) } else { Ok(None) }
+    }
+
+    /// Writes its records.
+    pub(crate) fn write(mut self) -> Result<(Mapped, PageEnd), AnswerError> {
+        let full = if self.fits { RECORDS_MAX } else { PAGE_BYTES };
+        let fields = std::mem::take(&mut self.plan.fields);
+        if fields.is_empty() {
+            return Ok((empty(self.plan.withheld, self.now_ms), PageEnd::default()));
+        }
+        let names = fields.iter().map(|field| field.name.clone()).collect();
+        let mut writer = Writer::new(self.operation, fields, self.zone, self.now_ms);
+        let mut end = PageEnd::default();
+        let (rows, plan) = (&self.rows, &self.plan);
+        // At once, instead of again and again while a page grows to a megabyte.
+        writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(RECORDS_MAX));
+        let (most, mut row) = (self.most(), 0);
+        while row < most && writer.size() < full {
+            if plan.filter.holds(rows, row, &plan.layout, self.zone) {
+                writer.row(rows, row, &plan.layout).map_err(|error| does_not_hold(error.field()))?;
                 if writer.size() > RECORDS_MAX {
-                    return Err(SourceError::TooLarge(crate::value::TooMuchText).into());
+                    return Err(SourceError::TooLarge(TooMuchText).into());
                 }
-                if let Some(field) = subject {
-                    match convert(field, rows, row, &plan.layout, zone)
-                        .map_err(|error| fault(error.field()))?
-                        .0
-                    {
-                        Converted::Text(id) if !id.is_empty() => end.subjects.push(id.into_owned()),
-                        _ => return Err(fault(&field.name)),
-                    }
+                if let Some(field) = self.subject {
+                    end.subjects.push(self.subject_of(field, row)?);
                 }
             }
             row += 1;
         }
-        end.next = next(operation, page, rows, row, &plan.layout)?;
+        end.next = self.next(row)?;
         let (records, rows, as_of_ms) = writer.finish();
+        let truncated = end.next.is_some();
         let mapped = Mapped {
             records: records.into(),
             rows,
             as_of_ms,
-            withheld: plan.withheld,
+            withheld: self.plan.withheld,
             fields: names,
-            truncated: end.next.is_some(),
+            truncated,
         };
         Ok((mapped, end))
     }
+
+    fn subject_of(&self, field: &FieldDef, row: usize) -> Result<String, AnswerError> {
+        let converted = convert(field, &self.rows, row, &self.plan.layout, self.zone);
+        match converted.map_err(|error| does_not_hold(error.field()))?.0 {
+            Converted::Text(id) if !id.is_empty() => Ok(id.into_owned()),
+            _ => Err(does_not_hold(&field.name)),
+        }
+    }
+
+    /// The key of the last row that was looked at, if there are more.
+    fn next(&self, looked_at: usize) -> Result<Option<Scalar>, AnswerError> {
+        let (operation, rows) = (self.operation, &self.rows);
+        let Some(last) = looked_at.checked_sub(1).filter(|_| looked_at < rows.len()) else { return Ok(None) };
+        let key = |row| match self.plan.layout.cell(rows, row, &self.page.key) {
+            Cell::Text(text) if text.len() <= KEY_BYTES_MAX => Some(Scalar::Text(text.to_owned())),
+            Cell::Integer(value) => Some(Scalar::Integer(value)),
+            _ => None,
+        };
+        let Some(after) = key(last) else {
+            return Err(failed(&format!(
+                "operation `{}`: a key is null, too long or no text or number",
+                operation.name
+            )));
+        };
+        // Rows that share a key would stand on both sides of the border, and the second of them be lost. A database may hold
+        // texts for the same that differ in capitals or blanks at the end.
+        let folded = |key: &Scalar| match key {
+            Scalar::Text(text) => Scalar::Text(text.to_lowercase().trim_end().to_owned()),
+            other => other.clone(),
+        };
+        if key(looked_at).is_none_or(|key| folded(&key) == folded(&after)) {
+            return Err(failed(&format!("operation `{}`: two rows have the same key", operation.name)));
+        }
+        Ok(Some(after))
+    }
 }
 
-/// The key of the last row that was looked at, if there are more.
-fn next(
-    operation: &OperationDef,
-    page: &PageDef,
-    rows: &Rows,
-    looked_at: usize,
-    layout: &Layout,
-) -> Result<Option<Scalar>, AnswerError> {
-    let Some(last) = looked_at.checked_sub(1).filter(|_| looked_at < rows.len()) else { return Ok(None) };
-    let key = |row| match layout.cell(rows, row, &page.key) {
-        Cell::Text(text) if text.len() <= KEY_BYTES_MAX => Some(Scalar::Text(text.to_owned())),
-        Cell::Integer(value) => Some(Scalar::Integer(value)),
-        _ => None,
-    };
-    let Some(after) = key(last) else {
-        return Err(failed(&format!(
-            "operation `{}`: a key is null, too long or no text or number",
-            operation.name
-        )));
-    };
-    // Rows that share a key would stand on both sides of the border, and the second of them be lost. A database may hold
-    // texts for the same that differ in capitals or blanks at the end.
-    let folded = |key: &Scalar| match key {
-        Scalar::Text(text) => Scalar::Text(text.to_lowercase().trim_end().to_owned()),
-        other => other.clone(),
-    };
-    if key(looked_at).is_none_or(|key| folded(&key) == folded(&after)) {
-        return Err(failed(&format!("operation `{}`: two rows have the same key", operation.name)));
-    }
-    Ok(Some(after))
-}
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

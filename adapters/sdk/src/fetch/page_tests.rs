@@ -1,0 +1,143 @@
+use super::*;
+use crate::check::Finding;
+use crate::mapping::Mapping;
+use crate::source::{BoxFuture, FetchQuery, Fetched, Probe, Source};
+use proptest::prelude::*;
+use std::path::Path;
+use yiwang_proto::body::Arguments;
+
+/// Persons by number, each with the same text in every column but the key's.
+struct Register(Vec<String>);
+
+impl Source for Register {
+    fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
+        let after = match query.page.and_then(|page| page.after) {
+            None => 0,
+            Some(Scalar::Integer(after)) => usize::try_from(after).unwrap(),
+            Some(other) => panic!("{other:?}"),
+        };
+        let mut rows = Rows::new(query.columns.len());
+        for (number, text) in self.0.iter().enumerate().skip(after).take(query.limit as usize) {
+            for column in &query.columns {
+                let key = Cell::Integer(i64::try_from(number).unwrap() + 1);
+                rows.push(if column.as_ref() == "NR" { key } else { Cell::Text(text) }).unwrap();
+            }
+        }
+        Box::pin(async { Ok(Fetched { rows }) })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
+        Box::pin(async { Ok(Probe::default()) })
+    }
+
+    fn check(&self, _: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async { Vec::new() })
+    }
+}
+
+fn register(texts: Vec<String>, more: &str) -> MappedSource {
+    let text = format!(
+        r#"format = "adapter/1"
+mapping = "a.b"
+record = "Person"
+owner = "police"
+[source.sqlite]
+path = "x.db"
+time_zone = "Asia/Shanghai"
+[codes.sex]
+"1" = "male"
+unknown = "keep"
+[[operation]]
+name = "person.all"
+kind = "batch"
+key = "NR"
+subject = "id_number"
+sql = "select NR, A, B from T"
+limit = 100
+timeout = "1s"
+[operation.fields]
+id_number = {{ from = "A", type = "string" }}
+name = {{ from = "A", type = "string", steps = ["nfc", "halfwidth"] }}
+sex = {{ from = "B", type = "code", codes = "sex" }}
+birth_date = {{ from = "B", type = "date" }}
+{more}
+"#
+    );
+    let mapping = Mapping::parse(&text, Path::new("m.toml")).unwrap_or_else(|faults| panic!("{faults:?}"));
+    MappedSource::new(Arc::new(mapping), Arc::new(Register(texts)))
+}
+
+struct Paged {
+    pages: usize,
+    /// Of which it was certain where they end.
+    ahead: usize,
+    rows: usize,
+}
+
+async fn all(source: &MappedSource) -> Paged {
+    let operation = "person.all".parse().unwrap();
+    let names: Vec<FieldName> =
+        source.mapping.operations()[0].fields.iter().map(|field| field.name.clone()).collect();
+    let (arguments, mut after) = (Arguments::new(), None);
+    let mut paged = Paged { pages: 0, ahead: 0, rows: 0 };
+    loop {
+        let ask = Ask {
+            operation: &operation,
+            fields: &names,
+            rows: &[],
+            subject: "",
+            arguments: &arguments,
+            limit: 1000,
+            now_ms: 0,
+            deadline_ms: 1000,
+            highest_class: (2, Code::FieldNotGranted),
+        };
+        let page = source.page(ask, after).await.unwrap();
+        let most = bytes_at_most(&page.plan.fields, &page.rows);
+        let ahead = page.end_ahead().unwrap();
+        let (mapped, end) = page.write().unwrap();
+        assert!(most.is_none_or(|most| mapped.records.len() <= most), "{most:?} {}", mapped.records.len());
+        assert!(ahead.as_ref().is_none_or(|ahead| *ahead == end.next), "{ahead:?} {:?}", end.next);
+        assert_eq!(end.subjects.len(), mapped.rows as usize);
+        paged.pages += 1;
+        paged.ahead += usize::from(ahead.is_some());
+        paged.rows += mapped.rows as usize;
+        after = end.next;
+        if after.is_none() {
+            return paged;
+        }
+    }
+}
+
+fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[tokio::test]
+async fn where_a_page_ends_is_told_ahead_only_if_it_is_certain() {
+    let short = all(&register(vec!["云甲".to_owned(); 250], "")).await;
+    assert_eq!((short.pages, short.ahead, short.rows), (3, 3, 250));
+    // Pages that are full of bytes before they are full of rows end where they are written to, all but the last.
+    let long = all(&register(vec!["x".repeat(40_000); 250], "")).await;
+    assert_eq!((long.ahead, long.rows), (1, 250));
+    assert!(long.pages > 3, "{}", long.pages);
+    let longer = all(&register(vec!["x".repeat(5_000); 250], "")).await;
+    assert_eq!((longer.pages, longer.ahead), (3, 3));
+    // JSON makes these six times as long, which is known before.
+    let escaped = all(&register(vec!["\u{1}".repeat(5_000); 250], "")).await;
+    assert_eq!((escaped.ahead, escaped.rows), (1, 250));
+    assert!(escaped.pages > 3, "{}", escaped.pages);
+    let computed = r#"ward = { type = "string", expr = "row.A + row.A" }"#;
+    let computed = all(&register(vec!["x".to_owned(); 250], computed)).await;
+    assert_eq!((computed.pages, computed.ahead), (3, 0), "what is computed can be of any length");
+}
+
+proptest! {
+    #[test]
+    fn records_never_take_more_than_they_may(
+        texts in prop::collection::vec("(\\PC|[\\x00-\\x1f\"\\\\\u{344}\u{1d160}\u{ff02}\u{ff3c}]|1){1,20}", 1..150)
+    ) {
+        let rows = texts.len();
+        prop_assert_eq!(block(all(&register(texts, ""))).rows, rows);
+    }
+}
