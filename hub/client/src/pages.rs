@@ -12,9 +12,9 @@ use tokio_util::task::AbortOnDropHandle;
 use yiwang_proto::Digest;
 use yiwang_proto::contract::Contract;
 
-/// Pages that are asked for beside the one that is read: one is on its way while the next is made. More would only lie
-/// in memory.
-const AHEAD: usize = 2;
+/// Pages that are asked for beside the one that is read: while one is on its way others are verified at the hub, written
+/// and fetched. More would only lie in memory, and as many are asked for behind the last page in vain.
+const AHEAD: usize = 4;
 
 /// Where pages come from.
 trait Asks: Send + Sync + 'static {
@@ -170,8 +170,8 @@ impl Pages {
         Ok(page)
     }
 
-    /// Asks for the pages after the one that is given: for one after the first, then for more, so that a batch of one or
-    /// two pages is as many exchanges.
+    /// Asks for the pages after the one that is given: for one after the first, and for one more after each, so that short
+    /// batches are not more exchanges than they need.
     async fn fill(&mut self) -> Result<(), ClientError> {
         while self.left > 0 && self.under_way.len() < self.ahead {
             let after = match self.under_way.back() {
@@ -183,7 +183,7 @@ impl Pages {
             self.left -= 1;
         }
         if self.ahead > 0 {
-            self.ahead = AHEAD;
+            self.ahead = (self.ahead + 1).min(AHEAD);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use yiwang_proto::Digest;
 /// Pages that are remembered, of all apps: as many as a hub may have under way, and as many that have ended. Those under
 /// way are never forgotten for others.
 const PAGES_MAX: usize = 2048;
-/// Pages of one batch that may be under way when another follows: an app keeps two ahead. Each that waits takes a place of
+/// Pages of one batch that may be under way when another follows: an app keeps four ahead. Each that waits takes a place of
 /// the link's that somebody else could use.
 const WAITING_MAX: usize = 4;
 /// How long a follower waits. Its page takes milliseconds, or asking ahead gains nothing; what was decided on this request
