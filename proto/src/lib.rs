@@ -33,6 +33,7 @@ pub mod peer_time;
 pub mod prepared;
 pub mod receipt;
 pub mod request;
+pub mod resident_id;
 pub mod revocation;
 pub mod sealing;
 pub mod standing;
