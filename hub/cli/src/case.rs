@@ -68,6 +68,7 @@ pub fn run(command: &Command) -> Outcome {
         match command {
             Command::Open { app, matter, subjects } => {
                 hints::matter(matter)?;
+                hints::subjects(subjects)?;
                 let client = setup::met_client(app).await?;
                 let opened = client.open_case(matter, subjects).await;
                 let (case, receipt) = opened.map_err(|error| hints::refused(app, error))?;
@@ -84,6 +85,7 @@ pub fn run(command: &Command) -> Outcome {
             }
             Command::Add { app, case, subjects, reason: why } => {
                 let act = Act::Add { reason: reason(why)? };
+                hints::subjects(subjects)?;
                 let client = setup::met_client(app).await?;
                 let acted = client.act_on_case(case, act, subjects).await;
                 let receipt = acted.map_err(|error| hints::refused(app, error))?;

@@ -10,6 +10,7 @@ use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{ContractError, ContractText};
 use yiwang_proto::ids::{Matter, Purpose};
+use yiwang_proto::resident_id::{self, ResidentIdError};
 
 /// Edits by which a word may be off and still be what was meant.
 const NEAR: usize = 6;
@@ -59,6 +60,25 @@ pub fn matter(matter: &Matter) -> Outcome {
         return Ok(());
     }
     Err(unknown("matter", matter.as_str(), catalogue.matters().map(|(id, _)| id.as_str())))
+}
+
+/// Refuses identifiers that can be nobody's: such a case would be about nobody, every query in it would find nobody, and
+/// neither would say why. They are told by their place on the line, since an error holds no value.
+pub fn subjects(given: &[String]) -> Outcome {
+    let fault = |(at, subject): (usize, &String)| {
+        let error = resident_id::check(subject).err()?;
+        let which = if given.len() > 1 { format!(" number {}", at + 1) } else { String::new() };
+        let next = match error {
+            ResidentIdError::Small => "write `X`",
+            ResidentIdError::Check => "compare it with the document that it was read from",
+        };
+        Some(format!("`--subject`{which} {error}: {next}"))
+    };
+    let faults: Vec<String> = given.iter().enumerate().filter_map(fault).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{}; nothing was sent", faults.join("; "))))
 }
 
 fn unknown<'k>(what: &str, given: &str, known: impl Iterator<Item = &'k str>) -> Failure {

@@ -40,6 +40,45 @@ fn a_purpose_or_matter_that_the_catalogue_does_not_have_is_an_error() {
 }
 
 #[test]
+fn a_resident_id_that_can_be_nobodys_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |command: &[&str], subjects: &[&str]| {
+        let app = ["--folder", "s", "--app", "desk"];
+        let given: Vec<&str> = subjects.iter().flat_map(|subject| ["--subject", subject]).collect();
+        yiwang(folder.path(), &[command, &app[..], &given[..]].concat())
+    };
+    let (right, wrong) = ("980101199001010017", "980101199001010018");
+    let purpose = "social-assistance.eligibility";
+    let open = ["case", "open", "--matter", "social-assistance"];
+    let add = ["case", "add", CASE, "--reason", "new-party"];
+    let record = ["query", "record", "--case", CASE, "--purpose", purpose];
+    let draft = ["--delegation", "o.json", "-o", "prepared.json"];
+    let prepare = [&["query", "prepare"][..], &record[2..], &draft].concat();
+    let sign = ["query", "sign", "--case", CASE, "--contract", "c.json", "--field", "name", "-o", "request"];
+    for command in [&open[..], &add, &record, &prepare[..], &sign] {
+        let (code, said) = told(command, &[wrong]);
+        assert!(code == 2 && said.contains("`--subject` has the form of a resident id"), "{code}: {said}");
+        assert!(said.contains("GB 11643") && said.contains("nothing was sent"), "{said}");
+        assert!(!said.contains(wrong) && !said.contains("member.toml"), "{said}");
+        // Adapters and tags take a small `x` for another text: it is not made right here either.
+        let (code, said) = told(command, &["98010119900101005x"]);
+        assert!(code == 2 && said.contains("small `x`") && said.contains("write `X`"), "{code}: {said}");
+        // What holds gets further, to the folder or the file that is not there.
+        for subject in [right, "98010119900101005X", "E-1990-17"] {
+            let (_, said) = told(command, &[subject]);
+            assert!(!said.contains("GB 11643"), "{said}");
+            assert!(said.contains("`o.json`") || said.contains("s/member.toml"), "{said}");
+        }
+    }
+    // Of several, each that does not hold is told by its place.
+    let (_, said) = told(&open, &[right, wrong, "980101199001010019"]);
+    assert!(
+        said.contains("number 2 ") && said.contains("number 3 ") && !said.contains("number 1 "),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| yiwang(folder.path(), arguments);
