@@ -63,7 +63,9 @@ impl Side {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// Its name in a contract, and the first word of the argument that puts its root in.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Provider => "provider",
             Self::Consumer => "consumer",

@@ -226,6 +226,29 @@ fn a_draft_takes_no_flag_that_cannot_stand_and_never_a_class_too_low() {
 }
 
 #[test]
+fn a_draft_asks_for_no_root_that_a_folder_gave() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    for (at, id) in [("m", "police"), ("s", "street-office")] {
+        assert_eq!(yiwang(dir, &["member", "init", "--folder", at, "--id", id, "--name", id]).0, 0);
+    }
+    let then = |provider: &str, consumer: &str| {
+        let asked = ["contract", "draft", "--provider", provider, "--consumer", consumer];
+        let (code, said) = yiwang(dir, &[&asked[..], &ASKED[6..], &["--field", "name"]].concat());
+        assert_eq!(code, 0, "{said}");
+        said.lines().find(|line| line.starts_with("then: ")).unwrap().to_owned()
+    };
+    let new = "then: yiwang contract new DRAFT";
+    assert_eq!(then("m", "s"), format!("{new} -o text.json"));
+    assert_eq!(then("m", "street-office"), format!("{new} --consumer-root KEY -o text.json"));
+    assert_eq!(then("police", "s"), format!("{new} --provider-root KEY -o text.json"));
+    assert_eq!(
+        then("police", "street-office"),
+        format!("{new} --provider-root KEY --consumer-root KEY -o text.json")
+    );
+}
+
+#[test]
 fn what_comes_with_the_program_is_shown_with_fields_types_and_classes() {
     let folder = tempfile::tempdir().unwrap();
     let shown = |arguments: &[&str]| {

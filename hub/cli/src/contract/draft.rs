@@ -274,8 +274,10 @@ fn said(text: &ContractText, asked: &Draft) -> Vec<String> {
     let open = placeholders(text);
     lines.extend(open.iter().map(|fault| format!("to be replaced: {}: {}", fault.place, fault.next)));
     let draft = asked.out.as_deref().map_or_else(|| "DRAFT".to_owned(), |path| path.display().to_string());
-    lines.push(format!(
-        "then: yiwang contract new {draft} --provider-root KEY --consumer-root KEY -o text.json"
-    ));
+    // A root that a member's folder gave is in the draft: asked for again, it would only be copied from there.
+    let missing = [Side::Provider, Side::Consumer].into_iter().map(Side::as_str);
+    let missing = missing.filter(|side| open.iter().any(|fault| fault.place == format!("{side}.root")));
+    let roots: String = missing.map(|side| format!(" --{side}-root KEY")).collect();
+    lines.push(format!("then: yiwang contract new {draft}{roots} -o text.json"));
     lines
 }
