@@ -222,11 +222,15 @@ fn of_source(source: &SourceHealth, watched: &Watched) -> Value {
                 (None, true) => "drifted",
                 (None, false) => "serving",
             };
+            let last_failure = one.last_failure.map(|last| {
+                json!({ "at": format_rfc3339(last.at_ms), "code": last.code.as_str(), "detail": last.detail })
+            });
             json!({
                 "operation": one.operation,
                 "state": state,
                 "asked": one.asked,
                 "failed": one.failed,
+                "last_failure": last_failure,
                 "p50_us": one.p50_us,
                 "p95_us": one.p95_us,
             })

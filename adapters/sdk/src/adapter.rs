@@ -218,7 +218,7 @@ impl Adapter {
         let said = permit.contract().text.method == Method::Batch
             || answered.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid);
         if !said {
-            source.note(&request.operation, took_us, answered.is_ok());
+            source.note(&request.operation, took_us, self.now_ms(), answered.as_ref().err());
         }
         let (mapped, handed) = answered.map_err(|error| {
             tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");

@@ -245,7 +245,7 @@ impl Adapter {
         let took_us = self.clock.monotonic_us().saturating_sub(asked_us);
         // What is wrong with an argument says nothing of the source.
         if !came.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid) {
-            source.note(&request.operation, took_us, came.is_ok());
+            source.note(&request.operation, took_us, self.now_ms(), came.as_ref().err());
         }
         let (mapped, subjects, resume) = came?;
         let in_case = self.tag_key.in_case(&request.case);

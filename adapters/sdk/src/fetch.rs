@@ -8,7 +8,7 @@ mod page;
 mod trace;
 
 pub(crate) use arguments::bind_test;
-pub use meters::{OperationHealth, Sight};
+pub use meters::{LastFailure, OperationHealth, Sight};
 pub use trace::{Trace, TracedField, TracedRow};
 
 use crate::mapping::{FieldDef, Mapping, OperationDef, OperationKind};

@@ -196,7 +196,46 @@ fn text(status: &Value, state: &str, worries: &[String], now_ms: i64) -> String 
                 us("p50_us"),
                 us("p95_us")
             );
+            let last = &one["last_failure"];
+            if last.is_object() {
+                let part = |key: &str| last[key].as_str().unwrap_or_default();
+                let _ = writeln!(out, "    last failed {}: {}: {}", part("at"), part("code"), part("detail"));
+            }
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_failed_says_when_and_why() {
+        let operation = |last: Value| {
+            json!({
+                "operation": "person.by_id", "state": "serving", "asked": 2, "failed": 1, "p50_us": 10, "p95_us": 10,
+                "last_failure": last,
+            })
+        };
+        let of = |last: Value| {
+            let sources =
+                json!([{ "mapping": "police.person", "quarantined": 0, "operations": [operation(last)] }]);
+            text(&json!({ "sources": sources }), "healthy", &[], 0)
+        };
+        let last = json!({
+            "at": "2026-11-01T08:00:00Z", "code": "source_error",
+            "detail": "police.person: person.by_id: required field `name` is empty",
+        });
+        let said = of(last);
+        assert!(
+            said.ends_with(
+                "asked 2, failed 1, p50 10 µs, p95 10 µs\n    last failed 2026-11-01T08:00:00Z: source_error: \
+                 police.person: person.by_id: required field `name` is empty\n"
+            ),
+            "{said}"
+        );
+        // None has failed, or the host is older than this command.
+        assert!(!of(Value::Null).contains("last failed"));
+    }
 }

@@ -228,6 +228,45 @@ async fn a_host_is_asked_how_it_does_and_how_it_differs_from_its_files() {
     assert!(code == CONFIG && said.starts_with("A-DOR-002"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_that_failed_says_when_and_why_and_no_value() {
+    let mut scene = Scene::new(166).await;
+    scene.adapter.take().unwrap().stop().await;
+    let text = std::fs::read_to_string(&scene.police.mappings[0]).unwrap();
+    let file = scene.world.dir.path().join("person.toml");
+    // The mapping holds, since its own tests have this name; the mother has another, and without one there is no record.
+    let name = "steps = [\"trim\", \"nfc\"], required = true";
+    let strict = text.replace(name, &format!("{name}, check = \"value == '云甲'\""));
+    assert_ne!(strict, text);
+    std::fs::write(&file, strict).unwrap();
+    scene.police.mappings = vec![file];
+    let config = shown(&write_config(&scene.police, &adapter_config(&scene.police)));
+    let host = Host::start(&scene.world, &scene.police, &adapter_config(&scene.police)).await;
+    host.until_ready().await;
+    scene.app.meet().await.unwrap();
+    assert_eq!(scene.outcome(&scene.signed()).await, "source_error");
+    let at = host.addresses.health.unwrap().to_string();
+    let ask = async |more: &[&str]| {
+        let status = ["status", "--config", &config, "--at", &at];
+        call(&[&status[..], more].concat(), surroundings(&scene.world, &scene.police)).await
+    };
+    let (code, said) = ask(&[]).await;
+    // One record that does not hold is the source's to mend; the host does well.
+    assert!(code == OK && said.starts_with("healthy\n"), "{said}");
+    let last = "source_error: police.person: person.by_id: required field `name` does not pass its check\n";
+    let mut lines = said.split_inclusive('\n').skip_while(|line| !line.contains("asked 1, failed 1, "));
+    let told = lines.nth(1).unwrap_or_default();
+    assert!(told.starts_with("    last failed 2") && told.ends_with(last), "{said}");
+    assert!(!said.contains(&scene.mother), "{said}");
+    let (code, said) = ask(&["-o", "json"]).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    let one = &json["status"]["sources"][0]["operations"][0];
+    assert_eq!((code, &one["last_failure"]["code"]), (OK, &Value::from("source_error")), "{said}");
+    let told_at = one["last_failure"]["at"].as_str().unwrap();
+    assert!(yiwang_proto::time::parse_rfc3339(told_at).is_ok(), "{said}");
+    host.stop().await;
+}
+
 /// Without a hub: what would be announced, and nothing journalled.
 async fn dry_run(scene: &Scene) {
     let journal = scene.police.folder.path().join("dry");

@@ -1,11 +1,13 @@
 //! How each operation of a mapping does: counts and times, no names of subjects and no values.
 
-use super::MappedSource;
+use super::{AnswerError, MappedSource};
 use crate::mapping::OperationDef;
 use crate::source::{FetchQuery, Fetched, SourceError};
 use std::array;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use yiwang_proto::codes::Code;
 use yiwang_proto::ids::Operation;
 
 /// Steps of a time's histogram for each doubling: a percentile is told to within a fifth.
@@ -18,7 +20,19 @@ pub(super) struct Meter {
     operation: Operation,
     times: [AtomicU64; BUCKETS],
     failed: AtomicU64,
+    last_failure: Mutex<Option<LastFailure>>,
     drifted: AtomicBool,
+}
+
+/// Why an operation last gave no answer. A success after it does not take it away: its time tells which came later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// The service code.
+    pub code: Code,
+    /// The words of the local log: fields, parameters and what the source said of itself, no values.
+    pub detail: String,
 }
 
 /// How often a source gave rows, and how often it was not there.
@@ -39,6 +53,8 @@ pub struct OperationHealth {
     pub asked: u64,
     /// Times that no answer could be made of what it gave, or it gave nothing.
     pub failed: u64,
+    /// The last of these times; none before the first.
+    pub last_failure: Option<LastFailure>,
     /// Half of the times are under so many microseconds.
     pub p50_us: u64,
     /// Of twenty, nineteen are.
@@ -70,7 +86,19 @@ impl Meter {
             operation: operation.name.clone(),
             times: array::from_fn(|_| AtomicU64::new(0)),
             failed: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
             drifted: AtomicBool::new(false),
+        }
+    }
+
+    fn note(&self, took_us: u64, now_ms: i64, failure: Option<&AnswerError>) {
+        if let Some(time) = self.times.get(bucket(took_us)) {
+            time.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(error) = failure {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            let last = LastFailure { at_ms: now_ms, code: error.code, detail: error.detail.clone() };
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
     }
 
@@ -90,6 +118,7 @@ impl Meter {
             operation: self.operation.clone(),
             asked,
             failed: self.failed.load(Ordering::Relaxed),
+            last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             p50_us: under(50),
             p95_us: under(95),
             drifted: self.drifted.load(Ordering::Relaxed),
@@ -102,14 +131,10 @@ impl MappedSource {
         self.meters.iter().find(|meter| meter.operation == *operation)
     }
 
-    /// Counts one answer that took so long.
-    pub fn note(&self, operation: &Operation, took_us: u64, answered: bool) {
-        let Some(meter) = self.meter(operation) else { return };
-        if let Some(time) = meter.times.get(bucket(took_us)) {
-            time.fetch_add(1, Ordering::Relaxed);
-        }
-        if !answered {
-            meter.failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts one answer that took so long, and keeps why it is none.
+    pub fn note(&self, operation: &Operation, took_us: u64, now_ms: i64, failure: Option<&AnswerError>) {
+        if let Some(meter) = self.meter(operation) {
+            meter.note(took_us, now_ms, failure);
         }
     }
 
@@ -155,6 +180,8 @@ impl MappedSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::Mapping;
+    use std::path::Path;
 
     #[test]
     fn a_time_falls_into_a_bucket_that_ends_after_it() {
@@ -164,5 +191,42 @@ mod tests {
             assert!(end(at) <= us.max(1) * 2, "{us} in a bucket that ends at {}", end(at));
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn the_last_failure_is_kept_with_its_reason_and_time() {
+        let text = r#"format = "adapter/1"
+mapping = "a.b"
+record = "Person"
+owner = "police"
+[source.sqlite]
+path = "x.db"
+time_zone = "Asia/Shanghai"
+[[operation]]
+name = "person.by_id"
+kind = "lookup"
+sql = "select 1"
+limit = 1
+timeout = "1s"
+[operation.fields]
+name = { from = "A", type = "string" }
+"#;
+        let mapping = Mapping::parse(text, Path::new("m.toml")).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let meter = Meter::new(&mapping.operations()[0]);
+        meter.note(10, 1_000, None);
+        assert_eq!(meter.health().last_failure, None);
+        let failure = |detail: &str| AnswerError {
+            code: Code::SourceError,
+            clause: "the source failed".to_owned(),
+            detail: detail.to_owned(),
+        };
+        meter.note(10, 2_000, Some(&failure("query failed: one")));
+        meter.note(10, 3_000, Some(&failure("query failed: other")));
+        // One that is answered afterwards says nothing of why the one before was not.
+        meter.note(10, 4_000, None);
+        let health = meter.health();
+        let last =
+            LastFailure { at_ms: 3_000, code: Code::SourceError, detail: "query failed: other".to_owned() };
+        assert_eq!((health.asked, health.failed, health.last_failure), (4, 2, Some(last)));
     }
 }
