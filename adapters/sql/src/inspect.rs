@@ -27,6 +27,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Primary key, unique indexes, other indexes, in this order.
     pub keys: Vec<Key>,
+    /// Whether it was named with other capitals than its own.
+    pub other_case: bool,
 }
 
 /// A column.
@@ -110,7 +112,53 @@ pub async fn inspect(
     tokio::time::timeout(PATIENCE, inspecting).await.unwrap_or(Err(SourceError::Timeout(PATIENCE)))
 }
 
+/// Which table is meant, and whether its capitals are others: the one that is called so, else the only one that is where
+/// capitals do not count. Programs that write a name without quotes see it in other capitals than the catalogue has.
+pub(crate) fn meant<'t, T>(
+    tables: &'t [T],
+    wanted: &str,
+    names: impl Fn(&'t T) -> [&'t str; 2],
+) -> Option<(&'t T, bool)> {
+    if let Some(table) = tables.iter().rfind(|table| names(table).contains(&wanted)) {
+        return Some((table, false));
+    }
+    let folded = wanted.to_lowercase();
+    let is_near = |table: &&'t T| names(table).iter().any(|name| name.to_lowercase() == folded);
+    let mut near = tables.iter().filter(is_near);
+    match (near.next(), near.next()) {
+        (Some(table), None) => Some((table, true)),
+        _ => None,
+    }
+}
+
 /// A comment, where there is one.
 pub(crate) fn said(comment: Option<String>) -> Option<String> {
     comment.filter(|text| !text.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meant;
+
+    #[test]
+    fn capitals_count_only_where_several_tables_differ_by_nothing_else() {
+        let tables =
+            [["t_ry", "public.t_ry"], ["Two", "public.Two"], ["TWO", "public.TWO"], ["straße", "s.straße"]];
+        let found =
+            |wanted: &str| meant(&tables, wanted, |names| *names).map(|(names, other)| (names[0], other));
+        for (wanted, is) in [
+            ("t_ry", Some(("t_ry", false))),
+            ("T_RY", Some(("t_ry", true))),
+            ("PUBLIC.T_Ry", Some(("t_ry", true))),
+            ("public.t_ry", Some(("t_ry", false))),
+            ("TWO", Some(("TWO", false))),
+            ("Two", Some(("Two", false))),
+            ("two", None),
+            ("STRAßE", Some(("straße", true))),
+            ("t_r", None),
+            ("", None),
+        ] {
+            assert_eq!(found(wanted), is, "{wanted}");
+        }
+    }
 }

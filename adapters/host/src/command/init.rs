@@ -117,7 +117,7 @@ pub(super) async fn init(
         Ok(ask) => propose(&ask, &surroundings.environment).await,
         Err(error) => Err(error),
     };
-    let Proposal { text, seen } = match proposed {
+    let Proposal { text, seen, notes } = match proposed {
         Ok(proposal) => proposal,
         Err(error) => return refuse(&error, out),
     };
@@ -134,6 +134,7 @@ pub(super) async fn init(
     let record = text.lines().find_map(|line| line.strip_prefix("record = \"")?.split('"').next());
     let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
     writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
     let has_columns = !matches!(arguments.source, Kind::Fhir | Kind::Http);
     let by_key = if has_columns { ", for rows found by another column --key COLUMN" } else { "" };
     match record.filter(|record| *record != UNKNOWN) {
@@ -168,12 +169,19 @@ fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
 fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     writeln!(out, "{error}")?;
     let (asked, known) = error.known();
+    // Of names that differ by their capitals alone none is nearer than the others.
+    let folded = asked.map(str::to_lowercase);
+    let alike: Vec<&String> =
+        known.iter().filter(|name| folded.as_ref() == Some(&name.to_lowercase())).collect();
     let near = asked.and_then(|asked| {
         let distance =
             |name: &&String| strsim::damerau_levenshtein(&asked.to_lowercase(), &name.to_lowercase());
         known.iter().min_by_key(distance).filter(|name| distance(name) <= asked.chars().count() / 3 + 1)
     });
-    if let Some(near) = near {
+    if alike.len() > 1 {
+        let alike = alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+        writeln!(out, "  help: did you mean {alike}? Their capitals count")?;
+    } else if let Some(near) = near {
         writeln!(out, "  help: did you mean `{near}`?")?;
     } else if !known.is_empty() {
         let more = if known.len() > LISTED { ", …" } else { "" };

@@ -1,7 +1,7 @@
 //! Asks a source what it says of itself, by the same settings and under the same rules as an adapter would.
 
 use super::draft::{self, Access, Quote};
-use super::text::{quoted, wrapped};
+use super::text::{line, quoted, wrapped};
 use super::{Described, Hint, Key, fhir, http, sample};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,11 +68,13 @@ pub struct Proposal {
     pub text: String,
     /// What real rows told, for a screen: shapes, no value.
     pub seen: Vec<String>,
+    /// Where something else was taken than was asked for to the letter.
+    pub notes: Vec<String>,
 }
 
 impl From<String> for Proposal {
     fn from(text: String) -> Self {
-        Self { text, seen: Vec::new() }
+        Self { text, seen: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -265,6 +267,7 @@ async fn table(
         }
         Inspected::Table(table) => {
             let quoted = table.quoted.clone();
+            let notes = other_case(ask, &table).into_iter().collect();
             let mut described = described(table);
             let mut seen = Vec::new();
             if ask.sample.is_some() {
@@ -274,9 +277,19 @@ async fn table(
                 seen = sample::tell(&mut described, &open, &columns, &ask.time_zone);
             }
             let text = draft::write(ask, &described, &ask.source(), &Access::Sql(dialect, &quoted))?;
-            Ok(Proposal { text, seen })
+            Ok(Proposal { text, seen, notes })
         }
     }
+}
+
+/// Says that the table has other capitals than were written.
+fn other_case(ask: &Ask, table: &Table) -> Option<String> {
+    let asked = ask.table.as_deref().filter(|_| table.other_case)?;
+    Some(format!(
+        "table `{}` was taken for --table {}: no other one is called so, whatever the capitals",
+        line(&table.name),
+        line(asked)
+    ))
 }
 
 fn described(table: Table) -> Described {
@@ -352,5 +365,5 @@ async fn files(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal
         seen = sample::tell(&mut described, &open, &columns, &ask.time_zone);
     }
     let text = draft::write(ask, &described, &source, &Access::Where)?;
-    Ok(Proposal { text, seen })
+    Ok(Proposal { text, seen, notes: Vec::new() })
 }

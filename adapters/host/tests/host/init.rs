@@ -120,6 +120,13 @@ async fn what_cannot_be_told_is_left_to_choose_and_what_is_refused_is_not_propos
     let (code, said) = init(&[]).await;
     assert!(code == CONFIG && said.starts_with("A-INI-001 --table names nothing"), "{said}");
     assert!(said.contains("`T_RY`, `widget`"), "{said}");
+    // Capitals alone are no other table, and a proposal that is written to a file says whose it is.
+    let file = folder.path().join("folded.toml");
+    let (code, said) = init(&["--table", "t_ry", "-o", &shown(&file)]).await;
+    assert!(code == OK && said.contains("table `T_RY` was taken for --table t_ry"), "{said}");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("from \"T_RY\""));
+    let (code, said) = init(&["--table", "T_RY", "-o", &shown(&file), "--force"]).await;
+    assert!(code == OK && !said.contains("was taken for"), "{said}");
     let (code, said) = init(&["--table", "t_ri"]).await;
     assert!(code == CONFIG && said.contains("did you mean `T_RY`?"), "{said}");
     let (code, said) = init(&["--table", "T_RY", "--record", "Persom"]).await;
@@ -198,6 +205,20 @@ async fn tables_of_servers_are_mapped_by_their_names_and_comments() {
             assert!(text.contains(line), "{line}\n{text}");
         }
         is_short(&text);
+        // Programs write names without quotes, so with other capitals than the catalogue has.
+        let folded: Vec<&str> =
+            asked.iter().map(|word| if *word == "RY_XX" { "Ry_xX" } else { *word }).collect();
+        let (code, said) = call(&[&folded[..], &["-o", &out, "--force"]].concat(), around(&settings)).await;
+        assert!(code == OK && said.contains("table `RY_XX` was taken for --table Ry_xX"), "{said}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        // Of two that differ by nothing else none is taken.
+        let two: Vec<&str> = asked.iter().map(|word| if *word == "RY_XX" { "twin" } else { *word }).collect();
+        let (code, said) = call(&[&two[..], &["-o", &out, "--force"]].concat(), around(&settings)).await;
+        assert!(code == CONFIG && said.contains("A-INI-001 --table names `twin`"), "{said}");
+        assert!(
+            said.contains("did you mean `T") && said.contains("`TWIN`") && said.contains("`Twin`"),
+            "{said}"
+        );
         // The role that may write is refused before anything is read.
         let to = if lab.kind == Kind::Postgres { name.to_owned() } else { format!("{name}@'%'") };
         let table = if lab.kind == Kind::Postgres { "\"RY_XX\"" } else { "`RY_XX`" };
@@ -222,15 +243,21 @@ fn tables(kind: Kind, name: &str) -> String {
              comment on column \"RY_XX\".\"C2\" is '姓名（全名）';
              comment on column \"RY_XX\".\"RQ\" is '出生日期';
              insert into \"RY_XX\" values (1, '980101199001015555', 'canary-name', 'M', '1990-01-01', '2026-11-01 08:00:00');
+             create table \"Twin\" (a int);
+             create table \"TWIN\" (a int);
              create role {name} login password 'pw-{name}';
-             grant select on \"RY_XX\" to {name};"
+             grant select on \"RY_XX\", \"Twin\", \"TWIN\" to {name};"
         ),
         Kind::Mariadb => format!(
             "create table `RY_XX` (nr int primary key auto_increment, `C1` char(18) comment '身份证号码',
                `C2` varchar(60) comment '姓名（全名）', `XB` enum('M','F'), `RQ` date comment '出生日期', `UPD_TIME` datetime,
                index by_c1 (`C1`));
              insert into `RY_XX` values (1, '980101199001015555', 'canary-name', 'M', '1990-01-01', '2026-11-01 08:00:00');
+             create table `Twin` (a int);
+             create table `TWIN` (a int);
              create user {name}@'%' identified by 'pw-{name}';
+             grant select on {name}.`Twin` to {name}@'%';
+             grant select on {name}.`TWIN` to {name}@'%';
              grant select on {name}.`RY_XX` to {name}@'%';"
         ),
     }

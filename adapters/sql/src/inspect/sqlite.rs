@@ -1,6 +1,6 @@
 //! SQLite's catalogue, by its pragmas. Types are what a column was declared with; cells can be anything.
 
-use super::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table};
+use super::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, meant};
 use crate::dialect::{Dialect as _, Sqlite};
 use crate::sqlite::prepare_text;
 use rusqlite::{Connection, OpenFlags};
@@ -16,9 +16,8 @@ pub(super) fn inspect(path: &Path, table: Option<&str>) -> Result<Inspected, Sou
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
     let tables = tables(&connection).map_err(failed)?;
-    let Some(name) = table.filter(|name| tables.iter().any(|known| known == name)) else {
-        return Ok(Inspected::Tables(tables));
-    };
+    let found = table.and_then(|wanted| meant(&tables, wanted, |name| [name, name]));
+    let Some((name, other_case)) = found else { return Ok(Inspected::Tables(tables)) };
     let (columns, primary) = columns(&connection, name).map_err(failed)?;
     let mut keys = Vec::new();
     if !primary.is_empty() {
@@ -31,8 +30,8 @@ pub(super) fn inspect(path: &Path, table: Option<&str>) -> Result<Inspected, Sou
             keys.push(key);
         }
     }
-    let (name, quoted) = (name.to_owned(), Sqlite.quote(name)?);
-    Ok(Inspected::Table(Table { name, quoted, comment: None, columns, keys }))
+    let (name, quoted) = (name.clone(), Sqlite.quote(name)?);
+    Ok(Inspected::Table(Table { name, quoted, comment: None, columns, keys, other_case }))
 }
 
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {

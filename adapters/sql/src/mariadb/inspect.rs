@@ -3,7 +3,7 @@
 use super::trouble::{At, trouble};
 use super::{MyLink, server};
 use crate::dialect::{Dialect as _, Mariadb};
-use crate::inspect::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, said};
+use crate::inspect::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, meant, said};
 use crate::server::{Link as _, Server as _, Trouble};
 use mysql_async::Error;
 use mysql_async::prelude::Queryable as _;
@@ -47,12 +47,13 @@ struct Index {
 
 async fn read(link: &mut MyLink, table: Option<&str>) -> Result<Inspected, Trouble> {
     let listed: Vec<(String, Option<String>)> = link.conn.exec(TABLES, (TABLES_MAX,)).await.map_err(asked)?;
-    let Some(name) = table.filter(|name| listed.iter().any(|(known, _)| known == name)) else {
+    let found = table.and_then(|wanted| meant(&listed, wanted, |(name, _)| [name, name]));
+    let Some(((name, comment), other_case)) = found else {
         return Ok(Inspected::Tables(listed.into_iter().map(|(name, _)| name).collect()));
     };
-    let comment = listed.iter().find(|(known, _)| known == name).and_then(|(_, comment)| comment.clone());
+    let name = name.as_str();
     // A view says so where a table has its comment.
-    let comment = said(comment).filter(|comment| comment != "VIEW");
+    let comment = said(comment.clone()).filter(|comment| comment != "VIEW");
     type Described = (String, String, String, Option<u64>, Option<String>);
     let described: Vec<Described> = link.conn.exec(COLUMNS, (name,)).await.map_err(asked)?;
     let columns = described.into_iter().map(column).collect();
@@ -71,7 +72,7 @@ async fn read(link: &mut MyLink, table: Option<&str>) -> Result<Inspected, Troub
     }
     let keys = indexes.into_iter().filter(|index| !index.partial).map(|index| index.key).collect();
     let quoted = Mariadb.quote(name).map_err(Trouble::Kept)?;
-    Ok(Inspected::Table(Table { name: name.to_owned(), quoted, comment, columns, keys }))
+    Ok(Inspected::Table(Table { name: name.to_owned(), quoted, comment, columns, keys, other_case }))
 }
 
 fn column(

@@ -3,7 +3,7 @@
 use super::trouble::{At, trouble};
 use super::{PgLink, server};
 use crate::dialect::{Dialect as _, Postgres};
-use crate::inspect::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, said};
+use crate::inspect::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, meant, said};
 use crate::server::{Link as _, Server as _, Trouble};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,37 +63,62 @@ async fn rows(link: &PgLink, text: &str, value: &(dyn ToSql + Sync)) -> Result<V
     link.client()?.query(text, &[value]).await.map_err(|error| asked(&error))
 }
 
-async fn read(link: &PgLink, table: Option<&str>) -> Result<Inspected, Trouble> {
-    let mut names = Vec::new();
-    let mut found = None;
-    for row in rows(link, TABLES, &TABLES_MAX).await? {
-        let (oid, schema, name): (u32, String, String) = (cell(&row, 0)?, cell(&row, 1)?, cell(&row, 2)?);
-        let (visible, comment): (bool, Option<String>) = (cell(&row, 3)?, cell(&row, 4)?);
-        let full = format!("{schema}.{name}");
-        let shown = if visible { name.clone() } else { full.clone() };
-        if table.is_some_and(|wanted| wanted == shown || wanted == full) {
-            found = Some((oid, schema, name, visible, said(comment)));
-        }
-        names.push(shown);
+/// A table of the list, which may be the one that is asked for.
+struct Listed {
+    oid: u32,
+    schema: String,
+    name: String,
+    /// Whether it is found without its schema.
+    visible: bool,
+    comment: Option<String>,
+    /// With its schema.
+    full: String,
+}
+
+impl Listed {
+    fn shown(&self) -> &str {
+        if self.visible { &self.name } else { &self.full }
     }
-    let Some((oid, schema, name, visible, comment)) = found else { return Ok(Inspected::Tables(names)) };
-    let quote = |part: &str| Postgres.quote(part).map_err(Trouble::Kept);
-    let (name, quoted) = match visible {
-        true => (name.clone(), quote(&name)?),
-        false => (format!("{schema}.{name}"), format!("{}.{}", quote(&schema)?, quote(&name)?)),
+}
+
+fn listed(row: &Row) -> Result<Listed, Trouble> {
+    let (schema, name): (String, String) = (cell(row, 1)?, cell(row, 2)?);
+    let full = format!("{schema}.{name}");
+    Ok(Listed {
+        oid: cell(row, 0)?,
+        schema,
+        name,
+        visible: cell(row, 3)?,
+        comment: said(cell(row, 4)?),
+        full,
+    })
+}
+
+async fn read(link: &PgLink, table: Option<&str>) -> Result<Inspected, Trouble> {
+    let all = rows(link, TABLES, &TABLES_MAX).await?;
+    let tables = all.iter().map(listed).collect::<Result<Vec<Listed>, Trouble>>()?;
+    let found = table.and_then(|wanted| meant(&tables, wanted, |table| [table.shown(), &table.full]));
+    let Some((table, other_case)) = found else {
+        return Ok(Inspected::Tables(tables.iter().map(|table| table.shown().to_owned()).collect()));
     };
+    let quote = |part: &str| Postgres.quote(part).map_err(Trouble::Kept);
+    let quoted = match table.visible {
+        true => quote(&table.name)?,
+        false => format!("{}.{}", quote(&table.schema)?, quote(&table.name)?),
+    };
+    let (name, comment) = (table.shown().to_owned(), table.comment.clone());
     let mut columns = Vec::new();
-    for row in rows(link, COLUMNS, &oid).await? {
+    for row in rows(link, COLUMNS, &table.oid).await? {
         columns.push(column(&row)?);
     }
     let mut keys = Vec::new();
-    for row in rows(link, KEYS, &oid).await? {
+    for row in rows(link, KEYS, &table.oid).await? {
         let (unique, columns): (bool, Vec<String>) = (cell(&row, 0)?, cell(&row, 1)?);
         if !columns.is_empty() {
             keys.push(Key { columns, unique });
         }
     }
-    Ok(Inspected::Table(Table { name, quoted, comment, columns, keys }))
+    Ok(Inspected::Table(Table { name, quoted, comment, columns, keys, other_case }))
 }
 
 fn cell<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, Trouble> {
