@@ -7,6 +7,7 @@ mod field;
 mod http;
 mod names;
 mod read;
+mod role;
 mod sample;
 mod text;
 

@@ -83,6 +83,8 @@ pub enum Inspected {
     Table(Table),
     /// The tables that are there, because none or another one was named.
     Tables(Vec<String>),
+    /// Nothing was looked at, because the role can write: which role, and what.
+    Writer(String),
 }
 
 /// Describes a table of the database that a mapping's source names. A server is asked as a role that

@@ -169,6 +169,7 @@ fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
 fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     writeln!(out, "{error}")?;
     let (asked, known) = error.known();
+    error.help().iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     // Of names that differ by their capitals alone none is nearer than the others.
     let folded = asked.map(str::to_lowercase);
     let alike: Vec<&String> =
@@ -190,7 +191,7 @@ fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8
     }
     Ok(match error {
         InitError::Source(SourceError::Drift(_)) => CONFIG,
-        InitError::Source(_) => ENVIRONMENT,
+        InitError::Source(_) | InitError::Writer { .. } => ENVIRONMENT,
         _ => CONFIG,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::draft::{self, Access, Quote};
 use super::text::{line, quoted, wrapped};
-use super::{Described, Hint, Key, fhir, http, sample};
+use super::{Described, Hint, Key, fhir, http, role, sample};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_adapter_fhir::FhirSource;
@@ -126,6 +126,14 @@ pub enum InitError {
     /// The source.
     #[error("A-INI-006 {0}")]
     Source(#[from] SourceError),
+    /// A database's role that can write, by which nothing is looked at.
+    #[error("A-INI-006 {said}; init looks at nothing with such a role, and proposes nothing")]
+    Writer {
+        /// Which role it is, and what it can write.
+        said: String,
+        /// How one is made that cannot.
+        help: Vec<String>,
+    },
     /// Rows of a service.
     #[error(
         "A-INI-008 --sample reads rows of databases and CSV folders; a service is asked for a person only"
@@ -144,6 +152,15 @@ impl InitError {
             Self::Which { asked, known, .. } => (asked.as_deref(), known),
             Self::Unknown { name, known, .. } => (Some(name), known),
             _ => (None, &[]),
+        }
+    }
+
+    /// What to do next, line by line, where it is more than to name something else.
+    #[must_use]
+    pub fn help(&self) -> &[String] {
+        match self {
+            Self::Writer { help, .. } => help,
+            _ => &[],
         }
     }
 }
@@ -265,6 +282,7 @@ async fn table(
         Inspected::Tables(known) => {
             Err(InitError::Which { what: "--table", asked: ask.table.clone(), known })
         }
+        Inspected::Writer(said) => Err(InitError::Writer { said, help: role::reader(ask, dialect) }),
         Inspected::Table(table) => {
             let quoted = table.quoted.clone();
             let notes = other_case(ask, &table).into_iter().collect();

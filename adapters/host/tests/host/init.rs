@@ -227,6 +227,10 @@ async fn tables_of_servers_are_mapped_by_their_names_and_comments() {
         let (code, said) = call(&again, around(&settings)).await;
         assert!(code == ENVIRONMENT && said.contains("can write: insert on "), "{said}");
         assert!(said.contains("what PUBLIC was granted counts"), "{said}");
+        // It is there, and told apart from one that is not; what to do is a line to copy.
+        assert!(said.starts_with("A-INI-006 role `") && !said.contains("unavailable"), "{said}");
+        let grant = format!("grant select on {table} to yiwang_adapter");
+        assert!(said.contains(&grant) && said.contains("proposes nothing"), "{said}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }
 }

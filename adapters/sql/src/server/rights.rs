@@ -33,12 +33,17 @@ impl Rights {
     const HELP: &str = "give the adapter a role of its own that may only select what the mapping reads; what PUBLIC was granted \
                         counts, since every role has it";
 
-    /// An error for a role that can write.
+    /// What is said of a role that can write.
+    pub(crate) fn can_write(&self) -> Option<String> {
+        (!self.writes.is_empty()).then(|| self.writer())
+    }
+
+    /// An error for a role that can write: whoever asks the source for rows gets none.
     pub(crate) fn refuse_writer(&self) -> Result<(), SourceError> {
-        if self.writes.is_empty() {
-            return Ok(());
+        match self.can_write() {
+            None => Ok(()),
+            Some(said) => Err(SourceError::Unavailable(format!("{said}; {}", Self::HELP))),
         }
-        Err(SourceError::Unavailable(format!("{}; {}", self.writer(), Self::HELP)))
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
