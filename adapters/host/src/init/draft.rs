@@ -444,9 +444,20 @@ fn test(described: &Described, settled: &Settled, access: &Access<'_>, fields: &
     };
     let expect: Vec<String> =
         fields.iter().map(|(name, _, one)| format!("{name} = {}", one.expect)).collect();
+    let coded: Vec<&str> = fields.iter().filter(|(_, _, one)| one.is_code).map(|(name, ..)| *name).collect();
     format!(
-        "\n[[test]]\nname = \"a row that is made up\"\nargs = {{ id = {id} }}\n\
+        "\n{}[[test]]\nname = \"a row that is made up\"\nargs = {{ id = {id} }}\n\
          rows = [{row}]\nexpect = [{{ {} }}]\n",
+        follows(&coded),
         expect.join(", ")
     )
+}
+
+/// Which lines of a test go with a table of codes: it fails as long as they say what was proposed.
+pub(super) fn follows(coded: &[&str]) -> String {
+    if coded.is_empty() {
+        return String::new();
+    }
+    let names = coded.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    format!("# With the codes of {names} change the test: a code in `rows`, its word in `expect`.\n")
 }

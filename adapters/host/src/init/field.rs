@@ -17,6 +17,8 @@ const WORDS_MAX: usize = 512;
 const WORD_MAX: usize = 64;
 /// Words of a closed list that a comment names.
 const LISTED: usize = 8;
+/// A code that no source has.
+const MADE_UP: &str = "x";
 /// An identity number of an area that does not exist.
 pub(super) const PERSON: &str = "980101199001010017";
 
@@ -30,6 +32,8 @@ pub(super) struct Proposed {
     pub(super) row: String,
     /// The field's value in the test.
     pub(super) expect: String,
+    /// Whether it is a code in the catalogue, so that its table may be somebody's choice.
+    pub(super) is_code: bool,
 }
 
 /// How a type of the source is read as a type of the catalogue.
@@ -60,9 +64,6 @@ fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
     }
     match (known, hint.kind) {
         (_, Column::Opaque) => None,
-        (FieldType::Code, _) if !usable(hint).is_empty() => {
-            unsure("code", "on the right the word of the catalogue")
-        }
         (FieldType::Code, _) => unsure(
             "string",
             "where the source writes codes: type = \"code\", codes = { \"…\" = \"…\", unknown = \"fail\" }",
@@ -110,7 +111,12 @@ pub(super) fn propose(
     origin: &str,
     (names, zone_name): (&Names, &str),
 ) -> Result<Proposed, String> {
-    let Some(reading) = reading(known.kind, hint) else {
+    let table = codes(name, known, hint, names);
+    let reading = match &table {
+        Some(table) => Some(Reading { kind: "code", format: None, choose: Some(table.choose) }),
+        None => reading(known.kind, hint),
+    };
+    let Some(reading) = reading else {
         let (has, wants) = (shown_type(hint), known.kind.as_str());
         return Err(format!("is {has}, and `{name}` is a {wants}: cast it in the statement"));
     };
@@ -119,13 +125,12 @@ pub(super) fn propose(
         ("name" | "given_name" | "surname", FieldType::String, Column::Text) => "steps = [\"trim\", \"nfc\"]",
         _ => "",
     };
-    let codes = (reading.kind == "code").then(|| words(name, hint, names));
-    let (inline, codes) = match codes {
+    let (inline, codes) = match &table {
         // What is read at a glance stands where it is used.
-        Some(words) if words.len() <= INLINE_MAX => {
-            (Some(format!("codes = {{ {}, unknown = \"fail\" }}", words.join(", "))), None)
+        Some(table) if table.pairs.len() <= INLINE_MAX => {
+            (Some(format!("codes = {{ {}, unknown = \"fail\" }}", table.lines().join(", "))), None)
         }
-        Some(words) => (Some(format!("codes = \"{name}\"")), Some(code_table(name, &words, hint))),
+        Some(table) => (Some(format!("codes = \"{name}\"")), Some(code_table(name, table, hint))),
         None => (None, None),
     };
     let mut parts =
@@ -135,14 +140,14 @@ pub(super) fn propose(
     parts.extend(reading.format.map(|format| format!("format = {}", quoted(format))));
     let about = line(&known.about);
     let listed = listed(known);
-    let seen = if reading.kind == "code" { seen(hint) } else { String::new() };
+    let seen = if table.is_some() { seen(hint) } else { String::new() };
     let choose = reading.choose.map(|what| format!("; choose: {what}{listed}{seen}")).unwrap_or_default();
     let text = format!("{name} = {{ {} }} # class {}: {about}{choose}", parts.join(", "), known.class);
-    let (row, mut expect) = example(name, &reading, hint, zone_name)?;
-    if let Some(code) = usable(hint).first().filter(|_| reading.kind == "code") {
-        expect = quoted(names.word(name, code));
-    }
-    Ok(Proposed { line: text, codes, row, expect })
+    let (row, expect) = match table.as_ref().and_then(|table| table.pairs.first()) {
+        Some((code, word)) => (quoted(code), quoted(word)),
+        None => example(name, &reading, hint, zone_name)?,
+    };
+    Ok(Proposed { line: text, codes, row, expect, is_code: known.kind == FieldType::Code })
 }
 
 /// A field whose name is for somebody to choose.
@@ -162,7 +167,7 @@ pub(super) fn unnamed(hint: &Hint, origin: &str, zone_name: &str) -> Result<Prop
         shown_type(hint)
     );
     let (row, expect) = example("choose", &reading, hint, zone_name)?;
-    Ok(Proposed { line: text, codes: None, row, expect })
+    Ok(Proposed { line: text, codes: None, row, expect, is_code: false })
 }
 
 /// The line of `as_of` and its values.
@@ -174,17 +179,17 @@ pub(super) fn as_of(hint: &Hint, origin: &str, zone_name: &str) -> Result<Propos
         quoted(&hint.from)
     );
     let (row, expect) = example("as_of", &reading, hint, zone_name)?;
-    Ok(Proposed { line: text, codes: None, row, expect })
+    Ok(Proposed { line: text, codes: None, row, expect, is_code: false })
 }
 
 pub(super) fn shown_type(hint: &Hint) -> String {
     if hint.type_name.is_empty() { "of a type that is not said".to_owned() } else { line(&hint.type_name) }
 }
 
-/// The source's words that can be codes of a table, each once: what a source says of itself is a stranger's text.
-fn usable(hint: &Hint) -> Vec<&str> {
+/// Words that can be codes of a table, each once: what a source says of itself is a stranger's text.
+fn usable(all: &[String]) -> Vec<&str> {
     let mut words: Vec<&str> = Vec::new();
-    for word in hint.words.iter().map(String::as_str) {
+    for word in all.iter().map(String::as_str) {
         let fits = !word.is_empty()
             && word != "unknown"
             && word.len() <= WORD_MAX
@@ -196,10 +201,46 @@ fn usable(hint: &Hint) -> Vec<&str> {
     words
 }
 
-/// Each as what it most likely means.
-fn words(name: &str, hint: &Hint, names: &Names) -> Vec<String> {
-    let pair = |word: &str| format!("{} = {}", quoted(word), quoted(names.word(name, word)));
-    usable(hint).into_iter().map(pair).collect()
+/// A table of codes that is proposed.
+struct Codes<'a> {
+    /// Each code with its word of the catalogue.
+    pairs: Vec<(&'a str, &'a str)>,
+    choose: &'static str,
+}
+
+impl Codes<'_> {
+    fn lines(&self) -> Vec<String> {
+        self.pairs.iter().map(|(code, word)| format!("{} = {}", quoted(code), quoted(word))).collect()
+    }
+}
+
+/// The table of a code: of the source's words each as what it most likely means, and where the source tells none, one
+/// that holds the words of the catalogue, or what is made up, until somebody writes the codes into it. Nothing that is
+/// not in it is handed on.
+fn codes<'a>(name: &str, known: &'a FieldDef, hint: &'a Hint, names: &'a Names) -> Option<Codes<'a>> {
+    if known.kind != FieldType::Code || hint.kind == Column::Opaque {
+        return None;
+    }
+    let said = usable(&hint.words);
+    if !said.is_empty() {
+        let pairs = said.into_iter().map(|word| (word, names.word(name, word))).collect();
+        return Some(Codes { pairs, choose: "on the right the word of the catalogue" });
+    }
+    if !matches!(hint.kind, Column::Text | Column::Integer) {
+        return None;
+    }
+    let listed = usable(&known.codes);
+    if !listed.is_empty() {
+        let pairs = listed.into_iter().map(|word| (word, word)).collect();
+        return Some(Codes {
+            pairs,
+            choose: "on the left the code of the source for each word of the catalogue",
+        });
+    }
+    // Codes of areas, addresses and the like are keys of a register that the catalogue does not list: they go as they are.
+    let is_key = name == "code" || name.ends_with("_code");
+    let choose = "each code of the source, and what it means; `x` is made up";
+    (!is_key).then(|| Codes { pairs: vec![(MADE_UP, MADE_UP)], choose })
 }
 
 /// The catalogue's own words, where its list is closed.
@@ -210,20 +251,18 @@ fn listed(known: &FieldDef) -> String {
     }
 }
 
-/// From how many rows the codes come, where rows were read.
+/// From how many rows the codes come, where rows were read and told some.
 fn seen(hint: &Hint) -> String {
-    let sampled = hint.sampled.as_ref();
+    let sampled = hint.sampled.as_ref().filter(|_| !hint.words.is_empty());
     sampled.map_or_else(String::new, |sampled| {
         format!("; on the left the codes of {} rows that were read, and others may come", sampled.values)
     })
 }
 
-fn code_table(name: &str, words: &[String], hint: &Hint) -> String {
-    let said = seen(hint);
-    let words = words.join("\n");
-    format!(
-        "[codes.{name}] # choose: on the right the word of the catalogue{said}\n{words}\nunknown = \"fail\"\n"
-    )
+fn code_table(name: &str, table: &Codes<'_>, hint: &Hint) -> String {
+    let (choose, said) = (table.choose, seen(hint));
+    let words = table.lines().join("\n");
+    format!("[codes.{name}] # choose: {choose}{said}\n{words}\nunknown = \"fail\"\n")
 }
 
 /// A value of the column, and what it must become.
@@ -267,7 +306,6 @@ fn plainly(
             Column::Text => (quoted("1"), "true".to_owned()),
             _ => ("1".to_owned(), "true".to_owned()),
         },
-        "code" => same(&quoted(usable(hint).first().unwrap_or(&"x"))),
         _ => string(name, hint),
     })
 }
@@ -305,42 +343,90 @@ mod tests {
     use super::*;
     use yiwang_policies::Catalogue;
 
+    fn column(kind: Column, words: Vec<String>) -> Hint {
+        Hint {
+            from: "C".to_owned(),
+            path: Vec::new(),
+            type_name: "char(2)".to_owned(),
+            kind,
+            length: None,
+            comment: None,
+            words,
+            sampled: None,
+        }
+    }
+
+    fn proposed(record: &str, name: &str, hint: &Hint) -> (Proposed, String) {
+        let (catalogue, names) = (Catalogue::builtin().unwrap(), Names::builtin().unwrap());
+        let record = catalogue.records().find(|known| known.name.as_str() == record).unwrap();
+        let known =
+            record.fields.iter().find(|(known, _)| known.as_str() == name).map(|(_, def)| def).unwrap();
+        let proposed = propose(name, known, hint, "from", (&names, "UTC")).unwrap();
+        let text = format!("{}\n{}", proposed.line, proposed.codes.clone().unwrap_or_default());
+        (proposed, text)
+    }
+
+    /// The table, wherever it stands.
+    fn table(name: &str, text: &str) -> Option<toml::Table> {
+        let read: toml::Table = toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let inline = read[name].get("codes").and_then(toml::Value::as_table);
+        inline.or_else(|| read.get("codes")?.get(name)?.as_table()).cloned()
+    }
+
+    /// The test's cell is a code of the table, and what is expected is its word.
+    fn is_tested(proposed: &Proposed, table: &toml::Table) -> bool {
+        let one = |value: &str| toml::from_str::<toml::Table>(&format!("a = {value}")).unwrap();
+        let (row, expect) = (one(&proposed.row), one(&proposed.expect));
+        table.get(row["a"].as_str().unwrap()) == expect.get("a")
+    }
+
     #[test]
     fn words_of_a_source_never_leave_their_table() {
-        let (catalogue, names) = (Catalogue::builtin().unwrap(), Names::builtin().unwrap());
-        let person = catalogue.records().find(|record| record.name.as_str() == "Person").unwrap();
-        let sex = person.fields.iter().find(|(name, _)| name.as_str() == "sex").map(|(_, def)| def).unwrap();
         let many: Vec<String> = (0..600).map(|word| format!("w{word}")).collect();
+        // Where none is left, the catalogue's own stand there, without the one that is a key of every table.
         for (words, kept) in [
-            (vec![String::new()], 0),
-            (vec!["unknown".to_owned()], 0),
+            (vec![String::new()], 4),
+            (vec!["unknown".to_owned()], 4),
             (vec!["unknown".to_owned(), "M".to_owned(), "M".to_owned()], 1),
             (vec!["a\"b\" = 1 }".to_owned(), "x\\y".to_owned(), "'''".to_owned()], 3),
             (vec!["a\nrecord = \"Other\"".to_owned(), "\u{1}".to_owned(), "F".to_owned()], 1),
-            (vec!["x".repeat(65)], 0),
+            (vec!["x".repeat(65)], 4),
             (many, WORDS_MAX),
         ] {
-            let hint = Hint {
-                from: "XB".to_owned(),
-                path: Vec::new(),
-                type_name: "enum".to_owned(),
-                kind: Column::Text,
-                length: None,
-                comment: None,
-                words,
-                sampled: None,
-            };
-            let proposed = propose("sex", sex, &hint, "from", (&names, "UTC")).unwrap();
-            let text = format!("{}\n{}", proposed.line, proposed.codes.clone().unwrap_or_default());
-            let read: toml::Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-            let table = read["sex"].get("codes").and_then(toml::Value::as_table);
-            let table = table.or_else(|| read.get("codes")?.get("sex")?.as_table());
-            assert_eq!(table.map_or(0, |table| table.len() - 1), kept, "{text}");
-            if let Some(table) = table {
-                let one = |value: &str| toml::from_str::<toml::Table>(&format!("a = {value}")).unwrap();
-                let (row, expect) = (one(&proposed.row), one(&proposed.expect));
-                assert_eq!(table.get(row["a"].as_str().unwrap()), expect.get("a"), "{text}");
+            let (proposed, text) = proposed("Person", "sex", &column(Column::Text, words));
+            let table = table("sex", &text).unwrap();
+            assert_eq!(table.len() - 1, kept, "{text}");
+            assert!(is_tested(&proposed, &table), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_has_a_table_also_where_the_source_says_none_and_its_test_holds_one_of_it() {
+        for (record, name, codes) in [
+            ("BenefitStatus", "scheme", &["x"][..]),
+            ("BenefitStatus", "status", &["applied", "ended", "granted", "refused"]),
+            ("HealthCoverage", "scheme", &["x"]),
+            ("Person", "sex", &["female", "male", "not stated", "other"]),
+        ] {
+            for kind in [Column::Text, Column::Integer] {
+                let (proposed, text) = proposed(record, name, &column(kind, Vec::new()));
+                let table = table(name, &text).unwrap();
+                let mut left: Vec<&str> =
+                    table.keys().map(String::as_str).filter(|key| *key != "unknown").collect();
+                left.sort_unstable();
+                assert_eq!(left, codes, "{text}");
+                assert!(is_tested(&proposed, &table) && proposed.is_code, "{text}");
+                assert!(text.contains("type = \"code\"") && text.contains("choose: "), "{text}");
             }
+        }
+        // Keys of registers go as they are; so does what is no text.
+        for (record, name, kind) in [
+            ("BenefitStatus", "area_code", Column::Text),
+            ("Residence", "address_code", Column::Text),
+            ("BenefitStatus", "scheme", Column::Bool),
+        ] {
+            let (proposed, text) = proposed(record, name, &column(kind, Vec::new()));
+            assert!(table(name, &text).is_none() && proposed.is_code, "{text}");
         }
     }
 }
