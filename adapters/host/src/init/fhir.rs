@@ -1,30 +1,42 @@
-//! A FHIR server: for each type that it declares and the emergency summary has a section for, one search.
+//! A FHIR server: for each type that it declares and a section is known for, one search.
 
 use super::field::PERSON;
 use super::read::{Ask, InitError};
 use super::text::quoted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use yiwang_adapter_sdk::mapping::search_name;
 
-/// A section of the summary: what is searched, and where R4 puts its text and its time.
+/// A search of one type of resource for a record: the first field, and where R4 puts the time.
 struct Section {
+    record: &'static str,
     resource: &'static str,
     name: &'static str,
-    field: &'static str,
-    pointer: &'static str,
+    /// Parameters by which R4 finds whose a resource is; a server declares one or more of them.
+    persons: &'static [&'static str],
+    first: More,
     as_of: &'static str,
     /// Parameters that are sent only where the server declares them.
     wishes: &'static [(&'static str, &'static str)],
     more: &'static [More],
 }
 
-/// A field more, with a made-up place of the resource and what comes of it.
+/// A field, with a made-up place of the resource and what comes of it.
 struct More {
     name: &'static str,
     field: &'static str,
     place: (&'static str, &'static str),
     expect: &'static str,
     choose: &'static str,
+    /// Whether it has a table of codes.
+    is_code: bool,
+}
+
+impl More {
+    /// A text, as it stands at its place.
+    const fn text(name: &'static str, field: &'static str, pointer: &'static str) -> Self {
+        Self { name, field, place: (pointer, "\"x\""), expect: "\"x\"", choose: "", is_code: false }
+    }
 }
 
 /// Whose coverage is not active has none, also where the server does not leave such out; its scheme would not say so.
@@ -35,6 +47,7 @@ const COVERAGE: [More; 2] = [
         place: ("/status", "\"active\""),
         expect: "true",
         choose: " # choose: whether one whose period is over is still `active` there",
+        is_code: false,
     },
     More {
         name: "since",
@@ -42,89 +55,156 @@ const COVERAGE: [More; 2] = [
         place: ("/period/start", "\"2020-01-01\""),
         expect: "\"2020-01-01\"",
         choose: "",
+        is_code: false,
     },
 ];
 
-const SECTIONS: [Section; 5] = [
+/// Which scheme it is stands in a code that every insurer makes for itself.
+const SCHEME: More = More {
+    name: "scheme",
+    field: "{ pointer = \"/type/coding/0/code\", type = \"code\", codes = { \"x\" = \"x\", unknown = \"fail\" } }",
+    place: ("/type/coding/0/code", "\"x\""),
+    expect: "\"x\"",
+    choose: " # choose: each code of the server, and what it means; `x` is made up",
+    is_code: true,
+};
+
+/// R4 closes the list of genders, so that what the table does not have is `unknown`, or nothing that R4 knows.
+const PERSON_FIELDS: [More; 6] = [
+    More::text("surname", "{ pointer = \"/name/0/family\", type = \"string\" }", "/name/0/family"),
+    More::text("given_name", "{ pointer = \"/name/0/given/0\", type = \"string\" }", "/name/0/given/0"),
+    More {
+        name: "sex",
+        field: "{ pointer = \"/gender\", type = \"code\", codes = { \"male\" = \"male\", \"female\" = \"female\", \"other\" = \"other\", unknown = \"null\" } }",
+        place: ("/gender", "\"female\""),
+        expect: "\"female\"",
+        choose: " # choose: whether it is the sex as registered; R4 means the administrative gender",
+        is_code: true,
+    },
+    More {
+        name: "birth_date",
+        field: "{ pointer = \"/birthDate\", type = \"date\" }",
+        place: ("/birthDate", "\"1990-01-01\""),
+        expect: "\"1990-01-01\"",
+        choose: "",
+        is_code: false,
+    },
+    More::text("address", "{ pointer = \"/address/0/text\", type = \"string\" }", "/address/0/text"),
+    More::text(
+        "postcode",
+        "{ pointer = \"/address/0/postalCode\", type = \"string\" }",
+        "/address/0/postalCode",
+    ),
+];
+
+/// Whom a patient is called by: of several names and addresses the first, whatever its use.
+const NAME: More = More {
+    choose: " # choose: whether the first name and address that the server gives are those of today",
+    ..More::text("name", "{ pointer = \"/name/0/text\", type = \"string\" }", "/name/0/text")
+};
+
+const SECTIONS: [Section; 6] = [
     Section {
+        record: "HealthSummary",
         resource: "Condition",
         name: "problems.by_person",
-        field: "problems",
-        pointer: "/code/text",
+        persons: &["patient.identifier"],
+        first: More::text("problems", "{ pointer = \"/code/text\", type = \"string\" }", "/code/text"),
         as_of: "/recordedDate",
         wishes: &[("clinical-status", "active")],
         more: &[],
     },
     Section {
+        record: "HealthSummary",
         resource: "MedicationRequest",
         name: "medications.by_person",
-        field: "medications",
-        pointer: "/medicationCodeableConcept/text",
+        persons: &["patient.identifier"],
+        first: More::text(
+            "medications",
+            "{ pointer = \"/medicationCodeableConcept/text\", type = \"string\" }",
+            "/medicationCodeableConcept/text",
+        ),
         as_of: "/authoredOn",
         wishes: &[("status", "active")],
         more: &[],
     },
     Section {
+        record: "HealthSummary",
         resource: "AllergyIntolerance",
         name: "allergies.by_person",
-        field: "allergies",
-        pointer: "/code/text",
+        persons: &["patient.identifier"],
+        first: More::text("allergies", "{ pointer = \"/code/text\", type = \"string\" }", "/code/text"),
         as_of: "/recordedDate",
         wishes: &[("clinical-status", "active")],
         more: &[],
     },
     Section {
+        record: "HealthSummary",
         resource: "Device",
         name: "devices.by_person",
-        field: "devices",
-        pointer: "/type/text",
+        persons: &["patient.identifier"],
+        first: More::text("devices", "{ pointer = \"/type/text\", type = \"string\" }", "/type/text"),
         as_of: "/meta/lastUpdated",
         wishes: &[("status", "active")],
         more: &[],
     },
     Section {
+        record: "HealthCoverage",
         resource: "Coverage",
         name: "coverage.by_person",
-        field: "scheme",
-        pointer: "/type/text",
+        persons: &["beneficiary.identifier", "patient.identifier"],
+        first: SCHEME,
         as_of: "/meta/lastUpdated",
         wishes: &[("status", "active")],
         more: &COVERAGE,
     },
+    // A patient who is not marked as active may be one all the same, so that is not asked for.
+    Section {
+        record: "Person",
+        resource: "Patient",
+        name: "person.by_id",
+        persons: &["identifier"],
+        first: NAME,
+        as_of: "/meta/lastUpdated",
+        wishes: &[],
+        more: &PERSON_FIELDS,
+    },
 ];
 
-fn record_of(section: &Section) -> &'static str {
-    if section.resource == "Coverage" { "HealthCoverage" } else { "HealthSummary" }
+impl Section {
+    fn fields(&self) -> impl Iterator<Item = &More> {
+        std::iter::once(&self.first).chain(self.more)
+    }
+
+    /// By whom it is found, as a server declares it.
+    fn declares(&self) -> Vec<&'static str> {
+        self.persons.iter().map(|name| search_name(name)).collect()
+    }
 }
 
-/// Parameters by which R4 finds whose a resource is; a server declares one or both of a Coverage's.
-fn persons(section: &Section) -> &'static [&'static str] {
-    if section.resource == "Coverage" { &["beneficiary", "patient"] } else { &["patient"] }
-}
-
-/// The first of them that the server declares.
+/// The first of a section's parameters that the server declares.
 fn person(section: &Section, declared: &BTreeMap<String, BTreeSet<String>>) -> Option<&'static str> {
     let params = declared.get(section.resource)?;
-    persons(section).iter().find(|name| params.contains(**name)).copied()
+    section.persons.iter().find(|name| params.contains(search_name(name))).copied()
 }
 
 /// What is missing for a record, in plain words, and what would do.
 fn lacks(record: &str, declared: &BTreeMap<String, BTreeSet<String>>) -> String {
-    let of_record = || SECTIONS.iter().filter(|section| record_of(section) == record);
+    let of_record = || SECTIONS.iter().filter(|section| section.record == record);
     let lack = |section: &Section| match declared.contains_key(section.resource) {
-        true => format!("`{}` without `{}`", section.resource, persons(section).join("` or `")),
+        true => format!("`{}` without `{}`", section.resource, section.declares().join("` or `")),
         false => format!("no search on `{}`", section.resource),
     };
     let lacking: Vec<String> = of_record().map(lack).collect();
     if lacking.is_empty() {
-        return "of a FHIR server `HealthSummary` and `HealthCoverage` are proposed, name one with --record; for others begin \
+        return "of a FHIR server `HealthSummary`, `HealthCoverage` and `Person` are proposed, name one with --record; for others begin \
                 with adapters/departments/health/fhir"
             .to_owned();
     }
     let others: BTreeSet<&str> = SECTIONS
         .iter()
         .filter(|section| person(section, declared).is_some())
-        .map(record_of)
+        .map(|section| section.record)
         .filter(|other| *other != record)
         .collect();
     let next = match others.first() {
@@ -144,7 +224,7 @@ pub(super) fn propose(
     let system = ask.system.as_deref().unwrap_or("urn:national-id");
     let sections: Vec<(&Section, &str)> = SECTIONS
         .iter()
-        .filter(|section| record_of(section) == record)
+        .filter(|section| section.record == record)
         .filter_map(|section| Some((section, person(section, declared)?)))
         .collect();
     if sections.is_empty() {
@@ -162,7 +242,7 @@ pub(super) fn propose(
         let known = declared.get(section.resource);
         let wishes =
             section.wishes.iter().filter(|(name, _)| known.is_some_and(|known| known.contains(*name)));
-        let mut search = format!("\"{person}.identifier\" = {}", quoted(&format!("{system}|:id")));
+        let mut search = format!("\"{person}\" = {}", quoted(&format!("{system}|:id")));
         for (name, value) in wishes {
             let _ = write!(search, ", {name} = \"{value}\"");
         }
@@ -171,10 +251,10 @@ pub(super) fn propose(
             "\n[[operation]]\nname = \"{}\"\nkind = \"lookup\"\nsubject = \"id\"\n\
              params.id = {{ type = \"string\", pattern = \"^[0-9]{{17}}[0-9X]$\" }}\nresource = \"{}\"\n\
              search = {{ {search} }} # choose: the system under which persons are numbered\nlimit = 100\ntimeout = \"3s\"\n\
-             \n[operation.fields]\n{} = {{ pointer = \"{}\", type = \"string\" }}\n",
-            section.name, section.resource, section.field, section.pointer
+             \n[operation.fields]\n",
+            section.name, section.resource
         );
-        for more in section.more {
+        for more in section.fields() {
             let _ = writeln!(text, "{} = {}{}", more.name, more.field, more.choose);
         }
         let _ = writeln!(
@@ -184,25 +264,27 @@ pub(super) fn propose(
         );
     }
     for (section, _) in &sections {
-        let mut values =
-            BTreeMap::from([(section.pointer, "\"x\""), (section.as_of, "\"2026-11-01T00:00:00Z\"")]);
-        values.extend(section.more.iter().map(|more| more.place));
-        let more = section.more.iter().map(|more| format!("{} = {}, ", more.name, more.expect));
-        let more: String = more.collect();
-        let moment =
-            super::field::moment_of("2026-11-01T00:00:00Z", &ask.time_zone).map_err(InitError::Program)?;
-        let _ = write!(
-            text,
-            "\n[[test]]\nname = \"a resource that is made up: {}\"\noperation = \"{}\"\nargs = {{ id = \"{PERSON}\" }}\n\
-             rows = [{}]\nexpect = [{{ {} = \"x\", {more}as_of = {} }}]\n",
-            section.resource,
-            section.name,
-            super::http::document(&values),
-            section.field,
-            quoted(&moment)
-        );
+        text.push_str(&test(section, &ask.time_zone)?);
     }
     Ok(text)
+}
+
+/// A resource that is made up, and the record that must come of it.
+fn test(section: &Section, zone: &str) -> Result<String, InitError> {
+    let mut values = BTreeMap::from([(section.as_of, "\"2026-11-01T00:00:00Z\"")]);
+    values.extend(section.fields().map(|more| more.place));
+    let expect: String = section.fields().map(|more| format!("{} = {}, ", more.name, more.expect)).collect();
+    let coded: Vec<&str> = section.fields().filter(|more| more.is_code).map(|more| more.name).collect();
+    let moment = super::field::moment_of("2026-11-01T00:00:00Z", zone).map_err(InitError::Program)?;
+    Ok(format!(
+        "\n{}[[test]]\nname = \"a resource that is made up: {}\"\noperation = \"{}\"\nargs = {{ id = \"{PERSON}\" }}\n\
+         rows = [{}]\nexpect = [{{ {expect}as_of = {} }}]\n",
+        super::draft::follows(&coded),
+        section.resource,
+        section.name,
+        super::http::document(&values),
+        quoted(&moment)
+    ))
 }
 
 #[cfg(test)]
@@ -253,7 +335,36 @@ mod tests {
             {
                 assert!(text.contains(line), "{line}\n{text}");
             }
+            // Which scheme it is is a code in the catalogue.
+            for line in [
+                "scheme = { pointer = \"/type/coding/0/code\", type = \"code\", codes = {",
+                "# With the codes of `scheme` change the test",
+            ] {
+                assert!(text.contains(line), "{line}\n{text}");
+            }
         }
+    }
+
+    #[test]
+    fn a_person_is_a_patient_that_is_found_by_its_identifier() {
+        let text = of("Person", &[("Patient", &["name", "identifier"][..])]).unwrap();
+        for line in [
+            "mapping = \"health.person\"\nrecord = \"Person\"\n",
+            "name = \"person.by_id\"",
+            "resource = \"Patient\"\nsearch = { \"identifier\" = \"urn:national-id|:id\" }",
+            "birth_date = { pointer = \"/birthDate\", type = \"date\" }",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let mapping =
+            yiwang_adapter_sdk::mapping::Mapping::parse(&text, std::path::Path::new("mapping.toml")).unwrap();
+        let results = yiwang_adapter_sdk::mapping::run_tests(&mapping);
+        assert!(results.len() == 1 && results[0].failure.is_none(), "{results:?}\n{text}");
+        // A name that is a list in a resource is one in the test.
+        assert!(text.contains("\"given\" = [\"x\"]"), "{text}");
+        // Without that search nobody is found, whatever else is declared.
+        let said = of("Person", &[("Patient", &["name"][..])]).unwrap_err().to_string();
+        assert!(said.starts_with("A-INI-004 ") && said.contains("`Patient` without `identifier`"), "{said}");
     }
 
     #[test]
@@ -271,7 +382,7 @@ mod tests {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(!said.contains("`Coverage`"), "{said}");
-        let said = of("Person", &[]).unwrap_err().to_string();
-        assert!(said.contains("`HealthSummary` and `HealthCoverage` are proposed"), "{said}");
+        let said = of("Vehicle", &[]).unwrap_err().to_string();
+        assert!(said.contains("`HealthSummary`, `HealthCoverage` and `Person` are proposed"), "{said}");
     }
 }

@@ -144,6 +144,15 @@ impl Node<'_> {
         if let Some(value) = self.value {
             return value.to_owned();
         }
+        // What a pointer counts is a list.
+        if self.inner.keys().enumerate().all(|(at, key)| *key == at.to_string()) {
+            let parts: Vec<String> = self.inner.values().map(Self::text).collect();
+            return format!("[{}]", parts.join(", "));
+        }
+        self.table()
+    }
+
+    fn table(&self) -> String {
         let parts: Vec<String> =
             self.inner.iter().map(|(name, node)| format!("{} = {}", quoted(name), node.text())).collect();
         format!("{{ {} }}", parts.join(", "))
@@ -160,5 +169,5 @@ pub(super) fn document(values: &BTreeMap<&str, &str>) -> String {
         }
         at.value = Some(value);
     }
-    root.text()
+    root.table()
 }
