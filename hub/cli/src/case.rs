@@ -3,11 +3,19 @@
 use crate::fail::{Failure, Outcome};
 use crate::hints;
 use crate::setup::{self, AppArgs};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use yiwang_proto::case::Act;
 use yiwang_proto::ids::{CaseId, Matter};
 use yiwang_proto::pb;
 use yiwang_proto::time::format_rfc3339;
+
+/// Some numbers were issued with a check character that does not fit, and are used so everywhere.
+#[derive(Args)]
+pub struct Issued {
+    /// The identifiers stand in their documents just so, also where a check character does not fit.
+    #[arg(long)]
+    as_issued: bool,
+}
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -21,6 +29,8 @@ pub enum Command {
         /// A subject's identifier; stays with the member, the register gets its tag. May be given several times.
         #[arg(long = "subject")]
         subjects: Vec<String>,
+        #[command(flatten)]
+        issued: Issued,
     },
     /// Adds subjects, with a reason of the closed list.
     Add {
@@ -31,6 +41,8 @@ pub enum Command {
         /// A subject's identifier.
         #[arg(long = "subject", required = true)]
         subjects: Vec<String>,
+        #[command(flatten)]
+        issued: Issued,
         /// e.g. household-member, joint-applicant, corrected-identifier, new-party.
         #[arg(long)]
         reason: String,
@@ -66,9 +78,9 @@ fn reason(text: &str) -> Result<String, Failure> {
 pub fn run(command: &Command) -> Outcome {
     setup::runtime()?.block_on(async {
         match command {
-            Command::Open { app, matter, subjects } => {
+            Command::Open { app, matter, subjects, issued } => {
                 hints::matter(matter)?;
-                hints::subjects(subjects)?;
+                hints::subjects(subjects, issued.as_issued)?;
                 let client = setup::met_client(app).await?;
                 let opened = client.open_case(matter, subjects).await;
                 let (case, receipt) = opened.map_err(|error| hints::refused(app, error))?;
@@ -83,9 +95,9 @@ pub fn run(command: &Command) -> Outcome {
                     );
                 }
             }
-            Command::Add { app, case, subjects, reason: why } => {
+            Command::Add { app, case, subjects, issued, reason: why } => {
                 let act = Act::Add { reason: reason(why)? };
-                hints::subjects(subjects)?;
+                hints::subjects(subjects, issued.as_issued)?;
                 let client = setup::met_client(app).await?;
                 let acted = client.act_on_case(case, act, subjects).await;
                 let receipt = acted.map_err(|error| hints::refused(app, error))?;

@@ -62,15 +62,18 @@ pub fn matter(matter: &Matter) -> Outcome {
     Err(unknown("matter", matter.as_str(), catalogue.matters().map(|(id, _)| id.as_str())))
 }
 
-/// Refuses identifiers that can be nobody's: such a case would be about nobody, every query in it would find nobody, and
-/// neither would say why. They are told by their place on the line, since an error holds no value.
-pub fn subjects(given: &[String]) -> Outcome {
+/// Refuses identifiers that were most likely mistyped: such a case would be about nobody, every query in it would find
+/// nobody, and neither would say why. They are told by their place on the line, since an error holds no value.
+pub fn subjects(given: &[String], as_issued: bool) -> Outcome {
     let fault = |(at, subject): (usize, &String)| {
         let error = resident_id::check(subject).err()?;
         let which = if given.len() > 1 { format!(" number {}", at + 1) } else { String::new() };
         let next = match error {
             ResidentIdError::Small => "write `X`",
-            ResidentIdError::Check => "compare it with the document that it was read from",
+            ResidentIdError::Check if as_issued => return None,
+            ResidentIdError::Check => {
+                "compare it with the document that it was read from, and add --as-issued where it stands there so"
+            }
         };
         Some(format!("`--subject`{which} {error}: {next}"))
     };
