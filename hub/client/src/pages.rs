@@ -65,6 +65,8 @@ pub struct Pages {
     resume: String,
     under_way: VecDeque<Asked>,
     ahead: usize,
+    /// How far that may grow: half as far after each page that did not come.
+    most_ahead: usize,
     /// Pages that may still be asked for.
     left: u64,
     state: State,
@@ -93,7 +95,7 @@ impl Pages {
 
     fn of(hub: Box<dyn Asks>, resume: String, most: Option<u64>) -> Self {
         let (left, under_way) = (most.unwrap_or(u64::MAX), VecDeque::new());
-        Self { hub, resume, under_way, ahead: 1, left, state: State::More }
+        Self { hub, resume, under_way, ahead: 1, most_ahead: AHEAD, left, state: State::More }
     }
 
     /// The next page, verified; none after the last, once nothing speaks against it. After an error there are no more, nor
@@ -113,7 +115,7 @@ impl Pages {
                     let last = page.resume.is_empty();
                     if !last && self.fill().await.is_err() {
                         // It says why when it is asked for by itself.
-                        self.ahead = 0;
+                        (self.ahead, self.most_ahead) = (0, 0);
                     }
                     self.state = if last { State::Last } else { State::More };
                 }
@@ -138,10 +140,10 @@ impl Pages {
         let page = match asked.came().await {
             Ok(page) => page,
             Err(error) if is_broken(&error) => return Err(error),
-            // Another of the member's adapters may have got it, one that was started anew, or one that had no time: what
-            // was asked for later rests on this page, and goes with it.
+            // Another of the member's adapters may have got it, one that was started anew, or one whose source is too slow
+            // for so many: what was asked for later rests on this page, and goes with it.
             Err(_) => {
-                self.ahead = 0;
+                (self.ahead, self.most_ahead) = (0, self.most_ahead / 2);
                 self.left = self.left.saturating_add(1 + self.under_way.len() as u64);
                 self.end(false).await?;
                 return self.one().await;
@@ -182,9 +184,7 @@ impl Pages {
             self.under_way.push_back(asked);
             self.left -= 1;
         }
-        if self.ahead > 0 {
-            self.ahead = (self.ahead + 1).min(AHEAD);
-        }
+        self.ahead = (self.ahead + 1).min(self.most_ahead);
         Ok(())
     }
 

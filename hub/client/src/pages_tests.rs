@@ -12,6 +12,8 @@ struct Town {
     pages: u32,
     asked: Arc<Mutex<Vec<(u32, bool)>>>,
     bend: Arc<dyn Fn(usize, Came) -> Came + Send + Sync>,
+    /// It does not know the page before.
+    forgets: bool,
 }
 
 fn token(number: u32) -> String {
@@ -24,7 +26,7 @@ impl Town {
     }
 
     fn bent(pages: u32, bend: impl Fn(usize, Came) -> Came + Send + Sync + 'static) -> Self {
-        Self { pages, asked: Arc::default(), bend: Arc::new(bend) }
+        Self { pages, asked: Arc::default(), bend: Arc::new(bend), forgets: false }
     }
 
     fn pages(&self, resume: &str, most: Option<u64>) -> Pages {
@@ -53,7 +55,8 @@ impl Asks for Town {
         };
         let mut asked = self.asked.lock().unwrap();
         asked.push((number, ahead));
-        let came = (self.bend)(asked.len() - 1, self.came(number));
+        let came = if ahead && self.forgets { busy() } else { self.came(number) };
+        let came = (self.bend)(asked.len() - 1, came);
         let mut request = [0; 32];
         request[0] = u8::try_from(number).unwrap();
         let slowly = || tokio::time::sleep(std::time::Duration::from_millis(5));
@@ -133,8 +136,16 @@ async fn a_page_that_failed_takes_those_after_it_with_it() {
         let again = asked.iter().skip(failing + 1).position(|one| *one == (failing as u32, false));
         assert!(again.is_some(), "by its token: {asked:?}");
         let rest = &asked[failing + 1 + again.unwrap()..];
-        assert!(rest.iter().all(|(_, ahead)| !ahead), "and from then on one at a time: {asked:?}");
+        assert!(rest.iter().take(4).all(|(_, ahead)| !ahead), "and those after it too: {asked:?}");
+        assert!(rest.len() < 5 || rest.iter().any(|(_, ahead)| *ahead), "but not for ever: {asked:?}");
     }
+    // Where none that is asked for ahead comes, each try is half as far, and then there are no more.
+    let forgetful = Town { forgets: true, ..Town::new(60) };
+    assert_eq!(all(forgetful.pages("", None)).await, ((0..60).collect(), None));
+    let asked = forgetful.asked();
+    let in_vain = asked.iter().filter(|(_, ahead)| *ahead).count();
+    assert!((1..2 * AHEAD).contains(&in_vain), "{asked:?}");
+    assert!(asked[20..].iter().all(|(_, ahead)| !ahead), "{asked:?}");
     // What fails by itself is the caller's to try again.
     for failing in 0..2 {
         let town = Town::bent(9, move |number, came| if number >= failing { busy() } else { came });
