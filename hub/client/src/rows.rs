@@ -91,7 +91,9 @@ impl<'de> Visitor<'de> for Row<'_> {
                 return Err(A::Error::custom("twice in a row"));
             }
             match name {
-                "as_of" => drop(row.next_value::<Option<Text>>()?),
+                "as_of" => {
+                    row.next_value::<Option<Text>>()?;
+                }
                 named => row.next_value_seed(Named { fields: self.0, values: named == "fields" })?,
             }
         }
