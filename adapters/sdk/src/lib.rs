@@ -24,3 +24,4 @@ mod standings;
 pub mod subjects;
 pub mod value;
 pub mod watch;
+pub mod words;

@@ -1,21 +1,22 @@
-//! What a server says of itself, held short: it reaches logs and health.
+//! What a source says of itself, held short: it reaches logs, health and terminals.
 
-/// Characters of a server's words: a sentence that names a table and a column has fewer.
+/// Characters of a source's words: a sentence that names a table and a column has fewer.
 const WORDS_MAX: usize = 200;
 
-/// A server's own words: so many at most, and nothing in them that a log or a terminal would obey.
-pub(crate) fn words(text: &str) -> String {
-    let mut words: String = text.chars().take(WORDS_MAX).map(shown).collect();
+/// A source's own words: so many at most, and nothing in them that a log or a terminal would obey.
+pub fn words(text: &str) -> String {
+    let mut words: String =
+        text.chars().take(WORDS_MAX).map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(WORDS_MAX).is_some() {
         words.push('…');
     }
     words
 }
 
-/// Control characters, and what turns the direction of a line or breaks it, become a blank square.
-fn shown(c: char) -> char {
+/// Whether a log or a terminal would obey it: control characters, and what turns the direction of a line or breaks it.
+pub fn is_obeyed(c: char) -> bool {
     let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || turns { '\u{fffd}' } else { c }
+    c.is_control() || turns
 }
 
 #[cfg(test)]

@@ -124,6 +124,10 @@ pub(crate) fn meant<'t, T>(
     if let Some(table) = tables.iter().rfind(|table| names(table).contains(&wanted)) {
         return Some((table, false));
     }
+    // Among more than were looked at there may be one that is called just so.
+    if i64::try_from(tables.len()).is_ok_and(|many| many >= TABLES_MAX) {
+        return None;
+    }
     let folded = wanted.to_lowercase();
     let is_near = |table: &&'t T| names(table).iter().any(|name| name.to_lowercase() == folded);
     let mut near = tables.iter().filter(is_near);

@@ -6,12 +6,11 @@ mod pool;
 mod rights;
 mod target;
 mod trust;
-mod words;
 
 pub(crate) use rights::Rights;
 pub(crate) use target::{Host, Settings, Target};
 pub(crate) use trust::trust;
-pub(crate) use words::words;
+pub(crate) use yiwang_adapter_sdk::words::words;
 
 use crate::dialect::{Dialect, Wrapped};
 use crate::findings::key_fault;

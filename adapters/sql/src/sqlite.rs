@@ -18,6 +18,7 @@ use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, Mapping, OperationDef, SourceCommon, SourceDef};
 use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows, parse_instant};
+use yiwang_adapter_sdk::words::words;
 use yiwang_proto::ambient::SystemClock;
 use yiwang_proto::contract::Scalar;
 
@@ -322,8 +323,8 @@ fn no_time() -> SourceError {
 /// The text of an error while preparing: it speaks of the statement, which the mapping's author wrote.
 pub(crate) fn prepare_text(error: &rusqlite::Error) -> String {
     match error {
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
+        rusqlite::Error::SqlInputError { msg, .. } => words(msg),
+        rusqlite::Error::SqliteFailure(_, Some(text)) => words(text),
         other => step_text(other),
     }
 }

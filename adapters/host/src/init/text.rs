@@ -1,6 +1,8 @@
 //! Pieces of a mapping's text. What a source says of itself is a stranger's text: in a comment it is one
 //! line, and a value is always written as TOML writes it.
 
+use yiwang_adapter_sdk::words::is_obeyed;
+
 /// Characters of a comment that are kept.
 const COMMENT_MAX: usize = 100;
 
@@ -58,7 +60,7 @@ pub(super) fn wrapped(head: &str, entries: impl Iterator<Item = String>, end: &s
 /// One line for a comment.
 pub(super) fn line(text: &str) -> String {
     let mut out = String::new();
-    for (at, c) in text.chars().map(|c| if c.is_control() { ' ' } else { c }).enumerate() {
+    for (at, c) in text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).enumerate() {
         if at == COMMENT_MAX {
             out.push('…');
             break;

@@ -3,6 +3,7 @@
 use super::{AnswerError, MappedSource};
 use crate::mapping::OperationDef;
 use crate::source::{FetchQuery, Fetched, SourceError};
+use crate::words::words;
 use std::array;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -97,7 +98,11 @@ impl Meter {
         }
         if let Some(error) = failure {
             self.failed.fetch_add(1, Ordering::Relaxed);
-            let last = LastFailure { at_ms: now_ms, code: error.code, detail: error.detail.clone() };
+            // What an app can bring about by itself must not hide what the source does.
+            if error.code == Code::OperationNotGranted {
+                return;
+            }
+            let last = LastFailure { at_ms: now_ms, code: error.code, detail: words(&error.detail) };
             *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
     }
@@ -221,12 +226,17 @@ name = { from = "A", type = "string" }
             detail: detail.to_owned(),
         };
         meter.note(10, 2_000, Some(&failure("query failed: one")));
-        meter.note(10, 3_000, Some(&failure("query failed: other")));
+        meter.note(10, 3_000, Some(&failure("query failed: \u{1b}other")));
+        let refused = AnswerError { code: Code::OperationNotGranted, ..failure("of the app") };
+        meter.note(10, 3_500, Some(&refused));
         // One that is answered afterwards says nothing of why the one before was not.
         meter.note(10, 4_000, None);
         let health = meter.health();
-        let last =
-            LastFailure { at_ms: 3_000, code: Code::SourceError, detail: "query failed: other".to_owned() };
-        assert_eq!((health.asked, health.failed, health.last_failure), (4, 2, Some(last)));
+        let last = LastFailure {
+            at_ms: 3_000,
+            code: Code::SourceError,
+            detail: "query failed: \u{fffd}other".to_owned(),
+        };
+        assert_eq!((health.asked, health.failed, health.last_failure), (5, 3, Some(last)));
     }
 }
