@@ -334,6 +334,34 @@ async fn pages_that_are_asked_for_ahead_are_the_same_over_a_restart_of_the_adapt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_handed_over_behind_a_page_that_does_not_hold() {
+    let town = Town::new(79).await;
+    assert!(town.persons > 500);
+    let db = rusqlite::Connection::open(&town.police.settings.0["POLICE_DB"]).unwrap();
+    let nameless = "update T_RY set XM = '' where rowid = (select rowid from T_RY where ZXBZ = '0' and SFZH is not null \
+                    order by rowid limit 1 offset 350)";
+    assert_eq!(db.execute(nameless, []).unwrap(), 1);
+    let size = || town.world.hub().hub.ledger.checkpoint().size;
+    let before = size();
+    let mut pages = town.pages(String::new(), None);
+    let mut came = 0;
+    let refused = loop {
+        match pages.next().await.unwrap() {
+            Ok(page) => came += page.rows,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(came == 300 && refused.contains("source_error"), "{came}: {refused}");
+    drop(pages);
+    // The pages behind it were asked for, and have entries; none of them has rows.
+    let answers: Vec<Answer> = (before..size()).map(|entry| answer_of(&town, entry)).collect();
+    assert!(answers.len() > 4, "{}", answers.len());
+    assert_eq!(answers.iter().map(|answer| answer.rows).sum::<u32>(), 300);
+    let report = town.verified().await;
+    assert_eq!(report.findings.len(), 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_is_followed_by_its_own_batch_only() {
     let town = Town::new(77).await;
     let fields = ["birth_date", "name"];

@@ -5,7 +5,7 @@
 
 mod ends;
 
-use ends::UnderWay;
+use ends::Before;
 
 pub(crate) use ends::Ends;
 
@@ -168,26 +168,33 @@ struct Handing {
     pages: u32,
     /// The request of this one.
     before: Digest,
-    under_way: UnderWay,
 }
 
 impl Handing {
-    /// Tells whoever follows; yields the token, which is empty where this is the last page.
-    fn on(self, next: Option<Scalar>, entropy: &dyn Entropy) -> Result<String, AnswerError> {
-        let Some(after) = next else {
-            self.under_way.ended(None);
-            return Ok(String::new());
-        };
+    /// Where the next page begins and its token, which is empty where there is none.
+    fn seal(
+        &self,
+        next: Option<Scalar>,
+        entropy: &dyn Entropy,
+    ) -> Result<(Option<Begin>, String), AnswerError> {
+        let Some(after) = next else { return Ok((None, String::new())) };
         let (pages, before) = (self.pages, self.before);
-        let resume = Resume { whole: self.whole, pages, before, after };
+        let resume = Resume { whole: self.whole.clone(), pages, before, after };
         let token = resume.seal(&self.key, entropy).map_err(|error| AnswerError {
             code: Code::SourceError,
             clause: error.to_string(),
             detail: error.to_string(),
         })?;
         let of_token = Some(yiwang_proto::sha256(token.as_bytes()));
-        self.under_way.ended(Some(Begin { pages, after: Some(resume.after), token: of_token }));
-        Ok(token)
+        Ok((Some(Begin { pages, after: Some(resume.after), token: of_token }), token))
+    }
+}
+
+/// INVARIANT: no page leaves before the one that it follows is whole.
+async fn holds(before: Option<Before>) -> Result<(), AnswerError> {
+    match before {
+        Some(before) => before.holds().await.map_err(refused),
+        None => Ok(()),
     }
 }
 
@@ -215,11 +222,15 @@ impl Adapter {
         let from = named_in(&mut arguments, &key, &whole).map_err(refused)?;
         // Before anything is waited for, so that the page after this one finds it.
         let under_way = self.ends.begin(digest, whole.clone());
-        let begin = match from {
-            Named::Here(begin) => Some(begin),
-            Named::After(before) => self.ends.of(before, &whole).await.map_err(refused)?,
+        let (begin, before) = match from {
+            Named::Here(begin) => (Some(begin), None),
+            Named::After(request) => {
+                let (begin, before) = self.ends.of(request, &whole).await.map_err(refused)?;
+                (begin, Some(before))
+            }
         };
         let Some(begin) = begin else {
+            holds(before).await?;
             under_way.ended(None);
             return Ok((empty(Vec::new(), self.now_ms()), Handed::default()));
         };
@@ -227,19 +238,18 @@ impl Adapter {
         let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
         let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
         let asked_us = self.clock.monotonic_us();
-        let pages = begin.pages.saturating_add(1);
-        let handing = Handing { key, whole, pages, before: digest, under_way };
+        let handing = Handing { key, whole, pages: begin.pages.saturating_add(1), before: digest };
         let came = async {
             let page = source.page(ask, begin.after).await?;
             // Where it is certain, the next page learns of it before this one is written.
-            let ahead = page.end_ahead()?;
-            if let Some(next) = ahead {
-                let resume = handing.on(next, self.entropy.as_ref())?;
-                let (mapped, end) = page.write()?;
-                return Ok((mapped, end.subjects, resume));
+            let ahead =
+                page.end_ahead()?.map(|next| handing.seal(next, self.entropy.as_ref())).transpose()?;
+            if let Some((next, _)) = &ahead {
+                under_way.fetched(next.clone());
             }
             let (mapped, end) = page.write()?;
-            Ok((mapped, end.subjects, handing.on(end.next, self.entropy.as_ref())?))
+            let sealed = ahead.map_or_else(|| handing.seal(end.next, self.entropy.as_ref()), Ok)?;
+            Ok((mapped, end.subjects, sealed))
         };
         let came: Result<_, AnswerError> = came.await;
         let took_us = self.clock.monotonic_us().saturating_sub(asked_us);
@@ -247,7 +257,9 @@ impl Adapter {
         if !came.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid) {
             source.note(&request.operation, took_us, self.now_ms(), came.as_ref().err());
         }
-        let (mapped, subjects, resume) = came?;
+        let (mapped, subjects, (next, resume)) = came?;
+        holds(before).await?;
+        under_way.ended(next);
         let in_case = self.tag_key.in_case(&request.case);
         let mut tags: Vec<Tag> = subjects.iter().map(|subject| in_case.tag(subject)).collect();
         tags.sort_unstable();

@@ -133,6 +133,11 @@ impl Rows {
         parts.map(|part| usize::from(part.iter().map(|byte| u8::from(are(*byte))).sum::<u8>())).sum()
     }
 
+    /// Cells that are numbers with a fraction.
+    pub(crate) fn numbers(&self) -> usize {
+        self.cells.iter().filter(|cell| matches!(cell, Stored::Number(_))).count()
+    }
+
     /// Whether there is no whole row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

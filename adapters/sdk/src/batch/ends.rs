@@ -11,15 +11,30 @@ use yiwang_proto::Digest;
 /// Pages that are remembered, of all apps: as many as a hub may have under way, and as many that have ended. Those under
 /// way are never forgotten for others.
 const PAGES_MAX: usize = 2048;
-/// Pages of one batch that may be under way when another follows: an app keeps four ahead. Each that waits takes a place of
-/// the link's that somebody else could use.
-const WAITING_MAX: usize = 4;
+/// Pages of one batch that may be under way when another follows: an app keeps four ahead, and may run a batch twice at a
+/// time. Each that waits takes a place of the link's that somebody else could use.
+const WAITING_MAX: usize = 8;
 /// How long a follower waits. Its page takes milliseconds, or asking ahead gains nothing; what was decided on this request
 /// must not be old when its rows leave.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// None while the page is under way; then where the next one begins, which is nowhere after the last.
-type Ended = Option<Option<Begin>>;
+/// What is known of a page. Where the next one begins is nowhere after the last.
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    UnderWay,
+    /// Its rows are there and its end is certain; it is still written, and may fail.
+    Fetched(Option<Begin>),
+    Ended(Option<Begin>),
+}
+
+impl State {
+    fn next(&self) -> Option<&Option<Begin>> {
+        match self {
+            Self::UnderWay => None,
+            Self::Fetched(next) | Self::Ended(next) => Some(next),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Ends {
@@ -36,12 +51,31 @@ struct Pages {
 #[derive(Debug, Clone)]
 struct Page {
     whole: Whole,
-    ended: watch::Receiver<Ended>,
+    state: watch::Receiver<State>,
 }
 
 impl Page {
     fn is_under_way(&self) -> bool {
-        self.ended.borrow().is_none() && self.ended.has_changed().is_ok()
+        !matches!(*self.state.borrow(), State::Ended(_)) && self.state.has_changed().is_ok()
+    }
+}
+
+/// The page before, on which the one that follows it rests.
+#[derive(Debug)]
+pub(crate) struct Before(watch::Receiver<State>);
+
+impl Before {
+    /// Waits until it is whole.
+    ///
+    /// # Errors
+    /// [`ResumeError::Before`] where it failed after all, or takes too long: rows that follow it must not leave, since its
+    /// app would throw them away and ask for them again.
+    pub(crate) async fn holds(mut self) -> Result<(), ResumeError> {
+        let ended = self.0.wait_for(|state| matches!(state, State::Ended(_)));
+        match tokio::time::timeout(PATIENCE, ended).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ResumeError::Before),
+        }
     }
 }
 
@@ -63,13 +97,18 @@ impl Pages {
 
 /// A page under way. One that is dropped before it ended has failed.
 #[derive(Debug)]
-pub(crate) struct UnderWay(watch::Sender<Ended>);
+pub(crate) struct UnderWay(watch::Sender<State>);
 
 impl UnderWay {
+    /// Its rows are there, and this is where the next page begins if it can be written.
+    pub(crate) fn fetched(&self, next: Option<Begin>) {
+        self.0.send_replace(State::Fetched(next));
+    }
+
     /// Where the next page begins; none where this is the last.
     pub(crate) fn ended(self, next: Option<Begin>) {
         // There may be no receiver left.
-        self.0.send_replace(Some(next));
+        self.0.send_replace(State::Ended(next));
     }
 }
 
@@ -86,9 +125,9 @@ impl Ends {
 
     /// A page begins that this request asks for. With no place left it cannot be followed, which costs time and no more.
     pub(crate) fn begin(&self, request: Digest, whole: Whole) -> UnderWay {
-        let (end, ended) = watch::channel(None);
+        let (end, state) = watch::channel(State::UnderWay);
         let mut pages = self.pages();
-        let page = Page { whole, ended };
+        let page = Page { whole, state };
         if pages.known.contains_key(&request) {
             pages.known.insert(request, page);
         } else if pages.has_place() {
@@ -101,12 +140,16 @@ impl Ends {
     }
 
     /// Waits for the end of the page that a request asked for; yields where the next one begins, which is nowhere after the
-    /// last.
+    /// last, and the page, which may still fail.
     ///
     /// # Errors
     /// [`ResumeError`] where it is of another mapping, unknown here, failed, or takes too long. One of another batch is
     /// not told from one that is unknown.
-    pub(crate) async fn of(&self, request: Digest, whole: &Whole) -> Result<Option<Begin>, ResumeError> {
+    pub(crate) async fn of(
+        &self,
+        request: Digest,
+        whole: &Whole,
+    ) -> Result<(Option<Begin>, Before), ResumeError> {
         let mut begun = self.begun.subscribe();
         let ended = async {
             let mut page = loop {
@@ -115,8 +158,9 @@ impl Ends {
                 }
                 begun.changed().await.map_err(|_| ResumeError::Unknown)?;
             };
-            let ended = page.ended.wait_for(Option::is_some).await.map_err(|_| ResumeError::Before)?;
-            ended.clone().ok_or(ResumeError::Before)
+            let known = page.state.wait_for(|state| state.next().is_some()).await;
+            let next = known.map_err(|_| ResumeError::Before)?.next().cloned().ok_or(ResumeError::Before)?;
+            Ok((next, Before(page.state)))
         };
         match tokio::time::timeout(PATIENCE, ended).await {
             Ok(ended) => ended,
@@ -154,6 +198,10 @@ mod tests {
         Some(Begin { pages, after, token: Some([1; 32]) })
     }
 
+    async fn of(ends: &Ends, request: Digest, whole: &Whole) -> Result<Option<Begin>, ResumeError> {
+        ends.of(request, whole).await.map(|(next, _)| next)
+    }
+
     fn request(number: usize) -> Digest {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&number.to_le_bytes());
@@ -165,16 +213,45 @@ mod tests {
         let (ends, of_first) = (Ends::default(), whole(1));
         let page = ends.begin([1; 32], whole(1));
         let give = async { page.ended(after(1)) };
-        assert_eq!(tokio::join!(ends.of([1; 32], &of_first), give).0, Ok(after(1)));
-        assert_eq!(ends.of([1; 32], &of_first).await, Ok(after(1)), "a moment later");
+        assert_eq!(tokio::join!(of(&ends, [1; 32], &of_first), give).0, Ok(after(1)));
+        assert_eq!(of(&ends, [1; 32], &of_first).await, Ok(after(1)), "a moment later");
         let give = async {
             tokio::time::sleep(PATIENCE / 4).await;
             let page = ends.begin([2; 32], whole(1));
             tokio::time::sleep(PATIENCE / 4).await;
             page.ended(None);
         };
-        let follow = ends.of([2; 32], &of_first);
+        let follow = of(&ends, [2; 32], &of_first);
         assert_eq!(tokio::join!(follow, give).0, Ok(None), "and after the last there is none");
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_page_holds_if_that_page_does() {
+        let (ends, mine) = (Ends::default(), whole(1));
+        for fails in [false, true] {
+            let page = ends.begin([1; 32], whole(1));
+            page.fetched(after(1));
+            let (next, before) = ends.of([1; 32], &mine).await.unwrap();
+            assert_eq!(next, after(1), "while it is written");
+            let mut holds = std::pin::pin!(before.holds());
+            let soon = std::time::Duration::from_millis(20);
+            assert!(tokio::time::timeout(soon, &mut holds).await.is_err(), "not yet");
+            if fails {
+                drop(page);
+                assert_eq!(holds.await, Err(ResumeError::Before));
+                assert_eq!(of(&ends, [1; 32], &mine).await, Ok(after(1)), "and so does whoever comes later");
+                let (_, before) = ends.of([1; 32], &mine).await.unwrap();
+                assert_eq!(before.holds().await, Err(ResumeError::Before));
+            } else {
+                page.ended(after(1));
+                assert_eq!(holds.await, Ok(()));
+            }
+        }
+        let slow = ends.begin([2; 32], whole(1));
+        slow.fetched(None);
+        let (_, before) = ends.of([2; 32], &mine).await.unwrap();
+        assert_eq!(before.holds().await, Err(ResumeError::Before), "it takes too long");
+        slow.ended(None);
     }
 
     #[tokio::test]
@@ -182,17 +259,20 @@ mod tests {
         let ends = Ends::default();
         ends.begin([1; 32], whole(1)).ended(after(1));
         let (foreign, mine) = (whole(2), whole(1));
-        for (request, of) in [([1; 32], &foreign), ([9; 32], &mine)] {
-            assert!(tokio::time::timeout(PATIENCE / 2, ends.of(request, of)).await.is_err(), "both wait");
+        for (request, whole) in [([1; 32], &foreign), ([9; 32], &mine)] {
+            assert!(
+                tokio::time::timeout(PATIENCE / 2, of(&ends, request, whole)).await.is_err(),
+                "both wait"
+            );
         }
-        let both = tokio::join!(ends.of([1; 32], &foreign), ends.of([9; 32], &mine));
+        let both = tokio::join!(of(&ends, [1; 32], &foreign), of(&ends, [9; 32], &mine));
         assert_eq!(both, (Err(ResumeError::Unknown), Err(ResumeError::Unknown)));
         let other = Whole { mapping: [8; 32], ..whole(1) };
-        assert_eq!(ends.of([1; 32], &other).await, Err(ResumeError::Mapping));
+        assert_eq!(of(&ends, [1; 32], &other).await, Err(ResumeError::Mapping));
         drop(ends.begin([3; 32], whole(1)));
-        assert_eq!(ends.of([3; 32], &mine).await, Err(ResumeError::Before), "it failed");
+        assert_eq!(of(&ends, [3; 32], &mine).await, Err(ResumeError::Before), "it failed");
         let slow = ends.begin([4; 32], whole(1));
-        assert_eq!(ends.of([4; 32], &mine).await, Err(ResumeError::Before), "it takes too long");
+        assert_eq!(of(&ends, [4; 32], &mine).await, Err(ResumeError::Before), "it takes too long");
         slow.ended(None);
     }
 
@@ -202,12 +282,12 @@ mod tests {
         let _others: Vec<_> = (10..30).map(|number| ends.begin(request(number), whole(2))).collect();
         let chain: Vec<_> = (0..WAITING_MAX).map(|number| ends.begin(request(number), whole(1))).collect();
         let (batch, last) = (whole(1), request(WAITING_MAX - 1));
-        let mut waiting = std::pin::pin!(ends.of(last, &batch));
+        let mut waiting = std::pin::pin!(of(&ends, last, &batch));
         let soon = std::time::Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, &mut waiting).await.is_err(), "it waits");
-        let one_more = ends.begin(request(5), whole(1));
-        for named in [request(5), request(99)] {
-            let refused = tokio::time::timeout(soon, ends.of(named, &batch)).await;
+        let one_more = ends.begin(request(WAITING_MAX), whole(1));
+        for named in [request(WAITING_MAX), request(99)] {
+            let refused = tokio::time::timeout(soon, of(&ends, named, &batch)).await;
             assert_eq!(refused, Ok(Err(ResumeError::Before)), "at once, also after a page that nobody knows");
         }
         drop((chain, one_more));
@@ -230,7 +310,7 @@ mod tests {
             (pages.known.len(), pages.order.len())
         };
         assert_eq!(known, (PAGES_MAX, PAGES_MAX));
-        assert_eq!(ends.of(request(PAGES_MAX * 2 - 1), &whole(1)).await, Ok(after(2)));
+        assert_eq!(of(&ends, request(PAGES_MAX * 2 - 1), &whole(1)).await, Ok(after(2)));
         drop(under_way);
         let full: Vec<_> = (0..PAGES_MAX + 1).map(|number| ends.begin(request(number), whole(1))).collect();
         assert_eq!(ends.pages().known.len(), PAGES_MAX);

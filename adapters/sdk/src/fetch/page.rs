@@ -1,7 +1,7 @@
 //! One page of a batch: rows above a key, in its order. A page ends where its rows or bytes are full, and says after
 //! which key the next one begins.
 
-use super::{AnswerError, Ask, Mapped, MappedSource, Plan, RECORDS_MAX, empty};
+use super::{AnswerError, Ask, Mapped, MappedSource, Plan, empty};
 use crate::batch::KEY_BYTES_MAX;
 use crate::mapping::{FieldDef, OperationDef, OperationKind, PageDef};
 use crate::reduce::convert::{Converted, convert};
@@ -14,10 +14,15 @@ use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
+use yiwang_proto::limits::BODY_MAX;
 
-/// Bytes of records after which a page is full, unless all its rows are known to fit: the largest row that is looked at
-/// still fits beside them.
-const PAGE_BYTES: usize = RECORDS_MAX / 2;
+/// Bytes of records that no page goes over: beside them a body has its salt, the token of the next page and what seals it.
+const PAGE_MAX: usize = BODY_MAX - 4096;
+/// Bytes after which a page is full, unless all its rows are known to fit: the largest row that is looked at still fits
+/// beside them.
+const PAGE_BYTES: usize = PAGE_MAX / 2;
+/// Bytes up to which all rows of a page are certain to fit; records take half of what they are counted as, or less.
+const CERTAIN_BYTES: usize = PAGE_MAX / 4 * 3;
 
 /// About what the names of a record's fields take beside its values.
 const ROW_BYTES: usize = 256;
@@ -78,7 +83,7 @@ impl MappedSource {
         if (0..rows.len()).any(|row| plan.layout.cell(&rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
         }
-        let fits = bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < RECORDS_MAX);
+        let fits = bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < CERTAIN_BYTES);
         Ok(FetchedPage { operation, page, subject, plan, rows, zone, now_ms, fits })
     }
 }
@@ -109,7 +114,6 @@ impl FetchedPage<'_> {
 
     /// Writes its records.
     pub(crate) fn write(mut self) -> Result<(Mapped, PageEnd), AnswerError> {
-        let full = if self.fits { RECORDS_MAX } else { PAGE_BYTES };
         let fields = std::mem::take(&mut self.plan.fields);
         if fields.is_empty() {
             return Ok((empty(self.plan.withheld, self.now_ms), PageEnd::default()));
@@ -119,12 +123,12 @@ impl FetchedPage<'_> {
         let mut end = PageEnd::default();
         let (rows, plan) = (&self.rows, &self.plan);
         // At once, instead of again and again while a page grows to a megabyte.
-        writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(RECORDS_MAX));
+        writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(PAGE_MAX));
         let (most, mut row) = (self.most(), 0);
-        while row < most && writer.size() < full {
+        while row < most && (self.fits || writer.size() < PAGE_BYTES) {
             if plan.filter.holds(rows, row, &plan.layout, self.zone) {
                 writer.row(rows, row, &plan.layout).map_err(|error| does_not_hold(error.field()))?;
-                if writer.size() > RECORDS_MAX {
+                if writer.size() > PAGE_MAX {
                     return Err(SourceError::TooLarge(TooMuchText).into());
                 }
                 if let Some(field) = self.subject {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use yiwang_proto::body::Arguments;
 
-/// Persons by number, each with the same text in every column but the key's.
+/// Persons by number, each with the same text in two columns and anything else in the last.
 struct Register(Vec<String>);
 
 impl Source for Register {
@@ -20,7 +20,12 @@ impl Source for Register {
         for (number, text) in self.0.iter().enumerate().skip(after).take(query.limit as usize) {
             for column in &query.columns {
                 let key = Cell::Integer(i64::try_from(number).unwrap() + 1);
-                rows.push(if column.as_ref() == "NR" { key } else { Cell::Text(text) }).unwrap();
+                rows.push(match column.as_ref() {
+                    "NR" => key,
+                    "C" => other(number),
+                    _ => Cell::Text(text),
+                })
+                .unwrap();
             }
         }
         Box::pin(async { Ok(Fetched { rows }) })
@@ -32,6 +37,19 @@ impl Source for Register {
 
     fn check(&self, _: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(async { Vec::new() })
+    }
+}
+
+/// Values that are no texts, some of which take the most bytes as such.
+fn other(number: usize) -> Cell<'static> {
+    match number % 7 {
+        0 => Cell::Number(-1.234_567_890_123_456_7e-308),
+        1 => Cell::Number(f64::MIN),
+        2 => Cell::Instant(jiff::Timestamp::MIN),
+        3 => Cell::Date(jiff::civil::Date::MIN),
+        4 => Cell::Integer(i64::MIN),
+        5 => Cell::Bool(false),
+        _ => Cell::Opaque,
     }
 }
 
@@ -52,7 +70,7 @@ name = "person.all"
 kind = "batch"
 key = "NR"
 subject = "id_number"
-sql = "select NR, A, B from T"
+sql = "select NR, A, B, C from T"
 limit = 100
 timeout = "1s"
 [operation.fields]
@@ -60,6 +78,8 @@ id_number = {{ from = "A", type = "string" }}
 name = {{ from = "A", type = "string", steps = ["nfc", "halfwidth"] }}
 sex = {{ from = "B", type = "code", codes = "sex" }}
 birth_date = {{ from = "B", type = "date" }}
+surname = {{ from = "C", type = "string" }}
+given_name = {{ from = "C", type = "string", steps = ["trim"] }}
 {more}
 "#
     );

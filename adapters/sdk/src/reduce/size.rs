@@ -14,6 +14,9 @@ const ESCAPED: usize = 6;
 /// Composing makes a text at most so many times as long (Unicode Standard Annex 15, expansion factors), and leaves ASCII.
 const COMPOSED: usize = 3;
 
+/// A number that becomes a text takes at most so many bytes: the smallest have over 320 digits.
+const NUMBER: usize = 352;
+
 /// Bytes that the records of all these rows take at most. None where a field computes its value: that can be of any
 /// length.
 pub(crate) fn bytes_at_most(fields: &[&FieldDef], rows: &Rows) -> Option<usize> {
@@ -30,5 +33,5 @@ pub(crate) fn bytes_at_most(fields: &[&FieldDef], rows: &Rows) -> Option<usize> 
     let beyond = if composed { rows.text_bytes_that(|byte| !byte.is_ascii()) } else { 0 };
     let escaped = rows.text_bytes_that(is_escaped);
     let text = rows.text_bytes() + beyond * (COMPOSED - 1) + escaped * (ESCAPED - 1);
-    Some(rows.len() * of_row + text * uses)
+    Some(rows.len() * of_row + (text + rows.numbers() * NUMBER) * uses)
 }
