@@ -16,6 +16,10 @@ use yiwang_proto::contract::Contract;
 /// and fetched. More would only lie in memory, and as many are asked for behind the last page in vain.
 const AHEAD: usize = 4;
 
+/// Pages that came well after which one more is asked for ahead again: one that an adapter does not know takes two
+/// seconds, which these make up for.
+const WELL: u32 = 64;
+
 /// Where pages come from.
 trait Asks: Send + Sync + 'static {
     /// Sends the request for a page, or says why it cannot be made.
@@ -65,8 +69,10 @@ pub struct Pages {
     resume: String,
     under_way: VecDeque<Asked>,
     ahead: usize,
-    /// How far that may grow: half as far after each page that did not come.
+    /// How far that may grow: half as far after each page that did not come, and further again after many that did.
     most_ahead: usize,
+    /// Pages that came since.
+    well: u32,
     /// Pages that may still be asked for.
     left: u64,
     state: State,
@@ -95,7 +101,7 @@ impl Pages {
 
     fn of(hub: Box<dyn Asks>, resume: String, most: Option<u64>) -> Self {
         let (left, under_way) = (most.unwrap_or(u64::MAX), VecDeque::new());
-        Self { hub, resume, under_way, ahead: 1, most_ahead: AHEAD, left, state: State::More }
+        Self { hub, resume, under_way, ahead: 1, most_ahead: AHEAD, well: 0, left, state: State::More }
     }
 
     /// The next page, verified; none after the last, once nothing speaks against it. After an error there are no more, nor
@@ -115,7 +121,7 @@ impl Pages {
                     let last = page.resume.is_empty();
                     if !last && self.fill().await.is_err() {
                         // It says why when it is asked for by itself.
-                        (self.ahead, self.most_ahead) = (0, 0);
+                        (self.ahead, self.most_ahead) = (0, 1);
                     }
                     self.state = if last { State::Last } else { State::More };
                 }
@@ -143,12 +149,16 @@ impl Pages {
             // Another of the member's adapters may have got it, one that was started anew, or one whose source is too slow
             // for so many: what was asked for later rests on this page, and goes with it.
             Err(_) => {
-                (self.ahead, self.most_ahead) = (0, self.most_ahead / 2);
+                (self.ahead, self.most_ahead, self.well) = (0, (self.most_ahead / 2).max(1), 0);
                 self.left = self.left.saturating_add(1 + self.under_way.len() as u64);
                 self.end(false).await?;
                 return self.one().await;
             }
         };
+        self.well += 1;
+        if self.well >= WELL {
+            (self.most_ahead, self.well) = ((self.most_ahead + 1).min(AHEAD), 0);
+        }
         self.taken(page, ahead)
     }
 
