@@ -17,7 +17,7 @@ pub mod pages;
 pub mod prepared;
 pub mod record;
 pub mod record_type;
-mod rows;
+pub mod rows;
 pub mod sealed;
 pub mod standing;
 mod stream;

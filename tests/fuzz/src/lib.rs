@@ -2,10 +2,12 @@
 //! parser accepts must be what it would write itself, wherever there is one right form.
 
 mod around;
+mod page;
 mod record_type;
 mod signed;
 
 pub use around::{assemble, folded, policy, token, witness};
+pub use page::page;
 pub use record_type::record_type;
 pub use signed::{revocation, sealed, standing, ticket};
 
