@@ -1,6 +1,6 @@
 //! Resident ids (GB 11643): six digits of area, eight of birth, three of serial and a check character. Where one is
-//! given as a subject's identifier, one that cannot be anybody's is refused rather than made right: it is not for a
-//! program to choose another person.
+//! given as a subject's identifier, one whose check character does not fit was most likely mistyped, and is never made right:
+//! it is not for a program to choose another person. Some were issued so.
 
 /// Powers of two modulo 11, as ISO 7064 MOD 11-2 weighs the 17 digits.
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
@@ -36,7 +36,7 @@ pub fn check_character(body: &str) -> Option<char> {
 /// another kind of identifier and passes.
 ///
 /// # Errors
-/// [`ResidentIdError`] if it can be nobody's.
+/// [`ResidentIdError`] if its check character does not fit.
 pub fn check(identifier: &str) -> Result<(), ResidentIdError> {
     let Some((body, last)) = identifier.split_at_checked(WEIGHTS.len()) else { return Ok(()) };
     let Some(fitting) = check_character(body) else { return Ok(()) };
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_nobodys_is_refused_and_other_identifiers_pass() {
+    fn what_does_not_fit_is_told_and_other_identifiers_pass() {
         for right in ["11010519491231002X", "440524188001010014", "980101199001010017"] {
             assert_eq!(check(right), Ok(()), "{right}");
         }

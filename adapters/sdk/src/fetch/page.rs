@@ -18,10 +18,10 @@ use yiwang_proto::limits::BODY_MAX;
 
 /// Bytes of records that no page goes over: beside them a body has its salt, the token of the next page and what seals it.
 const PAGE_MAX: usize = BODY_MAX - 4096;
-/// Bytes after which a page is full, unless all its rows are known to fit: the largest row that is looked at still fits
-/// beside them.
+/// Bytes after which a page is full, unless all its rows are known to fit: a row of as many still fits beside them.
 const PAGE_BYTES: usize = PAGE_MAX / 2;
-/// Bytes up to which all rows of a page are certain to fit; records take half of what they are counted as, or less.
+/// Bytes up to which all rows of a page are certain to fit. Short of all that is allowed: four such pages of one batch may
+/// be under way.
 const CERTAIN_BYTES: usize = PAGE_MAX / 4 * 3;
 
 /// About what the names of a record's fields take beside its values.

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use std::path::Path;
 use yiwang_proto::body::Arguments;
 
-/// Persons by number, each with the same text in two columns and anything else in the last.
-struct Register(Vec<String>);
+/// Persons by number, each with the same text in two columns and another value in the last.
+struct Register(Vec<String>, fn(usize) -> Cell<'static>);
 
 impl Source for Register {
     fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
@@ -22,7 +22,7 @@ impl Source for Register {
                 let key = Cell::Integer(i64::try_from(number).unwrap() + 1);
                 rows.push(match column.as_ref() {
                     "NR" => key,
-                    "C" => other(number),
+                    "C" => self.1(number),
                     _ => Cell::Text(text),
                 })
                 .unwrap();
@@ -54,6 +54,10 @@ fn other(number: usize) -> Cell<'static> {
 }
 
 fn register(texts: Vec<String>, more: &str) -> MappedSource {
+    register_of(Register(texts, other), more)
+}
+
+fn register_of(register: Register, more: &str) -> MappedSource {
     let text = format!(
         r#"format = "adapter/1"
 mapping = "a.b"
@@ -84,7 +88,7 @@ given_name = {{ from = "C", type = "string", steps = ["trim"] }}
 "#
     );
     let mapping = Mapping::parse(&text, Path::new("m.toml")).unwrap_or_else(|faults| panic!("{faults:?}"));
-    MappedSource::new(Arc::new(mapping), Arc::new(Register(texts)))
+    MappedSource::new(Arc::new(mapping), Arc::new(register))
 }
 
 struct Paged {
@@ -147,6 +151,9 @@ async fn where_a_page_ends_is_told_ahead_only_if_it_is_certain() {
     let escaped = all(&register(vec!["\u{1}".repeat(5_000); 250], "")).await;
     assert_eq!((escaped.ahead, escaped.rows), (1, 250));
     assert!(escaped.pages > 3, "{}", escaped.pages);
+    // The longest of numbers in every row.
+    let long = |_| Cell::Number(-1.234_567_890_123_456_7e-308);
+    assert_eq!(all(&register_of(Register(vec!["x".to_owned(); 250], long), "")).await.ahead, 3);
     let computed = r#"ward = { type = "string", expr = "row.A + row.A" }"#;
     let computed = all(&register(vec!["x".to_owned(); 250], computed)).await;
     assert_eq!((computed.pages, computed.ahead), (3, 0), "what is computed can be of any length");
