@@ -13,6 +13,7 @@ use std::sync::Arc;
 use yiwang_adapter_sdk::mapping::{ColumnDef, CsvDef, Encoding};
 use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
+use yiwang_adapter_sdk::words::is_obeyed;
 use yiwang_proto::Digest;
 
 /// Bytes of one cell: the longest remark of an operator has some hundred characters.
@@ -207,7 +208,7 @@ fn header(record: &csv::ByteRecord, encoding: Encoding, def: &CsvDef) -> Result<
     for name in &names {
         let Some(name) = name else { return Err("its header is not in the stated encoding".to_owned()) };
         if !def.columns.contains_key(name.as_ref()) {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let shown: String = name.chars().filter(|c| !is_obeyed(*c)).take(64).collect();
             return Err(format!("column `{shown}` is not in the mapping"));
         }
         if !seen.insert(name.as_ref()) {

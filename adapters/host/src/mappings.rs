@@ -16,6 +16,7 @@ use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::check::{Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::Environment;
+use yiwang_adapter_sdk::words::is_obeyed;
 use yiwang_policies::Catalogue;
 use yiwang_proto::hex;
 
@@ -97,8 +98,7 @@ impl Mappings {
     }
 
     fn refuse(&self, file: &Path, why: &str) {
-        let why: String =
-            why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect();
+        let why: String = why.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).take(REASON_MAX).collect();
         tracing::error!(file = %file.display(), %why, "A-REL-001 a changed mapping does not hold; the one before serves on");
         let mut state = self.state();
         state.failures += 1;

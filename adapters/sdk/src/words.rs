@@ -5,17 +5,23 @@ const WORDS_MAX: usize = 200;
 
 /// A source's own words: so many at most, and nothing in them that a log or a terminal would obey.
 pub fn words(text: &str) -> String {
-    let mut words: String =
-        text.chars().take(WORDS_MAX).map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(WORDS_MAX).is_some() {
-        words.push('…');
+    cleaned(text, WORDS_MAX)
+}
+
+/// The same of so many characters, for our own sentences that hold such words.
+pub fn cleaned(text: &str, most: usize) -> String {
+    let mut cleaned: String =
+        text.chars().take(most).map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(most).is_some() {
+        cleaned.push('…');
     }
-    words
+    cleaned
 }
 
 /// Whether a log or a terminal would obey it: control characters, and what turns the direction of a line or breaks it.
 pub fn is_obeyed(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns
 }
 

@@ -166,5 +166,11 @@ mod tests {
         ] {
             assert_eq!(found(wanted), is, "{wanted}");
         }
+        // Where not all were looked at, one that is called just so may be among the others.
+        let mut many = vec![["other", "public.other"]; usize::try_from(super::TABLES_MAX).unwrap() - 1];
+        many.push(["t_ry", "public.t_ry"]);
+        assert!(meant(&many, "T_RY", |names| *names).is_none());
+        assert!(meant(&many[1..], "T_RY", |names| *names).is_some());
+        assert!(meant(&many, "t_ry", |names| *names).is_some());
     }
 }

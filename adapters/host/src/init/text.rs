@@ -8,7 +8,16 @@ const COMMENT_MAX: usize = 100;
 
 /// A TOML string.
 pub(super) fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    if !text.chars().any(is_obeyed) {
+        return toml::Value::String(text.to_owned()).to_string();
+    }
+    // Whoever reviews it sees what is there.
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if is_obeyed(c) => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 /// Characters of a line that are read at a glance.
@@ -17,7 +26,7 @@ const LINE_MAX: usize = 120;
 /// A statement in parts: on one line where it is short, else each part on its own, and as a literal where
 /// that can be read.
 pub(super) fn statement(parts: &[String]) -> String {
-    let plain = |text: &str| !text.contains('\'') && !text.chars().any(char::is_control);
+    let plain = |text: &str| !text.contains('\'') && !text.chars().any(is_obeyed);
     let line = parts.join(" ");
     if !parts.iter().all(|part| plain(part)) {
         return quoted(&line);
@@ -94,10 +103,11 @@ mod tests {
         assert_eq!(line("a\nrecord = \"Other\"\u{7}"), "a record = \"Other\"");
         assert_eq!(line(&"云".repeat(200)).chars().count(), COMMENT_MAX + 1);
         let long = "x".repeat(LINE_MAX);
-        for text in ["a\"\nb", "'''", "select 'x' from t", "a\\b", "\u{1}", &long] {
+        for text in ["a\"\nb", "'''", "select 'x' from t", "a\\b", "\u{1}", "a\u{202e}\"b", &long] {
             let parts = [text.to_owned(), "b".to_owned()];
             for (written, said) in [(quoted(text), text.to_owned()), (statement(&parts), format!("{text} b"))]
             {
+                assert!(!written.chars().any(|c| c != '\n' && is_obeyed(c)), "{written}");
                 let read: toml::Table = toml::from_str(&format!("a = {written}")).unwrap();
                 assert_eq!(
                     read["a"].as_str().unwrap().replace('\n', " "),

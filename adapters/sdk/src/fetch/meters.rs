@@ -3,7 +3,7 @@
 use super::{AnswerError, MappedSource};
 use crate::mapping::OperationDef;
 use crate::source::{FetchQuery, Fetched, SourceError};
-use crate::words::words;
+use crate::words::cleaned;
 use std::array;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,9 @@ pub(super) struct Meter {
     last_failure: Mutex<Option<LastFailure>>,
     drifted: AtomicBool,
 }
+
+/// Characters of a failure's words: what a role may do that it must not is the longest, with what to do about it.
+const DETAIL_MAX: usize = 2000;
 
 /// Why an operation last gave no answer. A success after it does not take it away: its time tells which came later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub struct OperationHealth {
     pub asked: u64,
     /// Times that no answer could be made of what it gave, or it gave nothing.
     pub failed: u64,
-    /// The last of these times; none before the first.
+    /// The last of these times, but for those that an app brought about by asking for what is not there; none before.
     pub last_failure: Option<LastFailure>,
     /// Half of the times are under so many microseconds.
     pub p50_us: u64,
@@ -102,7 +105,8 @@ impl Meter {
             if error.code == Code::OperationNotGranted {
                 return;
             }
-            let last = LastFailure { at_ms: now_ms, code: error.code, detail: words(&error.detail) };
+            let last =
+                LastFailure { at_ms: now_ms, code: error.code, detail: cleaned(&error.detail, DETAIL_MAX) };
             *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
     }
