@@ -37,7 +37,7 @@ fn targets() -> Vec<String> {
 fn f20_every_fuzz_target_is_declared_and_has_seeds_and_a_dictionary() {
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     let script = std::fs::read_to_string(fuzz().join("../../.ci/long")).unwrap();
-    assert_eq!(targets().len(), 26);
+    assert_eq!(targets().len(), 27);
     for target in targets() {
         assert!(manifest.contains(&format!("name = \"{target}\"")), "{target} is not in the manifest");
         assert!(
