@@ -78,6 +78,13 @@ impl Layout {
     }
 }
 
+/// How far a [`Writer`] was.
+pub(crate) struct Mark {
+    bytes: usize,
+    rows: u32,
+    oldest_ms: Option<i64>,
+}
+
 /// Records being written.
 pub struct Writer<'o> {
     fields: Vec<&'o FieldDef>,
@@ -111,6 +118,20 @@ impl<'o> Writer<'o> {
     /// Bytes written so far.
     pub fn size(&self) -> usize {
         self.out.len()
+    }
+
+    /// Records written so far, as [`Writer::back_to`] takes them.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { bytes: self.out.len(), rows: self.rows, oldest_ms: self.oldest_ms }
+    }
+
+    /// Takes back what was written since the mark, unless nothing stood before it: false then, and nothing is changed.
+    pub(crate) fn back_to(&mut self, mark: &Mark) -> bool {
+        if mark.rows > 0 {
+            self.out.truncate(mark.bytes);
+            (self.rows, self.oldest_ms) = (mark.rows, mark.oldest_ms);
+        }
+        mark.rows > 0
     }
 
     /// Adds one row. After an error the writer must be dropped: a record is half written.

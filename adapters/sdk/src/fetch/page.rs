@@ -18,7 +18,8 @@ use yiwang_proto::limits::BODY_MAX;
 
 /// Bytes of records that no page goes over: beside them a body has its salt, the token of the next page and what seals it.
 const PAGE_MAX: usize = BODY_MAX - 4096;
-/// Bytes after which a page is full, unless all its rows are known to fit: a row of as many still fits beside them.
+/// Bytes after which a page is full, unless all its rows are known to fit: a row of as many still fits beside them. One
+/// that does not fit begins the next page.
 const PAGE_BYTES: usize = PAGE_MAX / 2;
 /// Bytes up to which all rows of a page are certain to fit. Short of all that is allowed: four such pages of one batch may
 /// be under way.
@@ -127,8 +128,13 @@ impl FetchedPage<'_> {
         let (most, mut row) = (self.most(), 0);
         while row < most && (self.fits || writer.size() < PAGE_BYTES) {
             if plan.filter.holds(rows, row, &plan.layout, self.zone) {
+                let before = writer.mark();
                 writer.row(rows, row, &plan.layout).map_err(|error| does_not_hold(error.field()))?;
                 if writer.size() > PAGE_MAX {
+                    // A large row may still have a page of its own.
+                    if writer.back_to(&before) {
+                        break;
+                    }
                     return Err(SourceError::TooLarge(TooMuchText).into());
                 }
                 if let Some(field) = self.subject {

@@ -159,6 +159,40 @@ async fn where_a_page_ends_is_told_ahead_only_if_it_is_certain() {
     assert_eq!((computed.pages, computed.ahead), (3, 0), "what is computed can be of any length");
 }
 
+#[tokio::test]
+async fn a_row_that_does_not_fit_behind_others_begins_the_next_page() {
+    // Each text stands in three fields of its record: about half of a page, and all of one but what surrounds it.
+    let large = |bytes: usize| "x".repeat(bytes);
+    let texts = [650_000, 10, 1_200_000, 10, PAGE_MAX / 3 - 1_000, 10, 10].map(large);
+    let paged = all(&register(texts.to_vec(), "")).await;
+    assert_eq!(paged.rows, 7);
+    assert!(paged.pages > 2, "{}", paged.pages);
+}
+
+#[tokio::test]
+async fn a_row_that_is_larger_than_a_page_says_so() {
+    let source = register(vec!["x".to_owned(), "x".repeat(PAGE_MAX / 2)], "");
+    let operation = "person.all".parse().unwrap();
+    let names = ["id_number", "name"].map(|name| name.parse().unwrap());
+    let arguments = Arguments::new();
+    let ask = || Ask {
+        operation: &operation,
+        fields: &names,
+        rows: &[],
+        subject: "",
+        arguments: &arguments,
+        limit: 1000,
+        now_ms: 0,
+        deadline_ms: 1000,
+        highest_class: (2, Code::FieldNotGranted),
+    };
+    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    assert_eq!(first.rows, 1);
+    assert!(end.next.is_some());
+    let error = source.page(ask(), end.next).await.unwrap().write().map(|_| ()).unwrap_err();
+    assert!(error.detail.contains("large") || error.clause.contains("large"), "{error:?}");
+}
+
 proptest! {
     #[test]
     fn records_never_take_more_than_they_may(
