@@ -1,6 +1,8 @@
 //! Ed25519 keys. One behaviour everywhere, that of `verify_strict`: keys of low order, commitments of low
 //! order and malleable signatures are refused.
 
+mod prepared;
+
 use crate::ambient::{Entropy, random};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,7 +70,16 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(bytes) = <[u8; 64]>::try_from(signature) else { return false };
         let signature = ed25519_dalek::Signature::from_bytes(&bytes);
-        !LOW_ORDER.contains(signature.r_bytes()) && self.0.verify(message, &signature).is_ok()
+        if LOW_ORDER.contains(signature.r_bytes()) {
+            return false;
+        }
+        prepared::check(self, message, &bytes).unwrap_or_else(|| {
+            let good = self.0.verify(message, &signature).is_ok();
+            if good {
+                prepared::note_good(self);
+            }
+            good
+        })
     }
 }
 

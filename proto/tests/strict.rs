@@ -65,6 +65,40 @@ fn a_commitment_of_low_order_is_refused_even_where_the_equation_holds() {
 }
 
 #[test]
+fn a_key_that_is_seen_often_is_judged_the_same() {
+    for (n, torsion) in EIGHT_TORSION.iter().enumerate() {
+        let scalar = Scalar::from(77u64 + n as u64);
+        let key = mixed(scalar, *torsion);
+        let nonce = Scalar::from(5u64);
+        let r = (ED25519_BASEPOINT_TABLE * &nonce).compress().0;
+        let signed = |message: u32| {
+            let message = message.to_be_bytes();
+            (message, signature(&r, nonce + challenge(&r, &key, &message) * scalar))
+        };
+        // Where the key's part of low order falls out of the equation, its holder can sign.
+        let (message, good) =
+            (0..1_000).map(signed).find(|(message, one)| strict(&key, message, one)).unwrap();
+        for _ in 0..400 {
+            assert!(key.verify(&message, &good));
+        }
+        let mut held = 0;
+        for (message, one) in (0..200).map(signed) {
+            let good = strict(&key, &message, &one);
+            assert_eq!(key.verify(&message, &one), good, "{n}");
+            held += u32::from(good);
+        }
+        assert!(held > 0);
+        for r in EIGHT_TORSION.map(|point| point.compress().0) {
+            for message in 0u32..64 {
+                let message = message.to_be_bytes();
+                let signature = signature(&r, challenge(&r, &key, &message) * scalar);
+                assert!(!key.verify(&message, &signature), "{n}");
+            }
+        }
+    }
+}
+
+#[test]
 fn keys_of_low_order_are_no_keys() {
     for point in EIGHT_TORSION {
         assert!(PublicKey::from_bytes(point.compress().as_bytes()).is_err());

@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use yiwang_proto::keys::PublicKey;
 
+/// Good signatures after which a key's multiples are at hand.
+const OFTEN: usize = 400;
+
 fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
     text.as_bytes()
@@ -24,15 +27,29 @@ fn every_ed25519_vector_gives_the_published_verdict() {
         return;
     };
     let vectors: Value = serde_json::from_str(&text).unwrap();
-    let mut checked = 0;
+    let (mut checked, mut often) = (0, 0);
     for group in vectors["testGroups"].as_array().unwrap() {
         let key = PublicKey::from_bytes(&bytes(&group["publicKey"]["pk"]));
-        for test in group["tests"].as_array().unwrap() {
-            let good = key.as_ref().is_ok_and(|key| key.verify(&bytes(&test["msg"]), &bytes(&test["sig"])));
-            assert_eq!(good, test["result"] == "valid", "vector {}: {}", test["tcId"], test["comment"]);
-            checked += 1;
+        let tests = group["tests"].as_array().unwrap();
+        let verify = |test: &Value| {
+            key.as_ref().is_ok_and(|key| key.verify(&bytes(&test["msg"]), &bytes(&test["sig"])))
+        };
+        let all = || {
+            for test in tests {
+                let expected = test["result"] == "valid";
+                assert_eq!(verify(test), expected, "vector {}: {}", test["tcId"], test["comment"]);
+            }
+        };
+        all();
+        // Keys that are seen often are checked by another way, which has to say the same.
+        if let Some(good) = tests.iter().find(|test| test["result"] == "valid") {
+            (0..OFTEN).for_each(|_| assert!(verify(good)));
+            often += 1;
         }
+        all();
+        checked += tests.len();
     }
-    assert_eq!(checked, vectors["numberOfTests"].as_i64().unwrap());
+    assert_eq!(checked as u64, vectors["numberOfTests"].as_u64().unwrap());
+    assert!(often > 1, "keys with good signatures");
     println!("{checked} vectors");
 }
