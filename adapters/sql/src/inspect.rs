@@ -11,7 +11,8 @@ use yiwang_adapter_sdk::source::{Environment, SourceError};
 
 /// How long a database may take to describe one table: its catalogue is read, which is small.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Tables that are listed where none, or none that is there, was named: more than anybody reads.
+/// Tables that are listed where none, or none that is there, was named: more than anybody reads. Those that may be meant
+/// by a name come first.
 pub(crate) const TABLES_MAX: i64 = 500;
 
 /// A table, or view, as the database describes it.
@@ -115,7 +116,7 @@ pub async fn inspect(
 }
 
 /// Which table is meant, and whether its capitals are others: the one that is called so, else the only one that is where
-/// capitals do not count. Programs that write a name without quotes see it in other capitals than the catalogue has.
+/// capitals do not count. Those that it can be stand first in the list, so that none of them is beyond [`TABLES_MAX`]. Programs that write a name without quotes see it in other capitals than the catalogue has.
 pub(crate) fn meant<'t, T>(
     tables: &'t [T],
     wanted: &str,
@@ -124,8 +125,8 @@ pub(crate) fn meant<'t, T>(
     if let Some(table) = tables.iter().rfind(|table| names(table).contains(&wanted)) {
         return Some((table, false));
     }
-    // Among more than were looked at there may be one that is called just so.
-    if i64::try_from(tables.len()).is_ok_and(|many| many >= TABLES_MAX) {
+    // Databases fold capitals of ASCII only, so that one with others may be beyond the list.
+    if !wanted.is_ascii() && i64::try_from(tables.len()).is_ok_and(|many| many >= TABLES_MAX) {
         return None;
     }
     let folded = wanted.to_lowercase();
@@ -166,11 +167,12 @@ mod tests {
         ] {
             assert_eq!(found(wanted), is, "{wanted}");
         }
-        // Where not all were looked at, one that is called just so may be among the others.
-        let mut many = vec![["other", "public.other"]; usize::try_from(super::TABLES_MAX).unwrap() - 1];
-        many.push(["t_ry", "public.t_ry"]);
-        assert!(meant(&many, "T_RY", |names| *names).is_none());
-        assert!(meant(&many[1..], "T_RY", |names| *names).is_some());
-        assert!(meant(&many, "t_ry", |names| *names).is_some());
+        // Where not all are in the list, another one may be nearer.
+        let mut many = vec![["other", "public.other"]; usize::try_from(super::TABLES_MAX).unwrap() - 2];
+        many.extend([["t_ry", "public.t_ry"], ["straße", "s.straße"]]);
+        let found = |wanted: &str| meant(&many, wanted, |names| *names).map(|(names, _)| names[0]);
+        assert_eq!(found("T_RY"), Some("t_ry"));
+        assert_eq!(found("STRAßE"), None);
+        assert_eq!(found("straße"), Some("straße"));
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn inspect(path: &Path, table: Option<&str>) -> Result<Inspected, Sou
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
-    let tables = tables(&connection).map_err(failed)?;
+    let tables = tables(&connection, table.unwrap_or_default()).map_err(failed)?;
     let found = table.and_then(|wanted| meant(&tables, wanted, |name| [name, name]));
     let Some((name, other_case)) = found else { return Ok(Inspected::Tables(tables)) };
     let (columns, primary) = columns(&connection, name).map_err(failed)?;
@@ -34,12 +34,13 @@ pub(super) fn inspect(path: &Path, table: Option<&str>) -> Result<Inspected, Sou
     Ok(Inspected::Table(Table { name, quoted, comment: None, columns, keys, other_case }))
 }
 
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// What is called as it was named comes first, and what differs by capitals next: an old database has thousands.
+fn tables(connection: &Connection, named: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "select name from sqlite_schema where type in ('table', 'view') and name not like 'sqlite\\_%' escape '\\' \
-         order by name limit ?1",
+         order by name = ?2 desc, lower(name) = lower(?2) desc, name limit ?1",
     )?;
-    statement.query_map([TABLES_MAX], |row| row.get(0))?.collect()
+    statement.query_map((TABLES_MAX, named), |row| row.get(0))?.collect()
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {

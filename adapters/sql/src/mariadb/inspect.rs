@@ -12,9 +12,12 @@ use std::time::Duration;
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Environment, SourceError};
 
-// Casts, because servers call these columns texts or bytes as they please.
+// Casts, because servers call these columns texts or bytes as they please. What is called as it was named comes first, and
+// what differs by capitals next: an old database has thousands.
 const TABLES: &str = "select cast(table_name as char), cast(table_comment as char) from information_schema.tables \
-                      where table_schema = database() order by table_name limit ?";
+                      where table_schema = database() \
+                      order by cast(table_name as binary) = cast(? as binary) desc, \
+                      lower(table_name) = lower(?) desc, table_name limit ?";
 const COLUMNS: &str = "select cast(column_name as char), cast(data_type as char), cast(column_type as char), \
                        cast(character_maximum_length as unsigned), cast(column_comment as char) \
                        from information_schema.columns where table_schema = database() and table_name = ? \
@@ -48,7 +51,9 @@ struct Index {
 }
 
 async fn read(link: &mut MyLink, table: Option<&str>) -> Result<Inspected, Trouble> {
-    let listed: Vec<(String, Option<String>)> = link.conn.exec(TABLES, (TABLES_MAX,)).await.map_err(asked)?;
+    let named = table.unwrap_or_default();
+    let listed: Vec<(String, Option<String>)> =
+        link.conn.exec(TABLES, (named, named, TABLES_MAX)).await.map_err(asked)?;
     let found = table.and_then(|wanted| meant(&listed, wanted, |(name, _)| [name, name]));
     let Some(((name, comment), other_case)) = found else {
         return Ok(Inspected::Tables(listed.into_iter().map(|(name, _)| name).collect()));
