@@ -126,10 +126,12 @@ impl Source for SqliteSource {
         Box::pin(async move {
             let path = self.path.clone();
             let checked = self
-                .run(PROBE_TIMEOUT, move |worker| {
+                .run(PROBE_TIMEOUT, move |_| {
                     let mut findings = live::read_only(&path);
+                    // A connection that has served prepares under the schema that it read last.
+                    let connection = connect(&path)?;
                     for operation in &operations {
-                        live::operation(&worker.connection, operation, &mut findings);
+                        live::operation(&connection, operation, &mut findings);
                     }
                     Ok(findings)
                 })
@@ -190,6 +192,8 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, SourceError> {
     {
         connection.pragma_update(None, pragma, value).map_err(unavailable)?;
     }
+    // A column that is not there would otherwise be read as a text, its own name: every person would be called `XM`.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(unavailable)?;
     // Reading the schema shows whether it is a database at all.
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(())).map_err(unavailable)?;
     // Without this, binding the limit marks the statement as stale and each look-up prepares it again.
@@ -338,6 +342,12 @@ fn step_text(error: &rusqlite::Error) -> String {
 }
 
 fn step_error(error: &rusqlite::Error) -> SourceError {
+    // SQLite prepares a statement again where the schema has changed: these words name what the statement names.
+    if let rusqlite::Error::SqliteFailure(_, Some(text)) = error
+        && ["no such column", "no such table"].iter().any(|gone| text.starts_with(gone))
+    {
+        return SourceError::Drift(prepare_text(error));
+    }
     SourceError::Query(step_text(error))
 }
 

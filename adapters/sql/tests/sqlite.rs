@@ -52,7 +52,11 @@ fn suite_mapping(path: &Path) -> String {
 }
 
 fn open(path: &Path) -> (Arc<Mapping>, Arc<dyn Source>) {
-    let mapping = parse(&suite_mapping(path), path.parent().unwrap());
+    open_as(path, &suite_mapping(path))
+}
+
+fn open_as(path: &Path, text: &str) -> (Arc<Mapping>, Arc<dyn Source>) {
+    let mapping = parse(text, path.parent().unwrap());
     let source = SqliteSource::open(&mapping, &ProcessEnvironment).unwrap();
     (Arc::new(mapping), Arc::new(source))
 }
@@ -175,17 +179,8 @@ async fn t17_ten_thousand_hostile_payloads_per_parameter_leave_no_trace() {
                 for (operation, subject, arguments) in
                     [("person.by_area", "", &area), ("person.by_id", payload.as_str(), &none)]
                 {
-                    let ask = Ask {
-                        highest_class: (2, Code::SealingRequired),
-                        operation: &Operation::parse(operation).unwrap(),
-                        fields: std::slice::from_ref(&name),
-                        rows: &[],
-                        subject,
-                        arguments,
-                        limit: 100,
-                        now_ms: compliance::NOW_MS,
-                        deadline_ms: compliance::NOW_MS + 60_000,
-                    };
+                    let operation = Operation::parse(operation).unwrap();
+                    let ask = Ask { subject, limit: 100, ..by_id(&operation, &name, arguments) };
                     // A payload may be refused as no identifier; it may never find anything.
                     let rows = mapped.answer(ask).await.map_or(0, |answer| answer.rows);
                     assert_eq!(rows, 0, "{operation}: {payload:?}");
@@ -257,6 +252,25 @@ fn the_statement_that_runs_names_only_granted_columns() {
     assert!(logged.starts_with("select \"NM\" from ("), "{logged}");
     // The log shows placeholders: the value was never part of the statement.
     assert!(logged.contains("ID = :id") && !logged.contains(secret), "{logged}");
+}
+
+fn by_id_names() -> (Operation, FieldName, Arguments) {
+    (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap(), Arguments::new())
+}
+
+/// Asks for one field of the first person.
+fn by_id<'a>(operation: &'a Operation, name: &'a FieldName, arguments: &'a Arguments) -> Ask<'a> {
+    Ask {
+        highest_class: (2, Code::SealingRequired),
+        operation,
+        fields: std::slice::from_ref(name),
+        rows: &[],
+        subject: "P1",
+        arguments,
+        limit: 1,
+        now_ms: compliance::NOW_MS,
+        deadline_ms: compliance::NOW_MS + 10_000,
+    }
 }
 
 fn findings_with(findings: &[Finding], code: &str) -> Vec<String> {
@@ -403,21 +417,9 @@ async fn a_file_replaced_by_renaming_is_opened_again() {
     Connection::open(&newer).unwrap().execute("update PERSON set NM = 'new'", []).unwrap();
     std::fs::rename(&newer, &path).unwrap();
     mapped.source().probe().await.unwrap();
-    let (operation, name) = (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap());
-    let arguments = [].into();
+    let (operation, name, arguments) = by_id_names();
     for _ in 0..4 {
-        let ask = Ask {
-            highest_class: (2, Code::SealingRequired),
-            operation: &operation,
-            fields: std::slice::from_ref(&name),
-            rows: &[],
-            subject: "P1",
-            arguments: &arguments,
-            limit: 1,
-            now_ms: compliance::NOW_MS,
-            deadline_ms: compliance::NOW_MS + 10_000,
-        };
-        let records = mapped.answer(ask).await.unwrap().records;
+        let records = mapped.answer(by_id(&operation, &name, &arguments)).await.unwrap().records;
         assert!(std::str::from_utf8(&records).unwrap().contains("\"name\":\"new\""));
     }
 }
@@ -466,4 +468,32 @@ async fn freshness_is_probed_and_judged() {
     let mapping = with("select 'never'");
     let source = SqliteSource::open(&mapping, &ProcessEnvironment).unwrap();
     assert!(matches!(source.probe().await.unwrap_err(), SourceError::Drift(_)));
+}
+
+#[tokio::test]
+async fn a_column_that_is_gone_is_a_drift_and_never_a_text_of_its_name() {
+    for selected in [r#"select \"ID\", \"NM\", \"UPD\" from PERSON where"#, "select * from PERSON where"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = database(folder.path());
+        let (mapping, source) = open_as(&path, &suite_mapping(&path).replace(SELECT, selected));
+        let mapped = MappedSource::new(Arc::clone(&mapping), Arc::clone(&source));
+        let (operation, name, arguments) = by_id_names();
+        let ask = || by_id(&operation, &name, &arguments);
+        mapped.answer(ask()).await.unwrap();
+        let rename = |columns: &str| {
+            Connection::open(&path)
+                .unwrap()
+                .execute_batch(&format!("alter table PERSON rename {columns}"))
+                .unwrap();
+        };
+        rename("NM to OTHER");
+        let error = mapped.answer(ask()).await.unwrap_err();
+        assert!(error.code == Code::SourceError && error.detail.contains("drifted"), "{error:?}");
+        let level = Level::Live { source: source.as_ref(), now_ms: compliance::NOW_MS };
+        let findings = check(&mapping, level).await;
+        let said = ["A-SQL-002", "A-SQL-003"].map(|code| findings_with(&findings, code)).concat();
+        assert!(said.iter().any(|message| message.contains("NM")), "{findings:?}");
+        rename("OTHER to NM");
+        mapped.answer(ask()).await.unwrap();
+    }
 }

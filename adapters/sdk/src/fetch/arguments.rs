@@ -29,7 +29,9 @@ pub(crate) fn bind(
         }
     }
     if operation.subject.is_none() && !subject.is_empty() {
-        return Err(AnswerError::argument("the operation is about no subject, but one is named".to_owned()));
+        let what =
+            "the operation is about no subject, but one is named; to be asked so its mapping needs `subject`";
+        return Err(AnswerError::argument(what.to_owned()));
     }
     operation
         .params
