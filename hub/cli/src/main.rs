@@ -1,5 +1,8 @@
 //! The one program of Yiwang. Every subcommand is thin: the work is in the crates.
 
+#[macro_use]
+mod out;
+
 mod auditor;
 mod batch;
 mod bench;
@@ -92,7 +95,13 @@ fn main() -> ExitCode {
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match out::failed() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                eprintln!("error: what this command says cannot be written: {error}; it has done its work");
+                ExitCode::from(3)
+            }
+        },
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.code)

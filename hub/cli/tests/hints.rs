@@ -281,3 +281,23 @@ fn what_comes_with_the_program_is_shown_with_fields_types_and_classes() {
         "{said}"
     );
 }
+
+#[test]
+fn what_nobody_reads_to_its_end_is_no_fault_and_what_cannot_be_written_is_one() {
+    let show = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yiwang"));
+        command.args(["catalogue", "list"]);
+        command
+    };
+    let whole = show().output().unwrap();
+    assert!(whole.status.success() && !whole.stdout.is_empty());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = show().stdout(writer).output().unwrap();
+    assert_eq!((unread.status.code(), String::from_utf8_lossy(&unread.stderr).as_ref()), (Some(0), ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let unwritten = show().stdout(full).output().unwrap();
+    let said = String::from_utf8(unwritten.stderr).unwrap();
+    assert_eq!(unwritten.status.code(), Some(3), "{said}");
+    assert!(said.contains("what this command says cannot be written: No space left"), "{said}");
+}
