@@ -230,6 +230,11 @@ fn write(folder: &Folder, name: Option<&str>, out: &mut (dyn Write + Send)) -> s
     let held = &folder.held;
     writeln!(out, "{}: {} held back", folder.mapping, held.count)?;
     match name {
+        Some(name) if held.rows.iter().all(|row| row.file != name) => {
+            let others: Vec<&str> = by_file(held).into_iter().map(|(file, _)| file).collect();
+            let others = if others.is_empty() { "no other file".to_owned() } else { others.join(", ") };
+            writeln!(out, "  nothing of `{name}`; rows are held back of {others}")?;
+        }
         None => {
             for (file, count) in by_file(held) {
                 writeln!(out, "  {file}: {count}")?;

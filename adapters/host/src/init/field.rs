@@ -87,7 +87,13 @@ fn reading(known: FieldType, hint: &Hint) -> Option<Reading> {
         (FieldType::Number, Column::Text) if !said => plain("number"),
         (FieldType::Bool, Column::Bool) => plain("bool"),
         (FieldType::Bool, Column::Integer | Column::Text) => {
-            unsure("bool", "0, 1, true and false are known; write others as a condition in the statement")
+            // Files and services have no statement.
+            let choose = if said {
+                "0, 1, true and false are known; write others as a condition in the statement"
+            } else {
+                "0, 1, true and false are known; for others put expr = 'row.NAME == \"Y\"' in place of from"
+            };
+            unsure("bool", choose)
         }
         _ => None,
     }

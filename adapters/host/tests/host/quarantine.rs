@@ -31,6 +31,13 @@ async fn what_a_folder_holds_back_is_listed_and_goes_when_it_is_mended() {
         call(&["quarantine", "show", "montgomery-911-1.csv", "--mapping", &path], around(&[])).await;
     assert!(code == FAILED && said.contains("line 3: column `lat` is not a number"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+    // Whoever mistypes a name is told what there is.
+    let (code, said) = call(&["quarantine", "show", "montgomery.csv", "--mapping", &path], around(&[])).await;
+    assert!(
+        code == OK
+            && said.contains("nothing of `montgomery.csv`; rows are held back of montgomery-911-1.csv"),
+        "{said}"
+    );
     let (_, said) = call(&["quarantine", "list", "--mapping", &path, "-o", "json"], around(&[])).await;
     let json: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
