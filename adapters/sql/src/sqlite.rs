@@ -179,10 +179,20 @@ fn identity(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32))
 }
 
+/// Why a file cannot be read as a database. SQLite does not say what is wrong with a path.
+pub(crate) fn unavailable(path: &Path, error: &rusqlite::Error) -> SourceError {
+    let why = match std::fs::File::open(path) {
+        Ok(_) => prepare_text(error),
+        Err(io) if io.kind() == std::io::ErrorKind::NotFound => {
+            "there is no such file; a path in a mapping counts from the mapping's folder".to_owned()
+        }
+        Err(io) => format!("this user cannot read it: {io}"),
+    };
+    SourceError::Unavailable(format!("`{}`: {why}", path.display()))
+}
+
 pub(crate) fn connect(path: &Path) -> Result<Connection, SourceError> {
-    let shown = path.display();
-    let unavailable =
-        |error: rusqlite::Error| SourceError::Unavailable(format!("`{shown}`: {}", prepare_text(&error)));
+    let unavailable = |error| unavailable(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(unavailable)?;
     connection.busy_timeout(Duration::from_millis(250)).map_err(unavailable)?;

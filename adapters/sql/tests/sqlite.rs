@@ -430,7 +430,7 @@ async fn what_cannot_be_opened_says_why_and_names_no_secret() {
     let path = folder.path().join("none.db");
     let mapping = parse(&suite_mapping(&path), folder.path());
     let error = SqliteSource::open(&mapping, &ProcessEnvironment).err().unwrap();
-    assert!(error.to_string().contains("unable to open database file"), "{error}");
+    assert!(error.to_string().contains("there is no such file"), "{error}");
     std::fs::write(&path, "this is no database, whatever its name says").unwrap();
     let error = SqliteSource::open(&mapping, &ProcessEnvironment).err().unwrap();
     assert!(error.to_string().contains("not a database"), "{error}");

@@ -162,7 +162,7 @@ fn once_free<T>(mut patience: Duration, open: impl Fn() -> Result<T, OpenError>)
         match open() {
             Err(OpenError::Locked { dir, holder }) if !patience.is_zero() => {
                 if !told {
-                    tracing::info!(journal = %dir.display(), ?holder, "another process has the journal: waiting for its end");
+                    tracing::info!(journal = %dir.display(), holder, "another process has the journal: waiting for its end");
                 }
                 told = true;
                 std::thread::sleep(FREE_EVERY);

@@ -2,15 +2,13 @@
 
 use super::{Column, ColumnKind, Inspected, Key, TABLES_MAX, Table, meant};
 use crate::dialect::{Dialect as _, Sqlite};
-use crate::sqlite::prepare_text;
+use crate::sqlite::unavailable;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use yiwang_adapter_sdk::source::SourceError;
 
 pub(super) fn inspect(path: &Path, table: Option<&str>) -> Result<Inspected, SourceError> {
-    let shown = path.display();
-    let failed =
-        |error: rusqlite::Error| SourceError::Unavailable(format!("`{shown}`: {}", prepare_text(&error)));
+    let failed = |error| unavailable(path, &error);
     // Without the authorizer of a serving connection, which hides the catalogue.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
