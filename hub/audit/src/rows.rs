@@ -12,7 +12,7 @@ use std::path::Path;
 pub enum Rows {
     /// Lines for people.
     Table,
-    /// An array of objects.
+    /// An array of objects; of a search one object, with `hits` and `next`.
     Json,
     /// Comma-separated values with a header; a cell that a spreadsheet would take for a formula gets an
     /// apostrophe before it.

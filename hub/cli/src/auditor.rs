@@ -60,7 +60,7 @@ pub struct Filters {
     #[arg(long, default_value_t = 100)]
     limit: u32,
     /// Where the page before ended, as it said.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     cursor: String,
 }
 

@@ -38,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the hub: init, run, token, rebuild.
+    /// Runs the hub and keeps it: init, run, token, rebuild, and what an operator decides.
     #[command(subcommand)]
     Hub(hub::Command),
     /// A member's folder: keys, enrolment, delegations.
@@ -62,7 +62,7 @@ enum Command {
     /// An enrolled auditor at the hub: enrol, search, entries.
     #[command(subcommand)]
     Auditor(auditor::Command),
-    /// A department's adapter and gateway: check, test, run, show.
+    /// A department's adapter and gateway: init, check, test, call, run and what else their IT needs.
     #[command(subcommand)]
     Adapter(yiwang_adapter::command::Command),
     /// Starts a hub and its departments and tells a story, step by step.

@@ -25,8 +25,8 @@ use yiwang_proto::ticket::from_hex;
 
 #[derive(Args)]
 pub struct Common {
-    /// The subject's identifier.
-    #[arg(long, default_value = "")]
+    /// The subject's identifier; none where the operations are about no person.
+    #[arg(long, default_value = "", hide_default_value = true)]
     subject: String,
     /// The open case.
     #[arg(long)]
