@@ -98,6 +98,20 @@ struct Paged {
     rows: usize,
 }
 
+fn asking<'a>(operation: &'a Operation, fields: &'a [FieldName], arguments: &'a Arguments) -> Ask<'a> {
+    Ask {
+        operation,
+        fields,
+        rows: &[],
+        subject: "",
+        arguments,
+        limit: 1000,
+        now_ms: 0,
+        deadline_ms: 1000,
+        highest_class: (2, Code::FieldNotGranted),
+    }
+}
+
 async fn all(source: &MappedSource) -> Paged {
     let operation = "person.all".parse().unwrap();
     let names: Vec<FieldName> =
@@ -105,18 +119,7 @@ async fn all(source: &MappedSource) -> Paged {
     let (arguments, mut after) = (Arguments::new(), None);
     let mut paged = Paged { pages: 0, ahead: 0, rows: 0 };
     loop {
-        let ask = Ask {
-            operation: &operation,
-            fields: &names,
-            rows: &[],
-            subject: "",
-            arguments: &arguments,
-            limit: 1000,
-            now_ms: 0,
-            deadline_ms: 1000,
-            highest_class: (2, Code::FieldNotGranted),
-        };
-        let page = source.page(ask, after).await.unwrap();
+        let page = source.page(asking(&operation, &names, &arguments), after).await.unwrap();
         let most = bytes_at_most(&page.plan.fields, &page.rows);
         let ahead = page.end_ahead().unwrap();
         let (mapped, end) = page.write().unwrap();
@@ -175,17 +178,7 @@ async fn a_row_that_is_larger_than_a_page_says_so() {
     let operation = "person.all".parse().unwrap();
     let names = ["id_number", "name"].map(|name| name.parse().unwrap());
     let arguments = Arguments::new();
-    let ask = || Ask {
-        operation: &operation,
-        fields: &names,
-        rows: &[],
-        subject: "",
-        arguments: &arguments,
-        limit: 1000,
-        now_ms: 0,
-        deadline_ms: 1000,
-        highest_class: (2, Code::FieldNotGranted),
-    };
+    let ask = || asking(&operation, &names, &arguments);
     let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
     assert_eq!(first.rows, 1);
     assert!(end.next.is_some());
