@@ -209,10 +209,20 @@ fn policy(path: &Path) -> Result<WitnessPolicy, AuditError> {
 
 /// A vkey, or a file that holds one.
 fn key(text: &str) -> Result<VerifierKey, AuditError> {
-    if let Ok(key) = VerifierKey::parse(text.trim()) {
-        return Ok(key);
+    let fault = match VerifierKey::parse(text.trim()) {
+        Ok(key) => return Ok(key),
+        Err(fault) => fault,
+    };
+    let path = Path::new(text);
+    // Who mistyped a key is not helped by hearing of files.
+    if text.matches('+').count() >= 2 && !path.exists() {
+        let name = text.split('+').next().unwrap_or_default();
+        return Err(AuditError::Usage(format!(
+            "not a verifier key, nor a file: `{name}+...`: {fault}; copy the whole line of the ledger's `verifier.key`, or \
+             name a file that holds it"
+        )));
     }
-    let bytes = read(Path::new(text), MAX_NOTE_BYTES)?;
+    let bytes = read(path, MAX_NOTE_BYTES)?;
     VerifierKey::parse(String::from_utf8_lossy(&bytes).trim())
         .map_err(|error| AuditError::Usage(format!("`{text}` holds no key: {error}")))
 }

@@ -60,6 +60,9 @@ fn verify_says_clean_findings_or_unreadable_by_its_exit_code() {
     let (code, out, err) = run(&["verify", "--ledger", "/nonexistent", "--key", &key]);
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.starts_with("error: cannot read `/nonexistent/segments`"), "{err}");
+    let (code, out, err) = run(&["verify", "--ledger", &path, "--key", &format!("{key}x")]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.starts_with("error: not a verifier key, nor a file: `") && err.contains("+...`: "), "{err}");
     for wrong in
         [&["verify"][..], &["verify", "--ledger", &path, "--key", "nonsense"], &["verify", "--proof", "x"]]
     {
