@@ -69,7 +69,7 @@ fn list(folder: &Folder, arguments: &Arguments) -> Result<Revoked, Failure> {
     }
     for (role, names) in [(Role::App, &arguments.app), (Role::Adapter, &arguments.adapter)] {
         for name in names {
-            let (_, delegation) = folder.load_delegation(role, name).map_err(Failure::usage)?;
+            let (_, delegation) = setup::delegation(folder, role, name)?;
             list.delegations.insert(delegation.digest);
         }
     }

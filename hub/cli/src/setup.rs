@@ -5,11 +5,15 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
-use yiwang_client::folder::Folder;
+use yiwang_client::folder::{Folder, FolderError};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
-use yiwang_proto::delegation::Role;
+use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::AppId;
+
+/// Names that a message lists; who has more looks into the folder.
+const NAMES_SHOWN: usize = 10;
 
 /// The system's clock.
 pub fn clock() -> Arc<dyn Clock> {
@@ -64,13 +68,52 @@ pub fn checkpoints(folder: &Folder) -> Result<Arc<CheckpointVerifier>, Failure> 
     Ok(Arc::new(CheckpointVerifier::new(enrolled.verifier_key().clone(), enrolled.origin(), 16)))
 }
 
+/// The delegation of an app or adapter.
+pub fn delegation(
+    folder: &Folder,
+    role: Role,
+    name: &AppId,
+) -> Result<(SignedDocument, Delegation), Failure> {
+    folder.load_delegation(role, name).map_err(|error| not_loaded(folder, role, name, &error))
+}
+
+/// Why a key or delegation of an app or adapter was not read; for a name that the folder does not have, which it has.
+fn not_loaded(folder: &Folder, role: Role, name: &AppId, error: &FolderError) -> Failure {
+    let missing =
+        matches!(error, FolderError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+    let names = match folder.delegated(role) {
+        Ok(names) if missing => names,
+        _ => return Failure::usage(error),
+    };
+    let word = if role == Role::App { "app" } else { "adapter" };
+    let dir = folder.path().display();
+    let make = format!("`yiwang member delegate --folder {dir} --role {word} --name {name}`");
+    if names.contains(name) {
+        return Failure::usage(format!(
+            "{error}: {word} `{name}` is delegated, and its key is elsewhere; bring the key here, or {make} makes one"
+        ));
+    }
+    if names.is_empty() {
+        return Failure::usage(format!(
+            "`{dir}` has no {word} `{name}`, and no other: {make} makes it, with `--publish` for the hub too"
+        ));
+    }
+    let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Failure::usage(format!(
+        "`{dir}` has no {word} `{name}`; name one that it has: {}{more}; or {make} makes it",
+        shown.join(", ")
+    ))
+}
+
 /// Who an app is, from its member's folder.
 fn identity(folder: &Folder, app: &AppId) -> Result<AppIdentity, Failure> {
     Ok(AppIdentity {
         member: folder.member().clone(),
         app: app.clone(),
-        key: folder.load_key(Role::App, app).map_err(Failure::usage)?,
-        delegation: folder.load_delegation(Role::App, app).map_err(Failure::usage)?.0,
+        key: folder.load_key(Role::App, app).map_err(|error| not_loaded(folder, Role::App, app, &error))?,
+        delegation: delegation(folder, Role::App, app)?.0,
         root: folder.root_public(),
         tags: folder.tag_key().map_err(Failure::usage)?,
         checkpoints: checkpoints(folder)?,

@@ -90,6 +90,13 @@ fn a_member_takes_back_its_apps_key_and_its_root_and_learns_when_nothing_is_unde
     };
     let (code, words) = refused(&revoke(&[]));
     assert_eq!((code, words.contains("nothing is named")), (2, true), "{words}");
+    let (code, words) = refused(&revoke(&["--app", "dsk"]));
+    assert_eq!(code, 2);
+    assert!(words.contains("has no app `dsk`; name one that it has: `desk`, `other`; or "), "{words}");
+    let (code, words) = refused(&revoke(&["--adapter", "main"]));
+    assert_eq!(code, 2);
+    assert!(words.contains("has no adapter `main`, and no other: `yiwang member delegate --"), "{words}");
+    assert!(refused(&open("desk2")).1.contains("has no app `desk2`; name one that it has: `desk`, "));
     // Without a standing key the list is kept, and the words say what is missing.
     let (code, words) = refused(&revoke(&["--app", "desk"]));
     assert_eq!((code, words.contains("standing key")), (3, true), "{words}");

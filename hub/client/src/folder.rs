@@ -59,6 +59,8 @@ const SERIAL: &str = "serial";
 const CONFIG_MAX: usize = 16 * 1024;
 /// Contracts of one member; a city's busiest has some hundreds.
 const CONTRACTS_MAX: usize = 10_000;
+/// Delegations of one member: of apps, adapters, officers, for sealing and standing.
+const DELEGATIONS_MAX: usize = 100_000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -304,6 +306,20 @@ impl Folder {
             return Err(FolderError::Content { path, what: what.to_owned() });
         }
         Ok((document, delegation))
+    }
+
+    /// The names that have a delegation of this role here, in their order; whether the delegations hold is not looked into.
+    ///
+    /// # Errors
+    /// [`FolderError`] for a folder that cannot be listed.
+    pub fn delegated(&self, role: Role) -> Result<Vec<AppId>, FolderError> {
+        let prefix = format!("{}-", role_word(role));
+        let paths = files::list(&self.dir.join("delegations"), "json", DELEGATIONS_MAX)?;
+        let names = paths.iter().filter_map(|path| {
+            let name = path.file_stem()?.to_str()?.strip_prefix(prefix.as_str())?;
+            AppId::parse(name).ok()
+        });
+        Ok(names.collect())
     }
 
     /// Keeps a contract document; its signatures are the caller's to check.
