@@ -163,7 +163,8 @@ fn auditors_lines(demo: &Path, folder: &Path) -> String {
         )
         .replace("o-...", "o-aaaaaaaaaaaaaaaa")
         .replace("--subject FILE", "--subject subject")
-        .replace("m/tags.key", &demo.join("members/police/tags.key").display().to_string())
+        .replace("police=m/", &format!("police={}/", demo.join("members/police").display()))
+        .replace("office=s/", &format!("office={}/", demo.join("members/street-office").display()))
         .replace("VKEY", key.trim());
     std::fs::write(folder.join("subject"), "980121194603180024\n").unwrap();
     assert!(lines.lines().count() >= 9 && journals.len() >= 4);
