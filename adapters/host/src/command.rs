@@ -9,6 +9,7 @@ mod dry_run;
 mod fmt;
 mod folder_check;
 mod init;
+mod plural;
 mod quarantine;
 mod replace;
 mod report;

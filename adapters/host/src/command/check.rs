@@ -1,5 +1,6 @@
 //! `check`: shape, then names and codes and tests, then the live source.
 
+use super::plural::counted;
 use super::report::{LIVE, NAMES, Report, SHAPE, Section};
 use super::{Check, fault_at, folder_check};
 use crate::config::{Config, ConfigError};
@@ -57,11 +58,14 @@ fn catalogue(files: &[PathBuf], report: &mut Report) -> Option<Catalogue> {
             Ok(version) if taken.insert(version.text.record.clone()) => {
                 let text = &version.text;
                 section.good(format!(
-                    "record type {}, version {}, {} fields, signed by all {} providers",
+                    "record type {}, version {}, {}, signed by {}",
                     text.record,
                     text.version,
-                    text.fields.len(),
-                    text.providers.len()
+                    counted(text.fields.len(), "field"),
+                    match text.providers.len() {
+                        1 => "its 1 provider".to_owned(),
+                        providers => format!("all {providers} providers"),
+                    }
                 ));
                 catalogue = catalogue.with(version.def);
             }
@@ -103,7 +107,7 @@ async fn configuration(
     let named = config.adapter.as_ref().map(|part| (part.mappings.clone(), part.record_types.clone()));
     let (files, record_types) = named.unwrap_or_default();
     let apps = config.gateway.as_ref().map_or(0, |part| part.apps.len());
-    shape.good(format!("{} mappings, {apps} apps", files.len()));
+    shape.good(format!("{}, {}", counted(files.len(), "mapping"), counted(apps, "app")));
     report.0.push(shape);
     folder_check::check(&config, offline, surroundings, report).await;
     (files, record_types)
@@ -137,9 +141,12 @@ async fn mapping(
     let fields: usize = mapping.operations().iter().map(|operation| operation.fields.len()).sum();
     let (operations, tests) = (mapping.operations().len(), mapping.tests().len());
     shape.good(format!(
-        "`{}`: record {}, {operations} operations, {fields} fields, {tests} tests",
+        "`{}`: record {}, {}, {}, {}",
         mapping.name(),
-        mapping.record()
+        mapping.record(),
+        counted(operations, "operation"),
+        counted(fields, "field"),
+        counted(tests, "test")
     ));
     choices(&text, file, &mut shape);
     report.0.push(shape);

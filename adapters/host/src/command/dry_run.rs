@@ -2,6 +2,7 @@
 //! announce and what each contract would let out. Nothing listens, nothing is journalled, nothing is sent; single
 //! values, masked, are shown by `call`.
 
+use super::plural::counted;
 use super::{CONFIG, ENVIRONMENT, OK, refuse, refuse_config};
 use crate::config::Config;
 use crate::error::HostError;
@@ -130,7 +131,8 @@ fn fields(
         let known = catalogue.as_ref().and_then(|known| known.field(mapping.record(), &field.name));
         field.class.unwrap_or(0).max(known.map_or(4, |known| known.class))
     };
-    writeln!(out, "  {}: at most {} records of", operation.name, operation.limit.min(contract.limits.rows))?;
+    let records = counted(operation.limit.min(contract.limits.rows), "record");
+    writeln!(out, "  {}: at most {records} of", operation.name)?;
     for name in &contract.fields {
         match operation.field(name) {
             None => writeln!(out, "    ✗ {name}: not mapped, so withheld")?,

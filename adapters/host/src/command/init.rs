@@ -1,5 +1,6 @@
 //! `init`: writes a proposed mapping to standard output or into a file that was not there.
 
+use super::plural::counted;
 use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, OK};
 use crate::init::{Ask, InitError, Kind, Proposal, UNKNOWN, propose};
@@ -133,7 +134,7 @@ pub(super) async fn init(
     }
     let record = text.lines().find_map(|line| line.strip_prefix("record = \"")?.split('"').next());
     let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
-    writeln!(out, "written: `{}`, {choices} lines with `choose:`", file.display())?;
+    writeln!(out, "written: `{}`, {} with `choose:`", file.display(), counted(choices, "line"))?;
     notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
     let has_columns = !matches!(arguments.source, Kind::Fhir | Kind::Http);
     let by_key = if has_columns { ", for rows found by another column --key COLUMN" } else { "" };

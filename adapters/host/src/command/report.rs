@@ -1,5 +1,6 @@
 //! What `check` found, as sections of lines with a tick, a mark or a cross.
 
+use super::plural::counted;
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use serde::Serialize;
 use std::io::Write;
@@ -148,8 +149,8 @@ impl Report {
                 write_line(line, out)?;
             }
         }
-        let (errors, warnings) = (self.count("error"), self.count("warning"));
-        writeln!(out, "{errors} errors, {warnings} warnings")?;
+        let [errors, warnings] = ["error", "warning"].map(|word| counted(self.count(word), word));
+        writeln!(out, "{errors}, {warnings}")?;
         Ok(exit)
     }
 

@@ -112,8 +112,10 @@ fn worries(status: &Value, now_ms: i64) -> Vec<String> {
         let held = source["quarantined"].as_u64().unwrap_or(0);
         if held > 0 {
             let name = source["mapping"].as_str().unwrap_or_default();
+            let what =
+                if held == 1 { "1 row or file is".to_owned() } else { format!("{held} rows or files are") };
             worries.push(format!(
-                "source of `{name}`: {held} rows or files are held back; `yiwang-adapter quarantine list` names them"
+                "source of `{name}`: {what} held back; `yiwang-adapter quarantine list` tells which"
             ));
         }
     }

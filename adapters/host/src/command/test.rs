@@ -3,6 +3,7 @@
 mod edit;
 mod update;
 
+use super::plural::counted;
 use super::{CONFIG, FAILED, OK, Output, Test};
 use crate::sources::read_mapping;
 use serde::Serialize;
@@ -63,7 +64,7 @@ pub(super) async fn test(arguments: &Test, out: &mut (dyn Write + Send)) -> std:
             }
         }
     }
-    writeln!(out, "{} tests passed, {failed} failed", all - failed)?;
+    writeln!(out, "{} passed, {failed} failed", counted(all - failed, "test"))?;
     Ok(code)
 }
 

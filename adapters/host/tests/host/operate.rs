@@ -50,7 +50,7 @@ async fn a_call_shows_how_each_field_came_about_and_no_value_of_a_person() {
         " → nfc \"",
         "(class 2)",
         "not granted by the contract: id_number, area_code, nationality",
-        "1 records",
+        "1 record;",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
     }

@@ -101,7 +101,7 @@ async fn what_is_held_back_is_dropped_with_a_trace_and_taken_in_again() {
         (code, said)
     };
     let (code, said) = ask(&["drop", "a.csv", "--line", "3", "--reason", "made by the vendor's test"]).await;
-    assert!(code == OK && said.contains("line 3: dropped\n  1 rows of it are sound"), "{said}");
+    assert!(code == OK && said.contains("line 3: dropped\n  1 row of it is sound"), "{said}");
     let (code, said) = ask(&["list"]).await;
     assert!(code == FAILED && said.contains("1 held back\n  a.csv: 1\n  dropped: a.csv, line 3, "), "{said}");
     assert!(

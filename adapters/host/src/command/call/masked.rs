@@ -1,6 +1,7 @@
 //! What `call` shows: each value masked by the highest class of any field that reads its column, so that a
 //! field of a low class does not show what it was computed from.
 
+use crate::command::plural::counted;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -181,7 +182,8 @@ pub(super) fn text(
         let _ = writeln!(out, "  not granted by the contract: {}", kept.join(", "));
     }
     for (field, count) in &trace.outside {
-        let _ = writeln!(out, "  outside the contract: {count} rows by its clause on `{field}`");
+        let _ =
+            writeln!(out, "  outside the contract: {} by its clause on `{field}`", counted(*count, "row"));
     }
     let clauses: Vec<String> = contract.rows.iter().map(|row| row.field.to_string()).collect();
     if trace.inside == 0 && !clauses.is_empty() {
@@ -191,8 +193,8 @@ pub(super) fn text(
             clauses.join(", ")
         );
     }
-    let _ =
-        writeln!(out, "{} records; values are masked by class, and nothing left this machine", trace.inside);
+    let records = counted(trace.inside, "record");
+    let _ = writeln!(out, "{records}; values are masked by class, and nothing left this machine");
     out
 }
 

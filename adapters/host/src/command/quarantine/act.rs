@@ -2,6 +2,7 @@
 
 use super::{Where, Which, mappings, place_of};
 use crate::command::door;
+use crate::command::plural::counted;
 use crate::command::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use crate::config::Config;
 use crate::run::Surroundings;
@@ -219,9 +220,10 @@ fn write(
         }
     }
     if done.more > 0 {
-        writeln!(out, "  and {} rows beyond those that are kept with their reason", done.more)?;
+        writeln!(out, "  and {} beyond those that are kept with their reason", counted(done.more, "row"))?;
     }
-    writeln!(out, "  {} rows of it are sound", done.served)?;
+    let are = if done.served == 1 { "is" } else { "are" };
+    writeln!(out, "  {} of it {are} sound", counted(done.served, "row"))?;
     match host.told() {
         Some(told) => writeln!(out, "  {told}"),
         None => Ok(()),
