@@ -179,14 +179,15 @@ fn identity(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.ino() ^ meta.dev().rotate_left(32))
 }
 
-/// Why a file cannot be read as a database. SQLite does not say what is wrong with a path.
+/// Why a file cannot be read as a database. SQLite does not say what is wrong with a path. The file is not opened for this:
+/// closing it would drop the locks that this process's other connections have on it (POSIX advisory locks).
 pub(crate) fn unavailable(path: &Path, error: &rusqlite::Error) -> SourceError {
-    let why = match std::fs::File::open(path) {
-        Ok(_) => prepare_text(error),
-        Err(io) if io.kind() == std::io::ErrorKind::NotFound => {
+    let why = match rustix::fs::access(path, rustix::fs::Access::READ_OK) {
+        Ok(()) => prepare_text(error),
+        Err(rustix::io::Errno::NOENT) => {
             "there is no such file; a path in a mapping counts from the mapping's folder".to_owned()
         }
-        Err(io) => format!("this user cannot read it: {io}"),
+        Err(errno) => format!("this user cannot read it: {}", std::io::Error::from(errno)),
     };
     SourceError::Unavailable(format!("`{}`: {why}", path.display()))
 }

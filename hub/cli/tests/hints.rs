@@ -283,7 +283,7 @@ fn what_comes_with_the_program_is_shown_with_fields_types_and_classes() {
 }
 
 #[test]
-fn what_nobody_reads_to_its_end_is_no_fault_and_what_cannot_be_written_is_one() {
+fn what_is_not_read_to_its_end_is_no_fault_and_what_cannot_be_written_is_one() {
     let show = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yiwang"));
         command.args(["catalogue", "list"]);
@@ -294,10 +294,19 @@ fn what_nobody_reads_to_its_end_is_no_fault_and_what_cannot_be_written_is_one() 
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let unread = show().stdout(writer).output().unwrap();
-    assert_eq!((unread.status.code(), String::from_utf8_lossy(&unread.stderr).as_ref()), (Some(0), ""));
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let unwritten = show().stdout(full).output().unwrap();
+    let said = String::from_utf8(unread.stderr).unwrap();
+    assert!(unread.status.code() == Some(3) && said.contains("cannot be written: Broken pipe"), "{said}");
+    // A reader that has its first line and goes, as `head` does.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut shown = show().stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::with_capacity(1, reader), &mut String::new())
+        .unwrap();
+    assert_eq!(shown.wait().unwrap().code(), Some(0));
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let unwritten = show().stdout(full()).output().unwrap();
     let said = String::from_utf8(unwritten.stderr).unwrap();
     assert_eq!(unwritten.status.code(), Some(3), "{said}");
     assert!(said.contains("what this command says cannot be written: No space left"), "{said}");
+    // Nor does it panic where its error cannot be told.
+    assert_eq!(show().stdout(full()).stderr(full()).status().unwrap().code(), Some(3));
 }

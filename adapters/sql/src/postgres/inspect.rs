@@ -21,8 +21,10 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f')
   and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname not like 'pg\_temp\_%'
   and pg_catalog.has_schema_privilege(n.oid, 'usage')
   and (pg_catalog.has_table_privilege(c.oid, 'select') or pg_catalog.has_any_column_privilege(c.oid, 'select'))
-order by (c.relname::text = $2 or n.nspname || '.' || c.relname = $2) desc,
-  (lower(c.relname) = lower($2) or lower(n.nspname || '.' || c.relname) = lower($2)) desc, 2, 3
+order by (c.relname::text = $2 or n.nspname::text || '.' || c.relname::text = $2) desc,
+  (pg_catalog.lower(c.relname::text) = pg_catalog.lower($2)
+    or pg_catalog.lower(n.nspname::text || '.' || c.relname::text) = pg_catalog.lower($2)) desc,
+  4 desc, 2, 3
 limit $1";
 
 /// The type of a domain is the one beneath it, as in answers.
