@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 const PAYS: u32 = 100;
 /// Keys whose multiples are kept, 30 KiB each: 7.5 MiB. A process sees few keys often, its hub's and its members' apps'.
 const KEPT: usize = 256;
-/// A table that was not used for so many checks with others makes room.
+/// A table that was not used for so many checks makes room.
 const LONG: u64 = 4 * KEPT as u64;
 /// Keys whose signatures are counted. Above it the counts are halved.
 const COUNTED: usize = 1_024;
@@ -28,7 +28,7 @@ static PREPARED: LazyLock<Prepared> = LazyLock::new(Prepared::default);
 struct Prepared {
     tables: RwLock<HashMap<[u8; 32], Arc<Table>>>,
     counts: Mutex<HashMap<[u8; 32], u32>>,
-    /// Checks with a table, which is all the time there is here.
+    /// Checks, which are all the time there is here.
     checks: AtomicU64,
 }
 
@@ -59,6 +59,8 @@ impl Prepared {
     }
 
     fn note_good(&self, key: &PublicKey) {
+        // Also where none has a table: those of keys that are gone would otherwise never grow old.
+        self.tick();
         if !self.is_due(key) {
             return;
         }

@@ -31,9 +31,11 @@ fn what_is_kept_and_counted_has_an_end() {
     let often = |number| (0..PAYS).for_each(|_| prepared.note_good(&key(number).public()));
     (0..KEPT as u64).for_each(often);
     let more = KEPT as u64;
+    let in_use = || (0..more).all(|number| prepared.table(&key(number).public()).is_some());
+    assert!(in_use());
     often(more);
     assert!(prepared.table(&key(more).public()).is_none(), "all that are kept were used a moment ago");
-    // The first is in use all the time.
+    // The first is in use all the time, and the others are not.
     for _ in 0..=LONG {
         assert!(prepared.table(&key(0).public()).is_some());
     }
@@ -167,4 +169,17 @@ proptest! {
         let library = key.0.verify(&message, &ed25519_dalek::Signature::from_bytes(&signature)).is_ok();
         prop_assert_eq!(Table::of(&key, 0).check(&key, &message, &signature), library);
     }
+}
+
+#[test]
+fn tables_of_keys_that_are_gone_make_room_although_nobody_has_one() {
+    let prepared = Prepared::default();
+    for number in 0..KEPT as u64 {
+        (0..PAYS).for_each(|_| prepared.note_good(&key(number).public()));
+    }
+    let new = key(9_000).public();
+    let checks = (0..2 * LONG).take_while(|_| prepared.tables.read().unwrap().get(new.as_bytes()).is_none());
+    checks.for_each(|_| prepared.note_good(&new));
+    assert!(prepared.table(&new).is_some());
+    assert_eq!(prepared.tables.read().unwrap().len(), KEPT);
 }
