@@ -116,7 +116,8 @@ pub async fn inspect(
 }
 
 /// Which table is meant, and whether its capitals are others: the one that is called so, else the only one that is where
-/// capitals do not count. Those that it can be stand first in the list, so that none of them is beyond [`TABLES_MAX`]. Programs that write a name without quotes see it in other capitals than the catalogue has.
+/// capitals do not count. Programs that write a name without quotes see it in other capitals than the catalogue has. Those
+/// that it can be stand first in the list, so that none of them is beyond [`TABLES_MAX`].
 pub(crate) fn meant<'t, T>(
     tables: &'t [T],
     wanted: &str,
