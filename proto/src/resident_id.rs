@@ -18,6 +18,19 @@ pub enum ResidentIdError {
     Check,
 }
 
+impl ResidentIdError {
+    /// What to do next; `say_so` is how the one who is told lets a number stand that was issued so.
+    #[must_use]
+    pub fn next(self, say_so: &str) -> String {
+        match self {
+            Self::Small => "write `X`".to_owned(),
+            Self::Check => format!(
+                "compare it with the document that it was read from, and {say_so} where it stands there so"
+            ),
+        }
+    }
+}
+
 /// The check character of 17 digits: ISO 7064 MOD 11-2. None for what is not 17 digits.
 #[must_use]
 pub fn check_character(body: &str) -> Option<char> {
@@ -49,6 +62,17 @@ pub fn check(identifier: &str) -> Result<(), ResidentIdError> {
     }
 }
 
+/// [`check`], where somebody may have said that the identifier stands in its document just so. A small `x` stands in none.
+///
+/// # Errors
+/// [`ResidentIdError`] if it was most likely mistyped.
+pub fn check_given(identifier: &str, as_issued: bool) -> Result<(), ResidentIdError> {
+    match check(identifier) {
+        Err(ResidentIdError::Check) if as_issued => Ok(()),
+        checked => checked,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +100,10 @@ mod tests {
             assert!(!error.to_string().contains(wrong));
         }
         assert_eq!(check("11010519491231002x"), Err(ResidentIdError::Small));
+        for (as_issued, fits) in [(true, Ok(())), (false, Err(ResidentIdError::Check))] {
+            assert_eq!(check_given("440524188001010015", as_issued), fits);
+            assert_eq!(check_given("11010519491231002x", as_issued), Err(ResidentIdError::Small));
+        }
         for other in [
             "",
             "5304218",

@@ -4,14 +4,14 @@
 //!
 //! | route | what |
 //! |---|---|
-//! | `POST /v1/records/query` | one unified record: `{subject?, purpose, case, officer?, ticket?, fields?, arguments?}` |
+//! | `POST /v1/records/query` | one unified record: `{subject?, as_issued?, purpose, case, officer?, ticket?, fields?, arguments?}` |
 //! | `POST /v1/records/prepare` | the requests of a query, for an officer to sign: `{query, officer_delegation}` |
 //! | `POST /v1/records/send` | sends what `prepare` gave and the officer signed |
 //! | `POST /v1/counts/{record}` | how many, by values: `{by?, purpose, case, officer?, ticket?}` |
 //! | `POST /v1/batches/{record}` | all rows of a contract for batches, a page an answer: `{resume?, fields?, contract?, operation?, purpose, case, officer?, ticket?}` |
 //! | `POST /v1/tickets` | publishes an officer's ticket: the document as `yiwang officer ticket` writes it |
-//! | `POST /v1/cases` | opens a case: `{matter, subjects}` |
-//! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, reason}` |
+//! | `POST /v1/cases` | opens a case: `{matter, subjects, as_issued?}` |
+//! | `POST /v1/cases/{case}/add` | adds subjects: `{subjects, as_issued?, reason}` |
 //! | `POST /v1/cases/{case}/close` | closes it: `{reason}` |
 //! | `GET /v1/cases/{case}` | what the register knows of it |
 //! | `GET /v1/permissions` | what this app may ask |

@@ -14,7 +14,7 @@ use yiwang_proto::time::format_rfc3339;
 pub struct Issued {
     /// The identifiers stand in their documents just so, also where a check character does not fit.
     #[arg(long)]
-    as_issued: bool,
+    pub as_issued: bool,
 }
 
 #[derive(Subcommand)]

@@ -10,7 +10,7 @@ use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{ContractError, ContractText};
 use yiwang_proto::ids::{Matter, Purpose};
-use yiwang_proto::resident_id::{self, ResidentIdError};
+use yiwang_proto::resident_id;
 
 /// Edits by which a word may be off and still be what was meant.
 const NEAR: usize = 6;
@@ -66,16 +66,9 @@ pub fn matter(matter: &Matter) -> Outcome {
 /// nobody, and neither would say why. They are told by their place on the line, since an error holds no value.
 pub fn subjects(given: &[String], as_issued: bool) -> Outcome {
     let fault = |(at, subject): (usize, &String)| {
-        let error = resident_id::check(subject).err()?;
+        let error = resident_id::check_given(subject, as_issued).err()?;
         let which = if given.len() > 1 { format!(" number {}", at + 1) } else { String::new() };
-        let next = match error {
-            ResidentIdError::Small => "write `X`",
-            ResidentIdError::Check if as_issued => return None,
-            ResidentIdError::Check => {
-                "compare it with the document that it was read from, and add --as-issued where it stands there so"
-            }
-        };
-        Some(format!("`--subject`{which} {error}: {next}"))
+        Some(format!("`--subject`{which} {error}: {}", error.next("add --as-issued")))
     };
     let faults: Vec<String> = given.iter().enumerate().filter_map(fault).collect();
     if faults.is_empty() {

@@ -3,6 +3,7 @@
 mod answer;
 
 use crate::batch::{self, Batch};
+use crate::case::Issued;
 use crate::fail::{Failure, Outcome, file};
 use crate::hints;
 use crate::setup::{self, AppArgs};
@@ -28,6 +29,8 @@ pub struct Common {
     /// The subject's identifier; none where the operations are about no person.
     #[arg(long, default_value = "", hide_default_value = true)]
     subject: String,
+    #[command(flatten)]
+    issued: Issued,
     /// The open case.
     #[arg(long)]
     case: CaseId,
@@ -37,6 +40,14 @@ pub struct Common {
     /// A further argument, NAME=VALUE; may be given several times.
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     arguments: Vec<String>,
+}
+
+impl Common {
+    /// The subject, if it was most likely not mistyped.
+    fn subject(&self) -> Result<String, Failure> {
+        hints::subjects(std::slice::from_ref(&self.subject), self.issued.as_issued)?;
+        Ok(self.subject.clone())
+    }
 }
 
 /// Exit codes of what asks departments.
@@ -178,7 +189,7 @@ fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Fai
 fn query(common: &Common, purpose: &Purpose, fields: &[String]) -> Result<RecordQuery, Failure> {
     hints::purpose(purpose)?;
     Ok(RecordQuery {
-        subject: common.subject.clone(),
+        subject: common.subject()?,
         purpose: purpose.clone(),
         case: common.case.clone(),
         officer: common.officer.clone(),
@@ -286,6 +297,7 @@ pub fn run(command: &Command) -> Outcome {
             }
             Command::Send { app, signed, evidence } => send(app, signed, evidence.as_deref()).await,
             Command::Sign { app, common, contract, operation, fields, out } => {
+                let subject = common.subject()?;
                 let client = setup::client(app)?;
                 let bytes = std::fs::read(contract).map_err(file(contract))?;
                 let contract = Contract::open_bytes(bytes.into()).map_err(Failure::refused)?;
@@ -299,7 +311,7 @@ pub fn run(command: &Command) -> Outcome {
                     fields: fields.clone(),
                     case: common.case.clone(),
                     officer: common.officer.clone(),
-                    subject: common.subject.clone(),
+                    subject,
                     arguments: arguments(&common.arguments)?,
                     retry_of: None,
                 };

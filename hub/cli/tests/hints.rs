@@ -50,7 +50,11 @@ fn a_resident_id_that_was_mistyped_is_refused_before_anything_is_sent() {
     let (right, wrong) = ("980101199001010017", "980101199001010018");
     let open = ["case", "open", "--matter", "social-assistance"];
     let add = ["case", "add", CASE, "--reason", "new-party"];
-    for command in [&open[..], &add] {
+    let purpose = ["--case", CASE, "--purpose", "social-assistance.eligibility"];
+    let record = [&["query", "record"][..], &purpose].concat();
+    let prepare = [&["query", "prepare", "--delegation", "d", "-o", "p"][..], &purpose].concat();
+    let sign = ["query", "sign", "--case", CASE, "--contract", "c", "--field", "name", "-o", "q"];
+    for command in [&open[..], &add, &record[..], &sign] {
         let (code, said) = told(command, &[wrong]);
         assert!(code == 2 && said.contains("`--subject` has the form of a resident id"), "{code}: {said}");
         assert!(said.contains("GB 11643") && said.contains("nothing was sent"), "{said}");
@@ -68,6 +72,9 @@ fn a_resident_id_that_was_mistyped_is_refused_before_anything_is_sent() {
             assert!(!said.contains("GB 11643") && said.contains("s/member.toml"), "{said}");
         }
     }
+    // This one reads the officer's delegation before the folder.
+    let (code, said) = told(&prepare, &[wrong]);
+    assert!(code == 2 && said.contains("GB 11643") && said.contains("--as-issued"), "{code}: {said}");
     // Of several, each that does not hold is told by its place.
     let (_, said) = told(&open, &[right, wrong, "980101199001010019"]);
     assert!(

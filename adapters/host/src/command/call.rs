@@ -25,6 +25,7 @@ use yiwang_proto::contract::{Contract, ContractText, Scalar};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{FieldName, Operation};
 use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::resident_id;
 
 /// The highest class that leaves in an open body.
 const OPEN_CLASS: u8 = 2;
@@ -47,6 +48,9 @@ pub struct Call {
     /// The contract that is asked under: its file, signed or a draft, or with --config its id
     #[arg(long = "as", value_name = "contract:FILE|ID")]
     pub under: String,
+    /// The subject's identifier stands in its document just so, also where a check character does not fit
+    #[arg(long)]
+    pub as_issued: bool,
     /// How the result is written
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
@@ -112,6 +116,7 @@ async fn run(arguments: &Call, surroundings: &Surroundings) -> Result<(String, s
     let under = contract(&arguments.under, config.as_ref(), now_ms)?;
     fits(&under.text, mapping, operation)?;
     let (subject, values) = parameters(operation, &arguments.arguments)?;
+    not_mistyped(operation, &subject, arguments.as_issued)?;
     let (opened, environment) = (Arc::clone(mapping), Arc::clone(&surroundings.environment));
     let opening = tokio::task::spawn_blocking(move || open(&opened, &environment));
     let failed = |_| Err(SourceError::Unavailable("opening it failed".to_owned()));
@@ -258,6 +263,15 @@ fn parameters(operation: &OperationDef, given: &[String]) -> Result<(String, Arg
         values.insert(param.name.clone(), value);
     }
     Ok((subject, values))
+}
+
+/// A source that is asked for a number that was mistyped has no such row, and that would be read as an answer.
+fn not_mistyped(operation: &OperationDef, subject: &str, as_issued: bool) -> Result<(), Refused> {
+    resident_id::check_given(subject, as_issued).map_err(|error| {
+        let name = operation.subject.as_ref().map_or("the subject", |name| name.as_str());
+        let next = error.next("add --as-issued");
+        Refused::new(CONFIG, format!("A-CAL-008 `{name}` {error}; nothing was asked\n  help: {next}"))
+    })
 }
 
 fn shown(

@@ -18,6 +18,7 @@ use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, IdError, RecordType};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, FIELDS_MAX, SUBJECT_MAX};
+use yiwang_proto::resident_id;
 
 /// Bytes of a request's body: the largest case with 256 subjects has half of it.
 const BODY_MAX: usize = 64 * 1024;
@@ -115,8 +116,18 @@ impl Faults {
         text.parse().map_err(|error: IdError| self.add(pointer, rule(&error))).ok()
     }
 
-    /// A subject's identifier.
-    pub(super) fn subject(&mut self, pointer: &str, value: &Value) -> Option<String> {
+    /// What may be left out, true or false; left out is false.
+    pub(super) fn flag(&mut self, key: &str, value: Option<&Value>) -> bool {
+        let Some(value) = value else { return false };
+        if !value.is_boolean() {
+            self.add(format!("#/{key}"), "is not true or false");
+        }
+        value == &Value::Bool(true)
+    }
+
+    /// A subject's identifier. One that was most likely mistyped would be of nobody, and neither a case nor a query
+    /// would say why.
+    pub(super) fn subject(&mut self, pointer: &str, value: &Value, as_issued: bool) -> Option<String> {
         let fits =
             |text: &&str| (1..=SUBJECT_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         let subject = value.as_str().filter(fits);
@@ -126,7 +137,12 @@ impl Faults {
                 format!("is not a text of 1 to {SUBJECT_MAX} bytes without control characters"),
             );
         }
-        subject.map(str::to_owned)
+        let subject = subject?;
+        if let Err(error) = resident_id::check_given(subject, as_issued) {
+            self.add(pointer, format!("{error}: {}", error.next("send `\"as_issued\": true`")));
+            return None;
+        }
+        Some(subject.to_owned())
     }
 
     /// Records with the names of their fields.

@@ -28,6 +28,8 @@ struct RawOpen {
     matter: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     subjects: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    as_issued: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +37,8 @@ struct RawOpen {
 struct RawAdd {
     #[serde(default, deserialize_with = "present")]
     subjects: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    as_issued: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     reason: Option<Value>,
 }
@@ -70,8 +74,9 @@ pub(super) async fn open(
     if matter.as_ref().is_some_and(|matter| !client.catalogue().has_matter(matter)) {
         faults.add("#/matter", "is not in the catalogue of matters");
     }
+    let as_issued = faults.flag("as_issued", raw.as_issued.as_ref());
     // A matter that is about no person has no subject.
-    let subjects = subjects(raw.subjects.as_ref(), 0, &mut faults);
+    let subjects = subjects(raw.subjects.as_ref(), 0, as_issued, &mut faults);
     let (matter, subjects) = faults.finish(matter.zip(subjects))?;
     let (case, receipt, repeated) = match &key {
         None => {
@@ -127,7 +132,8 @@ pub(super) async fn add(
     let raw = read::<RawAdd>(request).await?;
     let mut faults = Faults::default();
     let reason = reason(raw.reason.as_ref(), &mut faults);
-    let subjects = subjects(raw.subjects.as_ref(), 1, &mut faults);
+    let as_issued = faults.flag("as_issued", raw.as_issued.as_ref());
+    let subjects = subjects(raw.subjects.as_ref(), 1, as_issued, &mut faults);
     let (reason, subjects) = faults.finish(reason.zip(subjects))?;
     act(&caller, &case, Act::Add { reason }, &subjects).await
 }
@@ -209,7 +215,12 @@ fn reason(value: Option<&Value>, faults: &mut Faults) -> Option<String> {
     reason.map(str::to_owned)
 }
 
-fn subjects(value: Option<&Value>, least: usize, faults: &mut Faults) -> Option<Vec<String>> {
+fn subjects(
+    value: Option<&Value>,
+    least: usize,
+    as_issued: bool,
+    faults: &mut Faults,
+) -> Option<Vec<String>> {
     let list = match value {
         None => Some(&[][..]),
         Some(value) => value.as_array().map(Vec::as_slice),
@@ -219,7 +230,8 @@ fn subjects(value: Option<&Value>, least: usize, faults: &mut Faults) -> Option<
         return None;
     };
     let checked = list.iter().enumerate();
-    let checked = checked.filter_map(|(at, value)| faults.subject(&format!("#/subjects/{at}"), value));
+    let checked =
+        checked.filter_map(|(at, value)| faults.subject(&format!("#/subjects/{at}"), value, as_issued));
     let mut checked: Vec<String> = checked.collect();
     checked.sort();
     checked.dedup();

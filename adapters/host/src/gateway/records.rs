@@ -23,6 +23,8 @@ pub(super) struct Raw {
     #[serde(default, deserialize_with = "present")]
     subject: Option<Value>,
     #[serde(default, deserialize_with = "present")]
+    as_issued: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     purpose: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     case: Option<Value>,
@@ -88,9 +90,10 @@ pub(super) async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, P
 /// The query, and how its officer is proved.
 pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, OfficerBy), Problem> {
     let mut faults = Faults::default();
+    let as_issued = faults.flag("as_issued", raw.as_issued.as_ref());
     let subject = match &raw.subject {
         None => Some(String::new()),
-        Some(value) => faults.subject("#/subject", value),
+        Some(value) => faults.subject("#/subject", value, as_issued),
     };
     let [purpose, case, officer, ticket] =
         [&raw.purpose, &raw.case, &raw.officer, &raw.ticket].map(Option::as_ref);

@@ -2,8 +2,10 @@
 //! own are made from these types; what others make (the unified record, problems) and what is read by hand
 //! (requests) is only described here, and a test compares it with real answers.
 
+mod cases;
 mod many;
 
+pub(super) use cases::{AddBody, CaseBody, CloseBody, OpenBody, ReceiptBody};
 pub(super) use many::{BatchBody, CountBody, CountsBody, PageBody};
 
 use serde::Serialize;
@@ -12,35 +14,6 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use yiwang_policies::Catalogue;
-use yiwang_proto::case::REASONS;
-
-/// A ledger entry that was made, and its case.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReceiptBody {
-    /// The case.
-    pub(super) case: String,
-    /// Index of the ledger entry.
-    pub(super) receipt: u64,
-}
-
-/// What the register knows of a case.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CaseBody {
-    /// The case.
-    pub(super) case: String,
-    /// Its matter.
-    pub(super) matter: String,
-    /// `open` or `closed`.
-    pub(super) state: &'static str,
-    /// RFC 3339.
-    pub(super) opened_at: String,
-    /// RFC 3339; null while open.
-    pub(super) closed_at: Option<String>,
-    /// How many subjects it lists.
-    pub(super) subjects: u32,
-    /// Indexes of its ledger entries.
-    pub(super) receipts: Vec<u64>,
-}
 
 /// What an app may ask.
 #[derive(Debug, Serialize, ToSchema)]
@@ -131,39 +104,6 @@ pub(super) struct LimitsBody {
     pub(super) deadline_ms: u32,
 }
 
-/// A case to open.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `cases::open` reads by hand")]
-pub(super) struct OpenBody {
-    /// A matter of the catalogue.
-    #[schema(schema_with = matter)]
-    matter: String,
-    /// Canonical identifiers of its subjects; none where it is about nobody.
-    #[schema(schema_with = subjects)]
-    subjects: Option<Vec<String>>,
-}
-
-/// Subjects to add to a case.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `cases::add` reads by hand")]
-pub(super) struct AddBody {
-    /// Canonical identifiers of the new subjects.
-    #[schema(schema_with = some_subjects)]
-    subjects: Vec<String>,
-    /// Why, from the closed list.
-    #[schema(schema_with = reason)]
-    reason: String,
-}
-
-/// The end of a case.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `cases::close` reads by hand")]
-pub(super) struct CloseBody {
-    /// Why, from the closed list.
-    #[schema(schema_with = reason)]
-    reason: String,
-}
-
 /// A query for one unified record.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `records::query` reads by hand")]
@@ -171,6 +111,9 @@ pub(super) struct QueryBody {
     /// The subject's canonical identifier; left out where the records are about none.
     #[schema(schema_with = subject)]
     subject: Option<String>,
+    /// Whether it stands in its document just so.
+    #[schema(schema_with = as_issued)]
+    as_issued: Option<bool>,
     /// A purpose of the catalogue.
     #[schema(schema_with = purpose)]
     purpose: String,
@@ -414,18 +357,9 @@ fn code() -> RefOr<Schema> {
     one_of(super::problem::codes().collect::<std::collections::BTreeSet<_>>())
 }
 
-fn reason() -> RefOr<Schema> {
-    one_of(REASONS.iter().copied())
-}
-
 /// The catalogue is part of the program; where it could not be read, the gateway would not run.
 fn catalogue() -> Option<Catalogue> {
     Catalogue::builtin().ok()
-}
-
-fn matter() -> RefOr<Schema> {
-    let catalogue = catalogue();
-    one_of(catalogue.iter().flat_map(Catalogue::matters).map(|(matter, _)| matter.to_string()))
 }
 
 fn purpose() -> RefOr<Schema> {
@@ -443,20 +377,9 @@ fn subject() -> RefOr<Schema> {
     subject_text().into()
 }
 
-fn subjects_of(least: usize) -> RefOr<Schema> {
-    ArrayBuilder::new()
-        .items(subject_text())
-        .min_items(Some(least))
-        .max_items(Some(yiwang_proto::limits::CASE_TAGS_MAX))
-        .into()
-}
-
-fn subjects() -> RefOr<Schema> {
-    subjects_of(0)
-}
-
-fn some_subjects() -> RefOr<Schema> {
-    subjects_of(1)
+fn as_issued() -> RefOr<Schema> {
+    let what = "Identifiers stand in their documents just so, also where a resident id's check character does not fit.";
+    ObjectBuilder::new().schema_type(SchemaType::Type(Type::Boolean)).description(Some(what)).into()
 }
 
 fn officer() -> RefOr<Schema> {

@@ -87,7 +87,7 @@ async fn refusals(mapping: &str, under: &str, id: &str, settings: &[(&str, &str)
     let police = yiwang_tests::departments().join("police");
     // Nobody, and whom the contract's rows leave out.
     let (code, said) = call(
-        &["call", "person.by_id", "id=980101190001010004", "--mapping", mapping, "--as", under],
+        &["call", "person.by_id", "id=980101190001010008", "--mapping", mapping, "--as", under],
         around(settings),
     )
     .await;
@@ -110,6 +110,14 @@ async fn refusals(mapping: &str, under: &str, id: &str, settings: &[(&str, &str)
         let arguments = with(operation, argument);
         refused(&arguments.each_ref().map(String::as_str), code, words).await;
     }
+    // A number that was mistyped is told before the source is opened; one that was issued so is looked up.
+    let mistyped = with("person.by_id", "id=980101190001010004");
+    let mistyped = mistyped.each_ref().map(String::as_str);
+    let (code, said) = call(&mistyped, around(&[])).await;
+    assert!(code == CONFIG && said.contains("A-CAL-008 `id` has the form of a resident id"), "{said}");
+    assert!(said.contains("--as-issued") && !said.contains("980101190001010004"), "{said}");
+    let (code, said) = call(&[&mistyped[..], &["--as-issued"]].concat(), around(settings)).await;
+    assert!(code == FAILED && said.contains("the contract's rows let out: area_code"), "{said}");
     let other = format!("contract:{}", shown(&police.join("contracts/police-street-residence.json")));
     refused(
         &["call", "person.by_id", id, "--mapping", mapping, "--as", &other],

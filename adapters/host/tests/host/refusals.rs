@@ -32,6 +32,7 @@ async fn requests_that_do_not_hold_are_refused_without_repeating_a_value() {
     let large = format!("{{\"subject\": \"{}\"}}", "9".repeat(70_000));
     send(at, "POST", query, &[&token, JSON], &large).await.problem(413, "too_large");
     values(&town, &id).await;
+    mistyped(&town, &id).await;
     town.stop().await;
 }
 
@@ -109,6 +110,39 @@ async fn values(town: &Town, id: &str) {
     town.post(&format!("/v1/cases/{case}/add"), &json!({ "subjects": [], "reason": "new-party" }))
         .await
         .problem(422, "invalid");
+}
+
+/// A number that was mistyped is of nobody: neither a case nor a query would say so.
+async fn mistyped(town: &Town, right: &str) {
+    let case = town.open_case(&[right]).await;
+    let wrong = format!("{}{}", &right[..17], if right.ends_with('5') { '6' } else { '5' });
+    let purpose = "social-assistance.eligibility";
+    let add = format!("/v1/cases/{case}/add");
+    for (path, pointer, body) in [
+        (
+            "/v1/records/query",
+            "#/subject\"",
+            json!({ "subject": wrong, "purpose": purpose, "case": case, "as_issued": false }),
+        ),
+        ("/v1/cases", "#/subjects/1", json!({ "matter": "social-assistance", "subjects": [right, wrong] })),
+        (add.as_str(), "#/subjects/0", json!({ "subjects": [wrong], "reason": "new-party" })),
+    ] {
+        let answer = town.post(path, &body).await;
+        answer.problem(422, "invalid");
+        for words in [pointer, "GB 11643", "compare it with the document", "as_issued"] {
+            assert!(answer.body.contains(words), "{words}: {answer:?}");
+        }
+        assert!(!answer.body.contains(&wrong), "{answer:?}");
+        // Some were issued so.
+        let mut issued = body;
+        issued["as_issued"] = json!(true);
+        let answer = town.post(path, &issued).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        issued["as_issued"] = json!("yes");
+        town.post(path, &issued).await.problem(422, "invalid");
+    }
+    // Another kind of identifier has no check character.
+    town.open_case(&["E-1990-17"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
