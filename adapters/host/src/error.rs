@@ -89,6 +89,10 @@ impl HostError {
     /// Whether the environment is at fault, not the configuration: worth another try with the same files.
     #[must_use]
     pub const fn is_environment(&self) -> bool {
-        matches!(self, Self::Source { .. } | Self::Listen { .. } | Self::Link(_) | Self::Died(_))
+        match self {
+            Self::Source { .. } | Self::Listen { .. } | Self::Link(_) | Self::Died(_) => true,
+            Self::Adapter(AdapterError::Journal(error)) => error.is_environment(),
+            _ => false,
+        }
     }
 }

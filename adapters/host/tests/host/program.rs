@@ -35,6 +35,11 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"));
     world.until_linked(police.id()).await;
     assert_eq!(get(health, "/live").await.status, 200);
+    // What another process has is no fault of the configuration: the same command does it later.
+    let taken = Command::new(PROGRAM).args(["accept-clock", "--config"]).arg(&path).output().await.unwrap();
+    assert_eq!(taken.status.code(), Some(3));
+    let said = String::from_utf8(taken.stdout).unwrap();
+    assert!(said.contains("is open for writing elsewhere") && said.contains("stop the other"), "{said}");
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert_eq!(program.wait().await.unwrap().code(), Some(0));

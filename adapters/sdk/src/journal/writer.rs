@@ -47,6 +47,20 @@ pub enum JournalError {
     Dead,
 }
 
+impl JournalError {
+    /// Whether what is around the journal is at fault, not what stands in it: another program has it, or the disk.
+    #[must_use]
+    pub const fn is_environment(&self) -> bool {
+        matches!(
+            self,
+            Self::Open(OpenError::Locked { .. } | OpenError::Io { .. } | OpenError::NoSpace(_))
+                | Self::Thread(_)
+                | Self::Full
+                | Self::Dead
+        )
+    }
+}
+
 struct Job {
     // None asks only whether there is space.
     record: Option<Bytes>,
