@@ -17,6 +17,27 @@ pub struct Issued {
     pub as_issued: bool,
 }
 
+/// The case itself, or as all other commands take it.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The case.
+    #[arg(value_name = "CASE")]
+    case: Option<CaseId>,
+    /// The case, as other commands take it.
+    #[arg(long = "case", value_name = "CASE")]
+    named: Option<CaseId>,
+}
+
+impl Which {
+    fn case(&self) -> Result<&CaseId, Failure> {
+        self.case
+            .as_ref()
+            .or(self.named.as_ref())
+            .ok_or_else(|| Failure::usage("no case is named: add --case ID"))
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Opens a case about subjects; prints its id.
@@ -36,8 +57,8 @@ pub enum Command {
     Add {
         #[command(flatten)]
         app: AppArgs,
-        /// The case.
-        case: CaseId,
+        #[command(flatten)]
+        which: Which,
         /// A subject's identifier.
         #[arg(long = "subject", required = true)]
         subjects: Vec<String>,
@@ -51,8 +72,8 @@ pub enum Command {
     Close {
         #[command(flatten)]
         app: AppArgs,
-        /// The case.
-        case: CaseId,
+        #[command(flatten)]
+        which: Which,
         /// e.g. decided, withdrawn, merged, ended, opened-by-mistake.
         #[arg(long)]
         reason: String,
@@ -61,8 +82,8 @@ pub enum Command {
     Show {
         #[command(flatten)]
         app: AppArgs,
-        /// The case.
-        case: CaseId,
+        #[command(flatten)]
+        which: Which,
     },
 }
 
@@ -95,7 +116,8 @@ pub fn run(command: &Command) -> Outcome {
                     );
                 }
             }
-            Command::Add { app, case, subjects, issued, reason: why } => {
+            Command::Add { app, which, subjects, issued, reason: why } => {
+                let case = which.case()?;
                 let act = Act::Add { reason: reason(why)? };
                 hints::subjects(subjects, issued.as_issued)?;
                 let client = setup::met_client(app).await?;
@@ -103,13 +125,15 @@ pub fn run(command: &Command) -> Outcome {
                 let receipt = acted.map_err(|error| hints::refused(app, error))?;
                 println!("added as entry {}", receipt.index);
             }
-            Command::Close { app, case, reason: why } => {
+            Command::Close { app, which, reason: why } => {
+                let case = which.case()?;
                 let act = Act::Close { reason: reason(why)? };
                 let client = setup::met_client(app).await?;
                 let receipt = client.act_on_case(case, act, &[]).await.map_err(Failure::refused)?;
                 println!("closed as entry {}", receipt.index);
             }
-            Command::Show { app, case } => {
+            Command::Show { app, which } => {
+                let case = which.case()?;
                 let client = setup::met_client(app).await?;
                 let shown = client.show_case(case).await.map_err(Failure::refused)?;
                 let state = if shown.state() == pb::CaseState::Open { "open" } else { "closed" };

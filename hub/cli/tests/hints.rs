@@ -84,6 +84,26 @@ fn a_resident_id_that_was_mistyped_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_case_is_named_by_itself_or_as_every_other_command_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |command: &[&str], which: &[&str]| {
+        yiwang(folder.path(), &[command, &["--folder", "s", "--app", "desk"], which].concat())
+    };
+    let add = ["case", "add", "--subject", "E-1990-17", "--reason", "new-party"];
+    let close = ["case", "close", "--reason", "decided"];
+    for command in [&add[..], &close, &["case", "show"]] {
+        for which in [&[CASE][..], &["--case", CASE]] {
+            let (code, said) = told(command, which);
+            assert!(code == 2 && said.contains("s/member.toml"), "{code}: {said}");
+        }
+        let (code, said) = told(command, &[]);
+        assert!(code == 2 && said.contains("CASE"), "{code}: {said}");
+        let (code, said) = told(command, &[CASE, "--case", CASE]);
+        assert!(code == 2 && said.contains("cannot be used with"), "{code}: {said}");
+    }
+}
+
+#[test]
 fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| yiwang(folder.path(), arguments);
