@@ -18,6 +18,14 @@ pub enum HostError {
     /// The member's folder.
     #[error("member folder: {0}")]
     Folder(#[from] FolderError),
+    /// A name that the folder has no key or delegation for, and others that it has.
+    #[error("member folder: {source}; {next}")]
+    Unnamed {
+        /// Which file is not there.
+        source: FolderError,
+        /// What may have been meant.
+        next: String,
+    },
     /// A key of the folder is not delegated as the configuration wants it.
     #[error(
         "`{name}` cannot serve: its {role} key is not delegated now; have the member's root sign a delegation"

@@ -44,6 +44,7 @@ pub(crate) use meet::keep_met;
 use crate::config::GatewayPart;
 use crate::error::HostError;
 use crate::heads::FolderHeads;
+use crate::names;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
@@ -109,14 +110,15 @@ impl Gateway {
         let checkpoints = Arc::new(CheckpointVerifier::new(key, enrolled.origin(), CHECKPOINTS_KNOWN));
         let mut apps = Vec::with_capacity(part.apps.len());
         for app in &part.apps {
-            let (document, delegation) = folder.load_delegation(Role::App, &app.name)?;
+            let not_loaded = |error| names::not_loaded(folder, Role::App, &app.name, error);
+            let (document, delegation) = folder.load_delegation(Role::App, &app.name).map_err(not_loaded)?;
             if !delegation.valid_at(clock.now_ms()) {
                 return Err(HostError::NotDelegated { name: app.name.to_string(), role: "app" });
             }
             let identity = AppIdentity {
                 member: folder.member().clone(),
                 app: app.name.clone(),
-                key: folder.load_key(Role::App, &app.name)?,
+                key: folder.load_key(Role::App, &app.name).map_err(not_loaded)?,
                 delegation: document,
                 root: folder.root_public(),
                 tags: folder.tag_key()?,

@@ -14,6 +14,7 @@ mod serve;
 
 mod error;
 mod heads;
+mod names;
 mod record_types;
 mod renew;
 pub mod run;

@@ -5,6 +5,7 @@ mod masked;
 
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use crate::config::{Config, ConfigError};
+use crate::names::near;
 use crate::run::Surroundings;
 use crate::sources::{open, read_mapping};
 use clap::Args;
@@ -147,15 +148,6 @@ fn mapping(file: &Path) -> Result<Arc<Mapping>, Refused> {
         Refused::new(CONFIG, faults.iter().map(|fault| render(fault, &text)).collect::<String>())
     };
     Mapping::parse(&text, file).map(Arc::new).map_err(faulty)
-}
-
-fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    let nearest = known.iter().min_by_key(|name| strsim::damerau_levenshtein(word, name));
-    match nearest.filter(|name| strsim::damerau_levenshtein(word, name) <= word.len() / 3 + 1) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are: {}", known.join(", ")),
-    }
 }
 
 fn find<'m>(

@@ -3,6 +3,7 @@
 
 use super::report::{LIVE, NAMES, Report, Section};
 use crate::config::Config;
+use crate::names;
 use crate::run::Surroundings;
 use crate::sources::read_mapping;
 use std::sync::Arc;
@@ -59,9 +60,13 @@ fn key(folder: &Folder, role: Role, name: &AppId, now_ms: i64, section: &mut Sec
     let word = if role == Role::App { "app" } else { "adapter" };
     let loaded = folder.load_key(role, name).and_then(|key| Ok((key, folder.load_delegation(role, name)?.1)));
     match loaded {
-        Err(error) => section.bad(format!(
-            "{word} `{name}`: {error}; a key is made with `yiwang member delegate --role {word} --name {name}`"
-        )),
+        Err(error) => {
+            let meant = names::meant(folder, role, name, &error);
+            let meant = meant.map(|meant| format!("; {meant}")).unwrap_or_default();
+            section.bad(format!(
+                "{word} `{name}`: {error}; a key is made with `yiwang member delegate --role {word} --name {name}`{meant}"
+            ));
+        }
         Ok((key, delegation)) if key.public() != delegation.key => {
             section.bad(format!("{word} `{name}`: the delegation is for another key; delegate it anew"));
         }

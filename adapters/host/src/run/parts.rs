@@ -3,6 +3,7 @@
 use super::Surroundings;
 use crate::config::{AdapterPart, Config};
 use crate::error::HostError;
+use crate::names;
 use crate::sources::{Watched, read_mappings};
 use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
@@ -69,7 +70,9 @@ async fn sound_batches(source: &Watched) -> Result<(), HostError> {
 /// What the adapter of a configuration is made from.
 fn adapter_config(part: &AdapterPart, folder: &Folder) -> Result<AdapterConfig, HostError> {
     let enrolled = folder.enrolled()?;
-    let (delegation, _) = folder.load_delegation(Role::Adapter, &part.name)?;
+    let (role, name) = (Role::Adapter, &part.name);
+    let not_loaded = |error| names::not_loaded(folder, role, name, error);
+    let (delegation, _) = folder.load_delegation(role, name).map_err(not_loaded)?;
     let key = enrolled.verifier_key().clone();
     let contracts = match &part.only_contracts {
         None => ContractPolicy::SignedByOwnRoot,
@@ -79,7 +82,7 @@ fn adapter_config(part: &AdapterPart, folder: &Folder) -> Result<AdapterConfig, 
         member: folder.member().clone(),
         adapter: part.name.clone(),
         root: folder.root_public(),
-        key: folder.load_key(Role::Adapter, &part.name)?,
+        key: folder.load_key(role, name).map_err(not_loaded)?,
         delegation,
         tag_key: folder.tag_key()?,
         ledger: Arc::new(CheckpointVerifier::new(key, enrolled.origin(), CHECKPOINTS_KNOWN)),

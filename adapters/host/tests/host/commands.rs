@@ -170,6 +170,7 @@ async fn a_whole_configuration_is_checked_with_its_folder_and_its_hub() {
     let spare = write_config(&town.police, &spare).display().to_string();
     let (code, out) = call(&["check", "--config", &spare], around.clone()).await;
     assert_eq!(code, CONFIG, "{out}");
+    assert!(out.contains("--name spare`; the folder has adapter `main`"), "{out}");
     write_config(&town.police, &adapter_config(&town.police));
     town.world.stop_hub().await;
     let (code, out) = call(&["check", "--config", &path], around.clone()).await;

@@ -128,7 +128,11 @@ async fn a_host_that_cannot_serve_does_not_start() {
     assert!(matches!(start(config.clone()).await, HostError::Source { .. } | HostError::Adapter(_)));
     let own = adapter_config(&town.civil);
     let unknown = own.replace("adapter = \"main\"", "adapter = \"spare\"");
-    assert!(matches!(start(unknown).await, HostError::Folder(_)));
+    let refused = start(unknown).await;
+    assert!(matches!(&refused, HostError::Unnamed { .. }));
+    assert!(refused.to_string().ends_with("; the folder has adapter `main`"), "{refused}");
+    let mistyped = start(own.replace("adapter = \"main\"", "adapter = \"mian\"")).await;
+    assert!(mistyped.to_string().ends_with("; did you mean `main`?"), "{mistyped}");
     let missing = own.replace("person.toml", "nobody.toml");
     assert!(matches!(start(missing).await, HostError::Read { .. }));
     let address = town.office.gateway();
