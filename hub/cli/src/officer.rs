@@ -140,9 +140,13 @@ fn keygen(out: &Path) -> Outcome {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(out).map_err(file(out))?;
     created.write_all(format!("{}\n", key.to_base64()).as_bytes()).map_err(file(out))?;
     created.sync_all().map_err(file(out))?;
+    let public = key.public().to_base64();
     println!("officer: {officer}");
-    println!("key: {}", key.public().to_base64());
-    println!("the member's IT delegates it: yiwang officer delegate --officer {officer} --key KEY");
+    println!("key: {public}");
+    println!(
+        "the member's IT delegates it: yiwang officer delegate --folder DIR --officer {officer} --key {public} --publish \
+         --out officer.json"
+    );
     Ok(())
 }
 

@@ -210,7 +210,11 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     let json = serde_json::to_vec_pretty(&prepared).map_err(Failure::environment)?;
     std::fs::write(out, json).map_err(file(out))?;
     println!("{} requests are prepared; they can be sent for 60 s", prepared.requests.len());
-    println!("the officer signs: yiwang officer sign {}", out.display());
+    println!(
+        "the officer signs: yiwang officer sign --key FILE --delegation {} {} --out signed.json",
+        delegation.display(),
+        out.display()
+    );
     Ok(())
 }
 

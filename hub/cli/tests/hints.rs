@@ -104,6 +104,23 @@ fn a_case_is_named_by_itself_or_as_every_other_command_names_it() {
 }
 
 #[test]
+fn what_keygen_says_next_is_a_whole_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let mut keygen = Command::new(env!("CARGO_BIN_EXE_yiwang"));
+    let made = keygen.args(["officer", "keygen", "--out", "officer.key"]).current_dir(dir).output().unwrap();
+    let said = String::from_utf8(made.stdout).unwrap();
+    let next =
+        said.lines().find_map(|line| line.strip_prefix("the member's IT delegates it: yiwang ")).unwrap();
+    assert_eq!(yiwang(dir, &["member", "init", "--folder", "m", "--id", "police", "--name", "p"]).0, 0);
+    // The hub, where it is published, is not here.
+    let words = next.split_whitespace().filter(|word| *word != "--publish");
+    let words: Vec<&str> = words.map(|word| if word == "DIR" { "m" } else { word }).collect();
+    let (code, said) = yiwang(dir, &words);
+    assert!(code == 0 && dir.join("officer.json").exists(), "{next}: {said}");
+}
+
+#[test]
 fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| yiwang(folder.path(), arguments);
