@@ -8,7 +8,7 @@ use super::guard::Caller;
 use super::paced::paced;
 use super::problem::{BUSY, INTERNAL, INVALID, NO_CONTRACT, Problem};
 use super::shapes::{BatchBody, PageBody};
-use super::why::{Why, record_of};
+use super::why::{Meant, Why, record_of};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request};
 use axum::http::{StatusCode, header};
@@ -95,7 +95,8 @@ pub(super) async fn batch(
 ) -> Result<Response, Problem> {
     let raw = read::<Raw>(request).await?;
     let (record, catalogue) = record_of(&caller, record).await?;
-    let query = check(&raw, record, &catalogue)?;
+    let meant = Meant::purpose(&caller, raw.purpose.as_ref(), &catalogue).await;
+    let query = check(&raw, record, (&catalogue, &meant))?;
     let Ok(place) = Arc::clone(&caller.app.pages).try_acquire_owned() else {
         return Err(Problem::new(&BUSY).detail(format!("{PAGES_MAX} pages are under way")));
     };
@@ -182,11 +183,11 @@ fn refused(caller: &Caller, error: BatchError, resumed: bool) -> Problem {
     }
 }
 
-fn check(raw: &Raw, record: RecordType, catalogue: &Catalogue) -> Result<Query, Problem> {
+fn check(raw: &Raw, record: RecordType, (catalogue, meant): (&Catalogue, &Meant)) -> Result<Query, Problem> {
     let mut faults = Faults::default();
     let [purpose, case, officer, ticket] =
         [&raw.purpose, &raw.case, &raw.officer, &raw.ticket].map(Option::as_ref);
-    let why = Why::check(purpose, case, officer, ticket, catalogue, &mut faults);
+    let why = Why::check(purpose, case, officer, ticket, (catalogue, meant), &mut faults);
     let fields = raw.fields.as_ref().map_or(Some(Vec::new()), |value| faults.names("#/fields", value));
     if let (Some(known), Some(fields)) = (catalogue.record(&record), &fields) {
         faults.known("#/fields", known, fields);

@@ -7,6 +7,7 @@ use super::guard::Caller;
 use super::keys::idempotency_key;
 use super::problem::{KEY_IN_FLIGHT, KEY_REUSED, Problem};
 use super::shapes::{AddBody, CaseBody, CloseBody, OpenBody, ReceiptBody};
+use super::why::Meant;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -71,8 +72,9 @@ pub(super) async fn open(
     let raw = read::<RawOpen>(request).await?;
     let mut faults = Faults::default();
     let matter: Option<Matter> = faults.id("matter", raw.matter.as_ref());
-    if matter.as_ref().is_some_and(|matter| !client.catalogue().has_matter(matter)) {
-        faults.add("#/matter", "is not in the catalogue of matters");
+    if let Some(matter) = matter.as_ref().filter(|matter| !client.catalogue().has_matter(matter)) {
+        let meant = Meant::matter(&caller, matter).await;
+        faults.add("#/matter", format!("is not in the catalogue of matters; {meant}"));
     }
     let as_issued = faults.flag("as_issued", raw.as_issued.as_ref());
     // A matter that is about no person has no subject.

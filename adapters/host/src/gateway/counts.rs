@@ -5,7 +5,7 @@ use super::body::{Faults, present, read};
 use super::guard::Caller;
 use super::problem::{NO_CONTRACT, Problem};
 use super::shapes::{CountBody, CountsBody};
-use super::why::{Why, record_of};
+use super::why::{Meant, Why, record_of};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request};
 use axum::http::StatusCode;
@@ -56,7 +56,8 @@ pub(super) async fn count(
 ) -> Result<Response, Problem> {
     let raw = read::<Raw>(request).await?;
     let (record, catalogue) = record_of(&caller, record).await?;
-    let query = check(&raw, record, &catalogue)?;
+    let meant = Meant::purpose(&caller, raw.purpose.as_ref(), &catalogue).await;
+    let query = check(&raw, record, (&catalogue, &meant))?;
     let counts = caller.app.client.count(&query).await.map_err(|error| caller.problem(error))?;
     if counts.is_empty() {
         let clause = "app, purpose and record of a contract for counts in force";
@@ -66,11 +67,15 @@ pub(super) async fn count(
     answer(StatusCode::OK, &Counts { complete, counts })
 }
 
-fn check(raw: &Raw, record: RecordType, catalogue: &Catalogue) -> Result<CountQuery, Problem> {
+fn check(
+    raw: &Raw,
+    record: RecordType,
+    (catalogue, meant): (&Catalogue, &Meant),
+) -> Result<CountQuery, Problem> {
     let mut faults = Faults::default();
     let [purpose, case, officer, ticket] =
         [&raw.purpose, &raw.case, &raw.officer, &raw.ticket].map(Option::as_ref);
-    let why = Why::check(purpose, case, officer, ticket, catalogue, &mut faults);
+    let why = Why::check(purpose, case, officer, ticket, (catalogue, meant), &mut faults);
     let by = raw.by.as_ref().map_or(Some(Vec::new()), |value| faults.names("#/by", value));
     if let (Some(known), Some(by)) = (catalogue.record(&record), &by) {
         faults.known("#/by", known, by);

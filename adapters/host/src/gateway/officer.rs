@@ -5,7 +5,7 @@ use super::answer;
 use super::body::{Faults, present, read};
 use super::guard::Caller;
 use super::problem::{INVALID, NO_CONTRACT, Problem};
-use super::records::{Raw as RawQuery, catalogue, check};
+use super::records::{Raw as RawQuery, checked};
 use super::shapes::{PrepareBody, PreparedBody, TicketBody, TicketDocument, UnifiedBody};
 use super::why::digest;
 use axum::extract::{Extension, Request};
@@ -46,7 +46,7 @@ pub(super) async fn prepare(
     let raw = read::<RawPrepare>(request).await?;
     let query = serde_json::from_value::<RawQuery>(raw.query.unwrap_or_default())
         .map_err(|_| invalid("#/query", "is not a query as for /v1/records/query"))?;
-    let (query, by) = check(&query, &catalogue(&caller, &query).await?)?;
+    let (query, by) = checked(&caller, &query).await?;
     let mut faults = Faults::default();
     let delegation = digest(raw.officer_delegation.as_ref());
     if delegation.is_none() {

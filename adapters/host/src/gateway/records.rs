@@ -5,7 +5,7 @@ use super::body::{Faults, RECORDS_MAX, present, read};
 use super::guard::Caller;
 use super::problem::{NO_CONTRACT, Problem};
 use super::shapes::{QueryBody, UnifiedBody};
-use super::why::Why;
+use super::why::{Meant, Why};
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -54,7 +54,7 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let client = &caller.app.client;
     let raw = read(request).await?;
-    let (query, by) = check(&raw, &catalogue(&caller, &raw).await?)?;
+    let (query, by) = checked(&caller, &raw).await?;
     let unified = client.query_record_by(&query, by).await.map_err(|error| caller.problem(error))?;
     if unified.sources.is_empty() {
         // Nobody was asked, so nothing is in the ledger; an empty record would look like an answer.
@@ -75,8 +75,15 @@ async fn nobody_asked(client: &Client, query: &RecordQuery) -> Problem {
         .detail(each.join("; "))
 }
 
+/// The query, and how its officer is proved.
+pub(super) async fn checked(caller: &Caller, raw: &Raw) -> Result<(RecordQuery, OfficerBy), Problem> {
+    let catalogue = catalogue(caller, raw).await?;
+    let meant = Meant::purpose(caller, raw.purpose.as_ref(), &catalogue).await;
+    check(raw, &catalogue, &meant)
+}
+
 /// The catalogue, with the records that members added and the query names.
-pub(super) async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, Problem> {
+async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, Problem> {
     let client = &caller.app.client;
     let named = raw.fields.as_ref().and_then(Value::as_object).into_iter().flat_map(|fields| fields.keys());
     let added: Vec<RecordType> = named
@@ -87,8 +94,7 @@ pub(super) async fn catalogue(caller: &Caller, raw: &Raw) -> Result<Catalogue, P
     client.catalogue_with(&added).await.map_err(|error| caller.problem(error))
 }
 
-/// The query, and how its officer is proved.
-pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, OfficerBy), Problem> {
+fn check(raw: &Raw, catalogue: &Catalogue, meant: &Meant) -> Result<(RecordQuery, OfficerBy), Problem> {
     let mut faults = Faults::default();
     let as_issued = faults.flag("as_issued", raw.as_issued.as_ref());
     let subject = match &raw.subject {
@@ -97,7 +103,7 @@ pub(super) fn check(raw: &Raw, catalogue: &Catalogue) -> Result<(RecordQuery, Of
     };
     let [purpose, case, officer, ticket] =
         [&raw.purpose, &raw.case, &raw.officer, &raw.ticket].map(Option::as_ref);
-    let why = Why::check(purpose, case, officer, ticket, catalogue, &mut faults);
+    let why = Why::check(purpose, case, officer, ticket, (catalogue, meant), &mut faults);
     let fields = faults.fields(raw.fields.as_ref());
     let arguments = faults.arguments(raw.arguments.as_ref());
     for (record, names) in fields.iter().flatten() {

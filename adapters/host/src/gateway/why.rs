@@ -3,14 +3,20 @@
 use super::body::Faults;
 use super::guard::Caller;
 use super::problem::{NOT_FOUND, Problem};
+use crate::names;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt;
 use yiwang_policies::Catalogue;
 use yiwang_proto::Digest;
-use yiwang_proto::ids::{CaseId, Officer, Purpose, RecordType};
+use yiwang_proto::ids::{CaseId, Matter, Officer, Purpose, RecordType};
 use yiwang_proto::request::OfficerBy;
 use yiwang_proto::ticket::from_hex;
+
+/// Purposes that the hub is asked about for one that was mistyped.
+const TRIED_MAX: usize = 4;
 
 /// Checked.
 pub(super) struct Why {
@@ -26,7 +32,7 @@ impl Why {
         case: Option<&Value>,
         officer: Option<&Value>,
         ticket: Option<&Value>,
-        catalogue: &Catalogue,
+        (catalogue, meant): (&Catalogue, &Meant),
         faults: &mut Faults,
     ) -> Option<Self> {
         let purpose: Option<Purpose> = faults.id("purpose", purpose);
@@ -44,9 +50,58 @@ impl Why {
         }
         let officer = faults.optional_id("officer", officer);
         if purpose.as_ref().is_some_and(|purpose| !catalogue.has_purpose(purpose)) {
-            faults.add("#/purpose", "is not in the catalogue of purposes");
+            faults.add("#/purpose", format!("is not in the catalogue of purposes; {meant}"));
         }
         Some(Self { purpose: purpose?, case: case?, officer, by })
+    }
+}
+
+/// What whoever named a purpose or matter that the catalogue does not have may have meant.
+#[derive(Default)]
+pub(super) struct Meant(Option<String>);
+
+impl fmt::Display for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(name) => write!(f, "did you mean `{name}`?"),
+            None => f.write_str("`GET /v1/permissions` lists those of this app's contracts"),
+        }
+    }
+}
+
+impl Meant {
+    /// Of the purposes of this app's contracts: another would only be refused later. Without the hub nothing is meant.
+    pub(super) async fn purpose(caller: &Caller, given: Option<&Value>, catalogue: &Catalogue) -> Self {
+        let given = given.and_then(Value::as_str).and_then(|text| Purpose::parse(text).ok());
+        let Some(given) = given.filter(|purpose| !catalogue.has_purpose(purpose)) else {
+            return Self::default();
+        };
+        let known = catalogue.purposes().map(|(purpose, _)| purpose.as_str());
+        for name in names::nearest(given.as_str(), known).into_iter().take(TRIED_MAX) {
+            let Ok(purpose) = Purpose::parse(name) else { continue };
+            if caller.app.client.plan(&purpose, &[]).await.is_ok_and(|planned| !planned.is_empty()) {
+                return Self(Some(name.to_owned()));
+            }
+        }
+        Self::default()
+    }
+
+    /// Of the matters of this app's contracts.
+    pub(super) async fn matter(caller: &Caller, given: &Matter) -> Self {
+        let client = &caller.app.client;
+        let known = client.catalogue().matters().map(|(matter, _)| matter.as_str());
+        let near = names::nearest(given.as_str(), known);
+        if near.is_empty() {
+            return Self::default();
+        }
+        let mut had = BTreeSet::new();
+        // As for the app's permissions: a plan is made for one purpose.
+        for (purpose, _) in client.catalogue().purposes() {
+            let planned = client.plan(purpose, &[]).await.unwrap_or_default();
+            had.extend(planned.into_iter().flat_map(|plan| plan.contract.text.matters.clone()));
+        }
+        let named = |name: &&str| had.iter().any(|matter: &Matter| matter.as_str() == *name);
+        Self(near.into_iter().find(named).map(str::to_owned))
     }
 }
 

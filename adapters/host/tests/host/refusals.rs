@@ -33,6 +33,7 @@ async fn requests_that_do_not_hold_are_refused_without_repeating_a_value() {
     send(at, "POST", query, &[&token, JSON], &large).await.problem(413, "too_large");
     values(&town, &id).await;
     mistyped(&town, &id).await;
+    meant(&town, &id).await;
     town.stop().await;
 }
 
@@ -110,6 +111,37 @@ async fn values(town: &Town, id: &str) {
     town.post(&format!("/v1/cases/{case}/add"), &json!({ "subjects": [], "reason": "new-party" }))
         .await
         .problem(422, "invalid");
+}
+
+/// Of purposes and matters that nobody has, the nearest of this app's own contracts is named, and no other.
+async fn meant(town: &Town, id: &str) {
+    let case = town.open_case(&[id]).await;
+    let permissions = "`GET /v1/permissions` lists those of this app's contracts";
+    for (purpose, words) in [
+        ("social-assistance.eligiblity", "did you mean `social-assistance.eligibility`?"),
+        ("public-health.planing", permissions),
+        ("curiosity", permissions),
+    ] {
+        let body = json!({ "subject": id, "purpose": purpose, "case": case });
+        for path in ["/v1/records/query", "/v1/counts/Person", "/v1/batches/Person"] {
+            let mut body = body.clone();
+            if path != "/v1/records/query" {
+                body.as_object_mut().unwrap().remove("subject");
+            }
+            let answer = town.post(path, &body).await;
+            answer.problem(422, "invalid");
+            assert!(answer.body.contains(words) && !answer.body.contains("planning"), "{answer:?}");
+        }
+    }
+    for (matter, words) in [
+        ("social-asistance", "did you mean `social-assistance`?"),
+        ("missing-persn", permissions),
+        ("gossip", permissions),
+    ] {
+        let answer = town.post("/v1/cases", &json!({ "matter": matter, "subjects": [id] })).await;
+        answer.problem(422, "invalid");
+        assert!(answer.body.contains(words) && !answer.body.contains("missing-person"), "{answer:?}");
+    }
 }
 
 /// A number that was mistyped is of nobody: neither a case nor a query would say so.
