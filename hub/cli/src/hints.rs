@@ -113,19 +113,21 @@ pub fn not_signed(path: &Path, error: ContractError) -> Failure {
 /// Says which parts of a draft stay as they were: drafts carry made-up roots, approvers and days.
 pub fn kept(text: &ContractText, replaced: &[&str]) -> Vec<String> {
     let parts = [
-        ("provider-root", text.provider.root.to_base64()),
-        ("consumer-root", text.consumer.root.to_base64()),
-        ("valid-from", text.valid_from.clone()),
-        ("valid-until", text.valid_until.clone()),
+        ("provider.root", "provider-root", text.provider.root.to_base64()),
+        ("consumer.root", "consumer-root", text.consumer.root.to_base64()),
+        ("valid_from", "valid-from", text.valid_from.clone()),
+        ("valid_until", "valid-until", text.valid_until.clone()),
     ];
     let mut kept: Vec<String> = parts
         .into_iter()
-        .filter(|(name, _)| !replaced.contains(name))
-        .map(|(name, value)| format!("stays as the draft has it: {value} (--{name} replaces it)"))
+        .filter(|(_, flag, _)| !replaced.contains(flag))
+        .map(|(field, flag, value)| {
+            format!("`{field}` stays as the draft has it: {value} (--{flag} replaces it)")
+        })
         .collect();
     for (side, party) in [("provider", &text.provider), ("consumer", &text.consumer)] {
         kept.push(format!(
-            "stays as the draft has it: {side}'s approver {} (edit the draft)",
+            "`{side}.approver` stays as the draft has it: {} (edit the draft)",
             party.approver
         ));
     }

@@ -129,6 +129,9 @@ fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     for part in ["--provider-root", "--consumer-root", "--valid-from", "--valid-until", "approver"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    for field in ["provider.root", "consumer.root", "valid_from", "valid_until", "consumer.approver"] {
+        assert!(said.contains(&format!("`{field}` stays as the draft has it: ")), "{field}: {said}");
+    }
     let (code, said) = run(&["contract", "publish", "--folder", "m", "text.json"]);
     assert!(code == 2 && said.contains("yiwang contract sign --folder DIR text.json"), "{code}: {said}");
     for (dir, id) in [("m", "police"), ("s", "street-office")] {
