@@ -12,6 +12,8 @@ use yiwang_proto::time::format_rfc3339;
 /// What a mapping's folder holds back now, and what was dropped of it.
 #[derive(Debug)]
 pub struct Held {
+    /// The files that the mapping reads, also those that are sound.
+    pub files: Vec<String>,
     /// Rows and files, as far as they are kept with their reason.
     pub rows: Vec<Quarantined>,
     /// How many there are in all.
@@ -105,8 +107,10 @@ fn folder_of<'m>(
 pub fn held(mapping: &Mapping, environment: &dyn Environment) -> Result<Held, DropError> {
     let (folder, def) = folder_of(mapping, environment)?;
     let (dropped, _) = read(&path(mapping))?;
-    let mut held = Held { rows: Vec::new(), count: 0, dropped: dropped.traces().to_vec() };
+    let dropped_before = dropped.traces().to_vec();
+    let mut held = Held { files: Vec::new(), rows: Vec::new(), count: 0, dropped: dropped_before };
     for entry in folder.list()? {
+        held.files.push(entry.name.clone());
         let whole = |reason: String| Quarantined { file: entry.name.clone(), line: 0, reason };
         let looked = match entry.version {
             None => Err("is no plain file and is not opened".to_owned()),

@@ -6,6 +6,7 @@ mod act;
 
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
 use crate::config::Config;
+use crate::names::near;
 use crate::run::Surroundings;
 use crate::sources::read_mapping;
 use clap::{Args, Subcommand};
@@ -96,10 +97,24 @@ fn reason(text: &str) -> Result<String, String> {
     }
 }
 
+/// Said of a mapping with another source.
+const NO_FOLDER: &str = "its source is no CSV folder, and only such a one holds rows back";
+
 /// What one mapping's folder holds back.
 struct Folder {
     mapping: String,
     held: Held,
+}
+
+impl Folder {
+    /// Whether a file of this name is in the folder, or was when something of it was dropped.
+    fn has(&self, name: &str) -> bool {
+        self.held.files.iter().any(|file| file == name) || dropped(&self.held, Some(name)).next().is_some()
+    }
+}
+
+fn has_folder(mapping: &Arc<Mapping>) -> bool {
+    matches!(mapping.source(), SourceDef::Csv(_))
 }
 
 pub(super) async fn quarantine(
@@ -117,12 +132,12 @@ pub(super) async fn quarantine(
             return act::act(act::What::Drop(reason), which, place, surroundings, out).await;
         }
     };
-    let mappings = match mappings(place, out)? {
-        Ok(mappings) => mappings,
+    let (folders, others): (Vec<_>, Vec<_>) = match mappings(place, out)? {
+        Ok(mappings) => mappings.into_iter().partition(has_folder),
         Err(code) => return Ok(code),
     };
     let mut all = Vec::new();
-    for mapping in mappings {
+    for mapping in folders {
         match look(&mapping, surroundings).await {
             Ok(held) => all.push(Folder { mapping: mapping.name().to_owned(), held }),
             Err(why) => {
@@ -131,12 +146,19 @@ pub(super) async fn quarantine(
             }
         }
     }
+    if let Some(name) = name.filter(|name| !all.iter().any(|folder| folder.has(name))) {
+        return nowhere(name, &all, place.output, out);
+    }
     if place.output == Output::Json {
         let json: Vec<Value> = all.iter().map(|folder| as_json(folder, name)).collect();
         writeln!(out, "{}", json!(json))?;
     } else {
         for folder in &all {
             write(folder, name, out)?;
+        }
+        // Whoever reads nothing at all does not know whether anything was looked at.
+        for mapping in others.iter().filter(|_| name.is_none()) {
+            writeln!(out, "{}: {NO_FOLDER}", mapping.name())?;
         }
     }
     let any = all.iter().any(|folder| match name {
@@ -146,7 +168,35 @@ pub(super) async fn quarantine(
     Ok(if any { FAILED } else { OK })
 }
 
-/// The mappings of CSV folders, or the exit code of what was told.
+/// A name that no folder has: which was meant, of those that hold something back.
+fn nowhere(
+    name: &str,
+    folders: &[Folder],
+    output: Output,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<u8> {
+    let known: Vec<&str> =
+        folders.iter().flat_map(|folder| by_file(&folder.held)).map(|(file, _)| file).collect();
+    let help = if folders.is_empty() {
+        "none of these mappings reads a CSV folder, and only such a one holds rows back".to_owned()
+    } else if known.is_empty() {
+        "no file holds anything back".to_owned()
+    } else {
+        near(name, known)
+    };
+    refuse(&format!("A-QUA-004 no folder has a file `{name}`\n  help: {help}"), output, out)
+}
+
+/// Says why there is nothing to tell, in the form that was asked for.
+fn refuse(text: &str, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    match output {
+        Output::Json => writeln!(out, "{}", json!({ "error": text }))?,
+        Output::Text => writeln!(out, "{text}")?,
+    }
+    Ok(CONFIG)
+}
+
+/// The mappings, or the exit code of what was told.
 fn mappings(place: &Where, out: &mut (dyn Write + Send)) -> std::io::Result<Result<Vec<Arc<Mapping>>, u8>> {
     let files = match &place.config {
         None => place.mapping.clone(),
@@ -165,8 +215,7 @@ fn mappings(place: &Where, out: &mut (dyn Write + Send)) -> std::io::Result<Resu
             }
         };
         match Mapping::parse(&text, &file) {
-            Ok(mapping) if matches!(mapping.source(), SourceDef::Csv(_)) => all.push(Arc::new(mapping)),
-            Ok(_) => {}
+            Ok(mapping) => all.push(Arc::new(mapping)),
             Err(faults) => {
                 for fault in faults {
                     out.write_all(render(&fault, &text).as_bytes())?;

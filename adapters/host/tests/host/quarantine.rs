@@ -33,11 +33,13 @@ async fn what_a_folder_holds_back_is_listed_and_goes_when_it_is_mended() {
     assert!(!said.contains("hunter2"), "{said}");
     // Whoever mistypes a name is told what there is.
     let (code, said) = call(&["quarantine", "show", "montgomery.csv", "--mapping", &path], around(&[])).await;
-    assert!(
-        code == OK
-            && said.contains("nothing of `montgomery.csv`; rows are held back of montgomery-911-1.csv"),
-        "{said}"
-    );
+    assert!(code == CONFIG && said.contains("A-QUA-004 no folder has a file `montgomery.csv`"), "{said}");
+    assert!(said.contains("help: there are: montgomery-911-1.csv"), "{said}");
+    let mistyped = ["quarantine", "show", "montgomery-911.csv", "--mapping", &path, "-o", "json"];
+    let (code, said) = call(&mistyped, around(&[])).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    let error = json["error"].as_str().unwrap();
+    assert!(code == CONFIG && error.contains("did you mean `montgomery-911-1.csv`?"), "{said}");
     let (_, said) = call(&["quarantine", "list", "--mapping", &path, "-o", "json"], around(&[])).await;
     let json: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
@@ -48,6 +50,24 @@ async fn what_a_folder_holds_back_is_listed_and_goes_when_it_is_mended() {
     std::fs::write(&file, format!("{header}{good}")).unwrap();
     let (code, said) = call(&["quarantine", "list", "--mapping", &path], around(&[])).await;
     assert!(code == OK && said.contains("0 held back"), "{said}");
+    // A file that is sound is there.
+    let (code, said) =
+        call(&["quarantine", "show", "montgomery-911-1.csv", "--mapping", &path], around(&[])).await;
+    assert!(code == OK && said.contains("nothing of `montgomery-911-1.csv`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_source_without_a_folder_is_said_to_hold_nothing_back() {
+    let path = shown(&yiwang_tests::departments().join("police/person.toml"));
+    let ask = async |command: &[&str]| {
+        call(&[&["quarantine"], command, &["--mapping", &path]].concat(), around(&[])).await
+    };
+    let (code, said) = ask(&["list"]).await;
+    assert!(code == OK && said.contains("police.person: its source is no CSV folder"), "{said}");
+    let (code, said) = ask(&["list", "-o", "json"]).await;
+    assert_eq!((code, said.trim()), (OK, "[]"));
+    let (code, said) = ask(&["show", "a.csv"]).await;
+    assert!(code == CONFIG && said.contains("none of these mappings reads a CSV folder"), "{said}");
 }
 
 const MAPPING: &str = r#"format = "adapter/1"
@@ -119,6 +139,9 @@ async fn what_is_held_back_is_dropped_with_a_trace_and_taken_in_again() {
         let (found, said) = ask(asked).await;
         assert!(found == code && said.contains(word), "{asked:?} {said}");
     }
+    let (code, said) = ask(&["retry", "b.csv", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert!(code == CONFIG && json["error"].as_str().unwrap().starts_with("A-QUA-004 "), "{said}");
     let (code, said) = ask(&["retry", "a.csv", "-o", "json"]).await;
     let json: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &json[0]["rows"][0]["became"]), (FAILED, &Value::from("stays dropped")), "{said}");

@@ -1,9 +1,9 @@
 //! `quarantine retry` and `quarantine drop`.
 
-use super::{Where, Which, mappings, place_of};
+use super::{Where, Which, has_folder, mappings, place_of, refuse};
 use crate::command::door;
 use crate::command::plural::counted;
-use crate::command::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
+use crate::command::{ENVIRONMENT, FAILED, OK, Output};
 use crate::config::Config;
 use crate::run::Surroundings;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ pub(super) async fn act(
     };
     let by = account(surroundings.environment.as_ref());
     let (mut found, mut worst, mut told) = (false, OK, Vec::new());
-    for mapping in all {
+    for mapping in all.into_iter().filter(has_folder) {
         match in_folder(what, which, &mapping, surroundings, &by).await {
             // The file is in the folder of another mapping.
             Ok(None) => {}
@@ -90,13 +90,13 @@ pub(super) async fn act(
             }
         }
     }
-    if place.output == Output::Json {
-        writeln!(out, "{}", json!(told))?;
-    }
     if !found {
         let help = "`yiwang-adapter quarantine list` names files that hold something back";
-        writeln!(out, "A-QUA-004 no folder holds anything of `{}` back\n  help: {help}", which.name)?;
-        return Ok(CONFIG);
+        let text = format!("A-QUA-004 no folder holds anything of `{}` back\n  help: {help}", which.name);
+        return refuse(&text, place.output, out);
+    }
+    if place.output == Output::Json {
+        writeln!(out, "{}", json!(told))?;
     }
     Ok(worst)
 }
