@@ -162,7 +162,8 @@ pub struct FetchQuery {
 /// Rows that a source gave, cells in the order of the query's columns.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched {
-    /// The rows, at most as many as the query's limit.
+    /// The rows, at most as many as the query's limit. A page of a batch may end before it, where the next row's text does
+    /// not fit beside the others' ([`Rows::end_early`]).
     pub rows: Rows,
 }
 

@@ -67,6 +67,7 @@ pub struct Rows {
     text_max: usize,
     text: String,
     cells: Vec<Stored>,
+    ended_early: bool,
 }
 
 /// Rows would hold more text than they may.
@@ -82,12 +83,33 @@ impl Rows {
 
     /// No rows yet, with another limit for their text; at most 4 GiB.
     pub fn with_text_max(width: usize, text_max: usize) -> Self {
-        Self { width, text_max, text: String::new(), cells: Vec::new() }
+        Self { width, text_max, text: String::new(), cells: Vec::new(), ended_early: false }
     }
 
     /// Takes back the cells of a row that is not whole, so that its texts are not seen again.
     pub fn cut_to(&mut self, rows: usize) {
         self.cells.truncate(rows * self.width);
+    }
+
+    /// Ends a page of a batch before the row that does not fit; more follow. The last row that is left begins the next
+    /// page, since only beside it is it seen whether two rows share a key.
+    ///
+    /// # Errors
+    /// [`TooMuchText`] where no row would be left for this page.
+    pub fn end_early(&mut self) -> Result<(), TooMuchText> {
+        let whole = self.len();
+        if whole < 2 {
+            return Err(TooMuchText);
+        }
+        self.cut_to(whole);
+        self.ended_early = true;
+        Ok(())
+    }
+
+    /// Whether rows follow that did not fit.
+    #[must_use]
+    pub fn ended_early(&self) -> bool {
+        self.ended_early
     }
 
     /// Adds the next cell; rows are filled from left to right.
@@ -303,5 +325,19 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows.cell(0, 1), Cell::Null);
         assert_eq!(rows.cell(5, 0), Cell::Null);
+    }
+
+    #[test]
+    fn rows_end_early_only_behind_two_whole_ones() {
+        let mut rows = Rows::with_text_max(2, 4);
+        for text in ["a", "b", "c"] {
+            rows.push(Cell::Text(text)).unwrap();
+        }
+        assert_eq!((rows.end_early(), rows.ended_early()), (Err(TooMuchText), false));
+        rows.push(Cell::Integer(1)).unwrap();
+        rows.push(Cell::Text("d")).unwrap();
+        assert_eq!(rows.push(Cell::Text("e")), Err(TooMuchText));
+        assert_eq!((rows.end_early(), rows.ended_early()), (Ok(()), true));
+        assert_eq!((rows.len(), rows.cell(1, 0), rows.cell(2, 0)), (2, Cell::Text("c"), Cell::Null));
     }
 }

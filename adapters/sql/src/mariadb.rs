@@ -153,13 +153,19 @@ impl MyLink {
         let values = if statement.values.is_empty() { Params::Empty } else { values };
         let mut result = self.conn.exec_iter(prepared, values).await.map_err(|error| at(&error))?;
         let (mut rows, mut room) = (Rows::new(statement.width), Room::of(statement));
-        while let Some(row) = result.next().await.map_err(|error| at(&error))? {
+        loop {
+            let row = match result.next().await {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(rows),
+                Err(error) => return Err(at(&error).or_page(statement, rows)),
+            };
             room.take()?;
             for column in 0..statement.width {
-                cells::push(&row, column, self.offset, &self.zone, &mut rows)?;
+                if let Err(trouble) = cells::push(&row, column, self.offset, &self.zone, &mut rows) {
+                    return Err(trouble.or_page(statement, rows));
+                }
             }
         }
-        Ok(rows)
     }
 }
 

@@ -198,14 +198,16 @@ impl PgLink {
             while let Some(row) = rows.try_next().await.map_err(|error| at(&error))? {
                 room.take()?;
                 for column in 0..statement.width {
-                    cells::push(&row, column, &self.zone, &mut read)?;
+                    if let Err(trouble) = cells::push(&row, column, &self.zone, &mut read) {
+                        return Err(trouble.or_page(statement, read));
+                    }
                 }
             }
             Ok(read)
         };
         // What is left of an answer that is not read on is not waited for either: the connection is closed.
         let read = read.map(|read| match read {
-            Err(spent @ Trouble::Spent(_)) => Err(spent),
+            Err(spent @ (Trouble::Spent(_) | Trouble::Full(_))) => Err(spent),
             other => Ok(other),
         });
         // Polled in this order, and so sent in it.

@@ -39,6 +39,8 @@ pub(crate) enum Trouble {
     Kept(SourceError),
     /// What is left of an answer is still on its way, so it must be closed.
     Spent(SourceError),
+    /// Rows of a page, up to what fits; what is left is still on its way, as above.
+    Full(Rows),
     /// The server has gone.
     Lost(String),
     /// The statement was prepared for a table that has changed since.
@@ -51,6 +53,12 @@ pub(crate) const MAY_NOT_READ: &str = "the role may not read what the statement 
 impl Trouble {
     fn keeps(&self) -> bool {
         matches!(self, Self::Kept(_) | Self::Stale(_))
+    }
+
+    /// Where it is that a row does not fit, a page ends before it.
+    pub(crate) fn or_page(self, statement: &Statement, mut rows: Rows) -> Self {
+        let too_large = matches!(self, Self::Spent(SourceError::TooLarge(_)));
+        if too_large && statement.paged && rows.end_early().is_ok() { Self::Full(rows) } else { self }
     }
 }
 
@@ -73,6 +81,7 @@ impl From<Trouble> for SourceError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Kept(error) | Trouble::Spent(error) => error,
+            Trouble::Full(_) => Self::TooLarge(TooMuchText),
             Trouble::Lost(what) => Self::Unavailable(what),
             Trouble::Stale(what) => Self::Drift(what),
         }
@@ -87,6 +96,8 @@ pub(crate) struct Statement {
     pub(crate) width: usize,
     /// Rows at most, which the text says to the server as well: a server that gives more is not read on.
     pub(crate) limit: usize,
+    /// Whether rows that do not fit may be left for the next page.
+    pub(crate) paged: bool,
     /// After this the server itself ends it: the operation's time, which is the same for all its queries.
     pub(crate) timeout: Duration,
 }
@@ -180,7 +191,7 @@ impl<S: Server> ServerSource<S> {
             }
             lease.done(outcome.as_ref().err().is_none_or(Trouble::keeps));
             match outcome {
-                Ok(rows) => return Ok(rows),
+                Ok(rows) | Err(Trouble::Full(rows)) => return Ok(rows),
                 Err(Trouble::Lost(_)) if first && lease.was_used() => self.pool.renew(),
                 Err(trouble) => return Err(trouble.into()),
             }
@@ -317,7 +328,7 @@ impl<S: Server> Source for ServerSource<S> {
 /// A probe's statement, of which the first row is wanted.
 fn asked<S: Server>(text: &str) -> Statement {
     let text = S::Dialect::default().first_row(text);
-    Statement { text, values: Vec::new(), width: 1, limit: 1, timeout: PROBE_TIMEOUT }
+    Statement { text, values: Vec::new(), width: 1, limit: 1, paged: false, timeout: PROBE_TIMEOUT }
 }
 
 fn named(what: &str, error: SourceError) -> SourceError {
@@ -363,5 +374,6 @@ fn statement<S: Server>(query: &FetchQuery) -> Result<Statement, SourceError> {
     values.extend(filter_values.into_iter().map(Some));
     values.push(Some(Scalar::Integer(i64::from(query.limit))));
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    Ok(Statement { text, values, width: query.columns.len(), limit, timeout: query.operation.timeout })
+    let (width, paged) = (query.columns.len(), query.page.is_some());
+    Ok(Statement { text, values, width, limit, paged, timeout: query.operation.timeout })
 }

@@ -278,7 +278,14 @@ fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceE
     let mut cursor = statement.raw_query();
     while let Some(row) = cursor.next().map_err(|error| interrupted(&error, query.timeout))? {
         for column in 0..width {
-            rows.push(cell(row.get_ref(column).map_err(|error| step_error(&error))?))?;
+            let cell = cell(row.get_ref(column).map_err(|error| step_error(&error))?);
+            if let Err(full) = rows.push(cell) {
+                if query.page.is_none() {
+                    return Err(full.into());
+                }
+                rows.end_early()?;
+                return Ok(Fetched { rows });
+            }
         }
     }
     Ok(Fetched { rows })

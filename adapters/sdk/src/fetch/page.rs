@@ -104,7 +104,8 @@ pub(crate) struct FetchedPage<'o> {
 
 impl FetchedPage<'_> {
     fn most(&self) -> usize {
-        self.rows.len().min(self.plan.limit as usize)
+        let whole = self.rows.len().saturating_sub(usize::from(self.rows.ended_early()));
+        whole.min(self.plan.limit as usize)
     }
 
     /// The key after which the next page begins, if that is certain before the records are written. The next page can then

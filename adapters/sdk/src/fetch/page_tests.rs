@@ -20,12 +20,15 @@ impl Source for Register {
         for (number, text) in self.0.iter().enumerate().skip(after).take(query.limit as usize) {
             for column in &query.columns {
                 let key = Cell::Integer(i64::try_from(number).unwrap() + 1);
-                rows.push(match column.as_ref() {
+                let pushed = rows.push(match column.as_ref() {
                     "NR" => key,
                     "C" => self.1(number),
                     _ => Cell::Text(text),
-                })
-                .unwrap();
+                });
+                if pushed.is_err() {
+                    let ended = rows.end_early().map_err(SourceError::TooLarge);
+                    return Box::pin(async move { ended.map(|()| Fetched { rows }) });
+                }
             }
         }
         Box::pin(async { Ok(Fetched { rows }) })
@@ -170,6 +173,27 @@ async fn a_row_that_does_not_fit_behind_others_begins_the_next_page() {
     let paged = all(&register(texts.to_vec(), "")).await;
     assert_eq!(paged.rows, 7);
     assert!(paged.pages > 2, "{}", paged.pages);
+}
+
+#[tokio::test]
+async fn rows_of_more_text_than_a_fetch_takes_come_in_more_pages() {
+    // Each stands in two columns: a hundred of them are more than is fetched at once, and so are four of the larger.
+    for (bytes, rows) in [(50_000, 110), (1_300_000, 6)] {
+        let paged = all(&register(vec!["x".repeat(bytes); rows], "")).await;
+        assert_eq!(paged.rows, rows, "{bytes}");
+    }
+    // One alone of which there is too much, behind others, is told when it is its turn.
+    let mut texts = vec!["x".to_owned(); 5];
+    texts.push("x".repeat(crate::value::TEXT_MAX + 1));
+    let source = register(texts, "");
+    let operation = "person.all".parse().unwrap();
+    let names = ["id_number", "name"].map(|name| name.parse().unwrap());
+    let arguments = Arguments::new();
+    let ask = || asking(&operation, &names, &arguments);
+    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    assert_eq!((first.rows, end.next.clone()), (4, Some(Scalar::Integer(4))));
+    let error = source.page(ask(), end.next).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.code, error.detail.as_str()), (Code::TooLarge, "rows hold more text than they may"));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use yiwang_adapter_sdk::check::{Level, check};
 use yiwang_adapter_sdk::compliance;
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{FetchQuery, Page, Source, SourceError};
+use yiwang_adapter_sdk::value::TEXT_MAX;
 
 /// Columns, what each is declared as, and whether pages may go on after it.
 const POSTGRES: [(&str, &str, bool); 13] = [
@@ -145,4 +146,28 @@ async fn altered(people: &People<'_>) {
     source.probe().await.unwrap();
     let refused = page(&mapping, source.as_ref()).await;
     assert!(matches!(&refused, Err(SourceError::Drift(what)) if what.contains("batch key")), "{refused:?}");
+}
+
+/// Rows of more text than is fetched at once: the page ends before those that do not fit, and the source serves on.
+pub async fn full_page(lab: &Lab) {
+    let people = People::new(lab, "fullpages");
+    let (text, to) = match lab.kind {
+        Kind::Postgres => ("text", "fullpages"),
+        Kind::Mariadb => ("longtext", "fullpages@'%'"),
+    };
+    let [table, name, number] = ["KEYS", "NM", "NUMBER"].map(|name| quoted(lab.kind, name));
+    let bytes = TEXT_MAX / 7 * 2;
+    let rows: Vec<String> = (1..=4).map(|key| format!("(repeat('x', {bytes}), {key})")).collect();
+    lab.admin(
+        "fullpages",
+        &format!(
+            "create table {table} ({name} {text}, {number} bigint unique); grant select on {table} to {to}; \
+             insert into {table} values {};",
+            rows.join(", ")
+        ),
+    );
+    let (mapping, source) = people.open_text(&mapping(lab, &number));
+    for _ in 0..6 {
+        assert_eq!(page(&mapping, source.as_ref()).await, Ok(3));
+    }
 }

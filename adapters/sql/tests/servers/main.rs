@@ -261,6 +261,13 @@ async fn a_key_that_the_server_folds_is_no_key_of_a_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_ends_before_the_rows_whose_text_does_not_fit() {
+    for lab in servers() {
+        keys::full_page(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_filter_lets_out_what_its_evaluator_lets_out() {
     for lab in servers() {
         filters::same(lab).await;
