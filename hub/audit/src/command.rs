@@ -28,6 +28,8 @@ pub const CLEAN: i32 = 0;
 pub const FINDINGS: i32 = 1;
 /// Exit code when nothing could be read or the command line does not hold.
 pub const USAGE: i32 = 2;
+/// Exit code when what was found cannot be written: its disk is full, or nobody reads on.
+pub const UNWRITTEN: i32 = 3;
 
 /// What the auditor wants to know.
 #[derive(Debug, Subcommand)]
@@ -133,7 +135,7 @@ pub struct Show {
 }
 
 /// Runs a command. Results go to `out`, what went wrong to standard error; returns the exit code:
-/// [`CLEAN`], [`FINDINGS`] or [`USAGE`].
+/// [`CLEAN`], [`FINDINGS`], [`USAGE`] or [`UNWRITTEN`].
 pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
     let result = match command {
         Command::Verify(args) => verify(args).and_then(|report| finish(&report, args.output, out)),
@@ -152,7 +154,7 @@ pub fn run(command: &Command, out: &mut dyn Write) -> i32 {
         if !gone {
             eprintln!("error: {}", crate::report::visible(&error.to_string()));
         }
-        USAGE
+        if matches!(error, AuditError::Output(_)) { UNWRITTEN } else { USAGE }
     })
 }
 

@@ -4,7 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 use yiwang_audit::command::{Command, run};
 
-/// Verifies Yiwang ledgers and evidence offline, and trusts nobody. Exit code: 0 clean, 1 findings, 2 unreadable
+/// Verifies Yiwang ledgers and evidence offline, and trusts nobody. Exit code: 0 clean, 1 findings, 2 unreadable, 3 unwritten
 #[derive(Parser)]
 #[command(name = "yiwang-audit", version)]
 struct Program {

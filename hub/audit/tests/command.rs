@@ -71,6 +71,25 @@ fn verify_says_clean_findings_or_unreadable_by_its_exit_code() {
 }
 
 #[test]
+fn what_cannot_be_written_is_neither_clean_nor_unreadable() {
+    let (world, _folder, path) = folder();
+    let key = world.key().to_string();
+    let verify = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yiwang-audit"));
+        command.args(["verify", "--ledger", &path, "--key", &key]);
+        command
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = verify().stdout(writer).output().unwrap();
+    assert_eq!((unread.status.code(), unread.stderr.as_slice()), (Some(3), &b""[..]));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let unwritten = verify().stdout(full).output().unwrap();
+    let said = String::from_utf8(unwritten.stderr).unwrap();
+    assert!(unwritten.status.code() == Some(3) && said.contains("cannot write the result"), "{said}");
+}
+
+#[test]
 fn evidence_and_proofs_are_verified_from_files() {
     let (world, folder, _) = folder();
     let key = world.key().to_string();
