@@ -30,6 +30,7 @@ pub mod member;
 pub mod merkle;
 pub mod note;
 pub mod peer_time;
+pub mod plural;
 pub mod prepared;
 pub mod receipt;
 pub mod request;

@@ -9,7 +9,6 @@ mod dry_run;
 mod fmt;
 mod folder_check;
 mod init;
-mod plural;
 mod quarantine;
 mod replace;
 mod report;

@@ -12,6 +12,7 @@ use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{CaseId, ContractId, MemberId, Officer, Purpose, RecordType};
 use yiwang_proto::pb;
+use yiwang_proto::plural::counted;
 use yiwang_proto::request::Request;
 use yiwang_proto::sha256;
 use yiwang_proto::tag::Tag;
@@ -292,8 +293,8 @@ pub fn accesses(
 pub(crate) fn closed_words(pages: u64) -> Option<String> {
     (pages > 0).then(|| {
         format!(
-            "{pages} pages of batches have more persons than their entries name and are not looked into: \
-             `accesses --adapter-journal` does"
+            "not looked into: {} of batches with more persons than an entry names; `accesses --adapter-journal` does",
+            counted(pages, "page")
         )
     })
 }

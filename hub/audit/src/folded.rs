@@ -19,6 +19,7 @@ use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::folded::{Denied, FOLDER, Key, MINUTE_MS, RECORD_MAX, Record, Said, Statement, key_of};
 use yiwang_proto::merkle::{Frontier, Hash};
+use yiwang_proto::plural::counted;
 use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy};
 use yiwang_proto::time::format_rfc3339;
 
@@ -61,16 +62,18 @@ pub(crate) fn check(
     let denials: u64 = folds.iter().map(|fold| fold.count).sum();
     let unkept: u64 = folds.iter().map(|fold| fold.unkept).sum();
     if unkept > 0 {
-        report.note(format!("{unkept} denials are counted only: the hub could not keep their statements"));
+        let unkept = counted(unkept, "denial");
+        report.note(format!("{unkept} only counted: the hub could not keep the statements"));
     }
     let reader = match journal(folder) {
         Ok(Some(reader)) => reader,
         Ok(None) if denials == 0 => return,
         Ok(None) => {
             let what = format!(
-                "{denials} denials are folded into {} entries, and the hub's journal of their statements (`{FOLDER}/`) is \
-                 not at hand: counts and roots were not computed again",
-                folds.len()
+                "{} folded into {}, and the hub's journal of their statements (`{FOLDER}/`) is not at hand: counts and roots \
+                 were not computed again",
+                counted(denials, "denial"),
+                counted(folds.len(), "entry")
             );
             // A hub could fold what it likes if the statements might just be missing.
             return if without { report.note(what) } else { report.finding(None, Rule::Folded, what) };
@@ -85,14 +88,14 @@ pub(crate) fn check(
     findings.extend(pass.left());
     report.signatures += pass.signatures;
     report.note(format!(
-        "folded denials: {} statements of {} entries recomputed from the hub's journal",
-        pass.matched,
-        folds.iter().filter(|fold| fold.count > 0).count()
+        "folded denials: {} of {} recomputed from the hub's journal",
+        counted(pass.matched, "statement"),
+        counted(folds.iter().filter(|fold| fold.count > 0).count(), "entry")
     ));
     if pass.unfolded > 0 {
         report.note(format!(
-            "{} denials wait in the hub's journal for the entry that will count them",
-            pass.unfolded
+            "{} in the hub's journal that no entry counts yet",
+            counted(pass.unfolded, "denial")
         ));
     }
     report.add(findings);

@@ -9,6 +9,7 @@ use std::path::Path;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::merkle::{HASH_BYTES, hash_to_base64};
 use yiwang_proto::note::{MAX_NOTE_BYTES, SignedNote, VerifierKey};
+use yiwang_proto::plural::counted;
 use yiwang_proto::tile::{TileKind, TilePath};
 
 /// Folders within folders below `tile/`.
@@ -25,8 +26,8 @@ pub fn fsck(folder: &Path) -> Result<Report, AuditError> {
     let check = yiwang_journal::fsck(&segments);
     report.entries = check.records;
     report.note(format!(
-        "{} segments, entries {} to {}",
-        check.segments,
+        "{}, entries {} to {}",
+        counted(check.segments, "segment"),
         check.first,
         check.len.saturating_sub(1)
     ));

@@ -21,6 +21,7 @@ use yiwang_proto::batch::Roots;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::merkle::{Hash, hash_to_base64};
 use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
+use yiwang_proto::plural::counted;
 
 /// Entries taken at once: enough to keep every thread busy for a while.
 const CHUNK_ENTRIES: usize = 4096;
@@ -170,7 +171,11 @@ pub(crate) fn storage_faults(segments: &Path, report: &mut Report) {
         }
     }
     if check.more_faults > 0 {
-        report.finding(None, Rule::Storage, format!("{} more faults in the segments", check.more_faults));
+        report.finding(
+            None,
+            Rule::Storage,
+            format!("{} in the segments", counted(check.more_faults, "more fault")),
+        );
     }
 }
 
@@ -332,8 +337,8 @@ impl Pass<'_> {
                     report.finding(None, Rule::Root, "the entries give another root than the checkpoint")
                 }
                 None if whole => {
-                    let what =
-                        format!("the checkpoint covers {} entries, there are {}", head.size, self.size);
+                    let covered = counted(head.size, "entry");
+                    let what = format!("the checkpoint covers {covered}, there are {}", self.size);
                     report.finding(None, Rule::Root, what);
                 }
                 None => {}
@@ -341,8 +346,8 @@ impl Pass<'_> {
         }
         if report.after_checkpoint > 0 {
             report.note(format!(
-                "{} entries after the checkpoint: no head covers them yet",
-                report.after_checkpoint
+                "{} after the checkpoint: no head reaches so far yet",
+                counted(report.after_checkpoint, "entry")
             ));
         }
         if let Some(head) = older {
@@ -350,15 +355,16 @@ impl Pass<'_> {
                 Some(root) if root == head.root => report.continues = Some(head.size),
                 Some(_) => {
                     let what = format!(
-                        "the first {} entries are not those of your older checkpoint: a fork",
-                        head.size
+                        "your older checkpoint is not of the ledger's first {}: a fork",
+                        counted(head.size, "entry")
                     );
                     report.finding(None, Rule::Older, what);
                 }
                 None if whole => {
                     let what = format!(
-                        "your older checkpoint covers {} entries, there are {}: entries were cut",
-                        head.size, self.size
+                        "your older checkpoint covers {}, there are {}: entries were cut",
+                        counted(head.size, "entry"),
+                        self.size
                     );
                     report.finding(None, Rule::Older, what);
                 }

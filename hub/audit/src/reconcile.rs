@@ -33,6 +33,7 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
 use yiwang_proto::checkpoint::CheckpointVerifier;
+use yiwang_proto::plural::counted;
 
 /// Findings that are listed one by one; more are only counted.
 const LISTED: usize = 1000;
@@ -158,16 +159,20 @@ impl Reconciled {
     /// When it cannot be written.
     pub fn write_text(&self, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "reconciliation: {}", if self.is_clean() { "CLEAN" } else { "NOT CLEAN" })?;
-        writeln!(out, "ledger: {} entries, {} answers released", self.entries, self.answered)?;
+        let (entries, answers) = (counted(self.entries, "entry"), counted(self.answered, "answer"));
+        writeln!(out, "ledger: {entries}, {answers} released")?;
         writeln!(
             out,
-            "apps: {} exchanges kept, {} of them without a response, of which {} are folded denials",
-            self.received, self.unanswered, self.folded
+            "apps: {} kept, {} of them without a response, and folded denials among these: {}",
+            counted(self.received, "exchange"),
+            self.unanswered,
+            self.folded
         )?;
         writeln!(
             out,
-            "adapters: {} answers journalled, {} of them recorded nowhere and so not released",
-            self.journalled, self.journalled_unrecorded
+            "adapters: {} journalled, {} of them recorded nowhere and so not released",
+            counted(self.journalled, "answer"),
+            self.journalled_unrecorded
         )?;
         writeln!(out, "receipts {}, heads {}", self.receipts, self.heads)?;
         for mismatch in &self.mismatches {
@@ -176,7 +181,7 @@ impl Reconciled {
         }
         let listed = self.mismatches.len() as u64;
         if self.total > listed {
-            writeln!(out, "and {} more mismatches", self.total - listed)?;
+            writeln!(out, "and {}", counted(self.total - listed, "more mismatch"))?;
         }
         writeln!(out, "mismatches {}", self.total)
     }

@@ -2,6 +2,7 @@ use crate::rules::Rule;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use yiwang_proto::plural::counted;
 
 /// Findings that are listed one by one; more are only counted.
 pub const MAX_FINDINGS: usize = 1000;
@@ -184,7 +185,7 @@ impl Report {
         }
         let listed = self.findings.len() as u64;
         if self.findings_total > listed {
-            writeln!(out, "and {} more findings", self.findings_total - listed)?;
+            writeln!(out, "and {}", counted(self.findings_total - listed, "more finding"))?;
         }
         for rule in rules {
             writeln!(out, "next, for {rule}: {}", rule.next_step())?;

@@ -6,6 +6,7 @@ use crate::report::visible;
 use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::Path;
+use yiwang_proto::plural::counted;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +70,8 @@ fn table(folder: &Path, filter: &Filter, out: &mut dyn Write) -> Result<Listed, 
     if let Some(words) = closed_words(found.closed_pages) {
         writeln!(out, "{words}")?;
     }
-    writeln!(out, "{} exchanges; not verified by this command, run `verify` first", found.rows)?;
+    let rows = counted(found.rows, "exchange");
+    writeln!(out, "{rows}; not verified by this command, run `verify` first")?;
     Ok(found)
 }
 

@@ -37,6 +37,7 @@ use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{AppId, ContractId, MemberId, Operation};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::plural::counted;
 
 /// How long after its statement's end an exchange may be recorded: the longest deadline of a contract.
 const RECORD_DELAY_MS: i64 = 30_000;
@@ -307,29 +308,31 @@ impl<'a> State<'a> {
         }
         if self.words.unsaid > 0 {
             report.note(format!(
-                "{} answered exchanges rest on no standing: their parties had issued none, or the hub kept them",
-                self.words.unsaid
+                "{} without a standing: the parties had issued none, or the hub kept them",
+                counted(self.words.unsaid, "answered exchange")
             ));
         }
         if let Some(from) = &self.goes_on_from {
             report.note(format!("goes on from {from}; ask for that ledger too"));
         }
-        for (count, what) in [
-            (self.unannounced, "answers of members that never announced a mapping of the operation"),
-            (self.replaced, "answers under a mapping that was replaced before their entry"),
+        for (count, word, what) in [
+            (self.unannounced, "answer", "of members that never announced a mapping of the operation"),
+            (self.replaced, "answer", "under a mapping that was replaced before the entry"),
             (
                 self.unenrolled_looks,
-                "looks of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
+                "look",
+                "of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
             ),
-            (self.clocks_accepted, "times the operator accepted a clock that was behind the entry before"),
-            (self.in_flight_at_close, "exchanges were under way when their case was closed"),
+            (self.clocks_accepted, "time", "the operator accepted a clock that was behind the entry before"),
+            (self.in_flight_at_close, "exchange", "under way when the case was closed"),
             (
                 self.folded_early,
-                "folds of an app that had fewer than 60 denials of its own in that minute: the ledger refused them, or the hub hides them",
+                "fold",
+                "of an app that had fewer than 60 denials of its own in that minute: the ledger refused them, or the hub hides them",
             ),
         ] {
             if count > 0 {
-                report.note(format!("{count} {what}"));
+                report.note(format!("{} {what}", counted(count, word)));
             }
         }
         if self.goes_back {

@@ -6,6 +6,7 @@ use crate::rules::Rule;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use yiwang_proto::merkle::{FinishedTile, HASH_BYTES, Hash, TILE_WIDTH, Tree};
+use yiwang_proto::plural::counted;
 use yiwang_proto::tile::{TileKind, TilePath};
 
 const TILE_BYTES: usize = TILE_WIDTH as usize * HASH_BYTES;
@@ -68,7 +69,8 @@ impl Tiles {
             report.note(format!("hash tiles of level {level} from number {index} on are not written yet"));
         }
         if strangers > 0 {
-            report.note(format!("{strangers} files under `tile` are no hash tiles; they were not looked at"));
+            let files = counted(strangers, "file");
+            report.note(format!("{files} under `tile` not looked at: no hash tile has such a name"));
         }
         report.add(self.findings);
         report.tiles = self.compared;

@@ -257,7 +257,7 @@ fn pages_and_exchanges_of_members_whose_key_is_missing_are_said_and_never_opened
     assert_eq!((&found["closed"], &found["without_key"]), (&closed, &1.into()), "{found}");
     let (_, out, _) = run(&[&all[..], &["--tag-key", &fire]].concat());
     assert!(
-        out.contains("`--tag-key police=FILE`") && out.contains("1 exchanges between members whose keys"),
+        out.contains("`--tag-key police=FILE`") && out.contains("1 exchange between members whose keys"),
         "{out}"
     );
     // With the provider's key beside it everything is looked into.
@@ -274,13 +274,13 @@ fn searches_by_tag_say_how_many_pages_they_cannot_look_into() {
     let folder = TempDir::new().unwrap();
     let (ledger, _) = town.write(folder.path());
     let hex = yiwang_proto::hex(&provider_tag(7, &town.case));
-    let note = "2 pages of batches have more persons than their entries name";
+    let note = "not looked into: 2 pages of batches with more persons than an entry names";
     let (code, out, _) = run(&["report", "--ledger", &ledger, "--tag", &hex]);
-    assert!(code == 0 && out.contains(note) && out.contains("1 exchanges"), "{out}");
+    assert!(code == 0 && out.contains(note) && out.contains("\n1 exchange"), "{out}");
     let (code, _, error) = run(&["report", "--ledger", &ledger, "--tag", &hex, "-o", "csv"]);
     assert!(code == 0 && error.contains(note), "{error}");
     let (_, out, error) = run(&["report", "--ledger", &ledger]);
-    assert!(!out.contains("pages of batches") && error.is_empty(), "who lists all misses none: {out}{error}");
+    assert!(!out.contains("of batches with") && error.is_empty(), "who lists all misses none: {out}{error}");
     for (more, pages) in [
         (&[][..], 2),
         (&["--cursor", "9"], 1),
@@ -293,7 +293,7 @@ fn searches_by_tag_say_how_many_pages_they_cannot_look_into() {
             run(&[&["search", "--ledger", &ledger, "--tag", &hex, "-o", "json"], more].concat());
         let found: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, &found["closed_pages"]), (0, &pages.into()), "{more:?}: {out}");
-        assert_eq!(error.contains("pages of batches"), pages > 0, "{error}");
+        assert_eq!(error.contains("of batches with more persons"), pages > 0, "{error}");
     }
     // The mark of such pages is no tag that anybody has.
     let (code, out, error) = run(&["search", "--ledger", &ledger, "--tag", &"0".repeat(64)]);

@@ -34,7 +34,7 @@ fn an_answer_comes_through_a_mapping_that_was_announced() {
     world.answered();
     let report = verify(&world);
     assert!(report.is_clean(), "{report:#?}");
-    assert!(report.notes.iter().any(|note| note.starts_with("1 answers under a mapping that was replaced")));
+    assert!(report.notes.iter().any(|note| note.starts_with("1 answer under a mapping that was replaced")));
     let mut world = World::new();
     announce(&mut world, 7);
     let index = world.answered();

@@ -160,7 +160,7 @@ fn a_failure_while_its_case_closes_is_not_held_against_it() {
     world.record(exchange);
     let report = verify(&world);
     assert!(report.is_clean(), "{}", show(&report));
-    assert!(show(&report).contains("under way when their case was closed"));
+    assert!(show(&report).contains("under way when the case was closed"));
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_ledger_with_standings_is_clean_and_what_they_revoke_is_denied_again() {
     silent.answered();
     let report = verify(&silent);
     clean(&report);
-    assert!(show(&report).contains("rest on no standing"), "{}", show(&report));
+    assert!(show(&report).contains("without a standing"), "{}", show(&report));
 }
 
 #[test]

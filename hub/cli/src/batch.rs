@@ -15,6 +15,7 @@ use yiwang_client::client::Client;
 use yiwang_client::pages::Pages;
 use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::plural::counted;
 
 /// How often a page is asked for again before the run stops: a hub's or adapter's restart takes less.
 const TRIES: u32 = 60;
@@ -283,6 +284,7 @@ pub async fn run(batch: &Batch) -> Outcome {
     // Nothing may stand behind the last page.
     pages.finish().await.map_err(Failure::refused)?;
     let ended = if state.complete { "complete" } else { "the same command goes on" };
-    println!("{} rows in {} pages, each an entry of the ledger; {ended}", state.rows, state.pages);
+    let (rows, pages) = (counted(state.rows, "row"), counted(state.pages, "page"));
+    println!("{rows} in {pages}, each page an entry of the ledger; {ended}");
     Ok(())
 }

@@ -20,6 +20,7 @@ use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::limits::DOCUMENT_MAX;
+use yiwang_proto::plural::counted;
 use yiwang_proto::prepared::Prepared;
 use yiwang_proto::request::OfficerBy;
 use yiwang_proto::ticket::from_hex;
@@ -209,7 +210,7 @@ async fn prepare(app: &AppArgs, query: &RecordQuery, delegation: &Path, out: &Pa
     }
     let json = serde_json::to_vec_pretty(&prepared).map_err(Failure::environment)?;
     std::fs::write(out, json).map_err(file(out))?;
-    println!("{} requests are prepared; they can be sent for 60 s", prepared.requests.len());
+    println!("prepared: {}, to be sent within 60 s", counted(prepared.requests.len(), "request"));
     println!(
         "the officer signs: yiwang officer sign --key FILE --delegation {} {} --out signed.json",
         delegation.display(),

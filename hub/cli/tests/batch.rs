@@ -231,7 +231,7 @@ fn a_batch_goes_on_where_it_was_and_each_page_is_an_entry() {
     };
     let ask = |more: &[&str]| batch("Dwelling", &out, more);
     let first = ask(&["--pages", "1"]);
-    assert!(first.code == 0 && first.out.contains("1000 rows in 1 pages"), "{}{}", first.out, first.error);
+    assert!(first.code == 0 && first.out.contains("1000 rows in 1 page, "), "{}{}", first.out, first.error);
     // A run that ended in the middle of its second page: half a line is there, and the state is of the first.
     let mut torn = std::fs::read(&out).unwrap();
     torn.extend_from_slice(b"{\"fields\":{\"code\":\"d-");

@@ -1,6 +1,5 @@
 //! `check`: shape, then names and codes and tests, then the live source.
 
-use super::plural::counted;
 use super::report::{LIVE, NAMES, Report, SHAPE, Section};
 use super::{Check, fault_at, folder_check};
 use crate::config::{Config, ConfigError};
@@ -15,6 +14,7 @@ use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
 use yiwang_policies::Catalogue;
+use yiwang_proto::plural::counted;
 
 /// The mark of `init`; the heading of its proposals, which tells of the mark, has no blank after it.
 const CHOOSE: &str = "choose: ";

@@ -2,7 +2,6 @@
 //! announce and what each contract would let out. Nothing listens, nothing is journalled, nothing is sent; single
 //! values, masked, are shown by `call`.
 
-use super::plural::counted;
 use super::{CONFIG, ENVIRONMENT, OK, refuse, refuse_config};
 use crate::config::Config;
 use crate::error::HostError;
@@ -17,6 +16,7 @@ use yiwang_client::folder::Folder;
 use yiwang_policies::Catalogue;
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::hex;
+use yiwang_proto::plural::counted;
 use yiwang_proto::time::format_rfc3339;
 
 /// How long a source may take for its probe: sources give up sooner by themselves.

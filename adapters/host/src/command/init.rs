@@ -1,6 +1,5 @@
 //! `init`: writes a proposed mapping to standard output or into a file that was not there.
 
-use super::plural::counted;
 use super::replace::replace;
 use super::{CONFIG, ENVIRONMENT, OK};
 use crate::init::{Ask, InitError, Kind, Proposal, UNKNOWN, propose};
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use yiwang_adapter_sdk::mapping::FILES;
 use yiwang_adapter_sdk::source::{Setting, SourceError};
 use yiwang_proto::ids::MemberId;
+use yiwang_proto::plural::counted;
 
 /// Names that are listed where another one was given.
 const LISTED: usize = 40;

@@ -1,11 +1,11 @@
 //! What `check` found, as sections of lines with a tick, a mark or a cross.
 
-use super::plural::counted;
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use serde::Serialize;
 use std::io::Write;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{MappingFault, render};
+use yiwang_proto::plural::counted;
 
 /// A line.
 #[derive(Debug, Serialize)]

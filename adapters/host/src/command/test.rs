@@ -3,7 +3,6 @@
 mod edit;
 mod update;
 
-use super::plural::counted;
 use super::{CONFIG, FAILED, OK, Output, Test};
 use crate::sources::read_mapping;
 use serde::Serialize;
@@ -11,6 +10,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{Mapping, render, run_tests};
+use yiwang_proto::plural::counted;
 
 /// What became of one file.
 #[derive(Serialize)]

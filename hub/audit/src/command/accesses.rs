@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use yiwang_proto::document::from_base64;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::SUBJECT_MAX;
+use yiwang_proto::plural::counted;
 use yiwang_proto::tag::TagKey;
 
 /// Bytes of a key's file: 32 in base64, and a line's end.
@@ -73,11 +74,11 @@ pub fn run(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
             }
             writeln!(
                 out,
-                "{} exchanges as of size {}, {} pages of batches opened; signatures of the ledger are not verified by \
-                 this command, run `verify` first",
-                found.hits.len(),
+                "{} as of size {}, {} of batches opened; signatures of the ledger are not verified by this command, run \
+                 `verify` first",
+                counted(found.hits.len(), "exchange"),
                 found.size,
-                found.opened
+                counted(found.opened, "page")
             )?;
         }
     }
@@ -100,7 +101,7 @@ fn remarks(found: &Sightings) -> Vec<String> {
         format!("finding: entry {}: {}: {}", finding.index, finding.fault.as_str(), visible(&finding.what))
     });
     let more = found.findings_total.saturating_sub(found.findings.len() as u64);
-    let more = (more > 0).then(|| format!("and {more} more findings"));
+    let more = (more > 0).then(|| format!("and {}", counted(more, "more finding")));
     let closed = found.closed.iter().map(|closed| {
         let provider = &closed.provider;
         let next = match closed.missing {
@@ -110,14 +111,16 @@ fn remarks(found: &Sightings) -> Vec<String> {
             }
         };
         visible(&format!(
-            "not looked into: {} pages of batches by `{provider}`, entries {} to {}: {next}",
-            closed.pages, closed.first, closed.last
+            "not looked into: {} of batches by `{provider}`, entries {} to {}: {next}",
+            counted(closed.pages, "page"),
+            closed.first,
+            closed.last
         ))
     });
     let without_key = (found.without_key > 0).then(|| {
         format!(
-            "not looked into: {} exchanges between members whose keys were not given; add `--tag-key MEMBER=FILE`",
-            found.without_key
+            "not looked into: {} between members whose keys were not given; add `--tag-key MEMBER=FILE`",
+            counted(found.without_key, "exchange")
         )
     });
     findings.chain(more).chain(closed).chain(without_key).collect()

@@ -10,6 +10,7 @@ use crate::source::{Entries as _, Source};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
+use yiwang_proto::plural::counted;
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -75,8 +76,8 @@ pub fn run(args: &Report, out: &mut dyn Write) -> Result<i32, AuditError> {
                 return Err(AuditError::Usage(what));
             }
             let end = format!(
-                "{} rows as of size {}; where to ask, not a verdict; run `verify` first",
-                sheet.rows.len(),
+                "{} as of size {}; where to ask, not a verdict; run `verify` first",
+                counted(sheet.rows.len(), "row"),
                 source.size()
             );
             sheet.write(args.output, &end, out)?;

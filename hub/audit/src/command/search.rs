@@ -12,6 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::{CaseId, ContractId, MemberId, Officer, Purpose, RecordType};
+use yiwang_proto::plural::counted;
 use yiwang_proto::tag::Tag;
 
 /// Most hits of one page: what a person or a spreadsheet takes at once; the cursor leads on.
@@ -183,8 +184,8 @@ pub fn search(args: &Search, out: &mut dyn Write) -> Result<i32, AuditError> {
             let more = page.next.map_or_else(String::new, |next| format!(", more: --cursor {next}"));
             writeln!(
                 out,
-                "{} exchanges as of size {}{more}; signatures are not verified by this command, run `verify` first",
-                page.hits.len(),
+                "{} as of size {}{more}; signatures are not verified by this command, run `verify` first",
+                counted(page.hits.len(), "exchange"),
                 page.size
             )?;
         }
@@ -209,8 +210,10 @@ pub fn index(command: &Index, out: &mut dyn Write) -> Result<i32, AuditError> {
                 }
                 writeln!(
                     out,
-                    "compared {} exchanges as of size {}: {} differences",
-                    found.exchanges, found.size, found.total
+                    "compared {} as of size {}: {}",
+                    counted(found.exchanges, "exchange"),
+                    found.size,
+                    counted(found.total, "difference")
                 )?;
                 if found.total > 0 {
                     code = FINDINGS;
@@ -227,6 +230,7 @@ pub fn index(command: &Index, out: &mut dyn Write) -> Result<i32, AuditError> {
         let fault = "cannot be written".to_owned();
         return Err(AuditError::Index { path, fault });
     }
-    writeln!(out, "{} reflects {} entries of {}", path.display(), index.size()?, source.size())?;
+    let reflected = counted(index.size()?, "entry");
+    writeln!(out, "{} reflects {reflected} of {}", path.display(), source.size())?;
     Ok(code)
 }

@@ -62,8 +62,7 @@ impl Heads {
         })?;
         for (size, heads) in by_size {
             for (_, whose) in heads {
-                let what =
-                    format!("the head of {whose} covers {size} entries, the ledger has {}", source.len());
+                let what = format!("the head of {whose} is of size {size}, the ledger has {}", source.len());
                 done.add(Fault::HeadsDiffer, None, what);
             }
         }

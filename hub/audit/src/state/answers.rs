@@ -12,6 +12,7 @@ use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::pb::Outcome;
+use yiwang_proto::plural::counted;
 
 impl State<'_> {
     pub(super) fn answer(
@@ -149,7 +150,8 @@ fn faults(subject: Subject<'_>, answer: &Stated<Answer>, contract: Option<&Known
         }
         let most = known.contract.text.limits.rows;
         if said.rows > most {
-            faults.push(format!("its answer holds {} rows, the contract lets out {most}", said.rows));
+            let rows = counted(said.rows, "row");
+            faults.push(format!("its answer holds {rows}, the contract lets out {most}"));
         }
     }
     let earliest = request.statement.issued_at_ms.saturating_sub(CLOCK_SKEW_MS);

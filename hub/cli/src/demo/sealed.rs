@@ -13,6 +13,7 @@ use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, Officer};
 use yiwang_proto::keys::SecretKey;
+use yiwang_proto::plural::counted;
 use yiwang_proto::prepared::Prepared;
 
 /// An officer with a key of their own.
@@ -65,7 +66,8 @@ pub async fn tell(teller: &mut Teller, network: &Network, case: &str) -> Result<
     let prepared = call(street, "assistance-desk", "POST", "/v1/records/prepare", &asked).await?;
     let prepared: Prepared = serde_json::from_value(prepared.json).map_err(|error| error.to_string())?;
     let signed = prepared.sign(&officer.delegation, &officer.key).map_err(|error| error.to_string())?;
-    teller.say(&format!("  officer {} reads and signs {} statements", officer.name, signed.requests.len()));
+    let statements = counted(signed.requests.len(), "statement");
+    teller.say(&format!("  officer {} reads and signs {statements}", officer.name));
     let signed = serde_json::to_value(&signed).map_err(|error| error.to_string())?;
     let answer = call(street, "assistance-desk", "POST", "/v1/records/send", &signed).await?;
     line(teller, &answer.json, "MentalHealthRecord", "support_need");

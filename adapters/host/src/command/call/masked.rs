@@ -1,7 +1,6 @@
 //! What `call` shows: each value masked by the highest class of any field that reads its column, so that a
 //! field of a low class does not show what it was computed from.
 
-use crate::command::plural::counted;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +10,7 @@ use yiwang_adapter_sdk::mapping::{Mapping, OperationDef};
 use yiwang_policies::Catalogue;
 use yiwang_proto::contract::ContractText;
 use yiwang_proto::ids::FieldName;
+use yiwang_proto::plural::counted;
 
 /// Characters of a value that are shown, where it is shown.
 const SHOWN_MAX: usize = 120;

@@ -2,7 +2,6 @@
 
 use super::{Where, Which, has_folder, mappings, place_of, refuse};
 use crate::command::door;
-use crate::command::plural::counted;
 use crate::command::{ENVIRONMENT, FAILED, OK, Output};
 use crate::config::Config;
 use crate::run::Surroundings;
@@ -15,6 +14,7 @@ use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::Environment;
 use yiwang_proto::ambient::random;
 use yiwang_proto::hex;
+use yiwang_proto::plural::counted;
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
