@@ -47,8 +47,14 @@ impl fmt::Display for Unasked {
                     named.join(", ")
                 )
             }
-            Why::NoSubject => f.write_str("is asked with a subject"),
-            Why::Subject => f.write_str("is asked without a subject"),
+            Why::NoSubject => f.write_str(
+                "is asked with a subject, as its operations are called by_id or by_person: name it, with --subject or as \
+                 `subject` in the body; the provider's mapping file declares it as subject = \"id\" in that [[operation]]",
+            ),
+            Why::Subject => f.write_str(
+                "is asked without a subject: leave it out; what is asked with one is called by_id or by_person, in `operations` \
+                 of the contract and as `name` of its [[operation]] in the provider's mapping file, with subject = \"id\" there",
+            ),
             Why::Method(Method::Count) => f.write_str("is for counts only"),
             Why::Method(Method::Batch) => f.write_str("is for batches only"),
             Why::Method(Method::Query) => f.write_str("is for queries only"),
@@ -126,10 +132,16 @@ mod tests {
         };
         let granted = "contract `civil-street-person` grants none of the fields that were asked for; it grants birth_date, name, sex";
         assert_eq!(said(&text, &query("x", &["nationality"])), [granted]);
-        assert_eq!(
-            said(&text, &query("", &["name"])),
-            ["contract `civil-street-person` is asked with a subject"]
+        let nobody = said(&text, &query("", &["name"])).concat();
+        assert!(
+            nobody.starts_with("contract `civil-street-person` is asked with a subject, as "),
+            "{nobody}"
         );
+        assert!(nobody.contains("--subject") && nobody.contains("subject = \"id\" in that [[operation]]"));
+        let listed = ContractText { operations: vec!["person.by_street".parse().unwrap()], ..text.clone() };
+        let somebody = said(&listed, &query("x", &["name"])).concat();
+        assert!(somebody.contains("is asked without a subject: leave it out; "), "{somebody}");
+        assert!(somebody.contains("in the provider's mapping file, with subject = \"id\""), "{somebody}");
         assert_eq!(
             said(&count, &query("x", &["name"])),
             ["contract `civil-street-person` is for counts only"]
