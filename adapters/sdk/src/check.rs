@@ -1,7 +1,9 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
-use crate::mapping::{FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, UnknownCode};
+use crate::mapping::{
+    FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, ParamType, UnknownCode,
+};
 use crate::source::Source;
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
 
@@ -161,6 +163,7 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
                 "name the parameter that takes the person's identifier; records about persons are not listed",
             ));
         }
+        findings.extend(unasked(operation, record));
         for field in &operation.fields {
             against_catalogue(operation, field, record, findings);
         }
@@ -172,6 +175,35 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
             findings.push(finding.help("name the column that says when a row was last good"));
         }
     }
+}
+
+/// What is asked about a subject and declares none, so that it refuses whoever asks. Apps tell by the operation's name
+/// whether they name one, and a contract lets nothing personal out without.
+fn unasked(operation: &OperationDef, record: &RecordDef) -> Option<Finding> {
+    let asked = matches!(operation.kind, OperationKind::Lookup | OperationKind::Search);
+    if !asked || operation.subject.is_some() || record.subject == SubjectKind::Person {
+        return None;
+    }
+    let name = operation.name.as_str();
+    let is_personal = |field: &FieldDef| record.field(&field.name).is_some_and(|known| known.class >= 2);
+    let why = if name.ends_with("by_id") || name.ends_with("by_person") {
+        "apps name a subject to what is called by_id or by_person"
+    } else if operation.kind == OperationKind::Lookup && operation.fields.iter().any(is_personal) {
+        "contracts let fields of class 2 and above out only about a subject"
+    } else {
+        return None;
+    };
+    let message = format!("operation {name}: {why}, and no `subject` is declared: whoever asks is refused");
+    let param = operation.params.iter().find(|param| param.kind == ParamType::String && !param.optional);
+    let help = match param {
+        Some(param) => format!(
+            "write subject = \"{}\" below its name if that parameter says whom or what a row is about, else declare one that does",
+            param.name
+        ),
+        None => "declare a parameter of type string that says whom or what a row is about, and write subject = \"its name\""
+            .to_owned(),
+    };
+    Some(Finding::new(Severity::Warning, "A-MAP-016", message).at(operation.span.clone()).help(help))
 }
 
 fn against_catalogue(

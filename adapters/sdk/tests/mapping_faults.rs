@@ -288,6 +288,37 @@ fn hostile_files_are_refused_without_a_panic() {
 }
 
 #[tokio::test]
+async fn what_is_asked_about_a_subject_and_declares_none_is_warned_of() {
+    use yiwang_adapter_sdk::check::{Finding, Level, Severity, check};
+    let by_id = CSV.replace("incident.by_area_day", "incident.by_id");
+    let lookup = CSV.replace("kind = \"search\"", "kind = \"lookup\"");
+    let personal = lookup
+        .replace("[operation.fields]", "[operation.fields]\ncaller = { from = \"AREA\", type = \"string\" }");
+    let declared = by_id.replace("kind = \"search\"", "kind = \"search\"\nsubject = \"area\"");
+    for (text, why) in [
+        (CSV, None),
+        (by_id.as_str(), Some("called by_id or by_person")),
+        (lookup.as_str(), None),
+        (personal.as_str(), Some("of class 2 and above")),
+        (declared.as_str(), None),
+    ] {
+        let mapping = match Mapping::parse(text, Path::new("m.toml")) {
+            Ok(mapping) => mapping,
+            Err(faults) => panic!("{faults:?}"),
+        };
+        let findings = check(&mapping, Level::Offline).await;
+        let told: Vec<&Finding> = findings.iter().filter(|finding| finding.code == "A-MAP-016").collect();
+        assert_eq!(told.len(), usize::from(why.is_some()), "{findings:?}");
+        for finding in told {
+            assert!(finding.severity == Severity::Warning && finding.span.is_some(), "{finding:?}");
+            assert!(why.is_some_and(|why| finding.message.contains(why)), "{finding:?}");
+            let help = finding.help.as_deref().unwrap_or_default();
+            assert!(help.starts_with("write subject = \"area\" below its name"), "{help}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_mapping_that_parses_is_held_against_the_catalogue() {
     use yiwang_adapter_sdk::check::{Level, check, render};
     let changes = [

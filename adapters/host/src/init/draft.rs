@@ -16,6 +16,9 @@ pub const UNKNOWN: &str = "Choose";
 /// Where a part of a column's name is all that speaks for a field.
 const GUESSED: &str = "; choose: is it this field? A part of its name says so";
 
+/// Columns that are listed as other keys.
+const OTHER_KEYS: usize = 6;
+
 /// How the source is asked.
 pub(super) enum Access<'a> {
     /// With a statement on this table, by its quoted name.
@@ -58,6 +61,8 @@ impl Access<'_> {
 struct Settled {
     /// Whether a person's identifier is looked up.
     person: bool,
+    /// Whether only the end of the column's name says that it holds persons' numbers.
+    guessed: bool,
     key: Option<Key>,
 }
 
@@ -219,11 +224,11 @@ fn settle(
     // What a call is found by stands in its body, not in its rows: the number of whoever it is about.
     if matches!(access, Access::Call(_)) {
         let person = record.is_some_and(|record| record.subject != SubjectKind::None);
-        return Ok(Settled { person, key: None });
+        return Ok(Settled { person, guessed: false, key: None });
     }
     let always = record.is_some_and(is_about_person);
     // What is about a thing, and about a person where personal fields are asked for, is found by the person where it can be.
-    let may = record.is_some_and(|record| record.subject != SubjectKind::None);
+    let may = record.is_none_or(|record| record.subject != SubjectKind::None);
     let indexed = |at: usize| described.keys.iter().find(|key| key.at == at).cloned();
     let bare = |at: usize| Key { at, unique: false, indexed: false };
     let fits = |hint: &Hint| field::can_be_key(hint);
@@ -239,15 +244,17 @@ fn settle(
     } else {
         let usable = |key: &&Key| described.hints.get(key.at).is_some_and(fits);
         number
-            .map(|at| indexed(at).unwrap_or_else(|| bare(at)))
+            .map(|(at, _)| indexed(at).unwrap_or_else(|| bare(at)))
             .or_else(|| described.keys.iter().find(usable).cloned())
             .or_else(|| described.hints.iter().position(fits).map(bare))
     };
     if key.is_none() {
         return Err(InitError::Nothing(described.what.clone()));
     }
-    let by_number = key.as_ref().map(|key| key.at) == number && number.is_some();
-    Ok(Settled { person: always || by_number, key })
+    let number = number.filter(|(at, _)| key.as_ref().is_some_and(|key| key.at == *at));
+    // Whoever names the column knows what it holds.
+    let guessed = ask.key.is_none() && number.is_some_and(|(_, guessed)| guessed);
+    Ok(Settled { person: always || number.is_some(), guessed, key })
 }
 
 fn top(ask: &Ask, described: &Described, record: Option<&RecordDef>, others: &[Fit<'_>]) -> String {
@@ -331,9 +338,7 @@ fn asked(
         );
     }
     text.push('\n');
-    if settled.person {
-        text.push_str("subject = \"id\"\n");
-    }
+    text.push_str(&subject(described, settled, operation));
     match access {
         Access::Call(call) => text.push_str(&super::http::asked(call)?),
         Access::Sql(..) | Access::Where => {
@@ -348,6 +353,33 @@ fn asked(
         text.push_str("limit = 1\n");
     }
     Ok(text)
+}
+
+/// The line that says whom or what the operation is asked about.
+fn subject(described: &Described, settled: &Settled, operation: &str) -> String {
+    let key = settled.key.as_ref().and_then(|key| described.hints.get(key.at));
+    let column = key.map_or_else(|| "`id`".to_owned(), |hint| format!("`{}`", line(&hint.from)));
+    if settled.guessed {
+        return format!(
+            "subject = \"id\" # choose: does {column} hold the number of whoever a row is about? The end of its name says so\n"
+        );
+    }
+    if settled.person {
+        return "subject = \"id\"\n".to_owned();
+    }
+    let text = key.filter(|hint| is_number(hint, settled)).map_or("", |_| ", with params.id of type string");
+    let others = described.hints.iter().filter(|hint| field::can_be_key(hint) && Some(*hint) != key);
+    let others: Vec<String> = others.take(OTHER_KEYS).map(|hint| format!("`{}`", line(&hint.from))).collect();
+    let others = match settled.key {
+        Some(_) if !others.is_empty() => {
+            format!("; else run init with --key and a column that does: {}", others.join(", "))
+        }
+        _ => String::new(),
+    };
+    format!(
+        "# subject = \"id\" # choose: apps ask {operation} about one person or thing: take the first # away{text} if {column} \
+         names it{others}\n"
+    )
 }
 
 /// Whether a key holds whole numbers that the parameter takes as such. A subject's parameter is a text.

@@ -118,7 +118,7 @@ pub(super) fn asked(call: &DescribedCall) -> Result<String, InitError> {
 fn body(call: &DescribedCall, names: &Names) -> String {
     let hints: Vec<Hint> = call.body.iter().map(hint).collect();
     let (at, sure) = match names.person_id(&hints, |hint| hint.kind == ColumnKind::Text) {
-        Some(at) => (Some(at), true),
+        Some((at, guessed)) => (Some(at), !guessed),
         None => (hints.iter().position(|hint| hint.kind == ColumnKind::Text), false),
     };
     let Some(place) = at.and_then(|at| call.body.get(at)) else {

@@ -13,6 +13,8 @@ struct Raw {
     own: Vec<String>,
     as_of: Vec<String>,
     person_id: Vec<String>,
+    person_id_ends: Vec<String>,
+    person_id_not: Vec<String>,
     record: BTreeMap<String, Vec<String>>,
     field: BTreeMap<String, Vec<String>>,
     word: BTreeMap<String, BTreeMap<String, Vec<String>>>,
@@ -23,6 +25,8 @@ pub(super) struct Names {
     own: BTreeSet<String>,
     as_of: BTreeSet<String>,
     person_id: BTreeSet<String>,
+    person_id_ends: Vec<String>,
+    person_id_not: Vec<String>,
     records: BTreeMap<String, BTreeSet<String>>,
     fields: BTreeMap<String, BTreeSet<String>>,
     /// Of a field, what a source's code most likely means in the catalogue's words.
@@ -70,6 +74,23 @@ fn plain(name: &str) -> String {
         .filter(|c| !matches!(c, '_' | '-' | '.' | '/') && !c.is_whitespace())
         .collect::<String>()
         .to_lowercase()
+}
+
+/// A name in small letters with `_` between its words, where it is written so that words show.
+fn spaced(name: &str) -> String {
+    let (mut out, mut small) = (String::with_capacity(name.len()), false);
+    for c in name.trim().chars() {
+        if small && c.is_uppercase() {
+            out.push('_');
+        }
+        small = c.is_lowercase() || c.is_ascii_digit();
+        if matches!(c, '-' | '.' | '/') || c.is_whitespace() {
+            out.push('_');
+        } else {
+            out.extend(c.to_lowercase());
+        }
+    }
+    out
 }
 
 /// What a name says besides what it names: whose it is, and that it is a code, which only a code's field may shed.
@@ -127,6 +148,8 @@ impl Names {
             own: raw.own.into_iter().collect(),
             as_of: set(raw.as_of),
             person_id: set(raw.person_id),
+            person_id_ends: raw.person_id_ends,
+            person_id_not: raw.person_id_not,
             records: all(raw.record),
             fields: all(raw.field),
             words: raw.word.into_iter().map(|(field, words)| (field, by_code(words))).collect(),
@@ -176,9 +199,26 @@ impl Names {
         Self::first(&self.as_of, hints, |at| hints.get(at).is_none_or(|hint| !usable(hint)))
     }
 
-    /// The column that holds the number by which a person is found.
-    pub(super) fn person_id(&self, hints: &[Hint], usable: impl Fn(&Hint) -> bool) -> Option<usize> {
-        Self::first(&self.person_id, hints, |at| hints.get(at).is_none_or(|hint| !usable(hint)))
+    /// The column that holds the number by which a person is found, and whether only the end of its name says so.
+    pub(super) fn person_id(&self, hints: &[Hint], usable: impl Fn(&Hint) -> bool) -> Option<(usize, bool)> {
+        let taken = |at: usize| hints.get(at).is_none_or(|hint| !usable(hint));
+        let whole = Self::first(&self.person_id, hints, taken);
+        whole.map(|at| (at, false)).or_else(|| self.ends_as_person_id(hints, taken).map(|at| (at, true)))
+    }
+
+    /// The one column whose name or comment ends as such a number's; where there are more, whose row it is cannot be told.
+    fn ends_as_person_id(&self, hints: &[Hint], taken: impl Fn(usize) -> bool) -> Option<usize> {
+        let ends = |name: &str| {
+            let name = spaced(name);
+            self.person_id_ends.iter().any(|end| name.ends_with(end.as_str()))
+                && !self.person_id_not.iter().any(|other| name.contains(other.as_str()))
+        };
+        let fits = |hint: &Hint| {
+            hint.names().any(ends) || hint.comment.as_deref().is_some_and(|text| ends(head(text)))
+        };
+        let mut found = hints.iter().enumerate().filter(|(at, hint)| !taken(*at) && fits(hint));
+        let (at, _) = found.next()?;
+        found.next().is_none().then_some(at)
     }
 
     /// Columns that were recognised as fields of a record; each column and each field once.
@@ -313,9 +353,47 @@ mod tests {
     }
 
     #[test]
+    fn a_persons_number_is_known_by_how_a_longer_name_ends() {
+        let column = |from: &str, comment: Option<&str>| Hint {
+            from: from.to_owned(),
+            path: Vec::new(),
+            type_name: String::new(),
+            kind: yiwang_adapter_sql::ColumnKind::Text,
+            length: None,
+            comment: comment.map(str::to_owned),
+            words: Vec::new(),
+            sampled: None,
+        };
+        let names = Names::builtin().unwrap();
+        let told = |columns: &[Hint]| names.person_id(columns, |_| true);
+        for from in [
+            "办件人身份证号",
+            "持证人身份证号码",
+            "applicant_id_card",
+            "APPLICANT_ID_NO",
+            "applicantIdCard",
+            "bjrsfzh",
+        ] {
+            assert_eq!(told(&[column("c", None), column(from, None)]), Some((1, true)), "{from}");
+        }
+        assert_eq!(told(&[column("c1", Some("申请人证件号码（必填）"))]), Some((0, true)));
+        // What is called so as a whole is surer, wherever it stands.
+        let both = [column("持证人身份证号", None), column("身份证号", None)];
+        assert_eq!(told(&both), Some((1, false)));
+        for from in
+            ["paid_no", "grid_number", "validno", "是否有身份证", "监护人身份证号", "guardian_id_card"]
+        {
+            assert_eq!(told(&[column(from, None)]), None, "{from}");
+        }
+        // Of two that end so, either may be whose row it is.
+        assert_eq!(told(&[column("买方身份证号", None), column("卖方身份证号", None)]), None);
+    }
+
+    #[test]
     fn the_lint_refuses_none_of_the_names() {
         let raw: Raw = toml::from_str(FILE).unwrap();
-        let lists = raw.field.values().chain(raw.record.values()).chain([&raw.as_of, &raw.person_id]);
+        let own = [&raw.as_of, &raw.person_id, &raw.person_id_ends];
+        let lists = raw.field.values().chain(raw.record.values()).chain(own);
         for name in lists.flatten() {
             assert_eq!(yiwang_policies::lint_name(name), None, "{name}");
         }
