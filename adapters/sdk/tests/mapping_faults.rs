@@ -72,6 +72,7 @@ const SQLITE_CHANGES: &[Change] = &[
     ("a pattern that does not parse", "[0-9X]$", "[0-9X$"),
     ("a pattern on a day", "type = \"string\", pattern", "type = \"date\", pattern"),
     ("a test of another operation", "operation = \"person.by_id\"", "operation = \"person.by_di\""),
+    ("an argument of another parameter", "args = { id =", "args = { idd ="),
     ("a row with another column", "{ XM = \"云甲\"", "{ XN = \"云甲\""),
     ("an expectation of another field", "{ name = \"云甲\"", "{ nmae = \"云甲\""),
     ("a test with two outcomes", "expect = [", "expect_error = \"x\"\nexpect = ["),
@@ -261,6 +262,21 @@ fn all_faults_come_at_once_in_the_order_of_the_file() {
         [a, b] => (a.line, a.column) <= (b.line, b.column),
         _ => true,
     }));
+}
+
+#[test]
+fn what_a_test_misspells_is_pointed_at_itself() {
+    for (good, bad, column) in [
+        ("{ id =", "{ idd =", 10_usize),
+        ("{ XM =", "{ XN =", 11),
+        ("{ name = \"云甲\"", "{ nmae = \"云甲\"", 13),
+    ] {
+        let text = SQLITE.replacen(good, bad, 1);
+        let Err(faults) = Mapping::parse(&text, Path::new("m.toml")) else { panic!("{bad} is taken") };
+        let name = bad.split(' ').nth(1);
+        let told: Vec<_> = faults.iter().map(|fault| (text.get(fault.span.clone()), fault.column)).collect();
+        assert_eq!(told, [(name, column)], "{faults:?}");
+    }
 }
 
 #[test]

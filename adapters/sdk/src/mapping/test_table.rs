@@ -54,9 +54,9 @@ fn read(
         }
         found
     });
-    let args = table.get("args").map(|node| args(node, faults)).unwrap_or_default();
-    table.need("rows", faults);
     let known = operation.filter(|_| settled).map(AsRef::as_ref);
+    let args = table.get("args").map(|node| args(node, known, faults)).unwrap_or_default();
+    table.need("rows", faults);
     let rows = rows(table, known, source, faults);
     let expect = expectation(table, known, faults);
     Some(TestDef {
@@ -69,10 +69,21 @@ fn read(
     })
 }
 
-fn args(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<FieldName, Scalar> {
+fn args(
+    node: &Node<'_>,
+    operation: Option<&OperationDef>,
+    faults: &mut Faults<'_>,
+) -> BTreeMap<FieldName, Scalar> {
     let Some(table) = Table::of(node, "args", faults) else { return BTreeMap::new() };
     let mut args = BTreeMap::new();
     for (name, span, node) in table.entries() {
+        let params = || operation.into_iter().flat_map(|operation| &operation.params);
+        if operation.is_some() && !params().any(|param| param.name.as_str() == name) {
+            let near = nearest(name, params().map(|param| param.name.as_str()));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            faults.add(span, format!("a test gives `{}`, which is no parameter", shown(name)), help);
+            continue;
+        }
         let scalar = match json(node) {
             Value::String(text) => Scalar::Text(text),
             Value::Bool(value) => Scalar::Bool(value),
