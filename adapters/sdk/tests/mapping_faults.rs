@@ -280,6 +280,26 @@ fn what_a_test_misspells_is_pointed_at_itself() {
 }
 
 #[test]
+fn a_columns_type_that_is_not_known_is_named_with_its_column() {
+    let help =
+        |near: &str| format!("{near}a column is one of: string, integer, number, bool, date, timestamp");
+    let long = format!("\"{}\"", "x".repeat(40));
+    for (written, what, near) in [
+        ("\"strnig\"", "has the type `strnig`, which", "did you mean `string`? "),
+        ("\"varchar(40)\"", "has the type `varchar(40)`, which", "did you mean `string`? "),
+        ("{ type = \"DateTime\" }", "has the type `DateTime`, which", "did you mean `timestamp`? "),
+        ("\"colour\"", "has the type `colour`, which", ""),
+        (long.as_str(), "has a type, which", ""),
+    ] {
+        let text = CSV.replacen("AREA = \"string\"", &format!("AREA = {written}"), 1);
+        let Err(faults) = Mapping::parse(&text, Path::new("m.toml")) else { panic!("{written} is taken") };
+        let message = format!("column `AREA` {what} is not known");
+        let found = faults.iter().find(|fault| fault.message == message);
+        assert_eq!(found.and_then(|fault| fault.help.clone()), Some(help(near)), "{faults:?}");
+    }
+}
+
+#[test]
 fn hostile_files_are_refused_without_a_panic() {
     let deep = format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000));
     let wide = "x = 1\n".repeat(200_000);

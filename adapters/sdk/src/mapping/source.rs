@@ -132,10 +132,10 @@ fn columns(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, Colum
                 let what = format!("column `{}`", shown(name));
                 let Some(inner) = Table::of(node, what, faults) else { continue };
                 inner.only(&["type", "format"], faults);
-                let kind = inner.need("type", faults).and_then(|node| column_type(node, faults));
+                let kind = inner.need("type", faults).and_then(|node| column_type(name, node, faults));
                 (kind, inner.text("format", faults).map(str::to_owned))
             }
-            _ => (column_type(node, faults), None),
+            _ => (column_type(name, node, faults), None),
         };
         let Some(kind) = kind else { continue };
         if format.is_some() && !matches!(kind, ColumnType::Date | ColumnType::Timestamp) {
@@ -170,16 +170,49 @@ fn is_column(name: &str, span: Range<usize>, faults: &mut Faults<'_>) -> bool {
     fits
 }
 
-fn column_type(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {
-    let choices = [
-        ("string", ColumnType::String),
-        ("integer", ColumnType::Integer),
-        ("number", ColumnType::Number),
-        ("bool", ColumnType::Bool),
-        ("date", ColumnType::Date),
-        ("timestamp", ColumnType::Timestamp),
-    ];
-    one_of(node, "type", &choices, faults)
+const COLUMN_TYPES: [(&str, ColumnType); 6] = [
+    ("string", ColumnType::String),
+    ("integer", ColumnType::Integer),
+    ("number", ColumnType::Number),
+    ("bool", ColumnType::Bool),
+    ("date", ColumnType::Date),
+    ("timestamp", ColumnType::Timestamp),
+];
+
+/// What databases and programs call these types.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("text", "string"),
+    ("varchar", "string"),
+    ("char", "string"),
+    ("int", "integer"),
+    ("float", "number"),
+    ("double", "number"),
+    ("decimal", "number"),
+    ("boolean", "bool"),
+    ("datetime", "timestamp"),
+];
+
+fn column_type(column: &str, node: &Node<'_>, faults: &mut Faults<'_>) -> Option<ColumnType> {
+    let column = shown(column);
+    let DeValue::String(given) = node.get_ref() else {
+        let message = format!("the type of column `{column}` is {}, not a text", kind(node.get_ref()));
+        faults.add(node.span(), message, None);
+        return None;
+    };
+    let found = COLUMN_TYPES.iter().find(|(name, _)| *name == &**given).map(|(_, kind)| *kind);
+    if found.is_none() {
+        let names = COLUMN_TYPES.map(|(name, _)| name);
+        let word = given.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let other = OTHER_NAMES.iter().find(|(other, _)| other.eq_ignore_ascii_case(word));
+        let near = other.map(|(_, name)| *name).or_else(|| nearest(given, names));
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let help = format!("{near}a column is one of: {}", names.join(", "));
+        // What is as long as no type's name may be anything.
+        let is_short = given.len() <= 24 && given.bytes().all(|b| b.is_ascii_graphic());
+        let written = if is_short { format!("the type `{given}`") } else { "a type".to_owned() };
+        faults.add(node.span(), format!("column `{column}` has {written}, which is not known"), Some(help));
+    }
+    found
 }
 
 pub(super) fn common(table: &Table<'_, '_>, sql: bool, faults: &mut Faults<'_>) -> SourceCommon {
