@@ -13,11 +13,14 @@ use toml_parser::lexer::TokenKind;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{Source, SourceError};
+use yiwang_adapter_sdk::words::cleaned;
 use yiwang_policies::Catalogue;
 use yiwang_proto::plural::counted;
 
 /// The mark of `init`; the heading of its proposals, which tells of the mark, has no blank after it.
 const CHOOSE: &str = "choose: ";
+/// Characters of what there is to choose: proposals have fewer, but for long lists of columns.
+const CHOICE_MAX: usize = 300;
 
 pub(super) async fn check(
     arguments: &Check,
@@ -179,11 +182,14 @@ fn choices(text: &str, file: &Path, section: &mut Section) {
     for token in toml_parser::Source::new(text).lex() {
         let span = token.span().start()..token.span().end();
         let comment = text.get(span.clone()).unwrap_or_default();
-        if token.kind() != TokenKind::Comment || !comment.contains(CHOOSE) {
+        let Some((_, what)) = comment.split_once(CHOOSE).filter(|_| token.kind() == TokenKind::Comment)
+        else {
             continue;
-        }
+        };
+        // The line is shown without its comments, and what there is to choose stands nowhere else.
+        let message = format!("a choice is still open: {}", cleaned(what.trim_end(), CHOICE_MAX));
         let help = Some("decide it, then take `choose:` and what follows out".to_owned());
-        let fault = fault_at(file, text, span, "a choice is still open", help);
+        let fault = fault_at(file, text, span, &message, help);
         section.fault(Severity::Warning, Some("A-MAP-014"), &fault, text);
     }
 }

@@ -41,6 +41,10 @@ async fn holds(file: &Path, settings: &[(&str, &str)]) -> String {
     let warnings = if warnings == 1 { "1 warning\n".to_owned() } else { format!("{warnings} warnings\n") };
     assert!(said.contains(&format!("0 errors, {warnings}")), "{said}{text}");
     assert_eq!(said.matches("A-MAP-014 ").count(), open, "{said}");
+    for (_, what) in text.lines().filter_map(|line| line.split_once("choose: ")) {
+        let begins: String = what.chars().take(40).collect();
+        assert!(said.contains(&format!("a choice is still open: {begins}")), "{what}\n{said}");
+    }
     let (code, said) = call(&["test", &path], around(&[])).await;
     assert!(code == OK && said.contains("0 failed") && !said.contains("no tests"), "{said}{text}");
     let (code, said) = call(&["check", &path], around(settings)).await;
