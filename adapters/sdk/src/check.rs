@@ -82,6 +82,9 @@ pub fn render(finding: &Finding, mapping: &Mapping, text: &str) -> String {
     }
 }
 
+/// How the finding of a probe that failed begins.
+const PROBE: &str = "probe: ";
+
 /// How far a check goes.
 #[derive(Clone, Copy)]
 pub enum Level<'a> {
@@ -110,8 +113,15 @@ pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>
     names(mapping, catalogue, &mut findings);
     tests(mapping, &mut findings);
     if let Level::Live { source, now_ms } = level {
-        findings.extend(source.check(mapping.operations().to_vec()).await);
-        findings.push(freshness(mapping, source, now_ms).await);
+        let told = source.check(mapping.operations().to_vec()).await;
+        let fresh = freshness(mapping, source, now_ms).await;
+        // A source that is not reached says so to the check and to the probe, and it is one thing to mend.
+        let is_told = |error: &str| {
+            told.iter().any(|one| one.severity == Severity::Error && one.message.contains(error))
+        };
+        let again = fresh.message.strip_prefix(PROBE).is_some_and(is_told);
+        findings.extend(told);
+        findings.extend((!again).then_some(fresh));
     }
     findings
 }
@@ -316,7 +326,7 @@ fn tests(mapping: &Mapping, findings: &mut Vec<Finding>) {
 async fn freshness(mapping: &Mapping, source: &dyn Source, now_ms: i64) -> Finding {
     let newest = match source.probe().await {
         Ok(probe) => probe.newest_ms,
-        Err(error) => return Finding::new(Severity::Error, "A-SRC-001", format!("probe: {error}")),
+        Err(error) => return Finding::new(Severity::Error, "A-SRC-001", format!("{PROBE}{error}")),
     };
     let Some(limits) = &mapping.source().common().freshness else {
         return Finding::new(

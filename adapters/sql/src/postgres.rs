@@ -14,7 +14,8 @@ pub(crate) use inspect::inspect;
 
 use crate::dialect::{Postgres, Wrapped};
 use crate::server::{
-    Described, Host, Link, Rights, Room, Server, ServerSource, Settings, Statement, Target, Trouble, trust,
+    Described, Host, Link, Rights, Room, Server, ServerSource, Settings, Statement, Target, Trouble,
+    not_reached, trust,
 };
 use futures_util::future::try_join3;
 use futures_util::{FutureExt as _, TryStreamExt as _};
@@ -91,9 +92,8 @@ impl Server for PgServer {
         let target = self.settings.read().await?;
         let tls = Tls::new(&target)?;
         let config = config(&target, self.zone.iana_name());
-        let stream = dial(&target.host).await.map_err(|error| {
-            SourceError::Unavailable(format!("the server cannot be reached: {}", error.kind()))
-        })?;
+        let stream =
+            dial(&target.host).await.map_err(|error| SourceError::Unavailable(not_reached(&error)))?;
         let (client, connection) =
             config.connect_raw(stream, tls.clone()).await.map_err(|error| opening(&error))?;
         let connection = tokio::spawn(async move {

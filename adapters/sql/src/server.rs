@@ -8,7 +8,7 @@ mod target;
 mod trust;
 
 pub(crate) use rights::Rights;
-pub(crate) use target::{Host, Settings, Target};
+pub(crate) use target::{Host, Settings, Target, not_reached};
 pub(crate) use trust::trust;
 pub(crate) use yiwang_adapter_sdk::words::words;
 

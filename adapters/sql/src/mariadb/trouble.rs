@@ -1,7 +1,7 @@
 //! MariaDB's errors as ours. Its words are repeated only where they speak of a statement, which the
 //! mapping's author wrote; elsewhere they can hold values.
 
-use crate::server::{Trouble, words};
+use crate::server::{Trouble, not_reached, words};
 use mysql_async::{Error, IoError};
 use std::time::Duration;
 use yiwang_adapter_sdk::source::SourceError;
@@ -71,7 +71,7 @@ pub(super) fn opening(error: &Error) -> SourceError {
         Error::Io(IoError::Io(fault)) => {
             match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(fault) => format!("TLS to the server failed: {}", words(&fault.to_string())),
-                None => format!("the server cannot be reached: {}", fault.kind()),
+                None => not_reached(fault),
             }
         }
         _ => "the connection could not be opened".to_owned(),

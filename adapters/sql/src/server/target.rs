@@ -37,6 +37,17 @@ pub(crate) enum Host {
     Socket(PathBuf),
 }
 
+/// Why nothing is connected to, and where to look.
+pub(crate) fn not_reached(fault: &std::io::Error) -> String {
+    let next = match fault.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            "is it running, with the host and port of what `url` refers to?"
+        }
+        _ => "see the host and port of what `url` refers to",
+    };
+    format!("the server cannot be reached: {}; {next}", fault.kind())
+}
+
 impl Host {
     fn is_here(&self) -> bool {
         match self {
