@@ -157,8 +157,7 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
         }
     }
     let Some(record) = catalogue.record(mapping.record()) else {
-        let message = format!("record `{}` is not in the catalogue", mapping.record());
-        findings.push(Finding::new(Severity::Error, "A-MAP-003", message).at(mapping.record_span()));
+        findings.push(unknown_record(mapping, catalogue));
         return;
     };
     for operation in mapping.operations() {
@@ -185,6 +184,17 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
             findings.push(finding.help("name the column that says when a row was last good"));
         }
     }
+}
+
+fn unknown_record(mapping: &Mapping, catalogue: &Catalogue) -> Finding {
+    let message = format!("record `{}` is not in the catalogue", mapping.record());
+    let known = catalogue.records().map(|record| record.name.as_str());
+    let help = match super::mapping::nearest(mapping.record().as_str(), known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`yiwang catalogue list` names those that there are; one that members added is named with --record-type"
+            .to_owned(),
+    };
+    Finding::new(Severity::Error, "A-MAP-003", message).at(mapping.record_span()).help(help)
 }
 
 /// What is asked about a subject and declares none, so that it refuses whoever asks. Apps tell by the operation's name

@@ -171,6 +171,7 @@ async fn what_cannot_be_told_is_left_to_choose_and_what_is_refused_is_not_propos
     std::fs::write(&file, &text).unwrap();
     let (code, said) = call(&["check", "--offline", &shown(&file)], around(&[])).await;
     assert!(code == CONFIG && said.contains("A-MAP-003"), "{said}{text}");
+    assert!(said.contains("help: `yiwang catalogue list` names those that there are"), "{said}");
     assert!(
         text.contains("choose = { from = \"label\", type = \"string\" } # varchar(40); choose: "),
         "{text}"
