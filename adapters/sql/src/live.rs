@@ -53,7 +53,7 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
     let statement = match statement {
         Ok(statement) => statement,
         Err(error) => {
-            findings.push(not_prepared(operation, &error));
+            findings.push(unprepared(operation, &error));
             return;
         }
     };
@@ -71,6 +71,18 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
         },
         _ => {}
     }
+}
+
+/// What other databases take for a text, some of them by a setting, is a column to SQLite.
+fn unprepared(operation: &OperationDef, error: &str) -> Finding {
+    let finding = not_prepared(operation, error);
+    if !error.contains("no such column") {
+        return finding;
+    }
+    finding.help(
+        "compare its columns with the table's; to SQLite what stands in double quotes is the name of a column, and a text stands in \
+         single quotes: 'a text'",
+    )
 }
 
 /// What is wrong with a batch's key: how SQLite would sort it, by its own program for doing so, and what its column was
@@ -158,5 +170,36 @@ fn scans(
             continue;
         }
         findings.push(reads_in_full(operation, table));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_adapter_sdk::compliance;
+    use yiwang_adapter_sdk::mapping::Mapping;
+
+    #[test]
+    fn a_text_in_double_quotes_is_told_of_as_the_column_that_it_is_taken_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people.db");
+        Connection::open(&path).unwrap().execute_batch("create table PERSON (ID text, NM text)").unwrap();
+        let text = compliance::mapping(
+            &format!("[source.sqlite]\npath = '{}'\ntime_zone = \"UTC\"", path.display()),
+            "sql = 'select ID, NM from PERSON where ID = :id and NM <> \"nobody\"'",
+            "sql = 'select ID, NM from PERSONS where ID = :area'",
+        );
+        let mapping = Mapping::parse(&text, Path::new("m.toml")).unwrap();
+        let connection = connect(&path).unwrap();
+        let mut findings = Vec::new();
+        mapping.operations().iter().for_each(|one| operation(&connection, one, &mut findings));
+        let helps: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding.code == "A-SQL-002")
+            .filter_map(|finding| finding.help.as_deref())
+            .collect();
+        let [column, table] = helps.as_slice() else { panic!("{findings:?}") };
+        assert!(column.contains("in double quotes is the name of a column"), "{column}");
+        assert_eq!(*table, "compare its tables and columns with the database");
     }
 }
