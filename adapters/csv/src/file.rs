@@ -15,6 +15,7 @@ use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
 use yiwang_adapter_sdk::words::is_obeyed;
 use yiwang_proto::Digest;
+use yiwang_proto::plural::counted;
 
 /// Bytes of one cell: the longest remark of an operator has some hundred characters.
 const CELL_MAX: usize = 64 * 1024;
@@ -157,7 +158,7 @@ pub(crate) fn parse(
         } else if open {
             Err("has a quote that does not end".to_owned())
         } else if broken {
-            Err(format!("has {} cells, and the header has {}", record.len(), places.len()))
+            Err(format!("has {}, and the header has {}", counted(record.len(), "cell"), places.len()))
         } else {
             row(&record, &places, encoding, def, &mut parsed.rows)
         };

@@ -10,6 +10,7 @@ use yiwang_adapter_sdk::mapping::{CsvDef, Mapping, OperationDef, SourceDef};
 use yiwang_adapter_sdk::source::{
     BoxFuture, Environment, FetchQuery, Fetched, Probe, Quarantined, Source, SourceError,
 };
+use yiwang_proto::plural::counted;
 
 /// A folder of CSV files as a source.
 pub struct CsvSource {
@@ -103,9 +104,9 @@ impl Inner {
             Severity::Note,
             "A-CSV-010",
             format!(
-                "{} files with {} rows; opened for reading only, beneath the folder, without following links",
-                snapshot.files(),
-                snapshot.rows()
+                "{} with {}; opened for reading only, beneath the folder, without following links",
+                counted(snapshot.files(), "file"),
+                counted(snapshot.rows(), "row")
             ),
         )];
         if snapshot.files() == 0 {
@@ -113,11 +114,12 @@ impl Inner {
             findings.push(Finding::new(Severity::Error, "A-CSV-002", message));
         }
         if snapshot.replaced > 0 {
-            let message = format!("{} rows were replaced by later ones of the same key", snapshot.replaced);
+            let message =
+                format!("{} gave way to a later one of the same key", counted(snapshot.replaced, "row"));
             findings.push(Finding::new(Severity::Note, "A-CSV-003", message));
         }
         if snapshot.bad_files() > 0 {
-            let message = format!("{} files are quarantined whole", snapshot.bad_files());
+            let message = format!("{} quarantined as a whole", counted(snapshot.bad_files(), "file"));
             findings.push(
                 Finding::new(Severity::Error, "A-CSV-005", message).help(
                     "write files aside and rename them into the folder; the next finding names the first",
@@ -126,7 +128,8 @@ impl Inner {
         }
         let (rows, files) = snapshot.dropped();
         if rows + files > 0 {
-            let message = format!("{rows} rows and {files} files were dropped and are left out");
+            let message =
+                format!("dropped and left out: {} and {}", counted(rows, "row"), counted(files, "file"));
             findings.push(Finding::new(Severity::Note, "A-CSV-006", message).help(
                 "`yiwang-adapter quarantine list` says why and by whom; `retry` takes in what is sound",
             ));
@@ -134,7 +137,7 @@ impl Inner {
         let (kept, count) = snapshot.quarantined();
         if let Some(first) = kept.first() {
             let message = format!(
-                "{count} rows or files are quarantined; the first: file `{}`, line {}, {}",
+                "rows and files that are quarantined: {count}; the first: file `{}`, line {}, {}",
                 first.file, first.line, first.reason
             );
             findings.push(

@@ -8,6 +8,7 @@ use yiwang_adapter_sdk::mapping::MappingFault;
 use yiwang_adapter_sdk::source::SourceError;
 use yiwang_client::error::ClientError;
 use yiwang_client::folder::FolderError;
+use yiwang_proto::plural::counted;
 
 /// Why the host does not start, or stopped by itself. Names files, never what is secret in them.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub enum HostError {
         source: std::io::Error,
     },
     /// Mapping files with faults.
-    #[error("{} faults in mapping files; the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
+    #[error("{} in mapping files; the first: {}", counted(.0.len(), "fault"), .0.first().map(ToString::to_string).unwrap_or_default())]
     Mapping(Vec<MappingFault>),
     /// A record type's file that does not hold.
     #[error("record type `{}`: {why}", path.display())]

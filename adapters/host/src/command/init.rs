@@ -149,7 +149,8 @@ pub(super) async fn init(
         )?,
     }
     if let Some(most) = arguments.sample {
-        writeln!(out, "read, up to {most} rows of what the source leaves open; shapes, not values:")?;
+        let most = counted(most, "row");
+        writeln!(out, "read, up to {most} of what the source leaves open; shapes, not values:")?;
         seen.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
         if seen.is_empty() {
             writeln!(out, "  nothing: the source leaves nothing open that rows could tell")?;

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use yiwang_proto::plural::counted;
 
 /// Between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
@@ -120,7 +121,8 @@ fn worries(status: &Value, now_ms: i64) -> Vec<String> {
         }
     }
     if let Some(days) = days_left(status, now_ms).filter(|days| *days < DAYS_FEW) {
-        worries.push(format!("the member's certificate ends in {days} days and was not renewed"));
+        worries
+            .push(format!("the member's certificate ends in {} and was not renewed", counted(days, "day")));
     }
     worries
 }
@@ -168,7 +170,7 @@ fn text(status: &Value, state: &str, worries: &[String], now_ms: i64) -> String 
         );
     }
     if let Some(days) = days_left(status, now_ms) {
-        let _ = writeln!(out, "certificate: {days} days left");
+        let _ = writeln!(out, "certificate: {} left", counted(days, "day"));
     }
     for source in status["sources"].as_array().into_iter().flatten() {
         let _ = write!(

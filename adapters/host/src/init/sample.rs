@@ -17,6 +17,7 @@ use yiwang_adapter_sdk::value::{Cell, typed_column, zone};
 use yiwang_adapter_sql::ColumnKind;
 use yiwang_policies::{Catalogue, FieldType};
 use yiwang_proto::contract::Scalar;
+use yiwang_proto::plural::counted;
 
 /// How long the rows may take: no index serves, so a view over much may be slow.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -176,13 +177,14 @@ pub(super) fn tell(described: &mut Described, open: &[Open], columns: &[Values],
         let told = match (&form, &codes) {
             (Some(Form { format: Some(format), .. }), _) => format!("format {format}"),
             (Some(_), _) => "read as it is".to_owned(),
-            (None, Some(codes)) => format!("{} codes, which the proposal lists", codes.len()),
+            (None, Some(codes)) => format!("{}, which the proposal lists", counted(codes.len(), "code")),
             (None, None) if values.len() < VALUES_MIN => {
                 format!("nothing that is sure: {VALUES_MIN} values tell it")
             }
             (None, None) => "nothing that is sure".to_owned(),
         };
-        lines.push(format!("{}: {} values, {}; {told}", line(&hint.from), values.len(), shapes(&values)));
+        let read = counted(values.len(), "value");
+        lines.push(format!("{}: {read}, {}; {told}", line(&hint.from), shapes(&values)));
         hint.words.extend(codes.into_iter().flatten());
         hint.sampled = Some(Sampled { values: values.len(), form });
         described.sampled.push(hint.from.clone());
@@ -233,8 +235,11 @@ fn shapes(values: &[&str]) -> String {
     let all = times.len();
     let mut times: Vec<(String, usize)> = times.into_iter().collect();
     times.sort_by_key(|(shape, times)| (std::cmp::Reverse(*times), shape.clone()));
-    let mut shown: Vec<String> =
-        times.iter().take(SHAPES_MAX).map(|(shape, times)| format!("`{shape}` {times} times")).collect();
+    let mut shown: Vec<String> = times
+        .iter()
+        .take(SHAPES_MAX)
+        .map(|(shape, times)| format!("`{shape}` {}", counted(*times, "time")))
+        .collect();
     if all > SHAPES_MAX {
         shown.push(format!("{} other shapes", all - SHAPES_MAX));
     }
@@ -313,7 +318,7 @@ mod tests {
     #[test]
     fn a_screen_shows_shapes_and_no_value() {
         let shown = shapes(&["canary-A7", "canary-B8", "云甲", "1990/01/02"]);
-        assert_eq!(shown, "`AAAAAA-A9` 2 times, `9999/99/99` 1 times, `字字` 1 times");
+        assert_eq!(shown, "`AAAAAA-A9` 2 times, `9999/99/99` 1 time, `字字` 1 time");
         assert_eq!(shapes(&[]), "all empty");
     }
 }
