@@ -16,6 +16,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{MemberId, RecordType};
 use yiwang_proto::pb;
+use yiwang_proto::plural::counted;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -254,9 +255,13 @@ fn check(path: &Path, previous: Option<&Path>, builtin: &Catalogue) -> Outcome {
         None => {}
     }
     stands(&faults)?;
-    println!("`{}` version {}: {} fields; it can stand", text.record, text.version, text.fields.len());
+    let fields = counted(text.fields.len(), "field");
+    println!("`{}` version {}: {fields}; it can stand", text.record, text.version);
     match signed {
-        None => println!("a draft: its {} providers sign with `yiwang catalogue sign`", text.providers.len()),
+        None => {
+            let providers = counted(text.providers.len(), "provider");
+            println!("a draft, for {providers} to sign with `yiwang catalogue sign`")
+        }
         Some(signed) => match RecordTypeVersion::open(&signed) {
             Ok(version) => {
                 println!("signed by all its providers; digest {}", yiwang_proto::hex(&version.digest))
@@ -362,7 +367,8 @@ fn list(dir: Option<&Path>, output: Output, builtin: &Catalogue) -> Outcome {
         return Ok(());
     }
     for record in builtin.records() {
-        println!("{:<24} {} fields; {}", record.name.as_str(), record.fields.len(), record.about);
+        let count = counted(record.fields.len(), "field");
+        println!("{:<24} {count}; {}", record.name.as_str(), record.about);
         let fields = record.fields.iter();
         let fields = fields.map(|(name, field)| format!("{name} {}/{}", field.kind.as_str(), field.class));
         println!("  {}", fields.collect::<Vec<_>>().join(", "));

@@ -13,6 +13,7 @@ use yiwang_proto::ids::{
     AppId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType,
 };
 use yiwang_proto::keys::PublicKey;
+use yiwang_proto::plural::counted;
 use yiwang_proto::time::format_rfc3339;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -251,13 +252,17 @@ fn said(text: &ContractText, asked: &Draft) -> Vec<String> {
         format!("class {}, the highest of its fields", text.class),
         format!("by default: valid from {} until {}", text.valid_from, text.valid_until),
         format!(
-            "by default: {} rows in an answer, {} exchanges of an app in a minute, {} of an officer in a day, late after {} ms",
-            limits.rows, limits.per_app_per_minute, limits.per_officer_per_day, limits.deadline_ms
+            "by default: {} in an answer, {} of an app in a minute, {} of an officer in a day, late after {} ms",
+            counted(limits.rows, "row"),
+            counted(limits.per_app_per_minute, "exchange"),
+            limits.per_officer_per_day,
+            limits.deadline_ms
         ),
         format!(
-            "by default: every row that the operation finds (`rows` narrows it); kept {} days, disposed of within {}; subjects \
+            "by default: every row that the operation finds (`rows` narrows it); kept {}, disposed of within {}; subjects \
              learn of it at once",
-            text.retention_days, text.disposal_days
+            counted(text.retention_days, "day"),
+            text.disposal_days
         ),
     ];
     if asked.matters.is_empty() && text.matters.iter().all(|matter| matter.as_str() != REPLACE_WORD) {
