@@ -1,6 +1,7 @@
 //! Ed25519 keys. One behaviour everywhere, that of `verify_strict`: keys of low order, commitments of low
 //! order and malleable signatures are refused.
 
+mod multiples;
 mod prepared;
 
 use crate::ambient::{Entropy, random};

@@ -1,6 +1,6 @@
 use super::*;
 use crate::keys::SecretKey;
-use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::constants::{ED25519_BASEPOINT_TABLE, EIGHT_TORSION};
 use ed25519_dalek::Verifier as _;
 use proptest::prelude::*;
 
