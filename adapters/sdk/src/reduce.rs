@@ -2,12 +2,14 @@
 //! fields that are asked for is ever written.
 
 pub mod convert;
+mod escape;
 pub mod quality;
 pub(crate) mod size;
 
 use crate::mapping::{FieldDef, OperationDef};
 use crate::value::{Cell, Rows, write_instant};
 use convert::{Converted, convert};
+use escape::is_plain;
 use jiff::tz::TimeZone;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -194,16 +196,6 @@ impl<'o> Writer<'o> {
         self.out.push(b']');
         (self.out, self.rows, self.oldest_ms.unwrap_or(self.now_ms))
     }
-}
-
-/// Whether a text stands in JSON as it is. Every byte is looked at, which takes less time than to stop at the first.
-fn is_plain(text: &[u8]) -> bool {
-    !text.iter().fold(false, |found, byte| found | is_escaped(*byte))
-}
-
-/// Whether JSON writes another for this byte of a text.
-pub(crate) fn is_escaped(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 fn write_value(out: &mut Vec<u8>, value: &Converted<'_>, zone: &TimeZone) {

@@ -1,7 +1,7 @@
 //! How long records can become, before they are written.
 
 use crate::mapping::{FieldDef, Step};
-use crate::reduce::is_escaped;
+use crate::reduce::escape::{beyond_ascii_in, escaped_in};
 use crate::value::Rows;
 
 /// What stands around the fields of a record, with its as-of time.
@@ -30,8 +30,8 @@ pub(crate) fn bytes_at_most(fields: &[&FieldDef], rows: &Rows) -> Option<usize> 
         uses = uses.max(fields.iter().filter(|other| other.from == field.from).count());
     }
     let composed = fields.iter().any(|field| field.steps.contains(&Step::Nfc));
-    let beyond = if composed { rows.text_bytes_that(|byte| !byte.is_ascii()) } else { 0 };
-    let escaped = rows.text_bytes_that(is_escaped);
+    let beyond = if composed { beyond_ascii_in(rows.text()) } else { 0 };
+    let escaped = escaped_in(rows.text());
     let text = rows.text_bytes() + beyond * (COMPOSED - 1) + escaped * (ESCAPED - 1);
     Some(rows.len() * of_row + (text + rows.numbers() * NUMBER) * uses)
 }
