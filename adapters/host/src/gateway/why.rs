@@ -9,6 +9,8 @@ use axum::extract::rejection::PathRejection;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
+use yiwang_client::record::Planned;
 use yiwang_policies::Catalogue;
 use yiwang_proto::Digest;
 use yiwang_proto::ids::{CaseId, Matter, Officer, Purpose, RecordType};
@@ -17,6 +19,8 @@ use yiwang_proto::ticket::from_hex;
 
 /// Purposes that the hub is asked about for one that was mistyped.
 const TRIED_MAX: usize = 4;
+/// How long a refusal waits for a better word. It was decided without the hub, which may not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Checked.
 pub(super) struct Why {
@@ -77,13 +81,17 @@ impl Meant {
             return Self::default();
         };
         let known = catalogue.purposes().map(|(purpose, _)| purpose.as_str());
-        for name in names::nearest(given.as_str(), known).into_iter().take(TRIED_MAX) {
-            let Ok(purpose) = Purpose::parse(name) else { continue };
-            if caller.app.client.plan(&purpose, &[]).await.is_ok_and(|planned| !planned.is_empty()) {
-                return Self(Some(name.to_owned()));
+        let near = names::nearest(given.as_str(), known);
+        Self::within(async {
+            for name in near.into_iter().take(TRIED_MAX) {
+                let Ok(purpose) = Purpose::parse(name) else { continue };
+                if !planned(caller, &purpose).await?.is_empty() {
+                    return Some(name.to_owned());
+                }
             }
-        }
-        Self::default()
+            None
+        })
+        .await
     }
 
     /// Of the matters of this app's contracts.
@@ -94,14 +102,32 @@ impl Meant {
         if near.is_empty() {
             return Self::default();
         }
-        let mut had = BTreeSet::new();
-        // As for the app's permissions: a plan is made for one purpose.
-        for (purpose, _) in client.catalogue().purposes() {
-            let planned = client.plan(purpose, &[]).await.unwrap_or_default();
-            had.extend(planned.into_iter().flat_map(|plan| plan.contract.text.matters.clone()));
+        Self::within(async {
+            let mut had = BTreeSet::new();
+            // As for the app's permissions: a plan is made for one purpose.
+            for (purpose, _) in client.catalogue().purposes() {
+                let plans = planned(caller, purpose).await?;
+                had.extend(plans.into_iter().flat_map(|plan| plan.contract.text.matters.clone()));
+            }
+            let named = |name: &&str| had.iter().any(|matter: &Matter| matter.as_str() == *name);
+            near.into_iter().find(named).map(str::to_owned)
+        })
+        .await
+    }
+
+    async fn within(asked: impl Future<Output = Option<String>>) -> Self {
+        Self(tokio::time::timeout(PATIENCE, asked).await.unwrap_or_default())
+    }
+}
+
+/// What this app may ask for a purpose. None if the hub does not say, of which note is taken as of every question to it.
+async fn planned(caller: &Caller, purpose: &Purpose) -> Option<Vec<Planned>> {
+    match caller.app.client.plan(purpose, &[]).await {
+        Ok(plans) => Some(plans),
+        Err(error) => {
+            drop(caller.problem(error));
+            None
         }
-        let named = |name: &&str| had.iter().any(|matter: &Matter| matter.as_str() == *name);
-        Self(near.into_iter().find(named).map(str::to_owned))
     }
 }
 
