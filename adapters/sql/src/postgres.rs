@@ -210,10 +210,10 @@ impl PgLink {
             Err(spent @ (Trouble::Spent(_) | Trouble::Full(_))) => Err(spent),
             other => Ok(other),
         });
-        // Polled in this order, and so sent in it.
-        let (begun, ended) = (client.batch_execute(&begin), client.batch_execute("rollback"));
-        let (begun, rows, ended) = try_join3(begun.map(Ok), read, ended.map(Ok)).await?;
-        begun.map_err(|error| at(&error))?;
+        // Polled in this order, and so sent in it. Without its transaction nothing is read further.
+        let begun = client.batch_execute(&begin).map(|begun| begun.map_err(|error| at(&error)));
+        let ended = client.batch_execute("rollback").map(Ok);
+        let ((), rows, ended) = try_join3(begun, read, ended).await?;
         let rows = rows?;
         ended.map_err(|error| at(&error))?;
         Ok(rows)
