@@ -80,21 +80,22 @@ pub async fn measure(seconds: u64, turns: u32, in_flight: usize, rate: u64) -> R
     if let Some(result) = result.as_object_mut() {
         result.insert("calm".to_owned(), calm);
         let [(_, alone), (_, together)] = &mut streamed;
-        result.insert("streams".to_owned(), on_streams(alone, &calls));
-        result.insert("streams_signed_together".to_owned(), on_streams(together, &calls));
+        result.insert("streams".to_owned(), on_streams(alone, &calls, &bare));
+        result.insert("streams_signed_together".to_owned(), on_streams(together, &calls, &bare));
     }
     relay.stop().await;
     network.stop().await;
     Ok(result)
 }
 
-/// Figures of exchanges on streams, beside those of calls.
-fn on_streams(figures: &mut Figures, calls: &Figures) -> Value {
+/// Figures of exchanges on streams, as gateways send them, beside those of calls and of the relay.
+fn on_streams(figures: &mut Figures, calls: &Figures, bare: &Figures) -> Value {
     let rate = |figures: &Figures| figures.done * 1_000_000 / figures.us.max(1);
     let per = |us: u64| ratio(us, figures.done);
     json!({
         "per_s": rate(figures),
         "to_calls": ratio(rate(figures), rate(calls)),
+        "ratio": ratio(rate(figures), rate(bare)),
         "cpu_us": {"hub": per(figures.hub), "adapter": per(figures.adapter), "app": per(figures.app)},
         "cpu_us_total": per(figures.hub + figures.adapter + figures.app),
         "p50_ms": ratio(percentile(&mut figures.latencies, 50), 1000),
