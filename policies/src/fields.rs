@@ -7,10 +7,8 @@ use crate::record_type::RecordTypeVersion;
 use std::sync::Arc;
 use yiwang_proto::contract::{ContractText, Method, RowClause, RowOperator, Scalar};
 use yiwang_proto::ids::FieldName;
+use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::ticket::from_hex;
-
-/// Farther names are no typing errors.
-const SUGGESTION_DISTANCE: usize = 3;
 
 /// Something in a contract that cannot stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +38,7 @@ pub fn check_contract(
     let mut faults = Vec::new();
     check_names(contract, &mut faults);
     if !catalogue.has_purpose(&contract.purpose) {
-        let near = nearest(contract.purpose.as_str(), catalogue.purposes().map(|(id, _)| id.as_str()));
+        let near = did_you_mean(contract.purpose.as_str(), catalogue.purposes().map(|(id, _)| id.as_str()));
         faults.push(Fault::new(
             "purpose",
             format!("`{}` is not in the closed list of purposes", contract.purpose),
@@ -49,7 +47,7 @@ pub fn check_contract(
     }
     for matter in &contract.matters {
         if !catalogue.has_matter(matter) {
-            let near = nearest(matter.as_str(), catalogue.matters().map(|(id, _)| id.as_str()));
+            let near = did_you_mean(matter.as_str(), catalogue.matters().map(|(id, _)| id.as_str()));
             faults.push(Fault::new(
                 "matters",
                 format!("`{matter}` is not in the closed list of matters"),
@@ -85,7 +83,7 @@ pub(crate) fn record_of(
     let name = &contract.record;
     let Some(pinned) = contract.record_type.as_deref() else {
         return catalogue.shared(name).ok_or_else(|| {
-            let near = nearest(name.as_str(), catalogue.records().map(|record| record.name.as_str()));
+            let near = did_you_mean(name.as_str(), catalogue.records().map(|record| record.name.as_str()));
             let next = near.unwrap_or_else(|| {
                 "choose a record type of the catalogue, or pin one that members added: `record_type`"
                     .to_owned()
@@ -211,7 +209,7 @@ fn check_clause(place: &str, clause: &RowClause, record: &RecordDef, faults: &mu
 }
 
 fn unknown_field(place: &str, field: &FieldName, record: &RecordDef) -> Fault {
-    let near = nearest(field.as_str(), record.fields.keys().map(FieldName::as_str));
+    let near = did_you_mean(field.as_str(), record.fields.keys().map(FieldName::as_str));
     Fault::new(
         place,
         format!("record `{}` has no field `{field}`", record.name),
@@ -220,15 +218,6 @@ fn unknown_field(place: &str, field: &FieldName, record: &RecordDef) -> Fault {
             format!("it has {}", names.join(", "))
         }),
     )
-}
-
-/// "did you mean", for typing errors only.
-fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known
-        .map(|name| (strsim::levenshtein(given, name), name))
-        .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE)
-        .min()
-        .map(|(_, name)| format!("did you mean `{name}`"))
 }
 
 #[cfg(test)]

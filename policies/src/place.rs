@@ -1,7 +1,7 @@
 //! Faults with their place, for whoever wrote the file: what is wrong and what to do, without the values that
 //! stand in it, which may be secrets or data of persons.
 
-use strsim::damerau_levenshtein;
+use yiwang_proto::nearest::did_you_mean;
 
 /// A fault of a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,13 +89,8 @@ fn unknown_key(rest: &str) -> (String, String) {
     let given: String =
         names.next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(48).collect();
     let known: Vec<&str> = names.collect();
-    let near = known
-        .iter()
-        .map(|name| (damerau_levenshtein(&given, name), *name))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
-        .min();
-    let help = match near {
-        Some((_, name)) => format!("did you mean `{name}`?"),
+    let help = match did_you_mean(&given, known.iter().copied()) {
+        Some(near) => near,
         None if known.is_empty() => "take it out".to_owned(),
         None => format!("known keys: {}", known.join(", ")),
     };

@@ -28,6 +28,7 @@ pub mod keys;
 pub mod limits;
 pub mod member;
 pub mod merkle;
+pub mod nearest;
 pub mod note;
 pub mod peer_time;
 pub mod plural;

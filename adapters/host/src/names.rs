@@ -2,33 +2,20 @@
 
 use crate::error::HostError;
 use yiwang_client::folder::{Folder, FolderError};
+use yiwang_policies::Catalogue;
 use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::AppId;
+use yiwang_proto::ids::{AppId, RecordType};
+use yiwang_proto::nearest::did_you_mean;
+pub(crate) use yiwang_proto::nearest::{meant_or_known as near, nearest};
 
-/// Edits by which even a long name may be off and still be what was meant.
-const EDITS_MAX: usize = 6;
 /// Names that a message lists; who has more looks into the folder.
 const NAMES_SHOWN: usize = 10;
 
-/// The known names that are near enough to be what was meant, the nearest first.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
-    let most = (word.len() / 3 + 1).min(EDITS_MAX);
-    let mut near: Vec<(usize, &str)> = known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(word, name), name))
-        .filter(|(edits, _)| *edits <= most)
-        .collect();
-    near.sort_unstable();
-    near.into_iter().map(|(_, name)| name).collect()
-}
-
-/// What was meant, or what there is.
-pub(crate) fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    match nearest(word, known.iter().copied()).first() {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are: {}", known.join(", ")),
-    }
+/// Why a name is no record, to an app: of the catalogue alone, which everybody may read.
+pub(crate) fn no_record(given: &RecordType, catalogue: &Catalogue) -> String {
+    let known = catalogue.records().map(|record| record.name.as_str());
+    let near = did_you_mean(given.as_str(), known).map(|near| format!("; {near}")).unwrap_or_default();
+    format!("no record of the catalogue has this name{near}")
 }
 
 /// For a name that the member's folder has no key or delegation for: the one that was meant, or those that it has.
@@ -37,8 +24,8 @@ pub(crate) fn meant(folder: &Folder, role: Role, name: &AppId, error: &FolderErr
         matches!(error, FolderError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
     let names = folder.delegated(role).ok().filter(|names| missing && !names.contains(name))?;
     let names: Vec<&str> = names.iter().map(AppId::as_str).collect();
-    if let Some(near) = nearest(name.as_str(), names.iter().copied()).first() {
-        return Some(format!("did you mean `{near}`?"));
+    if let Some(near) = did_you_mean(name.as_str(), names.iter().copied()) {
+        return Some(near);
     }
     let word = if role == Role::App { "app" } else { "adapter" };
     let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
@@ -59,12 +46,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_near_is_meant_and_what_is_not_is_listed() {
-        assert_eq!(near("mian", ["spare", "main"]), "did you mean `main`?");
-        assert_eq!(near("desk", ["spare", "main"]), "there are: spare, main");
-        assert_eq!(nearest("person.by_ids", ["person.by_id", "person.all"]), ["person.by_id"]);
-        // However long a word is, something altogether else is not meant.
-        assert!(nearest("public-health.surveillance", ["public-health.planning"]).is_empty());
-        assert_eq!(nearest("main2", ["main3", "main", "man"]), ["main", "main3", "man"]);
+    fn a_record_that_nobody_has_is_told_with_the_one_that_was_meant() {
+        let catalogue = Catalogue::builtin().unwrap();
+        let said = |name: &str| no_record(&RecordType::parse(name).unwrap(), &catalogue);
+        assert_eq!(said("Incdent"), "no record of the catalogue has this name; did you mean `Incident`?");
+        assert_eq!(said("Telescope"), "no record of the catalogue has this name");
     }
 }

@@ -6,6 +6,7 @@ use crate::mapping::{
 };
 use crate::source::Source;
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
+use yiwang_proto::nearest::did_you_mean;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,11 +190,10 @@ fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) 
 fn unknown_record(mapping: &Mapping, catalogue: &Catalogue) -> Finding {
     let message = format!("record `{}` is not in the catalogue", mapping.record());
     let known = catalogue.records().map(|record| record.name.as_str());
-    let help = match super::mapping::nearest(mapping.record().as_str(), known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`yiwang catalogue list` names those that there are; one that members added is named with --record-type"
-            .to_owned(),
-    };
+    let help = did_you_mean(mapping.record().as_str(), known).unwrap_or_else(|| {
+        "`yiwang catalogue list` names those that there are; one that members added is named with --record-type"
+            .to_owned()
+    });
     Finding::new(Severity::Error, "A-MAP-003", message).at(mapping.record_span()).help(help)
 }
 
@@ -234,15 +234,13 @@ fn against_catalogue(
 ) {
     let place = format!("operation {}, field `{}`", operation.name, field.name);
     let Some(known) = record.field(&field.name) else {
-        let help =
-            super::mapping::nearest(field.name.as_str(), record.fields.keys().map(|name| name.as_str()));
         let mut finding = Finding::new(
             Severity::Error,
             "A-MAP-005",
             format!("{place}: record `{}` of the catalogue has no such field", record.name),
         )
         .at(field.span.clone());
-        finding.help = help.map(|near| format!("did you mean `{near}`?"));
+        finding.help = did_you_mean(field.name.as_str(), record.fields.keys().map(|name| name.as_str()));
         findings.push(finding);
         return;
     };
@@ -259,8 +257,7 @@ fn against_catalogue(
                 table.name
             );
             let mut finding = Finding::new(Severity::Error, "A-MAP-012", message).at(table.span.clone());
-            let near = super::mapping::nearest(word, known.codes.iter().map(String::as_str));
-            finding.help = near.map(|near| format!("did you mean `{near}`?"));
+            finding.help = did_you_mean(word, known.codes.iter().map(String::as_str));
             findings.push(finding);
         }
         if table.unknown == UnknownCode::Keep {
@@ -299,9 +296,8 @@ fn listed_values(operation: &OperationDef, record: &RecordDef, findings: &mut Ve
         if let Some(value) = foreign.filter(|_| field.codes.is_none()) {
             let place = format!("operation {}, dimension `{}`", operation.name, field.name);
             let message = format!("{place}: lists a value that the catalogue's codes do not have");
-            let near = super::mapping::nearest(value, known.codes.iter().map(String::as_str));
             let mut finding = Finding::new(Severity::Error, "A-MAP-012", message).at(field.span.clone());
-            finding.help = near.map(|near| format!("did you mean `{near}`?"));
+            finding.help = did_you_mean(value, known.codes.iter().map(String::as_str));
             findings.push(finding);
         }
     }

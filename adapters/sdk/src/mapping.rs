@@ -28,8 +28,8 @@ pub use def::{
     SourceCommon, SourceDef, SqliteDef, Step, TestDef, TlsDef, UnknownCode, WhereDef, WhereValue,
 };
 pub use expression::{Computed, Expression, NoValue};
+pub(crate) use fault::position;
 pub use fault::{MappingFault, render};
-pub(crate) use fault::{nearest, position};
 pub use help::next_step;
 pub use operation::{LIMIT, TIMEOUT};
 pub use service::{

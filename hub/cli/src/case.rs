@@ -4,8 +4,9 @@ use crate::fail::{Failure, Outcome};
 use crate::hints;
 use crate::setup::{self, AppArgs};
 use clap::{Args, Subcommand};
-use yiwang_proto::case::Act;
+use yiwang_proto::case::{Act, REASONS};
 use yiwang_proto::ids::{CaseId, Matter};
+use yiwang_proto::nearest::meant_or_known;
 use yiwang_proto::pb;
 use yiwang_proto::time::format_rfc3339;
 
@@ -88,11 +89,11 @@ pub enum Command {
 }
 
 fn reason(text: &str) -> Result<String, Failure> {
-    if yiwang_proto::case::REASONS.contains(&text) {
+    if REASONS.contains(&text) {
         Ok(text.to_owned())
     } else {
-        let known = yiwang_proto::case::REASONS.join(", ");
-        Err(Failure::usage(format!("`{text}` is not in the closed list of reasons: {known}")))
+        let next = meant_or_known(text, REASONS.iter().copied());
+        Err(Failure::usage(format!("`{text}` is not in the closed list of reasons; {next}")))
     }
 }
 

@@ -15,6 +15,7 @@ use yiwang_proto::contract::Party;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{MemberId, RecordType};
+use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::pb;
 use yiwang_proto::plural::counted;
 
@@ -434,10 +435,10 @@ fn show_own(record: &RecordDef, written: bool) -> Outcome {
 fn show(dir: Option<&Path>, record: &RecordType, out: Option<&Path>, builtin: &Catalogue) -> Outcome {
     let Some(dir) = dir else {
         let known = builtin.records().map(|own| own.name.as_str());
-        let near =
-            known.min_by_key(|name| strsim::damerau_levenshtein(name, record.as_str())).unwrap_or_default();
+        let next = did_you_mean(record.as_str(), known)
+            .unwrap_or_else(|| "`yiwang catalogue list` names what does".to_owned());
         return Err(Failure::usage(format!(
-            "`{record}` does not come with the program, whose nearest is `{near}`; where members added it, say `--folder DIR`"
+            "`{record}` does not come with the program; where members added it, say `--folder DIR`; {next}"
         )));
     };
     let Some(document) = ask(dir, &[record])?.documents.into_iter().next() else {

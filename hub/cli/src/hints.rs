@@ -9,11 +9,9 @@ use yiwang_client::record::RecordQuery;
 use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{ContractError, ContractText};
-use yiwang_proto::ids::{Matter, Purpose};
+use yiwang_proto::ids::{FieldName, Matter, Purpose, RecordType};
+use yiwang_proto::nearest::{did_you_mean, meant_or_known};
 use yiwang_proto::resident_id;
-
-/// Edits by which a word may be off and still be what was meant.
-const NEAR: usize = 6;
 
 /// A refusal of what an app asked, with the command that publishes its key where the hub does not know it.
 pub fn refused(args: &AppArgs, error: ClientError) -> Failure {
@@ -48,9 +46,44 @@ pub async fn nobody_asked(client: &Client, args: &AppArgs, query: &RecordQuery) 
     let records = if records.is_empty() { "any record".to_owned() } else { records.join(" or ") };
     Failure::refused(format!(
         "no contract in force lets app `{}` ask for {records} for `{}`, so nobody was asked; what it may ask is at its \
-         gateway's /v1/permissions, and a new contract begins with `yiwang contract draft`",
-        args.app, query.purpose
+         gateway's /v1/permissions, and a new contract begins with `yiwang contract draft`{}",
+        args.app,
+        query.purpose,
+        misspelt(query.fields.keys(), client.catalogue())
     ))
+}
+
+/// Of records that do not come with the program, what was most likely meant: members may have added one, so that it is
+/// told only where nobody could be asked.
+fn misspelt<'r>(records: impl Iterator<Item = &'r RecordType>, catalogue: &Catalogue) -> String {
+    let foreign = records.filter(|record| catalogue.record(record).is_none());
+    let known = || catalogue.records().map(|record| record.name.as_str());
+    let told = foreign.filter_map(|record| {
+        let near = did_you_mean(record.as_str(), known())?;
+        Some(format!("; no `{record}` comes with the program: {near}"))
+    });
+    told.collect()
+}
+
+/// A record or field that is wanted. A field that a record of the program does not have is refused: no contract can
+/// grant it.
+pub fn field(text: &str) -> Result<(RecordType, Option<FieldName>), Failure> {
+    let catalogue = Catalogue::builtin().map_err(Failure::environment)?;
+    let written = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("`--field`: {error}; write RECORD or RECORD.FIELD, like Person.name"))
+    };
+    let (record, field) = text.split_once('.').map_or((text, None), |(record, field)| (record, Some(field)));
+    let record = RecordType::parse(record).map_err(|error| written(&error))?;
+    let Some(field) = field else { return Ok((record, None)) };
+    let field = FieldName::parse(field).map_err(|error| written(&error))?;
+    match catalogue.record(&record).filter(|known| known.field(&field).is_none()) {
+        Some(known) => {
+            let names: Vec<&str> = known.fields.keys().map(FieldName::as_str).collect();
+            let next = meant_or_known(field.as_str(), names);
+            Err(Failure::usage(format!("`--field`: record `{record}` has no field `{field}`; {next}")))
+        }
+        None => Ok((record, Some(field))),
+    }
 }
 
 /// Refuses a matter that the catalogue does not have.
@@ -79,11 +112,8 @@ pub fn subjects(given: &[String], as_issued: bool) -> Outcome {
 
 fn unknown<'k>(what: &str, given: &str, known: impl Iterator<Item = &'k str>) -> Failure {
     let known: Vec<&str> = known.collect();
-    let near = known.iter().map(|name| (strsim::damerau_levenshtein(given, name), name)).min();
-    let next = match near.filter(|(distance, _)| *distance <= NEAR) {
-        Some((_, near)) => format!("did you mean `{near}`?"),
-        None => format!("the catalogue has {}", known.join(", ")),
-    };
+    let next = did_you_mean(given, known.iter().copied())
+        .unwrap_or_else(|| format!("the catalogue has {}", known.join(", ")));
     Failure::usage(format!("`{given}` is no {what} of the catalogue; {next}"))
 }
 

@@ -178,11 +178,8 @@ fn arguments(raw: &[String]) -> Result<Arguments, Failure> {
 fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Failure> {
     let mut wanted: BTreeMap<RecordType, Vec<FieldName>> = BTreeMap::new();
     for text in fields {
-        let (record, field) = text.split_once('.').map_or((text.as_str(), None), |(r, f)| (r, Some(f)));
-        let slot = wanted.entry(RecordType::parse(record).map_err(Failure::usage)?).or_default();
-        if let Some(field) = field {
-            slot.push(FieldName::parse(field).map_err(Failure::usage)?);
-        }
+        let (record, field) = hints::field(text)?;
+        wanted.entry(record).or_default().extend(field);
     }
     Ok(wanted)
 }

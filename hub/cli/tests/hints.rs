@@ -37,6 +37,36 @@ fn a_purpose_or_matter_that_the_catalogue_does_not_have_is_an_error() {
     let open = ["case", "open", "--folder", "s", "--app", "desk", "--matter", "social-asistance"];
     let (code, said) = yiwang(folder.path(), &[&open[..], &["--subject", "x"]].concat());
     assert!(code == 2 && said.contains("did you mean `social-assistance`?"), "{code}: {said}");
+    // A word that is only as long as another is not meant.
+    let open = ["case", "open", "--folder", "s", "--app", "desk", "--matter", "foo", "--subject", "x"];
+    let (code, said) = yiwang(folder.path(), &open);
+    assert!(code == 2 && said.contains("the catalogue has ") && !said.contains("did you mean"), "{said}");
+    let add = ["case", "add", CASE, "--folder", "s", "--app", "desk", "--subject", "x", "--reason"];
+    for (reason, next) in
+        [("houshold-member", "did you mean `household-member`?"), ("bored", "there are: household-member, ")]
+    {
+        let (code, said) = yiwang(folder.path(), &[&add[..], &[reason]].concat());
+        assert!(code == 2 && said.contains(next), "{code}: {said}");
+    }
+}
+
+#[test]
+fn a_field_that_no_record_has_is_told_before_anybody_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for (field, said) in [
+        ("name", "write RECORD or RECORD.FIELD, like Person.name"),
+        ("Person.Name", "write RECORD or RECORD.FIELD, like Person.name"),
+        ("Person.nam", "record `Person` has no field `nam`; did you mean `name`?"),
+        ("Person.telescope", "there are: "),
+        // What comes with no program may have been added by members: the folder is what is missing.
+        ("Persn.nam", "s/member.toml"),
+        ("Person.name", "s/member.toml"),
+    ] {
+        let query = ["query", "record", "--folder", "s", "--app", "desk", "--case", CASE, "--field", field];
+        let purpose = ["--purpose", "social-assistance.eligibility"];
+        let (code, refused) = yiwang(folder.path(), &[&query[..], &purpose].concat());
+        assert!(code == 2 && refused.contains(said), "{field}: {code}: {refused}");
+    }
 }
 
 #[test]
@@ -321,7 +351,13 @@ fn what_comes_with_the_program_is_shown_with_fields_types_and_classes() {
     );
     assert!(list["matters"]["social-assistance"].is_string());
     let (code, said) = yiwang(folder.path(), &["catalogue", "show", "Persom"]);
-    assert!(code == 2 && said.contains("`Person`") && said.contains("--folder"), "{code}: {said}");
+    assert!(
+        code == 2 && said.contains("did you mean `Person`?") && said.contains("--folder"),
+        "{code}: {said}"
+    );
+    let (code, said) = yiwang(folder.path(), &["catalogue", "show", "Telescope"]);
+    assert!(code == 2 && said.contains("`yiwang catalogue list`"), "{code}: {said}");
+    assert!(!said.contains("did you mean"), "{said}");
     let (code, said) = yiwang(folder.path(), &["catalogue", "show", "Person", "-o", "person.json"]);
     assert!(
         code == 2 && said.contains("no envelope") && !folder.path().join("person.json").exists(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use yiwang_adapter_sdk::mapping::FILES;
 use yiwang_adapter_sdk::source::{Setting, SourceError};
 use yiwang_proto::ids::MemberId;
+use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::plural::counted;
 
 /// Names that are listed where another one was given.
@@ -176,16 +177,12 @@ fn refuse(error: &InitError, out: &mut (dyn Write + Send)) -> std::io::Result<u8
     let folded = asked.map(str::to_lowercase);
     let alike: Vec<&String> =
         known.iter().filter(|name| folded.as_ref() == Some(&name.to_lowercase())).collect();
-    let near = asked.and_then(|asked| {
-        let distance =
-            |name: &&String| strsim::damerau_levenshtein(&asked.to_lowercase(), &name.to_lowercase());
-        known.iter().min_by_key(distance).filter(|name| distance(name) <= asked.chars().count() / 3 + 1)
-    });
+    let near = asked.and_then(|asked| did_you_mean(asked, known.iter().map(String::as_str)));
     if alike.len() > 1 {
         let alike = alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         writeln!(out, "  help: did you mean {alike}? Their capitals count")?;
     } else if let Some(near) = near {
-        writeln!(out, "  help: did you mean `{near}`?")?;
+        writeln!(out, "  help: {near}")?;
     } else if !known.is_empty() {
         let more = if known.len() > LISTED { ", …" } else { "" };
         let listed = known.iter().take(LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");

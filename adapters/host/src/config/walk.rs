@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use yiwang_adapter_sdk::mapping::{MappingFault, next_step};
+use yiwang_proto::nearest::did_you_mean;
 
 /// A value with its place.
 pub(super) type Node<'i> = Spanned<DeValue<'i>>;
@@ -76,11 +77,8 @@ impl<'a, 'i> Table<'a, 'i> {
             if known.contains(&name) {
                 continue;
             }
-            let near = known.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2);
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", known.join(", ")),
-            };
+            let help = did_you_mean(name, known.iter().copied())
+                .unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
             let shown: String = name.chars().filter(|c| !c.is_control()).take(32).collect();
             faults.add(key.span(), format!("unknown key `{shown}` in {}", self.what), Some(&help));
         }

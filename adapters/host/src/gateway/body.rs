@@ -18,6 +18,7 @@ use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, IdError, RecordType};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, FIELDS_MAX, SUBJECT_MAX};
+use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::resident_id;
 
 /// Bytes of a request's body: the largest case with 256 subjects has half of it.
@@ -181,7 +182,9 @@ impl Faults {
     /// Adds what a record has no field for.
     pub(super) fn known(&mut self, pointer: &str, record: &RecordDef, names: &[FieldName]) {
         for name in names.iter().filter(|name| record.field(name).is_none()) {
-            self.add(pointer, format!("record `{}` has no field `{name}`", record.name));
+            let near = did_you_mean(name.as_str(), record.fields.keys().map(FieldName::as_str));
+            let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+            self.add(pointer, format!("record `{}` has no field `{name}`{near}", record.name));
         }
     }
 

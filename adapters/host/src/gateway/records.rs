@@ -6,6 +6,7 @@ use super::guard::Caller;
 use super::problem::{NO_CONTRACT, Problem};
 use super::shapes::{QueryBody, UnifiedBody};
 use super::why::{Meant, Why};
+use crate::names;
 use axum::extract::{Extension, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -110,7 +111,7 @@ fn check(raw: &Raw, catalogue: &Catalogue, meant: &Meant) -> Result<(RecordQuery
         let pointer = format!("#/fields/{record}");
         match catalogue.record(record) {
             Some(known) => faults.known(&pointer, known, names),
-            None => faults.add(pointer, "is no record of the catalogue"),
+            None => faults.add(pointer, names::no_record(record, catalogue)),
         }
     }
     let checked = || {

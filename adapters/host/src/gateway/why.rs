@@ -146,7 +146,7 @@ pub(super) async fn record_of(
     let known = caller.app.client.catalogue_with(std::slice::from_ref(&record)).await;
     let catalogue = known.map_err(|error| caller.problem(error))?;
     if catalogue.record(&record).is_none() {
-        return Err(Problem::new(&NOT_FOUND).detail("no record of the catalogue has this name"));
+        return Err(Problem::new(&NOT_FOUND).detail(names::no_record(&record, &catalogue)));
     }
     Ok((record, catalogue))
 }

@@ -85,8 +85,10 @@ async fn values(town: &Town, id: &str) {
     refuse(with("officer", json!(id)), &["#/officer"]).await;
     refuse(with("fields", json!(["name"])), &["#/fields"]).await;
     refuse(with("fields", json!({ "Person": "name" })), &["#/fields/Person"]).await;
-    refuse(with("fields", json!({ "Person": ["nmae"] })), &["has no field `nmae`"]).await;
+    refuse(with("fields", json!({ "Person": ["nmae"] })), &["has no field `nmae`; did you mean `name`?"])
+        .await;
     refuse(with("fields", json!({ "Nobody": ["name"] })), &["no record of the catalogue"]).await;
+    refuse(with("fields", json!({ "Persn": ["name"] })), &["#/fields/Persn", "did you mean `Person`?"]).await;
     refuse(with("arguments", json!({ "area_code": [id] })), &["#/arguments/area_code"]).await;
     let several = json!({ "subject": 5, "purpose": "x", "case": "y", "officer": "z" });
     refuse(several, &["#/subject", "#/purpose", "#/case", "#/officer"]).await;
@@ -141,6 +143,15 @@ async fn meant(town: &Town, id: &str) {
         let answer = town.post("/v1/cases", &json!({ "matter": matter, "subjects": [id] })).await;
         answer.problem(422, "invalid");
         assert!(answer.body.contains(words) && !answer.body.contains("missing-person"), "{answer:?}");
+    }
+    for (path, near) in [
+        ("/v1/counts/Incdent", "; did you mean `Incident`?"),
+        ("/v1/batches/Dweling", "; did you mean `Dwelling`?"),
+        ("/v1/counts/Telescope", "has this name\""),
+    ] {
+        let answer = town.post(path, &json!({})).await;
+        answer.problem(404, "not_found");
+        assert!(answer.body.contains(near), "{path}: {answer:?}");
     }
 }
 

@@ -2,12 +2,13 @@
 //! which rows may leave is the contract's.
 
 use super::def::{Access, CodeTable, OperationDef, OperationKind, PageDef, SourceDef};
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::operation::{fields, sql, timeout};
 use super::read::{Table, id, shown};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yiwang_proto::limits::ROWS_MAX;
+use yiwang_proto::nearest::did_you_mean;
 
 const KEYS: [&str; 8] = ["name", "kind", "key", "subject", "sql", "limit", "timeout", "fields"];
 
@@ -47,14 +48,11 @@ pub(crate) fn read(
     let subject = table.text("subject", faults).and_then(|given| {
         let found = fields.iter().find(|field| field.name.as_str() == given && field.expr.is_none());
         if found.is_none() {
-            let near = nearest(given, fields.iter().map(|field| field.name.as_str()));
-            let help = near.map_or_else(
-                || {
-                    "name the field with the identifier; it is read, and leaves only where it is granted"
-                        .to_owned()
-                },
-                |near| format!("did you mean `{near}`?"),
-            );
+            let near = did_you_mean(given, fields.iter().map(|field| field.name.as_str()));
+            let help = near.unwrap_or_else(|| {
+                "name the field with the identifier; it is read, and leaves only where it is granted"
+                    .to_owned()
+            });
             let message =
                 format!("`subject` names `{}`, which is no field that a column gives", shown(given));
             faults.add(table.key_span("subject"), message, Some(help));

@@ -4,13 +4,13 @@
 //! The interpreter has no cost limit, so whatever loops (`map`, `filter`, `all`, `exists`) is refused when
 //! the mapping is read, and the text is short: what remains is linear in it.
 
-use super::fault::nearest;
 use crate::value::Cell;
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
 use cel::objects::{Key, Map};
 use cel::{Context, Env, Program, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use yiwang_proto::nearest::did_you_mean;
 
 /// Characters of an expression.
 const TEXT_MAX: usize = 500;
@@ -293,10 +293,9 @@ fn inspect(node: &IdedExpr, read: &mut dyn FnMut(&IdedExpr) -> Option<()>) -> Re
             Some("read a column: row.<column>, or row[\"<column>\"]".to_owned()),
         )),
         Expr::Ident(name) => {
-            let help = match nearest(name, ["row", "value"]) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "an expression sees row.<column> and value; texts stand in quotes".to_owned(),
-            };
+            let help = did_you_mean(name, ["row", "value"]).unwrap_or_else(|| {
+                "an expression sees row.<column> and value; texts stand in quotes".to_owned()
+            });
             Err((format!("expression names `{}`, which is not there", super::read::shown(name)), Some(help)))
         }
         Expr::Select(select) => {
@@ -325,10 +324,8 @@ fn inspect_call(
     // Names of operators have characters that no identifier has, like `_+_`.
     let operator = call.func_name.chars().any(|c| !(c.is_ascii_alphanumeric() || c == '_'));
     if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
-        let help = match nearest(&call.func_name, FUNCTIONS) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known functions: {}", FUNCTIONS.join(", ")),
-        };
+        let help = did_you_mean(&call.func_name, FUNCTIONS)
+            .unwrap_or_else(|| format!("known functions: {}", FUNCTIONS.join(", ")));
         let name = super::read::shown(&call.func_name);
         return Err((format!("expression calls `{name}`, which is not there"), Some(help)));
     }

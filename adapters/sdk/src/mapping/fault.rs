@@ -68,21 +68,6 @@ pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, before.get(start..).unwrap_or_default().chars().count() + 1)
 }
 
-/// The candidate that `word` was probably meant to be.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (word.chars().count() / 3).max(1) + 1;
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            let distance =
-                strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
-            (distance, candidate)
-        })
-        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
 /// A fault with the line it stands in, for a terminal: `file:line:col`, the line, a caret, the help.
 ///
 /// Lines of the source section and of tests are shown without what follows their `=`, because a secret or

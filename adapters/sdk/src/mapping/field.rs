@@ -2,7 +2,7 @@
 
 use super::def::{CodeTable, FieldDef, FieldType, Step};
 use super::expression::Expression;
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::parse;
 use super::read::{Node, Table, id, one_of, shown};
 use super::service::is_pointer;
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use toml::de::DeValue;
+use yiwang_proto::nearest::did_you_mean;
 
 const TYPES: [(&str, FieldType); 7] = [
     ("string", FieldType::String),
@@ -144,10 +145,8 @@ pub(super) fn code_table(
     };
     let found = codes.get(given).cloned();
     if found.is_none() {
-        let help = match nearest(given, codes.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add a table [codes.{}]", shown(given)),
-        };
+        let help = did_you_mean(given, codes.keys().map(String::as_str))
+            .unwrap_or_else(|| format!("add a table [codes.{}]", shown(given)));
         faults.add(span, format!("code table `{}` is not there", shown(given)), Some(help));
     }
     found

@@ -6,7 +6,7 @@ use super::def::{
     Access, CodeTable, Compared, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef,
     WhereDef, WhereValue,
 };
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::field;
 use super::read::{Node, Table, id, kind, one_of, shown, text};
 use super::service::ParamPlace;
@@ -20,6 +20,7 @@ use toml::de::DeValue;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::FieldName;
 use yiwang_proto::limits::{ARGUMENTS_MAX, FIELDS_MAX, ROWS_MAX};
+use yiwang_proto::nearest::{did_you_mean, meant};
 
 /// Rows of an answer where a mapping does not say: what somebody reads. A cut is said in the answer.
 pub const LIMIT: u32 = 20;
@@ -112,7 +113,7 @@ fn subject(table: &Table<'_, '_>, params: &[ParamDef], faults: &mut Faults<'_>) 
         }
         None => {
             let known = params.iter().map(|param| param.name.as_str());
-            let help = nearest(given, known).map(|near| format!("did you mean `{near}`?"));
+            let help = did_you_mean(given, known);
             let message = format!("`subject` names `{}`, which is no parameter", shown(given));
             faults.add(span, message, help);
             None
@@ -262,7 +263,7 @@ pub(super) fn sql(
     }
     for name in &scanned.params {
         if !params.iter().any(|param| param.name.as_str() == name) {
-            let help = match nearest(name, params.iter().map(|param| param.name.as_str())) {
+            let help = match meant(name, params.iter().map(|param| param.name.as_str())) {
                 Some(near) => format!("did you mean :{near}? Every parameter needs a type under params"),
                 None => format!("declare it: params.{} = {{ type = … }}", shown(name)),
             };
@@ -308,7 +309,7 @@ fn condition(
     let (column, part) = key.split_once('@').map_or((key, None), |(column, part)| (column, Some(part)));
     let Some((name, def)) = csv.columns.get_key_value(column) else {
         let known = csv.columns.keys().map(AsRef::as_ref);
-        let help = nearest(column, known).map(|near| format!("did you mean `{near}`?"));
+        let help = did_you_mean(column, known);
         faults.add(span, format!("where names `{}`, which is no column", shown(column)), help);
         return None;
     };
@@ -333,7 +334,7 @@ fn condition(
                 Some(param) => WhereValue::Param(param.name.clone()),
                 None => {
                     let known = params.iter().map(|param| param.name.as_str());
-                    let help = nearest(name, known).map(|near| format!("did you mean :{near}?"));
+                    let help = meant(name, known).map(|near| format!("did you mean :{near}?"));
                     let message = format!("parameter :{} is not declared", shown(name));
                     faults.add(node.span(), message, help);
                     return None;
@@ -370,7 +371,7 @@ pub(super) fn fields(
         if let Some(SourceDef::Csv(csv)) = source {
             for column in field.columns().filter(|column| !csv.columns.contains_key(column)) {
                 let known = csv.columns.keys().map(AsRef::as_ref);
-                let help = nearest(&column, known).map(|near| format!("did you mean `{near}`?"));
+                let help = did_you_mean(&column, known);
                 let message =
                     format!("field `{}` reads `{}`, which is no column", field.name, shown(&column));
                 faults.add(node.span(), message, help);

@@ -1,11 +1,12 @@
 //! Walks the spanned TOML document, so that all faults of a file are found at once, each with its place.
 //! serde would stop at the first one.
 
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use yiwang_proto::nearest::did_you_mean;
 
 /// A value with its place.
 pub(crate) type Node<'i> = Spanned<DeValue<'i>>;
@@ -39,10 +40,8 @@ impl<'a, 'i> Table<'a, 'i> {
         for key in self.map.keys() {
             let name = key.get_ref().as_ref();
             if !known.contains(&name) {
-                let help = match nearest(name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known keys: {}", known.join(", ")),
-                };
+                let help = did_you_mean(name, known.iter().copied())
+                    .unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
                 faults.add(key.span(), format!("unknown key `{}` in {}", shown(name), self.what), Some(help));
             }
         }
@@ -145,10 +144,8 @@ pub(crate) fn one_of<T: Copy>(
     let found = choices.iter().find(|(name, _)| *name == given).map(|(_, value)| *value);
     if found.is_none() {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let help = match nearest(given, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("one of: {}", names.join(", ")),
-        };
+        let help = did_you_mean(given, names.iter().copied())
+            .unwrap_or_else(|| format!("one of: {}", names.join(", ")));
         faults.add(node.span(), format!("`{key}` has a value that is not known"), Some(help));
     }
     found

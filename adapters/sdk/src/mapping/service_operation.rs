@@ -1,7 +1,7 @@
 //! How operations of `[source.http]` and `[source.fhir]` ask.
 
 use super::def::{Access, ParamDef};
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::operation::unused;
 use super::read::{Node, Table, kind, one_of, shown, text};
 use super::service::{CallDef, Method, ParamPlace, Piece, SearchDef, Template, is_pointer, search_name};
@@ -9,6 +9,7 @@ use super::service_read::{is_path, is_resource};
 use toml::de::DeValue;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::FieldName;
+use yiwang_proto::nearest::meant;
 
 /// Keys of an operation of an HTTP source beside those that all have.
 pub(crate) const CALL_KEYS: [&str; 8] =
@@ -216,7 +217,7 @@ fn piece(node: &Node<'_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Optio
 fn declared(name: &str, node: &Node<'_>, params: &[ParamDef], faults: &mut Faults<'_>) -> Option<FieldName> {
     let found = params.iter().find(|param| param.name.as_str() == name);
     if found.is_none() {
-        let help = match nearest(name, params.iter().map(|param| param.name.as_str())) {
+        let help = match meant(name, params.iter().map(|param| param.name.as_str())) {
             Some(near) => format!("did you mean :{near}?"),
             None => format!("declare it: params.{} = {{ type = … }}", shown(name)),
         };

@@ -3,7 +3,7 @@
 use super::def::{
     ColumnDef, ColumnType, CsvDef, Encoding, FreshnessDef, HealthDef, SourceCommon, SourceDef, SqliteDef,
 };
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::read::{Node, Table, kind, one_of, shown, text};
 use super::server;
 use super::service_read;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
+use yiwang_proto::nearest::{did_you_mean, meant};
 
 /// What of a folder is read where a mapping does not say.
 pub const FILES: &str = "*.csv";
@@ -43,7 +44,7 @@ pub(crate) fn read(node: &Node<'_>, faults: &mut Faults<'_>) -> Option<SourceDef
         "http" => service_read::http(&Table::of(node, "source.http", faults)?, faults),
         "fhir" => service_read::fhir(&Table::of(node, "source.fhir", faults)?, faults),
         other => {
-            let help = match nearest(other, KINDS) {
+            let help = match meant(other, KINDS) {
                 _ if other == "mysql" => "write [source.mariadb]: MySQL speaks the same protocol".to_owned(),
                 _ if other == "postgresql" => "did you mean `postgres`?".to_owned(),
                 Some(near) => format!("did you mean `{near}`?"),
@@ -101,8 +102,7 @@ fn csv(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<SourceDef> {
     if let Some(key) = &key
         && !columns.contains_key(key)
     {
-        let help =
-            nearest(key, columns.keys().map(AsRef::as_ref)).map(|near| format!("did you mean `{near}`?"));
+        let help = did_you_mean(key, columns.keys().map(AsRef::as_ref));
         let span = table.get("key").map_or(0..0, toml::Spanned::span);
         faults.add(span, format!("`key` names `{}`, which is no column", shown(key)), help);
     }
@@ -204,7 +204,7 @@ fn column_type(column: &str, node: &Node<'_>, faults: &mut Faults<'_>) -> Option
         let names = COLUMN_TYPES.map(|(name, _)| name);
         let word = given.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         let other = OTHER_NAMES.iter().find(|(other, _)| other.eq_ignore_ascii_case(word));
-        let near = other.map(|(_, name)| *name).or_else(|| nearest(given, names));
+        let near = other.map(|(_, name)| *name).or_else(|| meant(given, names));
         let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         let help = format!("{near}a column is one of: {}", names.join(", "));
         // What is as long as no type's name may be anything.

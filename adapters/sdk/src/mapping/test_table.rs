@@ -2,7 +2,7 @@
 
 use super::count::COUNT_COLUMN;
 use super::def::{Expectation, OperationDef, SourceDef, TestDef};
-use super::fault::{Faults, nearest};
+use super::fault::Faults;
 use super::read::{Node, Table, id, shown};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
+use yiwang_proto::nearest::did_you_mean;
 
 pub(crate) fn read_all(
     root: &Table<'_, '_>,
@@ -48,7 +49,7 @@ fn read(
         let found = operations.iter().find(|operation| operation.name.as_str() == given);
         if found.is_none() && settled {
             let known = operations.iter().map(|operation| operation.name.as_str());
-            let help = nearest(given, known).map(|near| format!("did you mean `{near}`?"));
+            let help = did_you_mean(given, known);
             let span = table.get("operation").map_or(0..0, toml::Spanned::span);
             faults.add(span, format!("a test runs `{}`, which is no operation", shown(given)), help);
         }
@@ -79,8 +80,7 @@ fn args(
     for (name, span, node) in table.entries() {
         let params = || operation.into_iter().flat_map(|operation| &operation.params);
         if operation.is_some() && !params().any(|param| param.name.as_str() == name) {
-            let near = nearest(name, params().map(|param| param.name.as_str()));
-            let help = near.map(|near| format!("did you mean `{near}`?"));
+            let help = did_you_mean(name, params().map(|param| param.name.as_str()));
             faults.add(span, format!("a test gives `{}`, which is no parameter", shown(name)), help);
             continue;
         }
@@ -124,8 +124,7 @@ fn rows(
         let mut cells = BTreeMap::new();
         for (column, span, node) in row.entries() {
             if operation.is_some() && !documents && !known.contains(column) {
-                let help = nearest(column, known.iter().map(AsRef::as_ref));
-                let help = help.map(|near| format!("did you mean `{near}`?"));
+                let help = did_you_mean(column, known.iter().map(AsRef::as_ref));
                 let message = format!("row has `{}`, which the operation does not read", shown(column));
                 faults.add(span, message, help);
             }
@@ -156,8 +155,7 @@ fn expectation(
                     };
                     if operation.is_some_and(|operation| !known(operation)) {
                         let names = operation.into_iter().flat_map(|operation| &operation.fields);
-                        let help = nearest(field, names.map(|def| def.name.as_str()))
-                            .map(|near| format!("did you mean `{near}`?"));
+                        let help = did_you_mean(field, names.map(|def| def.name.as_str()));
                         let message = format!("test expects `{}`, which is no field", shown(field));
                         faults.add(span, message, help);
                     }

@@ -119,6 +119,10 @@ fn the_it_departments_lines_lead_from_a_contract_to_a_verified_exchange() {
     let other = asked.replace("yiwang query record", "yiwang query record --field Dwelling.use");
     let refused = bash(folder, &format!("! {other} 2>&1"), &[]);
     assert!(refused.contains("`desk` ask for `Dwelling` for `social-assistance.eligibility`"), "{refused}");
+    let other = asked.replace("yiwang query record", "yiwang query record --field Persn");
+    let refused = bash(folder, &format!("! {other} 2>&1"), &[]);
+    assert!(refused.contains("`desk` ask for `Persn`"), "{refused}");
+    assert!(refused.contains("; no `Persn` comes with the program: did you mean `Person`?"), "{refused}");
     let proof = std::fs::read_dir(folder.join("proofs")).unwrap().next().unwrap().unwrap().path();
     let key = std::fs::read_to_string(hub_dir.join("ledger/verifier.key")).unwrap();
     let verify = format!("yiwang audit verify --evidence {} --key '{}'", proof.display(), key.trim());
