@@ -3,6 +3,7 @@
 
 mod batch;
 mod count;
+mod date_format;
 mod def;
 mod expression;
 mod fault;

@@ -280,6 +280,33 @@ fn what_a_test_misspells_is_pointed_at_itself() {
 }
 
 #[test]
+fn a_format_that_no_day_can_be_read_by_is_told_when_the_file_is_read() {
+    // Without a test in the file nothing else would say so before the first row.
+    let end = SQLITE.find("[[test]]").unwrap_or(SQLITE.len());
+    let untested = SQLITE.get(..end).unwrap_or_default();
+    for (base, good, written, format, message) in [
+        (untested, "\"%Y%m%d\"", "\"%Y%m%q\"", "\"%Y%m%q\"", "`format` cannot be read"),
+        (untested, "\"%Y%m%d\"", "\"YYYYMMDD\"", "\"YYYYMMDD\"", "`format` holds no whole day"),
+        (CSV, "%Y-%m-%d %H:%M:%S", "%H:%M:%S", "\"%H:%M:%S\"", "`format` holds no whole day"),
+        (
+            CSV,
+            "params.day = { type = \"date\" }",
+            "params.day = { type = \"date\", format = \"%Y%m%d%H\" }",
+            "\"%Y%m%d%H\"",
+            "`format` cannot be written",
+        ),
+    ] {
+        let text = base.replacen(good, written, 1);
+        let Err(faults) = Mapping::parse(&text, Path::new("m.toml")) else { panic!("{written} is taken") };
+        let told: Vec<_> =
+            faults.iter().map(|fault| (text.get(fault.span.clone()), fault.message.as_str())).collect();
+        assert_eq!(told, [(Some(format), message)], "{faults:?}");
+        let help = faults.first().and_then(|fault| fault.help.as_deref()).unwrap_or_default();
+        assert!(help.contains("\"%Y%m%d\""), "{help}");
+    }
+}
+
+#[test]
 fn a_columns_type_that_is_not_known_is_named_with_its_column() {
     let help =
         |near: &str| format!("{near}a column is one of: string, integer, number, bool, date, timestamp");

@@ -1,5 +1,6 @@
 //! One entry of `[operation.fields]`.
 
+use super::date_format::{self, Of};
 use super::def::{CodeTable, FieldDef, FieldType, Step};
 use super::expression::Expression;
 use super::fault::Faults;
@@ -63,7 +64,12 @@ pub(crate) fn read(
     }
     let steps = steps(&table, faults);
     let class = table.integer("class", 0..5, faults).and_then(|class| u8::try_from(class).ok());
-    let format = table.text("format", faults).map(str::to_owned);
+    let written = match kind {
+        Some(FieldType::Date) => Some(Of::Day),
+        Some(FieldType::Timestamp) => Some(Of::Moment),
+        _ => None,
+    };
+    let format = date_format::of_values(&table, written, faults);
     if format.is_some() && !matches!(kind, Some(FieldType::Date | FieldType::Timestamp) | None) {
         faults.add(table.key_span("format"), "only a date or timestamp has a format", None);
     }

@@ -2,6 +2,7 @@
 
 use super::batch;
 use super::count;
+use super::date_format::{self, Of};
 use super::def::{
     Access, CodeTable, Compared, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef,
     WhereDef, WhereValue,
@@ -158,7 +159,12 @@ fn param(
     if (min.is_some() || max.is_some()) && !numeric {
         faults.add(table.span.clone(), "only a number has min and max", None);
     }
-    let format = table.text("format", faults).map(str::to_owned);
+    let written = match kind {
+        Some(ParamType::Date) => Some(Of::Day),
+        Some(ParamType::Timestamp) => Some(Of::Moment),
+        _ => None,
+    };
+    let format = date_format::of_parameter(&table, written, faults);
     if format.is_some() && !matches!(kind, Some(ParamType::Date | ParamType::Timestamp) | None) {
         faults.add(table.key_span("format"), "only a date or timestamp has a format", None);
     }

@@ -1,5 +1,6 @@
 //! The `[source.<kind>]` table.
 
+use super::date_format::{self, Of};
 use super::def::{
     ColumnDef, ColumnType, CsvDef, Encoding, FreshnessDef, HealthDef, SourceCommon, SourceDef, SqliteDef,
 };
@@ -133,7 +134,12 @@ fn columns(node: &Node<'_>, faults: &mut Faults<'_>) -> BTreeMap<Arc<str>, Colum
                 let Some(inner) = Table::of(node, what, faults) else { continue };
                 inner.only(&["type", "format"], faults);
                 let kind = inner.need("type", faults).and_then(|node| column_type(name, node, faults));
-                (kind, inner.text("format", faults).map(str::to_owned))
+                let written = match kind {
+                    Some(ColumnType::Date) => Some(Of::Day),
+                    Some(ColumnType::Timestamp) => Some(Of::Moment),
+                    _ => None,
+                };
+                (kind, date_format::of_values(&inner, written, faults))
             }
             _ => (column_type(name, node, faults), None),
         };
