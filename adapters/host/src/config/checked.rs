@@ -21,6 +21,9 @@ const SEGMENT_UNIT: u64 = 4096;
 const SEGMENT_MIN: u64 = 3 << 20;
 const SEGMENT_MAX: u64 = 1 << 30;
 
+/// How the format of a mapping begins, which is easily named instead of the file that lists it.
+const OF_MAPPING: &str = "adapter/";
+
 const KEYS: [&str; 12] = [
     "format",
     "member_folder",
@@ -47,6 +50,14 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Config, Vec<MappingFault>
         return Err(faults.finish());
     }
     let root = Table::root(document.get_ref());
+    // Everything in it would be a fault, and none of them the one that was made.
+    if let Some(node) = root.get("format")
+        && matches!(node.get_ref(), DeValue::String(format) if format.starts_with(OF_MAPPING))
+    {
+        let help = "`yiwang adapter check FILE` checks it; an adapter.toml lists it under `mappings`";
+        faults.add(node.span(), "this is a mapping and no adapter.toml", Some(help));
+        return Err(faults.finish());
+    }
     root.only(&KEYS, &mut faults);
     match build(&root, file, &mut faults) {
         Some(config) if faults.is_empty() => Ok(config),
@@ -68,10 +79,11 @@ fn build(root: &Table<'_, '_>, file: &Path, faults: &mut Faults<'_>) -> Option<C
         .get("gateway")
         .and_then(|node| Table::of(node, "[gateway]", faults))
         .and_then(|table| gateway(&table, faults));
-    let health = root.get("health").and_then(|node| Table::of(node, "[health]", faults)).and_then(|table| {
-        table.only(&["listen", "allow_network"], faults);
-        listen(&table, faults)
-    });
+    let taken = gateway.as_ref().map(|part| part.listen);
+    let health = root
+        .get("health")
+        .and_then(|node| Table::of(node, "[health]", faults))
+        .and_then(|table| health(&table, taken, faults));
     let otlp = root.text("otlp", faults).and_then(|(url, span)| {
         let fits = url.starts_with("http://") || url.starts_with("https://");
         if !fits {
@@ -171,6 +183,24 @@ fn gateway(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<GatewayPart
         apps.push(app);
     }
     Some(GatewayPart { listen: listen?, apps })
+}
+
+fn health(table: &Table<'_, '_>, taken: Option<SocketAddr>, faults: &mut Faults<'_>) -> Option<SocketAddr> {
+    table.only(&["listen", "allow_network"], faults);
+    let address = listen(table, faults)?;
+    if taken.is_some_and(|taken| meet(taken, address)) {
+        let span = table.get("listen").map_or(0..0, toml::Spanned::span);
+        let help = "give [health] a port of its own, like \"127.0.0.1:8481\"";
+        faults.add(span, "`listen` is the gateway's address too", Some(help));
+    }
+    Some(address)
+}
+
+/// Whether one of two addresses takes the other away. Port 0 is any that is free.
+fn meet(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |one: SocketAddr| one.ip().is_unspecified();
+    let same = a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (any(a) || any(b)));
+    a.port() == b.port() && a.port() != 0 && same
 }
 
 fn app(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<AppPart> {

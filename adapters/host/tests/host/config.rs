@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use yiwang_adapter::config::{Config, ConfigError};
+use yiwang_adapter_sdk::mapping::Mapping;
 
 const DIGEST: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
@@ -53,6 +54,7 @@ fn a_good_file_says_what_it_says() {
 /// What is replaced by what, where the fault is, and what it says.
 const BROKEN: &[(&str, &str, &str, &str)] = &[
     ("format = \"adapter-host/1\"", "format = \"adapter-host/2\"", "1:10", "`format` is not known"),
+    ("format = \"adapter-host/1\"", "format = \"adapter/1\"", "1:10", "is a mapping and no adapter.toml"),
     ("format = \"adapter-host/1\"\n", "", "1:1", "lacks `format`"),
     ("format = \"adapter-host/1\"", "format = 1", "1:10", "`format` is a whole number, not a text"),
     ("member_folder", "member_foldr", "2:1", "did you mean `member_folder`?"),
@@ -76,6 +78,13 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
     ("\"assistance-desk\"", "\"a\"", "10:8", "`name` is not well-formed"),
     ("2c26b46b", "2c26b46", "11:16", "`token_sha256` is not a SHA-256"),
     ("token_sha256", "token", "11:1", "unknown key `token`"),
+    ("[::1]:8481", "127.0.0.1:8480", "13:10", "`listen` is the gateway's address too"),
+    (
+        "[::1]:8481\"",
+        "0.0.0.0:8480\"\nallow_network = true",
+        "13:10",
+        "`listen` is the gateway's address too",
+    ),
     ("listen = \"[::1]:8481\"", "port = 8481", "13:1", "unknown key `port`"),
     ("[health]", "[health", "12:8", "not TOML"),
     (
@@ -141,6 +150,29 @@ fn all_faults_are_told_at_once() {
     let ConfigError::Faults { faults, .. } = parse(&text).unwrap_err() else { panic!("not read") };
     assert!(faults.len() >= 5, "{faults:#?}");
     assert!(faults.is_sorted_by_key(|fault| (fault.line, fault.column)));
+}
+
+#[test]
+fn a_mapping_that_is_named_instead_is_told_and_nothing_else() {
+    let mapping = include_str!("../../../departments/police/person.toml");
+    let ConfigError::Faults { faults, .. } = parse(mapping).unwrap_err() else { panic!("not read") };
+    let [fault] = faults.as_slice() else { panic!("{faults:#?}") };
+    assert!(fault.help.as_deref().is_some_and(|help| help.contains("`yiwang adapter check FILE`")));
+    let faults = Mapping::parse(&good(), Path::new("adapter.toml")).unwrap_err();
+    let [fault] = faults.as_slice() else { panic!("{faults:#?}") };
+    assert_eq!(
+        (fault.line, fault.column, fault.message.as_str()),
+        (1, 10, "this is an adapter.toml and no mapping")
+    );
+    assert!(fault.help.as_deref().is_some_and(|help| help.contains("`yiwang adapter check --config FILE`")));
+}
+
+#[test]
+fn one_port_on_different_addresses_is_no_fault() {
+    assert!(parse(&good().replace("[::1]:8481", "[::1]:8480")).is_ok());
+    assert!(
+        parse(&good().replace("127.0.0.1:8480", "127.0.0.1:0").replace("[::1]:8481", "127.0.0.1:0")).is_ok()
+    );
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::{FORMAT, MAPPING_MAX, Mapping, operation, source, test_table};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
+
+/// How the format of an adapter.toml begins, which lies beside the mappings and is easily named instead of one.
+const OF_HOST: &str = "adapter-host/";
 
 pub(crate) fn parse(text: &str, file: &Path) -> Result<Mapping, Vec<MappingFault>> {
     let mut faults = Faults::new(file, text);
@@ -23,6 +26,14 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Mapping, Vec<MappingFault
         return Err(faults.finish());
     }
     let root = Table::root(document.get_ref());
+    // Everything in it would be a fault, and none of them the one that was made.
+    if let Some(node) = root.get("format")
+        && matches!(node.get_ref(), DeValue::String(format) if format.starts_with(OF_HOST))
+    {
+        let help = "`yiwang adapter check --config FILE` checks it with the mappings that it lists";
+        faults.add(node.span(), "this is an adapter.toml and no mapping", Some(help.to_owned()));
+        return Err(faults.finish());
+    }
     root.only(&["format", "mapping", "record", "owner", "source", "codes", "operation", "test"], &mut faults);
     let mapping = build(&root, &mut faults, file);
     match mapping {
