@@ -42,7 +42,9 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
         }
     };
     if bundle.origin != origin {
-        report.finding(None, Rule::Evidence, "its origin is not the one that counts here");
+        // Nothing in it could hold under this key, and what to do about that is all another matter.
+        report.finding(None, Rule::Evidence, of_another(&bundle.origin, origin, options.origin.is_some()));
+        return Ok(report);
     }
     let checkpoint = match options.open_checkpoint(bundle.checkpoint.as_bytes(), key, &mut report) {
         Ok(checkpoint) => checkpoint,
@@ -87,6 +89,21 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     report.note("not checked, because no ledger holds it: rows, arguments, rates, bodies");
     report.sort();
     Ok(report)
+}
+
+/// Origins have no blanks and are short; other words are whoever made the bundle's.
+const SHOWN_MAX: usize = 255;
+
+fn of_another(found: &str, origin: &str, pinned: bool) -> String {
+    if found.is_empty() || found.len() > SHOWN_MAX || !found.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return "its origin is not the one that counts here".to_owned();
+    }
+    if pinned {
+        return format!(
+            "it is of `{found}`, and you pinned the origin `{origin}`: is it the right `--origin`?"
+        );
+    }
+    format!("it is of `{found}`, and your key is of `{origin}`: is it the right `--key`?")
 }
 
 fn read(bytes: &[u8]) -> Result<Evidence, String> {

@@ -11,6 +11,14 @@ pub enum AuditError {
         /// What the system said.
         fault: String,
     },
+    /// A hub's folder was named instead of the ledger in it.
+    #[error("`{folder}` is a hub's folder and not its ledger; name `{ledger}`")]
+    NotLedger {
+        /// What was named.
+        folder: PathBuf,
+        /// The ledger in it.
+        ledger: PathBuf,
+    },
     /// There is no key to check signatures with.
     #[error("no key to verify with: pass the ledger's key that you pinned with `--key`")]
     NoKey,

@@ -38,13 +38,14 @@ type Record = (u64, Bytes, Hash);
 /// [`AuditError`] when there is nothing to verify, or nothing to verify it with; what is wrong inside of the
 /// folder is a finding.
 pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditError> {
+    // First of all: a folder that is none has no key either, and that would be told of instead.
+    let segments = segments(folder)?;
     let decider = load_decider()?;
     let mut report = Report::new("ledger");
     let key = ledger_key(folder, options, &mut report)?;
     let origin = options.origin_for(&key).to_owned();
     (report.origin, report.key) = (origin.clone(), key.to_string());
     let older = options.open_older(&key)?;
-    let segments = segments(folder)?;
     let checkpoint = read_checkpoint(folder, options, &key, &mut report)?;
     let reader = match open(&segments) {
         Ok((reader, torn)) => {
@@ -100,6 +101,9 @@ pub(crate) fn segments(folder: &Path) -> Result<PathBuf, AuditError> {
     let path = folder.join("segments");
     match std::fs::read_dir(&path) {
         Ok(_) => Ok(path),
+        Err(_) if folder.join("ledger").join("segments").is_dir() => {
+            Err(AuditError::NotLedger { folder: folder.to_owned(), ledger: folder.join("ledger") })
+        }
         Err(error) => Err(AuditError::Unreadable { path, fault: error.to_string() }),
     }
 }

@@ -71,6 +71,21 @@ fn verify_says_clean_findings_or_unreadable_by_its_exit_code() {
 }
 
 #[test]
+fn a_hubs_folder_is_told_from_the_ledger_in_it() {
+    let world = World::new();
+    let hub = TempDir::new().unwrap();
+    let ledger = hub.path().join("ledger");
+    std::fs::create_dir(&ledger).unwrap();
+    world.write(&ledger);
+    let path = hub.path().to_str().unwrap();
+    for command in ["verify", "fsck", "report", "search"] {
+        let (code, out, err) = run(&[command, "--ledger", path]);
+        assert_eq!((code, out.as_str()), (2, ""), "{command}: {err}");
+        assert!(err.contains(&format!("name `{}`", ledger.display())), "{command}: {err}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_neither_clean_nor_unreadable() {
     let (world, _folder, path) = folder();
     let key = world.key().to_string();

@@ -94,6 +94,32 @@ fn key_and_origin_are_the_auditors_own() {
 }
 
 #[test]
+fn evidence_of_another_ledger_is_told_as_such_and_nothing_else_is_found() {
+    let (world, index) = world();
+    let bundle = world.evidence(index);
+    let told = |bundle: &Evidence, options: &Options| {
+        let report = verify_evidence(&serde_json::to_vec(bundle).unwrap(), options).unwrap();
+        assert!(!report.is_clean() && report.findings_total == 1, "{}", show(&report));
+        show(&report)
+    };
+    let other = SignerKey::from_seed("other.test/ledger", &[5; 32]).unwrap();
+    let theirs = Options { key: Some(other.verifier().clone()), ..Options::default() };
+    let text = told(&bundle, &theirs);
+    let words =
+        format!("it is of `{ORIGIN}`, and your key is of `other.test/ledger`: is it the right `--key`?");
+    assert!(text.contains(&words) && !text.contains("newest checkpoint"), "{text}");
+    let pinned = Options { origin: Some("other.test/ledger".to_owned()), ..options(&world) };
+    assert!(told(&bundle, &pinned).contains("is it the right `--origin`?"));
+    // Whoever made the bundle chose these words.
+    for origin in ["", "call 555\u{1b}[2J", "x".repeat(300).as_str()] {
+        let mut bundle = world.evidence(index);
+        origin.clone_into(&mut bundle.origin);
+        let text = told(&bundle, &options(&world));
+        assert!(text.contains("its origin is not the one that counts here"), "{text}");
+    }
+}
+
+#[test]
 fn parts_of_other_bundles_do_not_fit() {
     let (world, index) = world();
     let honest = world.evidence(index);

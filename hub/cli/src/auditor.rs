@@ -51,10 +51,10 @@ pub struct Filters {
     #[arg(long, value_name = "HEX")]
     tag: Option<String>,
     /// Only from this moment on, e.g. 2027-01-31T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", visible_alias = "since")]
     from: Option<String>,
     /// Only before this moment.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", visible_alias = "until")]
     to: Option<String>,
     /// Hits of one page, at most 256.
     #[arg(long, default_value_t = 100)]

@@ -105,6 +105,11 @@ fn an_auditor_enrols_with_a_scope_reads_and_searches() {
         yiwang(&["auditor", "search", "--folder", &court, "--outcome", "denied", "--consumer", "police"]);
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     assert_eq!((found["hits"].as_array().unwrap().len(), found["next"].is_null()), (0, true));
+    // Moments are named as by `yiwang audit search`, too.
+    let times = ["--since", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00Z"];
+    let found = yiwang(&[&["auditor", "search", "--folder", &court][..], &times].concat());
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["hits"].as_array().unwrap().len(), 0);
     let ledger = format!("{hub}/ledger");
     let shown: Vec<String> = (0..20)
         .map_while(|index| {
