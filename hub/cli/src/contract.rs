@@ -8,7 +8,7 @@ use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use yiwang_policies::draft::{check_draft, placeholders};
 use yiwang_policies::{Catalogue, RecordTypeVersion, check_contract};
-use yiwang_proto::contract::{Contract, ContractText};
+use yiwang_proto::contract::{Contract, ContractError, ContractText};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::keys::PublicKey;
@@ -115,6 +115,7 @@ pub fn run(command: &Command) -> Outcome {
                 given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
             // Beside the text, which may go to standard output.
             hints::kept(&text, &replaced).iter().for_each(|line| eprintln!("{line}"));
+            one_approver(&text);
             let json = text.to_json();
             match out {
                 Some(path) => std::fs::write(path, &json).map_err(file(path)),
@@ -182,7 +183,14 @@ fn sign(dir: &Path, path: &Path, record_type: Option<&Path>, out: &Path) -> Outc
     match own {
         None => return Err(Failure::usage(format!("`{}` is no party of this contract", folder.member()))),
         Some(party) if party.root != root.public() => {
-            return Err(Failure::usage("the contract names another root for this member: do not sign it"));
+            let exchanged = [&text.provider, &text.consumer].into_iter().any(|one| one.root == root.public());
+            let what = if exchanged {
+                "the two roots are exchanged: do not sign it; `yiwang contract new` with each root at its own side makes \
+                 another text"
+            } else {
+                "the contract names another root for this member: do not sign it"
+            };
+            return Err(Failure::usage(what));
         }
         Some(_) => {}
     }
@@ -190,8 +198,21 @@ fn sign(dir: &Path, path: &Path, record_type: Option<&Path>, out: &Path) -> Outc
         catalogue::newest_to_pin(&folder, record_type, &text.provider)?;
     }
     std::fs::write(out, signed.bytes()).map_err(file(out))?;
-    println!("signed `{}` version {} for `{}`", text.id, text.version, folder.member());
+    one_approver(&text);
+    let missing = match Contract::open(&signed) {
+        Err(ContractError::NotSigned { member, .. }) => format!("; `{member}` still signs"),
+        _ => String::new(),
+    };
+    println!("signed `{}` version {} for `{}`{missing}", text.id, text.version, folder.member());
     Ok(())
+}
+
+/// A word to whoever copied one head's pseudonym to both sides: each head answers for a side of its own.
+fn one_approver(text: &ContractText) {
+    let approver = &text.provider.approver;
+    if *approver == text.consumer.approver {
+        eprintln!("note: `{approver}` is the approver of both sides; each head has a pseudonym of its own");
+    }
 }
 
 fn show(path: &Path, added: Option<&RecordTypeVersion>) -> Outcome {

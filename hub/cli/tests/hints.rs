@@ -185,6 +185,30 @@ fn a_contract_says_what_stays_of_the_draft_and_who_has_to_sign() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = run(&["contract", "publish", "--folder", "m", "half.json"]);
     assert!(code == 1 && said.contains("`street-office` signs it"), "{code}: {said}");
+    // Who still signs is told, also to a member that signs a second time.
+    let signed = |dir: &str, file: &str, out: &str| {
+        let mut sign = Command::new(env!("CARGO_BIN_EXE_yiwang"));
+        sign.args(["contract", "sign", "--folder", dir, file, "-o", out]).current_dir(folder.path());
+        String::from_utf8(sign.output().unwrap().stdout).unwrap()
+    };
+    let again = signed("m", "half.json", "again.json");
+    assert!(again.contains("for `police`; `street-office` still signs"), "{again}");
+    let whole = signed("s", "again.json", "contract.json");
+    assert!(whole.contains("for `street-office`") && !whole.contains("still signs"), "{whole}");
+    // Roots at the wrong sides, and one head for both.
+    let (exchanged, out) =
+        (["--provider-root", &consumer, "--consumer-root", &provider], ["-o", "other.json"]);
+    assert_eq!(run(&[&["contract", "new", DRAFT][..], &exchanged, &out].concat()).0, 0);
+    let (code, said) = run(&["contract", "sign", "--folder", "m", "other.json", "-o", "no.json"]);
+    assert!(code == 2 && said.contains("the two roots are exchanged: do not sign it"), "{code}: {said}");
+    assert!(!folder.path().join("no.json").exists());
+    let one = std::fs::read_to_string(DRAFT).unwrap().replace("o-headofconsumerxx", "o-headofproviderxx");
+    std::fs::write(folder.path().join("one.json"), one).unwrap();
+    let (code, said) = run(&["contract", "new", "one.json", "-o", "two.json"]);
+    assert!(
+        code == 0 && said.contains("`o-headofproviderxx` is the approver of both sides"),
+        "{code}: {said}"
+    );
 }
 
 const ASKED: [&str; 12] = [
