@@ -3,6 +3,7 @@
 use crate::denials::DenialLimits;
 use crate::quotas::QuotaLimits;
 use crate::tls::accept::AcceptLimits;
+use crate::tls::authority::is_server_name;
 use crate::tls::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -33,6 +34,14 @@ pub enum ConfigError {
         /// Column, from 1.
         column: usize,
         /// What is wrong: names keys, never values.
+        message: String,
+        /// What to do next.
+        help: String,
+    },
+    /// No hub can be made with it.
+    #[error("{message}; {help}; nothing was made")]
+    New {
+        /// What is wrong.
         message: String,
         /// What to do next.
         help: String,
@@ -178,8 +187,32 @@ impl Config {
 }
 
 impl RawConfig {
+    /// The text of a new hub's file. Checked before authority and key are made: they are made once, and members pin them
+    /// together with names and origin.
+    ///
+    /// # Errors
+    /// [`ConfigError`], where no hub could run with it or its origin is none that a new one should have.
+    pub fn text_of_new(&self, dir: &Path) -> Result<String, ConfigError> {
+        // Not asked of a hub that is there: its origin stands in every entry and cannot be changed any more.
+        if self.origin.contains("://") {
+            let message = "the origin is a URL with a scheme".to_owned();
+            let help = "write it without, like \"log.city.example/yiwang\"".to_owned();
+            return Err(ConfigError::New { message, help });
+        }
+        let text = toml::to_string(self).map_err(|error| ConfigError::New {
+            message: format!("the configuration cannot be written: {error}"),
+            help: "mend the value".to_owned(),
+        })?;
+        match Config::parse(dir, &dir.join("hub.toml"), &text) {
+            Ok(_) => Ok(text),
+            // There is no file yet whose line could be told.
+            Err(ConfigError::Text { message, help, .. }) => Err(ConfigError::New { message, help }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the types do not say: whether it holds, where it stands, what is wrong and what to write.
-    fn bounds(&self) -> [(bool, &'static str, String, &'static str); 7] {
+    fn bounds(&self) -> [(bool, &'static str, String, &'static str); 8] {
         let rates = 1..=RATE_MAX;
         let rate = || format!("`per_second` and `burst` are 1 to {RATE_MAX}");
         let number = "write a whole number within these bounds";
@@ -220,6 +253,12 @@ impl RawConfig {
                 "names",
                 "`names` lists at least one name or address".to_owned(),
                 "write the names by which members call the hub, like names = [\"hub.city.example\"]",
+            ),
+            (
+                self.names.iter().all(|name| is_server_name(name)),
+                "names",
+                "`names` lists what is neither a DNS name without wildcard nor an IP address".to_owned(),
+                "write names without scheme and port, like names = [\"hub.city.example\"]",
             ),
             (
                 otlp.is_none_or(|url| url.starts_with("http://") || url.starts_with("https://")),
@@ -276,6 +315,39 @@ mod tests {
             let refused = parse(&format!("[denials]\n{bad}\n")).unwrap_err();
             assert!(matches!(refused, ConfigError::Text { line: 8 | 9, .. }), "{bad}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_hub_is_made_only_where_it_could_run() {
+        let good = parse("").unwrap().raw;
+        let text = good.text_of_new(Path::new("hub")).unwrap();
+        assert_eq!(
+            Config::parse(Path::new("hub"), Path::new("hub.toml"), &text).unwrap().raw.names,
+            good.names
+        );
+        for name in ["999.1.1.1", "http://hub.city.example", "hub.city.example:7443", "*.city.example", ""] {
+            let raw = RawConfig { names: vec!["localhost".to_owned(), name.to_owned()], ..good.clone() };
+            let refused = raw.text_of_new(Path::new("hub")).unwrap_err().to_string();
+            assert!(
+                refused.contains("`names` lists what is neither") && refused.ends_with("nothing was made")
+            );
+        }
+        let raw = RawConfig { origin: "https://log.city.example/yiwang".to_owned(), ..good };
+        let refused = raw.text_of_new(Path::new("hub")).unwrap_err().to_string();
+        assert!(refused.contains("with a scheme"), "{refused}");
+        // One that is there goes on.
+        let text = toml::to_string(&raw).unwrap();
+        assert!(Config::parse(Path::new("hub"), Path::new("hub.toml"), &text).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_could_have_is_told_with_its_line() {
+        let text =
+            toml::to_string(&parse("").unwrap().raw).unwrap().replace("localhost", "hub.city.example:7443");
+        let refused = Config::parse(Path::new("hub"), Path::new("hub.toml"), &text).unwrap_err();
+        assert!(
+            matches!(&refused, ConfigError::Text { help, .. } if help.contains("without scheme and port"))
+        );
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub fn init(dir: &Path, raw: &RawConfig, ambient: &Ambient) -> Result<(), StartE
     if path.exists() {
         return Err(StartError::Other(format!("`{}` exists: a hub is made once", path.display())));
     }
+    let text = raw.text_of_new(dir)?;
     std::fs::create_dir_all(dir).map_err(io(dir.display()))?;
     let trust_domain = TrustDomain::parse(&raw.trust_domain).map_err(|e| StartError::Other(e.to_string()))?;
     let layout = Layout::of(dir);
@@ -147,7 +148,6 @@ pub fn init(dir: &Path, raw: &RawConfig, ambient: &Ambient) -> Result<(), StartE
     let key = SecretKey::generate(ambient.entropy.as_ref());
     crate::tls::files::replace(&layout.ledger_key, key.to_base64().as_bytes(), crate::tls::files::PRIVATE)
         .map_err(io(layout.ledger_key.display()))?;
-    let text = toml::to_string(raw).map_err(|error| StartError::Other(error.to_string()))?;
     ledger::publish::write_durably(&path, text.as_bytes()).map_err(io(path.display()))
 }
 

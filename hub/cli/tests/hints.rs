@@ -417,3 +417,23 @@ fn what_is_not_read_to_its_end_is_no_fault_and_what_cannot_be_written_is_one() {
     // Nor does it panic where its error cannot be told.
     assert_eq!(show().stdout(full()).stderr(full()).status().unwrap().code(), Some(3));
 }
+
+#[test]
+fn a_hub_that_could_not_run_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = |origin: &str, name: &str| {
+        let words = ["hub", "init", "--dir", "h", "--origin", origin, "--trust-domain", "city.example"];
+        let doors = ["--name", name, "--listen", "127.0.0.1:0", "--enrol-listen", "127.0.0.1:0"];
+        yiwang(folder.path(), &[&words[..], &doors].concat())
+    };
+    for (origin, name, words) in [
+        ("log.city.example/yiwang", "999.1.1.1", "`names` lists what is neither a DNS name"),
+        ("log.city.example/yiwang", "http://hub.city.example", "without scheme and port"),
+        ("https://log.city.example/yiwang", "hub.city.example", "the origin is a URL with a scheme"),
+    ] {
+        let (code, said) = init(origin, name);
+        assert!(code == 2 && said.contains(words) && said.contains("nothing was made"), "{code}: {said}");
+        assert!(!folder.path().join("h").exists(), "{name}");
+    }
+    assert_eq!(init("log.city.example/yiwang", "hub.city.example").0, 0);
+}

@@ -287,6 +287,11 @@ fn public_key(request: &[u8]) -> Result<SubjectPublicKeyInfo, AuthorityError> {
     Ok(key)
 }
 
+/// Whether members can call the hub by a name: one for which it can have a certificate.
+pub(crate) fn is_server_name(text: &str) -> bool {
+    server_name(text).is_ok()
+}
+
 fn server_name(text: &str) -> Result<SanType, AuthorityError> {
     let refuse = || AuthorityError::Name(text.to_owned());
     if let Ok(address) = text.parse::<IpAddr>() {
