@@ -280,6 +280,27 @@ fn what_a_test_misspells_is_pointed_at_itself() {
 }
 
 #[test]
+fn a_field_that_is_mistyped_is_not_spread_to_its_test() {
+    for (good, bad, help) in [
+        (
+            "from = \"CSRQ\"",
+            "from = \"CSRO\"",
+            "the field `birth_date` reads `CSRO`: which of the two is mistyped?",
+        ),
+        (
+            "\nbirth_date = ",
+            "\nbirht_date = ",
+            "there is a field `birht_date`: which of the two is mistyped?",
+        ),
+    ] {
+        let text = SQLITE.replacen(good, bad, 1);
+        let Err(faults) = Mapping::parse(&text, Path::new("m.toml")) else { panic!("{bad} is taken") };
+        let helps: Vec<_> = faults.iter().filter_map(|fault| fault.help.as_deref()).collect();
+        assert_eq!(helps, [help], "{faults:?}");
+    }
+}
+
+#[test]
 fn a_format_that_no_day_can_be_read_by_is_told_when_the_file_is_read() {
     // Without a test in the file nothing else would say so before the first row.
     let end = SQLITE.find("[[test]]").unwrap_or(SQLITE.len());

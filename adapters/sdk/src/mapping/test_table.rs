@@ -10,7 +10,10 @@ use std::sync::Arc;
 use toml::de::DeValue;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
-use yiwang_proto::nearest::did_you_mean;
+use yiwang_proto::nearest::{did_you_mean, meant};
+
+/// A row and a field that differ in a letter: the fault shows at the test, and may as well be the field's.
+const WHICH: &str = "which of the two is mistyped?";
 
 pub(crate) fn read_all(
     root: &Table<'_, '_>,
@@ -124,7 +127,8 @@ fn rows(
         let mut cells = BTreeMap::new();
         for (column, span, node) in row.entries() {
             if operation.is_some() && !documents && !known.contains(column) {
-                let help = did_you_mean(column, known.iter().map(AsRef::as_ref));
+                let help =
+                    meant(column, known.iter().map(AsRef::as_ref)).map(|near| read_by(near, operation));
                 let message = format!("row has `{}`, which the operation does not read", shown(column));
                 faults.add(span, message, help);
             }
@@ -133,6 +137,15 @@ fn rows(
         rows.push(cells);
     }
     rows
+}
+
+/// Who reads the column that a row was most likely meant to have.
+fn read_by(near: &str, operation: Option<&OperationDef>) -> String {
+    let mut fields = operation.into_iter().flat_map(|one| one.fields.iter().chain(&one.as_of));
+    match fields.find(|field| field.columns().any(|column| *column == *near)) {
+        Some(field) => format!("the field `{}` reads `{near}`: {WHICH}", field.name),
+        None => format!("did you mean `{near}`?"),
+    }
 }
 
 fn expectation(
@@ -155,7 +168,8 @@ fn expectation(
                     };
                     if operation.is_some_and(|operation| !known(operation)) {
                         let names = operation.into_iter().flat_map(|operation| &operation.fields);
-                        let help = did_you_mean(field, names.map(|def| def.name.as_str()));
+                        let near = meant(field, names.map(|def| def.name.as_str()));
+                        let help = near.map(|near| format!("there is a field `{near}`: {WHICH}"));
                         let message = format!("test expects `{}`, which is no field", shown(field));
                         faults.add(span, message, help);
                     }
