@@ -45,7 +45,7 @@ codes! {
     /// The statement's time is over, or too far ahead.
     StatementExpired = "statement_expired", "check this machine's clock and sign a new request";
     /// The request id was seen before.
-    Replayed = "replayed", "use a new request id; name the old one in `retry_of`";
+    Replayed = "replayed", "a request is taken once: sign a new one with an id of its own, which may name the old one in `retry_of`";
     /// A key, officer, root or contract that its member revoked.
     Revoked = "revoked", "its member revoked it; use what is still in force, or ask the member";
     /// No word of the member, young enough, on what is still in force.

@@ -9,7 +9,7 @@ use crate::envelope::{EnvelopeError, SignedStatement, payload_type, pre_authenti
 use crate::keys::SecretKey;
 use crate::limits::{PREPARED_BYTES_MAX, PREPARED_MAX, SIGNATURES_MAX, STATEMENT_MAX};
 use crate::pb;
-use crate::request::{OfficerBy, Request, StatementError};
+use crate::request::{OFFICER_SIGNS, OfficerBy, Request, StatementError};
 use bytes::Bytes;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,16 @@ pub struct Checked {
     pub body: Bytes,
     /// The same, opened.
     pub opened: RequestBody,
+}
+
+impl Checked {
+    /// Whether the statement rests on an officer's signature and nobody put one there. Whose it is, is for the hub to check:
+    /// the officer's delegation is not in the document.
+    #[must_use]
+    pub fn lacks_officer(&self) -> bool {
+        matches!(self.request.officer_by, OfficerBy::Signature(_))
+            && self.signed.envelope().signatures.len() <= OFFICER_SIGNS
+    }
 }
 
 impl Prepared {

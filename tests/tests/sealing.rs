@@ -138,6 +138,9 @@ async fn prepare_sign_send_brings_one_record_and_withholds_what_nobody_can_sign_
     assert_eq!(states(&without), ["value", missing, missing, "approvals_required"]);
     let prepared = clinic.app.prepare_record(&query, clinic.officer.delegation.digest).await.unwrap();
     let signed = prepared.sign(&clinic.officer.delegation, &clinic.officer.key).unwrap();
+    // What no officer signed is not sent: the hub would refuse it, and never take the same requests again.
+    let unsigned = clinic.app.send_prepared(&prepared).await.unwrap_err();
+    assert!(unsigned.to_string().contains("no officer signed it"), "{unsigned}");
     let with = clinic.app.send_prepared(&signed).await.unwrap();
     assert_eq!(states(&with), ["value", "value", "value", "approvals_required"]);
     // What another app prepared, or somebody bent, is not sent in this app's name.

@@ -21,7 +21,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::plural::counted;
-use yiwang_proto::prepared::Prepared;
+use yiwang_proto::prepared::{Checked, Prepared};
 use yiwang_proto::request::OfficerBy;
 use yiwang_proto::ticket::from_hex;
 
@@ -250,6 +250,15 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
 async fn send(app: &AppArgs, signed: &Path, evidence: Option<&Path>) -> Outcome {
     let text = std::fs::read(signed).map_err(file(signed))?;
     let prepared = Prepared::parse(&text).map_err(Failure::usage)?;
+    // Before anything is said to the hub: a request that was sent is used up, also where it was refused.
+    if prepared.check().map_err(Failure::usage)?.iter().any(Checked::lacks_officer) {
+        return Err(Failure::usage(format!(
+            "`{}`: no officer signed it: `yiwang officer sign --key FILE --delegation FILE {} --out signed.json`; nothing was \
+             sent",
+            signed.display(),
+            signed.display()
+        )));
+    }
     let client = setup::met_client(app).await?;
     let record = client.send_prepared(&prepared).await.map_err(Failure::refused)?;
     let shown = answer::show(&record);

@@ -46,12 +46,18 @@ impl Client {
     /// somebody else wrote is not sent in its name.
     ///
     /// # Errors
-    /// [`ClientError::Ask`] for a document that is none of this app's; otherwise as for a query.
+    /// [`ClientError::Ask`] for a document that is none of this app's or that no officer signed, which would be refused, and
+    /// its requests used up; otherwise as for a query.
     pub async fn send_prepared(&self, prepared: &Prepared) -> Result<UnifiedRecord, ClientError> {
         let checked = prepared.check().map_err(|error| ClientError::Ask(error.to_string()))?;
         let Some(first) = checked.first() else {
             return Err(ClientError::Ask("nothing was prepared".to_owned()));
         };
+        if checked.iter().any(Checked::lacks_officer) {
+            return Err(ClientError::Ask(
+                "no officer signed it: `yiwang officer sign` does; nothing was sent".to_owned(),
+            ));
+        }
         let planned = self.plan(&first.request.purpose, &[]).await?;
         let mut asks = Vec::with_capacity(checked.len());
         for one in &checked {
