@@ -49,7 +49,7 @@ codes! {
     /// A key, officer, root or contract that its member revoked.
     Revoked = "revoked", "its member revoked it; use what is still in force, or ask the member";
     /// No word of the member, young enough, on what is still in force.
-    StandingStale = "standing_stale", "the member's adapter host must run and reach the hub; it renews the standing by itself";
+    StandingStale = "standing_stale", "the clause says whose adapter host must run and reach the hub (a gateway is enough); it renews the standing by itself";
     /// No such contract for this caller.
     NoContract = "no_contract", "ask the provider for a contract, or name one that is in force";
     /// The contract's time is over.

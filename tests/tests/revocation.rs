@@ -14,6 +14,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending, SignedRequest};
+use yiwang_client::standing::Silent;
 use yiwang_hub::context::TestSwitches;
 use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::codes::Code;
@@ -159,6 +160,10 @@ async fn t27_a_member_that_is_cut_off_is_refused_when_its_standing_ends() {
     scene.street.issuing.stop();
     clock.advance_ms(60_000);
     assert_eq!(scene.outcome(&scene.signed()).await, "standing_stale");
+    // Whose host is missing is told.
+    let exchanged = scene.app.exchange(&scene.contract, &scene.signed()).await.unwrap();
+    let Ending::Denied { clause, .. } = exchanged.ending else { panic!("it is no denial") };
+    assert_eq!(Silent::of(&clause), Some(Silent::Consumer), "{clause}");
     let again = Issuing::start(&scene.street.folder, &scene.world.clock);
     again.until_taken().await;
     scene.street.issuing = again;

@@ -2,6 +2,7 @@
 
 mod answer;
 
+use self::answer::Asker;
 use crate::batch::{self, Batch};
 use crate::case::Issued;
 use crate::fail::{Failure, Outcome, file};
@@ -240,7 +241,8 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
     if record.sources.is_empty() {
         return Err(hints::nobody_asked(&client, app, query).await);
     }
-    let shown = answer::show(&record);
+    let asker = Asker { member: &client.identity().member, folder: &app.folder };
+    let shown = answer::show(&record, asker);
     if let Some(dir) = extras.evidence {
         answer::evidence(&client, &record, dir).await?;
     }
@@ -261,7 +263,8 @@ async fn send(app: &AppArgs, signed: &Path, evidence: Option<&Path>) -> Outcome 
     }
     let client = setup::met_client(app).await?;
     let record = client.send_prepared(&prepared).await.map_err(Failure::refused)?;
-    let shown = answer::show(&record);
+    let asker = Asker { member: &client.identity().member, folder: &app.folder };
+    let shown = answer::show(&record, asker);
     if let Some(dir) = evidence {
         answer::evidence(&client, &record, dir).await?;
     }

@@ -195,6 +195,29 @@ pub(crate) struct Word {
     whole_root: bool,
 }
 
+/// Whose word was missing or too old, where an exchange was refused with `standing_stale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silent {
+    /// The member that asked.
+    Consumer,
+    /// The department that was asked.
+    Provider,
+}
+
+impl Silent {
+    /// As the clause says it, the hub's or an adapter's; none where there is no clause, or one of another rule.
+    pub fn of(clause: &str) -> Option<Self> {
+        let clause = yiwang_proto::clause::clause_of(clause);
+        if clause == "the-consumers-standing" || clause.starts_with("consumer:") {
+            Some(Self::Consumer)
+        } else if clause == "the-providers-standing" || clause.starts_with("provider:") {
+            Some(Self::Provider)
+        } else {
+            None
+        }
+    }
+}
+
 impl Client {
     fn word_of(&self, member: &MemberId) -> Option<Arc<Word>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).get(member).cloned()

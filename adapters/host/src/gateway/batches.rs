@@ -19,6 +19,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use yiwang_client::batch::{BatchAsk, BatchError, BatchPage};
+use yiwang_client::standing::Silent;
 use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method};
@@ -169,6 +170,14 @@ fn refused(caller: &Caller, error: BatchError, resumed: bool) -> Problem {
             // A provider that names a code of its own making broke a promise.
             let code = Code::parse(&code).unwrap_or(Code::AnswerInvalid);
             let mut problem = Problem::of(code).receipt(entry);
+            if let (Code::StandingStale, Some(silent)) = (code, Silent::of(&clause)) {
+                problem = problem.detail(match silent {
+                    Silent::Consumer => {
+                        "this member's own host says nothing, or nothing young enough: whoever runs it looks into its log"
+                    }
+                    Silent::Provider => "the provider's host says nothing, or nothing young enough",
+                });
+            }
             if !clause.is_empty() {
                 problem = problem.clause(clause);
             }
