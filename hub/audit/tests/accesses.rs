@@ -269,6 +269,32 @@ fn pages_and_exchanges_of_members_whose_key_is_missing_are_said_and_never_opened
 }
 
 #[test]
+fn a_key_that_is_not_its_members_finds_nothing_and_that_is_said() {
+    let town = Town::new();
+    let folder = TempDir::new().unwrap();
+    let (ledger, journal) = town.write(folder.path());
+    let file = |name: &str, text: &str| put(folder.path(), name, text);
+    let (right, wrong) = (file("right.key", &base64(&KEY)), file("wrong.key", &base64(&[45; 32])));
+    let who = file("subject", &subject(7));
+    let all = ["accesses", "--ledger", &ledger, "--adapter-journal", &journal, "--subject", &who];
+    let with = |keys: &[(&str, &str)], output: &str| {
+        let keys: Vec<String> = keys.iter().map(|(member, file)| format!("{member}={file}")).collect();
+        let keys = keys.iter().flat_map(|key| ["--tag-key", key.as_str()]);
+        run(&all.into_iter().chain(["-o", output]).chain(keys).collect::<Vec<&str>>())
+    };
+    for output in ["table", "json", "csv"] {
+        let (code, out, error) = with(&[("police", &wrong)], output);
+        assert!(code == 0 && error.contains("compare the files with those of `police`"), "{out}{error}");
+        let (code, _, error) = with(&[("police", &right)], output);
+        assert!(code == 0 && !error.contains("compare the files"), "{error}");
+    }
+    let (code, _, error) = with(&[("police", &right), ("street-office", &right)], "table");
+    assert!(code == 2 && error.contains("the one that is given for `police`"), "{error}");
+    let (code, _, error) = with(&[("police", &right), ("police", &wrong)], "table");
+    assert!(code == 2 && error.contains("given twice for `police`"), "{error}");
+}
+
+#[test]
 fn searches_by_tag_say_how_many_pages_they_cannot_look_into() {
     let town = Town::new();
     let folder = TempDir::new().unwrap();

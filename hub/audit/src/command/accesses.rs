@@ -7,12 +7,14 @@ use crate::report::visible;
 use crate::rows::{Rows, Sheet, line};
 use crate::sightings::{Missing, Person, Sightings, sightings};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use yiwang_proto::document::from_base64;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::SUBJECT_MAX;
 use yiwang_proto::plural::counted;
+use yiwang_proto::sha256;
 use yiwang_proto::tag::TagKey;
 
 /// Bytes of a key's file: 32 in base64, and a line's end.
@@ -48,8 +50,7 @@ pub fn run(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
     let person = match (filter.tag, &args.subject) {
         (Some(tag), _) => Person::Tag(tag),
         (None, Some(subject)) => {
-            let keys = args.tag_key.iter().map(|(member, file)| Ok((member.clone(), tag_key(file)?)));
-            Person::Subject { keys: keys.collect::<Result<_, AuditError>>()?, subject: identifier(subject)? }
+            Person::Subject { keys: tag_keys(&args.tag_key)?, subject: identifier(subject)? }
         }
         _ => {
             let what = "say who: `--tag HEX`, or `--subject FILE` with `--tag-key MEMBER=FILE` for each member whose key is there";
@@ -57,6 +58,16 @@ pub fn run(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
         }
     };
     let found = sightings(&args.ledger, &args.adapter_journal, &filter, &person)?;
+    if let Person::Subject { keys, .. } = &person
+        && found.hits.is_empty()
+    {
+        // Any 32 bytes are a key, and tags of another one are nowhere.
+        let members: Vec<String> = keys.keys().map(|member| format!("`{member}`")).collect();
+        eprintln!(
+            "note: nothing was found, and a key that is not its member's finds nothing either: compare the files with those of {}",
+            members.join(", ")
+        );
+    }
     match args.output {
         Rows::Json => writeln!(out, "{}", serde_json::to_string(&found).map_err(std::io::Error::from)?)?,
         Rows::Csv => {
@@ -134,14 +145,33 @@ fn key_file(text: &str) -> Result<(MemberId, PathBuf), String> {
     Ok((member, PathBuf::from(file)))
 }
 
-fn tag_key(path: &Path) -> Result<TagKey, AuditError> {
+/// Members' keys. No two members have the same one, and of two files for one member only one would count.
+fn tag_keys(given: &[(MemberId, PathBuf)]) -> Result<BTreeMap<MemberId, TagKey>, AuditError> {
+    let (mut keys, mut owners) = (BTreeMap::new(), BTreeMap::new());
+    for (member, file) in given {
+        let secret = tag_secret(file)?;
+        if let Some(other) = owners.insert(sha256(&secret), member).filter(|other| *other != member) {
+            return Err(AuditError::Usage(format!(
+                "`{}` is given as the key of `{member}` and holds the one that is given for `{other}`: no two members have the \
+                 same; take `tags.key` out of each member's own folder",
+                file.display()
+            )));
+        }
+        if keys.insert(member.clone(), TagKey::new(secret)).is_some() {
+            return Err(AuditError::Usage(format!("`--tag-key` is given twice for `{member}`: keep one")));
+        }
+    }
+    Ok(keys)
+}
+
+fn tag_secret(path: &Path) -> Result<[u8; 32], AuditError> {
     let bytes = read(path, KEY_MAX)?;
     let secret = std::str::from_utf8(&bytes).ok().and_then(|text| from_base64(text.trim()));
     let secret = secret.and_then(|secret| <[u8; 32]>::try_from(secret).ok());
     let what = || {
         AuditError::Usage(format!("`{}` holds no key of subject tags: 32 bytes in base64", path.display()))
     };
-    secret.map(TagKey::new).ok_or_else(what)
+    secret.ok_or_else(what)
 }
 
 /// An identifier does not belong on a command line, where every user of the machine sees it.
