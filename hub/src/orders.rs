@@ -7,12 +7,14 @@ use crate::ledger::ClockDraft;
 use crate::tls::files;
 use crate::tls::identity::Identity;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::codes::Code;
 use yiwang_proto::hex;
+use yiwang_proto::nearest::meant_or_known;
 use yiwang_proto::pb;
 use yiwang_proto::time::format_rfc3339;
 
@@ -38,7 +40,15 @@ pub enum Order {
         who: String,
         /// Why, for the ledger's readers.
         reason: String,
+        /// Also somebody whom the ledger does not know and no token is for. Left out where it is not asked for, so that a
+        /// hub of the version before takes the order.
+        #[serde(default, skip_serializing_if = "is_not")]
+        unknown: bool,
     },
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,16 +178,42 @@ async fn wait_for(path: &Path) -> Result<Option<Said>, OrderError> {
 async fn run(hub: &Hub, order: &Order) -> Result<String, String> {
     match order {
         Order::AcceptClock {} => accept_clock(hub).await,
-        Order::Dismiss { who, reason } => dismiss(hub, who, reason).await,
+        Order::Dismiss { who, reason, unknown } => dismiss(hub, who, reason, *unknown).await,
     }
 }
 
-async fn dismiss(hub: &Hub, who: &str, reason: &str) -> Result<String, String> {
+/// Refuses to dismiss a name that nobody has: it would be an entry for ever, and whoever was meant would keep its access.
+fn known(hub: &Hub, identity: &Identity) -> Result<(), String> {
+    let (views, who) = (hub.ledger.views(), identity.who());
+    let members = views.members().into_iter().map(|view| Identity::Member(view.card.member.clone()).who());
+    let auditors = views.auditors().into_iter().map(|auditor| Identity::Auditor(auditor).who());
+    let holders = hub.tokens.holders().map_err(|error| error.to_string())?;
+    let known: BTreeSet<String> = members.chain(auditors).chain(holders).collect();
+    if known.contains(&who) {
+        return Ok(());
+    }
+    let (kind, name) = who.split_once(':').unwrap_or_default();
+    let names = known.iter().filter_map(|known| known.strip_prefix(kind)?.strip_prefix(':'));
+    let other = known.iter().find(|known| known.split_once(':').is_some_and(|(_, other)| other == name));
+    let next = match other {
+        Some(other) => format!("did you mean `{other}`?"),
+        None => meant_or_known(name, names),
+    };
+    Err(format!(
+        "the ledger knows no {kind} `{name}`, and no token is for it: nothing was recorded, and `--unknown` dismisses it all \
+         the same; {next}"
+    ))
+}
+
+async fn dismiss(hub: &Hub, who: &str, reason: &str, unknown: bool) -> Result<String, String> {
     let identity = Identity::from_who(who)
         .ok_or_else(|| format!("`{who}` is neither member:<id> nor auditor:<name>"))?;
     if reason.trim().is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control)
     {
         return Err(format!("the reason is one line of 1 to {REASON_MAX} characters"));
+    }
+    if !unknown {
+        known(hub, &identity)?;
     }
     let entry = pb::DismissalEntry { who: identity.who(), reason: reason.to_owned() };
     let appended = hub.ledger.append(Box::new(DismissalDraft { entry })).await;

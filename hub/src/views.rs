@@ -353,6 +353,13 @@ impl Views {
         self.registry().auditors.get(auditor).cloned()
     }
 
+    /// The names of all auditors, in their order.
+    pub fn auditors(&self) -> Vec<AppId> {
+        let mut names: Vec<AppId> = self.registry().auditors.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// The digest of the mapping that a member announced last for an operation.
     pub fn mapping(&self, member: &MemberId, operation: &Operation) -> Option<Digest> {
         self.registry().mappings.get(&(member.clone(), operation.as_str().to_owned())).copied()

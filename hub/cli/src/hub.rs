@@ -87,6 +87,9 @@ pub enum Command {
         /// Why, for the ledger's readers; no personal data.
         #[arg(long)]
         reason: String,
+        /// Also somebody whom the ledger does not know: after it was lost, certificates of before still connect.
+        #[arg(long)]
+        unknown: bool,
     },
     /// Goes on from this machine's clock where the ledger's last entry has a later time, because the clock
     /// had jumped ahead; the ledger names both times.
@@ -149,8 +152,8 @@ pub fn run(command: &Command) -> Outcome {
             };
             token(dir, who, *hours, &scope)
         }
-        Command::Dismiss { dir, who, reason } => {
-            order(dir, &Order::Dismiss { who: who.clone(), reason: reason.clone() })
+        Command::Dismiss { dir, who, reason, unknown } => {
+            order(dir, &Order::Dismiss { who: who.clone(), reason: reason.clone(), unknown: *unknown })
         }
         Command::AcceptClock { dir } => order(dir, &Order::AcceptClock {}),
         Command::Rebuild { dir } => {

@@ -197,7 +197,19 @@ fn an_operator_orders_a_running_hub() {
     };
     let (done, said) = order(&["accept-clock"]);
     assert!(!done && said.contains("nothing to accept"), "{said}");
-    let (done, said) = order(&["dismiss", "auditor:city-audit", "--reason", "its term is over"]);
+    let dismiss = ["dismiss", "auditor:city-audit", "--reason", "its term is over"];
+    let (done, said) = order(&dismiss);
+    assert!(!done && said.contains("the ledger knows no auditor `city-audit`"), "{said}");
+    assert!(said.contains("there are none") && said.contains("nothing was recorded"), "{said}");
+    let (done, said) = order(&["token", "--for", "auditor:city-audit", "--scope-all"]);
+    assert!(done, "{said}");
+    let (done, said) = order(&["dismiss", "auditor:city-adit", "--reason", "its term is over"]);
+    assert!(!done && said.contains("did you mean `city-audit`?"), "{said}");
+    let (done, said) = order(&dismiss);
+    assert!(done && said.contains("dismisses auditor:city-audit") && said.contains("1 unspent"), "{said}");
+    // Its token is void and it never enrolled: only on purpose.
+    assert!(!order(&dismiss).0);
+    let (done, said) = order(&[&dismiss[..], &["--unknown"]].concat());
     assert!(done && said.contains("dismisses auditor:city-audit"), "{said}");
     let (done, said) = order(&["dismiss", "somebody", "--reason", "x"]);
     assert!(!done && said.contains("neither member:<id> nor auditor:<name>"), "{said}");

@@ -2,7 +2,7 @@
 //! copy of its folder enrols nobody and a look-up compares no secret bytes. Redeeming renames that file:
 //! of two attempts at once, the system lets one win.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -304,6 +304,23 @@ impl TokenStore {
         Ok(voided)
     }
 
+    /// Who has an unspent token, also where its time is over; each once, in their order. What is no token is left out.
+    ///
+    /// # Errors
+    /// [`TokenError::Io`].
+    pub fn holders(&self) -> Result<Vec<String>, TokenError> {
+        let io = |source| TokenError::Io { path: self.dir.clone(), source };
+        let mut holders = BTreeSet::new();
+        for file in std::fs::read_dir(&self.dir).map_err(io)? {
+            let path = file.map_err(io)?.path();
+            // One that is spent meanwhile is gone.
+            if path.is_file() {
+                holders.extend(read(&path).ok().flatten().map(|raw| raw.who));
+            }
+        }
+        Ok(holders.into_iter().collect())
+    }
+
     fn paths(&self, secret: &str) -> (PathBuf, PathBuf) {
         let name = hex(&sha256(secret.as_bytes()));
         (self.dir.join(&name), self.dir.join(USED).join(&name))
@@ -388,6 +405,10 @@ mod tests {
             assert_eq!(why(store.redeem(bad, &police, 0)), Some(Refusal::Unknown), "{bad:?}");
         }
         assert!(store.issue(&Identity::Hub, &facts(), 1, &entropy).is_err());
+        // Spent ones are nobody's any more.
+        assert_eq!(store.holders().unwrap(), ["member:police"]);
+        store.void(&police).unwrap();
+        assert!(store.holders().unwrap().is_empty());
     }
 
     #[test]

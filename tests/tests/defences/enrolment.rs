@@ -45,7 +45,7 @@ async fn an_enrolment_whose_entry_is_refused_costs_no_token() {
 
 async fn dismiss(world: &World, who: &str, reason: &str) -> Result<String, String> {
     let orders = lifecycle::orders(&Config::read(&world.hub_dir()).unwrap()).unwrap();
-    let order = Order::Dismiss { who: who.to_owned(), reason: reason.to_owned() };
+    let order = Order::Dismiss { who: who.to_owned(), reason: reason.to_owned(), unknown: false };
     orders.give(&order, world.entropy.as_ref()).await.map_err(|error| error.to_string())
 }
 
@@ -63,6 +63,13 @@ async fn whoever_is_dismissed_is_served_nothing_and_renews_nothing() {
     for (who, reason) in [("member:Police", "x"), ("hub", "x"), ("member:street-office", " ")] {
         assert!(dismiss(&scene.world, who, reason).await.is_err(), "{who}");
     }
+    // A name that nobody has is no dismissal: whoever was meant would keep its access.
+    let size = scene.world.hub().hub.ledger.checkpoint().size;
+    for (who, near) in [("member:street-ofice", "`street-office`"), ("auditor:police", "`member:police`")] {
+        let said = dismiss(&scene.world, who, "retired").await.unwrap_err();
+        assert!(said.contains(&format!("did you mean {near}?")), "{said}");
+    }
+    assert_eq!(scene.world.hub().hub.ledger.checkpoint().size, size, "nothing was recorded");
     let street = Identity::Member(scene.street.id().clone());
     let unspent = scene.world.token(&street);
     // Certificates count by the second.
