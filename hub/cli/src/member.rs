@@ -6,8 +6,10 @@ use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
+use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::document::SignedDocument;
+use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::limits::CONTRACT_MAX;
 use yiwang_proto::time::format_rfc3339;
@@ -187,6 +189,24 @@ pub fn publish_document(folder: &Folder, document: &SignedDocument) -> Outcome {
         yiwang_client::client::publish(channel, document, &checkpoints).await.map_err(Failure::refused)
     })?;
     println!("published as entry {} (as of size {})", receipt.index, receipt.head.size);
+    if document.payload_type() == payload_type::CONTRACT { keep_contract(folder, document) } else { Ok(()) }
+}
+
+/// Keeps what the hub entered, so that the member's host and `adapter call` know it.
+fn keep_contract(folder: &Folder, document: &SignedDocument) -> Outcome {
+    let contract = Contract::open(document).map_err(Failure::refused)?;
+    folder.save_contract(&contract, document).map_err(|error| {
+        Failure::environment(format!(
+            "it is published, and not kept in the folder: {error}; publish it again"
+        ))
+    })?;
+    let other = [&contract.text.provider.member, &contract.text.consumer.member];
+    if let Some(other) = other.into_iter().find(|member| *member != folder.member()) {
+        println!(
+            "kept in {}; `{other}` keeps it by publishing it too",
+            folder.path().join("contracts").display()
+        );
+    }
     Ok(())
 }
 

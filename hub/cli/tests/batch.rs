@@ -150,6 +150,9 @@ impl Town {
             good(&["contract", "sign", "--folder", &housing, &draft, "-o", &half]);
             good(&["contract", "sign", "--folder", &street, &half, "-o", &whole]);
             good(&["contract", "publish", "--folder", &street, &whole]);
+            let kept =
+                dir.join("street-office/contracts").join(format!("{}.json", text["id"].as_str().unwrap()));
+            assert_eq!(std::fs::read(kept).unwrap(), std::fs::read(&whole).unwrap(), "the folder keeps it");
         }
         let app = ["case", "open", "--folder", &street, "--app", "desk", "--matter", "social-assistance"];
         let opened = good(&[&app[..], &["--subject", "980101199001010017"]].concat());

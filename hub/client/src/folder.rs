@@ -9,7 +9,7 @@
 //! serial                 the newest delegation's number
 //! tls/{key,chain,ca}.pem how the hub knows the member, and the member the hub
 //! checkpoint             the newest head of the ledger that was verified here
-//! contracts/*.json       signed contracts
+//! contracts/*.json       signed contracts, as this member published them; the newest version of each
 //! record-types/*.json    the newest version of each record type that members added, as far as it was met here
 //! revoked.json           what the member revoked; its adapter host issues standings from it
 //! standing               the newest standing's number
@@ -17,6 +17,7 @@
 //! Every file is replaced as a whole and synced. Key files that others can read are refused.
 
 mod auditor;
+mod contracts;
 mod enrolled;
 mod enrolment;
 mod error;
@@ -39,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use yiwang_proto::ambient::{Clock, Entropy, random};
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::{AppId, ContractId, MemberId};
+use yiwang_proto::ids::{AppId, MemberId};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::member::MemberCard;
@@ -320,14 +321,6 @@ impl Folder {
             AppId::parse(name).ok()
         });
         Ok(names.collect())
-    }
-
-    /// Keeps a contract document; its signatures are the caller's to check.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn save_contract(&self, id: &ContractId, document: &SignedDocument) -> Result<(), FolderError> {
-        files::replace(&self.dir.join("contracts").join(format!("{id}.json")), document.bytes(), PUBLIC)
     }
 
     /// All contract documents by file name, in its order; their signatures are the caller's to check.

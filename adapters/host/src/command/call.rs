@@ -199,6 +199,11 @@ fn of_folder(id: &str, config: &Config, now_ms: i64) -> Result<Under, Refused> {
     let newest = contracts.iter().filter(|one| one.text.id.as_str() == id).max_by_key(|one| one.text.version);
     match newest {
         Some(contract) => Ok(under(contract.clone(), now_ms)),
+        None if contracts.is_empty() => Err(bad(format!(
+            "the member folder has no contract `{id}`\n  help: there are none: `yiwang contract publish --folder {} FILE` keeps \
+             what it publishes, also what is published already; or name the file, contract:FILE",
+            config.member_folder.display()
+        ))),
         None => {
             let known = contracts.iter().map(|one| one.text.id.as_str());
             Err(bad(format!("the member folder has no contract `{id}`\n  help: {}", near(id, known))))

@@ -10,6 +10,8 @@ use std::time::Duration;
 use yiwang_adapter::command::{CONFIG, ENVIRONMENT, FAILED, OK};
 use yiwang_adapter::run::Surroundings;
 use yiwang_proto::ambient::{SystemClock, SystemEntropy};
+use yiwang_proto::document::SignedDocument;
+use yiwang_proto::limits::CONTRACT_MAX;
 use yiwang_tests::member::Settings;
 use yiwang_tests::scene::Scene;
 
@@ -288,7 +290,27 @@ async fn dry_run(scene: &Scene) {
         "{said}"
     );
     assert!(said.ends_with("nothing was sent\n") && !journal.exists(), "{said}");
-    write_config(&scene.police, &adapter_config(&scene.police));
+    let config = shown(&write_config(&scene.police, &adapter_config(&scene.police)));
+    // A contract by its id, once the folder keeps it.
+    let (id, contract) = (format!("id={}", scene.mother), &scene.contract);
+    let under = format!("contract:{}", contract.text.id);
+    let asked = ["call", "person.by_id", &id, "--config", &config, "--as", &under];
+    let (code, said) = call(&asked, surroundings(&scene.world, &scene.police)).await;
+    assert!(
+        code == CONFIG && said.contains("A-CAL-003") && said.contains("there are none: `yiwang "),
+        "{said}"
+    );
+    let view = scene.world.hub().hub.ledger.views().contract(&contract.text.id).unwrap();
+    let document = SignedDocument::parse(view.document.clone(), CONTRACT_MAX).unwrap();
+    scene.police.folder.save_contract(contract, &document).unwrap();
+    let (code, said) = call(&asked, surroundings(&scene.world, &scene.police)).await;
+    assert!(code != CONFIG && !said.contains("A-CAL"), "{said}");
+    let mistyped = format!("{under}x");
+    let asked = ["call", "person.by_id", &id, "--config", &config, "--as", &mistyped];
+    let (code, said) = call(&asked, surroundings(&scene.world, &scene.police)).await;
+    assert!(code == CONFIG && said.contains(&format!("did you mean `{}`?", contract.text.id)), "{said}");
+    let kept = scene.police.folder.path().join("contracts").join(format!("{}.json", contract.text.id));
+    std::fs::remove_file(kept).unwrap();
 }
 
 #[tokio::test]
