@@ -6,11 +6,17 @@ use crate::setup;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_client::error::ClientError;
 use yiwang_client::folder::Folder;
+use yiwang_proto::contract::ContractText;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, ContractId, Officer};
+use yiwang_proto::nearest::meant_or_known;
 use yiwang_proto::revocation::{Revocation, Revoked};
+
+/// How long the hub may take to say whether it knows what is named; revoking must not wait for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is revoked.
 #[derive(Args)]
@@ -40,6 +46,10 @@ pub struct Arguments {
     /// Signs it under the root too: for ever, above every standing, also when the standing key was stolen.
     #[arg(long)]
     with_root: bool,
+    /// Also contracts that the hub does not know, as one that is signed and not published, and officers without a delegation
+    /// in the folder.
+    #[arg(long)]
+    unknown: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -48,11 +58,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if list.is_empty() && !arguments.root {
         return Err(Failure::usage("nothing is named: give --app, --contract, --officer or another"));
     }
+    let runtime = setup::runtime()?;
+    if !arguments.unknown {
+        officers_known(&folder, &list)?;
+        runtime.block_on(contracts_known(&folder, &list))?;
+    }
     if !list.is_empty() {
         folder.revoke(&list).map_err(Failure::environment)?;
         println!("kept: from now on every standing of `{}` says so", folder.member());
     }
-    let runtime = setup::runtime()?;
     if arguments.root || arguments.with_root {
         runtime.block_on(under_root(&folder, &list, arguments.root))?;
     }
@@ -87,6 +101,78 @@ fn list(folder: &Folder, arguments: &Arguments) -> Result<Revoked, Failure> {
         list.merge(&Revoked { contracts: one, ..Revoked::default() });
     }
     Ok(list)
+}
+
+/// How the refusal of a name that nobody has ends; what was meant would go on, and the list says that it does not.
+const NOTHING: &str = "nothing was taken back, and `--unknown` takes it back all the same";
+
+/// Refuses officers who are not delegated here. Those of a member without any are asserted by its apps, and known to nobody.
+fn officers_known(folder: &Folder, list: &Revoked) -> Outcome {
+    if list.officers.is_empty() {
+        return Ok(());
+    }
+    let delegated = folder.delegated(Role::Officer).unwrap_or_default();
+    if delegated.is_empty() {
+        eprintln!("not checked that there is such an officer: no officer's key is delegated in this folder");
+        return Ok(());
+    }
+    let known = || delegated.iter().map(AppId::as_str);
+    match list.officers.iter().find(|officer| known().all(|name| name != officer.as_str())) {
+        None => Ok(()),
+        Some(officer) => Err(Failure::usage(format!(
+            "`{}` has no delegation of officer `{officer}`: {NOTHING}; {}",
+            folder.path().display(),
+            meant_or_known(officer.as_str(), known())
+        ))),
+    }
+}
+
+/// Refuses contracts that neither the folder nor the hub has. A hub that cannot be asked holds nothing up.
+async fn contracts_known(folder: &Folder, list: &Revoked) -> Outcome {
+    let kept: Vec<ContractText> = folder
+        .contracts()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|(_, document)| ContractText::parse(document.unverified_payload()).ok())
+        .collect();
+    let ids: Vec<&ContractId> =
+        list.contracts.keys().filter(|id| kept.iter().all(|text| text.id != **id)).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let missing = match tokio::time::timeout(PATIENCE, missing(folder, &ids)).await {
+        Ok(Ok(missing)) => missing,
+        Ok(Err(why)) => return not_checked(&why),
+        Err(_elapsed) => return not_checked("the hub does not answer"),
+    };
+    let Some(id) = missing else { return Ok(()) };
+    let next = if kept.is_empty() {
+        "its file, or `/v1/permissions` of a gateway, has the id".to_owned()
+    } else {
+        meant_or_known(id.as_str(), kept.iter().map(|text| text.id.as_str()))
+    };
+    Err(Failure::usage(format!(
+        "the hub knows no contract `{id}` of `{}`: {NOTHING}; {next}",
+        folder.member()
+    )))
+}
+
+fn not_checked(why: &str) -> Outcome {
+    eprintln!("not checked that there is such a contract: {why}");
+    Ok(())
+}
+
+/// The first of these contracts that the hub does not know.
+async fn missing<'i>(folder: &Folder, ids: &[&'i ContractId]) -> Result<Option<&'i ContractId>, String> {
+    let enrolled = folder.enrolled().map_err(|error| error.to_string())?;
+    let channel = enrolled.channel(setup::clock()).await.map_err(|error| error.to_string())?;
+    for id in ids.iter().copied() {
+        let known = yiwang_client::client::knows_contract(channel.clone(), id).await;
+        if !known.map_err(|error| error.to_string())? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 async fn under_root(folder: &Folder, list: &Revoked, whole: bool) -> Outcome {

@@ -376,6 +376,20 @@ fn counts_over_rest_are_those_of_the_command_line() {
         let (found, problem) = town.ask(TOKEN, path, &json!({}));
         assert_eq!((found, &problem["code"]), (status, &json!(code)), "{path}: {problem}");
     }
+    // What is taken back must be there: one folder keeps the contract that it published, the other asks the hub.
+    let housing = dir.path().join("housing").to_str().unwrap().to_owned();
+    let revoke = |folder: &str, id: &str| yiwang(&["member", "revoke", "--folder", folder, "--contract", id]);
+    let said = revoke(&town.street, "housing-street-cuont").error;
+    assert!(said.contains("did you mean `housing-street-count`?"), "{said}");
+    assert_eq!(revoke(&housing, "housing-street-cuont").code, 2);
+    for folder in [&housing, &town.street] {
+        let done = revoke(folder, "housing-street-count");
+        assert!(
+            done.code == 0 && done.out.contains("acknowledged") && done.error.is_empty(),
+            "{}",
+            done.error
+        );
+    }
     let verified = town.verified(dir.path());
     assert!(verified.contains("CLEAN"), "{verified}");
 }

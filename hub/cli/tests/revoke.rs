@@ -68,6 +68,17 @@ fn start(dir: &Path) -> Hub {
     hub
 }
 
+/// An officer with a key of its own that the member delegated: the pseudonym.
+fn officer(dir: &Path, folder: &str) -> String {
+    let (key, delegation) = (dir.join("officer.key"), dir.join("officer.json"));
+    let made = yiwang(&["officer", "keygen", "--out", key.to_str().unwrap()]);
+    let line = |name: &str| made.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let (officer, public) = (line("officer:"), line("key:"));
+    let names = ["--officer", &officer, "--key", &public, "--out", delegation.to_str().unwrap()];
+    yiwang(&[&["officer", "delegate", "--folder", folder], &names[..]].concat());
+    officer
+}
+
 #[test]
 fn a_member_takes_back_its_apps_key_and_its_root_and_learns_when_nothing_is_under_way() {
     let temporary = tempfile::tempdir().unwrap();
@@ -105,7 +116,24 @@ fn a_member_takes_back_its_apps_key_and_its_root_and_learns_when_nothing_is_unde
     assert_eq!(refused(&long).0, 2);
     yiwang(&["member", "delegate", "--folder", folder, "--role", "standing", "--name", "main"]);
 
-    let said = yiwang(&revoke(&["--app", "desk", "--contract", "police-street-person@2"]));
+    // A name that nobody has would be kept, and what was meant would go on.
+    let person = ["--app", "desk", "--contract", "police-street-person@2"];
+    let (code, words) = refused(&revoke(&person));
+    assert!(
+        code == 2 && words.contains("the hub knows no contract `police-street-person` of `street-"),
+        "{words}"
+    );
+    assert!(words.contains("nothing was taken back"), "{words}");
+    let officer = officer(temporary.path(), folder);
+    let other = if officer.ends_with('a') { 'b' } else { 'a' };
+    let mistyped = format!("{}{other}", officer.get(..17).unwrap());
+    let (code, words) = refused(&["member", "revoke", "--folder", folder, "--officer", &mistyped]);
+    assert!(code == 2 && words.contains(&format!("did you mean `{officer}`?")), "{words}");
+    let list = std::fs::read_to_string(member.join("revoked.json")).unwrap();
+    assert!(!list.contains("police-street-person") && !list.contains(&mistyped), "{list}");
+    yiwang(&["member", "revoke", "--folder", folder, "--officer", &officer]);
+
+    let said = yiwang(&revoke(&[&person[..], &["--unknown"]].concat()));
     assert!(said.contains("acknowledged: no earlier reply is under way"), "{said}");
     let list = std::fs::read_to_string(member.join("revoked.json")).unwrap();
     assert!(list.contains("police-street-person") && list.contains("\"up_to_version\": 2"), "{list}");
@@ -122,8 +150,11 @@ fn a_member_takes_back_its_apps_key_and_its_root_and_learns_when_nothing_is_unde
 
     // Away from the hub: kept, not acknowledged, and it says so.
     drop(hub);
-    let (code, words) = refused(&revoke(&["--officer", "o-aaaaaaaaaaaaaaaa"]));
+    let (code, words) = refused(&revoke(&["--officer", "o-aaaaaaaaaaaaaaaa", "--unknown"]));
     assert_eq!((code, words.contains("not acknowledged")), (3, true), "{words}");
+    let (code, words) = refused(&revoke(&["--contract", "police-street-residence"]));
+    assert_eq!((code, words.contains("not acknowledged")), (3, true), "{words}");
+    assert!(words.contains("not checked that there is such a contract: "), "{words}");
     assert!(std::fs::read_to_string(member.join("revoked.json")).unwrap().contains("o-aaaaaaaaaaaaaaaa"));
     let key = std::fs::read_to_string(hub_dir.join("ledger/verifier.key")).unwrap();
     let ledger = hub_dir.join("ledger");

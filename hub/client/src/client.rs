@@ -16,10 +16,11 @@ use yiwang_proto::Digest;
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::batch::{Roots, Together};
 use yiwang_proto::checkpoint::{Checkpoint, CheckpointVerifier};
+use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::payload_type;
-use yiwang_proto::ids::{AppId, MemberId};
+use yiwang_proto::ids::{AppId, ContractId, MemberId};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::merkle::verify_growth;
@@ -310,6 +311,21 @@ pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
 fn load(heads: &dyn HeadStore, checkpoints: &CheckpointVerifier) -> Option<Kept> {
     let note = heads.load()?;
     checkpoints.open(&note).ok().map(|checkpoint| Kept { checkpoint, note })
+}
+
+/// Whether the hub knows a contract of this id of the member whose channel it is; it says the same of others' contracts as of
+/// none. Nothing that counts rests on its word: it is for typing errors.
+///
+/// # Errors
+/// [`ClientError`] where the hub cannot be asked.
+pub async fn knows_contract(channel: Channel, id: &ContractId) -> Result<bool, ClientError> {
+    let mut directory = DirectoryServiceClient::new(channel);
+    let request = pb::GetContractRequest { contract_id: id.as_str().to_owned() };
+    match directory.get_contract(request).await.map_err(ClientError::from) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(Code::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Publishes a signed document over a member's channel; used before any app exists.
