@@ -13,6 +13,7 @@ pub use find::Page;
 
 use crate::accesses::Filter;
 use crate::error::AuditError;
+use crate::named::{Named, is_by_name};
 use crate::source::Entries;
 use rusqlite::{Connection, OpenFlags};
 use schema::{Shape, meta, word};
@@ -210,6 +211,32 @@ impl SearchIndex {
     /// [`AuditError`] where the ledger or the file cannot be read.
     pub fn compare(&self, entries: &dyn Entries) -> Result<Differences, AuditError> {
         compare::compare(self, entries).map_err(|fault| self.failed(fault))
+    }
+
+    /// What the filter names and no exchange has, a sentence each; for a search that found nothing. No pass over the entries: the
+    /// index has the names. A doubt about it was found by the search before.
+    ///
+    /// # Errors
+    /// [`AuditError::Index`] where the file fails.
+    pub(crate) fn unknown(&self, filter: &Filter) -> Result<Vec<String>, AuditError> {
+        if !is_by_name(filter) {
+            return Ok(Vec::new());
+        }
+        let mut named = Named::default();
+        for shape in self.shapes.keys() {
+            named.take(filter, &shape.example().access);
+        }
+        let case = filter.case.as_ref().map(|case| self.has_case(case.as_str())).transpose();
+        let case = case.map_err(|fault| self.failed(fault))?.unwrap_or_default();
+        let officer = filter.officer.as_ref();
+        named.has(case, officer.is_some_and(|officer| self.officers.contains_key(officer.as_str())));
+        Ok(named.unknown(filter))
+    }
+
+    fn has_case(&self, case: &str) -> Result<bool, Fault> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM exchanges WHERE case_id = ?1)";
+        let Some(bytes) = schema::case_bytes(case) else { return Ok(false) };
+        Ok(self.db.query_row(sql, [&bytes[..]], |row| row.get(0))?)
     }
 
     fn make_again(&mut self, entries: &dyn Entries, why: String) -> Result<(), AuditError> {

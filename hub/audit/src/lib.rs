@@ -32,6 +32,7 @@ mod fsck;
 mod index;
 mod journal;
 mod ledger;
+mod named;
 mod options;
 mod parallel;
 mod parse;

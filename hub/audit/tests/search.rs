@@ -312,3 +312,48 @@ fn an_index_that_cannot_be_written_is_held_in_memory() {
         assert_eq!(run(&[&["search", "--ledger", text], &wrong[..]].concat()).0, 2, "{wrong:?}");
     }
 }
+
+#[test]
+fn a_name_that_no_exchange_has_is_told_with_the_one_that_was_meant() {
+    let (_, _folder, path) = ledger();
+    let text = path.to_str().unwrap();
+    for command in ["report", "search"] {
+        let told = |filter: &[&str]| {
+            let (code, out, error) = run(&[&[command, "--ledger", text], filter].concat());
+            assert!(code == 0 && out.contains("0 exchanges"), "{filter:?}: {out}{error}");
+            error
+        };
+        for (filter, what, wanted, meant) in [
+            ("--consumer", "consumer", "street-offic", "street-office"),
+            ("--provider", "provider", "polise", "police"),
+            ("--member", "member", "polise", "police"),
+            ("--contract", "contract", "police-street-persn", "police-street-person"),
+            ("--record", "record", "Persn", "Person"),
+        ] {
+            let error = told(&[filter, wanted]);
+            let words = format!("note: no exchange names {what} `{wanted}`; did you mean `{meant}`?");
+            assert!(error.contains(&words), "{command}: {error}");
+        }
+        for filter in
+            [["--case", "01a31a5f-a400-7000-8000-000000000009"], ["--officer", "o-zzzzzzzzzzzzzzzz"]]
+        {
+            assert!(
+                told(&filter).contains(&format!("names {} `{}`", &filter[0][2..], filter[1])),
+                "{filter:?}"
+            );
+        }
+        let purpose = told(&["--purpose", "public-health.planning"]);
+        assert!(purpose.contains("no exchange names purpose `public-health.planning`; "), "{purpose}");
+        // Names that are there, and nothing that has them together.
+        let one = officer(1);
+        let second = second_case();
+        let filter = ["--provider", "street-office", "--officer", one.as_str(), "--case", second.as_str()];
+        assert_eq!(told(&filter), "");
+        let (since, until) = ("2027-01-15T09:00:00Z", "2027-01-15T08:00:00Z");
+        for until in [until, since] {
+            let span = [command, "--ledger", text, "--since", since, "--until", until];
+            let (code, _, error) = run(&span);
+            assert!(code == 2 && error.contains("before `--until`"), "{error}");
+        }
+    }
+}

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use yiwang_client::auditor::AuditorClient;
 use yiwang_client::folder::AuditorFolder;
 use yiwang_client::token::EnrolToken;
+use yiwang_policies::Catalogue;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::{CaseId, ContractId, MemberId, Officer, Purpose, RecordType};
+use yiwang_proto::nearest::meant_or_known;
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
 use yiwang_proto::time::{format_rfc3339, parse_rfc3339};
@@ -128,6 +130,10 @@ impl Filters {
         let moment = |text: Option<&String>| -> Result<i64, Failure> {
             text.map_or(Ok(0), |text| parse_rfc3339(text).map_err(Failure::usage))
         };
+        let (from_ms, to_ms) = (moment(self.from.as_ref())?, moment(self.to.as_ref())?);
+        if self.from.is_some() && self.to.is_some() && from_ms >= to_ms {
+            return Err(Failure::usage("no moment is from `--from` on and before `--to`: exchange the two"));
+        }
         Ok(pb::SearchRequest {
             consumer: text(self.consumer.as_ref()),
             provider: text(self.provider.as_ref()),
@@ -139,11 +145,43 @@ impl Filters {
             outcome: self.outcome.unwrap_or(pb::Outcome::Unspecified).into(),
             code: self.code.map(|code| code.as_str().to_owned()).unwrap_or_default(),
             subject_tag: self.tag.as_deref().map(tag).transpose()?.unwrap_or_default(),
-            from_ms: moment(self.from.as_ref())?,
-            to_ms: moment(self.to.as_ref())?,
+            from_ms,
+            to_ms,
             limit: self.limit,
             cursor: self.cursor.clone(),
         })
+    }
+}
+
+impl Filters {
+    /// What is named and nobody has, a sentence each; for a search that found nothing, which would read as if nobody had asked.
+    /// Of what the hub does not say nothing is said.
+    async fn unknown(&self, client: &AuditorClient) -> Vec<String> {
+        let Ok(catalogue) = Catalogue::builtin() else { return Vec::new() };
+        let mut told = Vec::new();
+        let mut look = |what: &str, wanted: &str, known: &[String]| {
+            if !known.is_empty() && known.iter().all(|name| name != wanted) {
+                let next = meant_or_known(wanted, known.iter().map(String::as_str));
+                told.push(format!("there is no {what} `{wanted}`; {next}"));
+            }
+        };
+        if self.consumer.is_some() || self.provider.is_some() {
+            let members = client.members().await.unwrap_or_default();
+            for wanted in [&self.consumer, &self.provider].into_iter().flatten() {
+                look("member", wanted.as_str(), &members);
+            }
+        }
+        if let Some(wanted) = &self.record
+            && let Ok(mut records) = client.added_records().await
+        {
+            records.extend(catalogue.records().map(|record| record.name.to_string()));
+            look("record", wanted.as_str(), &records);
+        }
+        if let Some(wanted) = &self.purpose {
+            let purposes: Vec<String> = catalogue.purposes().map(|(id, _)| id.to_string()).collect();
+            look("purpose", wanted.as_str(), &purposes);
+        }
+        told
     }
 }
 
@@ -166,8 +204,12 @@ pub fn run(command: &Command) -> Outcome {
                 Ok(())
             }
             Command::Search { folder, filters } => {
-                let found =
-                    client(folder).await?.search(filters.request()?).await.map_err(Failure::refused)?;
+                let request = filters.request()?;
+                let client = client(folder).await?;
+                let found = client.search(request).await.map_err(Failure::refused)?;
+                if found.hits.is_empty() && found.cursor.is_none() && filters.cursor.is_empty() {
+                    filters.unknown(&client).await.iter().for_each(|line| eprintln!("note: {line}"));
+                }
                 let hits: Vec<_> = found.hits.iter().map(|hit| row(hit.index, &hit.entry)).collect();
                 println!("{}", json!({ "hits": hits, "next": found.cursor, "size": found.size }));
                 Ok(())

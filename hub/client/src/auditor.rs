@@ -11,6 +11,7 @@ use yiwang_proto::entry;
 use yiwang_proto::merkle::leaf_hash;
 use yiwang_proto::pb;
 use yiwang_proto::receipt::{self, VerifiedReceipt};
+use yiwang_rpc::directory_service_client::DirectoryServiceClient;
 use yiwang_rpc::ledger_service_client::LedgerServiceClient;
 
 /// An enrolled auditor on a channel.
@@ -65,6 +66,27 @@ impl AuditorClient {
         }
         let cursor = (!answer.cursor.is_empty()).then_some(answer.cursor);
         Ok(Found { hits, cursor, size: answer.size })
+    }
+
+    /// The members of the network, which whoever is enrolled may know.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn members(&self) -> Result<Vec<String>, ClientError> {
+        let mut directory = DirectoryServiceClient::new(self.channel.clone());
+        let answer = directory.list_members(pb::ListMembersRequest {}).await?.into_inner();
+        Ok(answer.members.into_iter().map(|one| one.member).collect())
+    }
+
+    /// The records that members added to the catalogue, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn added_records(&self) -> Result<Vec<String>, ClientError> {
+        let mut directory = DirectoryServiceClient::new(self.channel.clone());
+        let request = pb::GetRecordTypesRequest { records: Vec::new() };
+        let answer = directory.get_record_types(request).await?.into_inner();
+        Ok(answer.record_types.into_iter().map(|one| one.record).collect())
     }
 
     /// Entries from an index on, at most 256: those of the scope whole, the others as leaf hashes. Held against the

@@ -3,9 +3,11 @@
 use super::search::Which;
 use super::{CLEAN, FINDINGS, read};
 use crate::error::AuditError;
+use crate::named::unknown;
 use crate::report::visible;
 use crate::rows::{Rows, Sheet, line};
 use crate::sightings::{Missing, Person, Sightings, sightings};
+use crate::source::Source;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write};
@@ -58,6 +60,11 @@ pub fn run(args: &Accesses, out: &mut dyn Write) -> Result<i32, AuditError> {
         }
     };
     let found = sightings(&args.ledger, &args.adapter_journal, &filter, &person)?;
+    if found.hits.is_empty() {
+        for line in unknown(&Source::open(&args.ledger)?, &filter)? {
+            eprintln!("note: {}", visible(&line));
+        }
+    }
     if let Person::Subject { keys, .. } = &person
         && found.hits.is_empty()
     {

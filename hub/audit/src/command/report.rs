@@ -4,6 +4,8 @@ use super::CLEAN;
 use super::search::Which;
 use crate::accesses::{Filter, closed_words};
 use crate::error::AuditError;
+use crate::named::unknown;
+use crate::report::visible;
 use crate::reports::{Lines, ReportKind, report};
 use crate::rows::{Rows, write_accesses};
 use crate::source::{Entries as _, Source};
@@ -68,6 +70,11 @@ pub fn run(args: &Report, out: &mut dyn Write) -> Result<i32, AuditError> {
             let listed = write_accesses(&args.ledger, &filter, args.output, out)?;
             if let Some(words) = closed_words(listed.closed_pages).filter(|_| args.output != Rows::Table) {
                 eprintln!("note: {words}");
+            }
+            if listed.rows == 0 {
+                for line in unknown(&source, &filter)? {
+                    eprintln!("note: {}", visible(&line));
+                }
             }
         }
         Some(sheet) => {

@@ -70,6 +70,11 @@ impl Which {
 
     /// As a filter.
     pub fn filter(&self) -> Result<Filter, AuditError> {
+        let (since_ms, until_ms) = (moment(self.since.as_deref())?, moment(self.until.as_deref())?);
+        if since_ms.zip(until_ms).is_some_and(|(since, until)| since >= until) {
+            let what = "no moment is from `--since` on and before `--until`: exchange the two, or make the span longer";
+            return Err(AuditError::Usage(what.to_owned()));
+        }
         Ok(Filter {
             member: self.member.clone(),
             consumer: self.consumer.clone(),
@@ -82,8 +87,8 @@ impl Which {
             outcome: self.outcome,
             code: self.code,
             tag: self.tag,
-            since_ms: moment(self.since.as_deref())?,
-            until_ms: moment(self.until.as_deref())?,
+            since_ms,
+            until_ms,
         })
     }
 }
@@ -168,6 +173,12 @@ pub fn search(args: &Search, out: &mut dyn Write) -> Result<i32, AuditError> {
     }
     if let Some(words) = closed_words(page.closed_pages) {
         eprintln!("note: {words}");
+    }
+    // Behind a cursor there may be no more, whatever the filter.
+    if page.hits.is_empty() && args.cursor.is_none() {
+        for line in index.unknown(&filter)? {
+            eprintln!("note: {}", visible(&line));
+        }
     }
     match args.output {
         Rows::Json => writeln!(out, "{}", serde_json::to_string(&page).map_err(std::io::Error::from)?)?,
