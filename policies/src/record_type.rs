@@ -37,7 +37,7 @@ pub enum RecordTypeError {
     #[error("record type: {0}")]
     Envelope(#[from] EnvelopeError),
     /// The JSON does not have the right shape; line and column stand in the text.
-    #[error("record type: {0}; `yiwang catalogue check` says what a file holds")]
+    #[error("record type: {0}; mend the JSON at that place")]
     Text(String),
     /// What it says cannot stand; all faults at once.
     #[error("record type cannot stand: {}", .0.join("; "))]

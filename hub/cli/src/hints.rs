@@ -105,9 +105,30 @@ pub fn subjects(given: &[String], as_issued: bool) -> Outcome {
     };
     let faults: Vec<String> = given.iter().enumerate().filter_map(fault).collect();
     if faults.is_empty() {
+        given
+            .iter()
+            .filter_map(|subject| doubtful(subject))
+            .for_each(|what| eprintln!("note: `--subject` {what}"));
         return Ok(());
     }
     Err(Failure::usage(format!("{}; nothing was sent", faults.join("; "))))
+}
+
+/// What is nearly a resident id. Said and not refused: other numbers of persons look so, too.
+fn doubtful(subject: &str) -> Option<String> {
+    let bare: String = subject.split_whitespace().collect();
+    let digits = bare.strip_suffix(['x', 'X']).unwrap_or(&bare);
+    let length = bare.len();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    match length {
+        17 | 19 => Some(format!("is {length} digits; a resident id has 18")),
+        18 if length < subject.len() => {
+            Some("has 18 digits and blanks; a resident id has no blanks".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn unknown<'k>(what: &str, given: &str, known: impl Iterator<Item = &'k str>) -> Failure {

@@ -67,7 +67,7 @@ enum Command {
     Adapter(yiwang_adapter::command::Command),
     /// Starts a hub and its departments and tells a story, step by step.
     Demo(demo::Arguments),
-    /// Measures: exchange, ledger, decide.
+    /// Measures exchanges, networks, ledgers, searches and decisions, and runs for hours under faults.
     #[command(subcommand)]
     Bench(bench::Command),
     /// Verifies offline, trusting nobody: ledgers, evidence, proofs; reports.

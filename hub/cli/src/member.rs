@@ -171,6 +171,14 @@ fn enrol(dir: &std::path::Path, token: &str) -> Outcome {
         token.to_owned()
     } else {
         let path = std::path::Path::new(token);
+        if !path.exists() {
+            // Not repeated: it may be a token that lost its beginning.
+            return Err(Failure::usage(format!(
+                "`--token` is neither a token, which begins with `{}`, nor a file; the hub's operator makes one with \
+                 `yiwang hub token`",
+                yiwang_client::token::PREFIX
+            )));
+        }
         std::fs::read_to_string(path).map_err(file(path))?
     };
     let token = EnrolToken::parse(&text).map_err(Failure::usage)?;

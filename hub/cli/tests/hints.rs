@@ -437,3 +437,28 @@ fn a_hub_that_could_not_run_is_not_made() {
     }
     assert_eq!(init("log.city.example/yiwang", "hub.city.example").0, 0);
 }
+
+#[test]
+fn what_is_nearly_a_resident_id_gets_a_note_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (subject, note) in [
+        ("98010119900101001", "note: `--subject` is 17 digits; a resident id has 18"),
+        ("9801011990010100177", "note: `--subject` is 19 digits; a resident id has 18"),
+        ("980101 19900101 0017", "note: `--subject` has 18 digits and blanks"),
+        ("980101199001010017", ""),
+        ("E-1990-17", ""),
+    ] {
+        let open = ["case", "open", "--folder", "s", "--app", "desk", "--matter", "social-assistance"];
+        let (code, said) = yiwang(folder.path(), &[&open[..], &["--subject", subject]].concat());
+        assert!(code == 2 && said.contains("s/member.toml") && !said.contains(subject), "{code}: {said}");
+        assert!(said.contains(note) && said.contains("note: ") != note.is_empty(), "{subject}: {said}");
+    }
+}
+
+#[test]
+fn what_is_no_token_is_not_told_as_a_file_that_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = yiwang(folder.path(), &["member", "enrol", "--folder", "m", "--token", "TOKEN-4711"]);
+    assert!(code == 2 && said.contains("neither a token, which begins with `yiwang-enrol-1.`"), "{said}");
+    assert!(!said.contains("4711"), "{said}");
+}

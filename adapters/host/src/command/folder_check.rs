@@ -64,7 +64,8 @@ fn key(folder: &Folder, role: Role, name: &AppId, now_ms: i64, section: &mut Sec
             let meant = names::meant(folder, role, name, &error);
             let meant = meant.map(|meant| format!("; {meant}")).unwrap_or_default();
             section.bad(format!(
-                "{word} `{name}`: {error}; a key is made with `yiwang member delegate --role {word} --name {name}`{meant}"
+                "{word} `{name}`: {error}; a key is made with `yiwang member delegate --folder {} --role {word} --name {name}`{meant}",
+                folder.path().display()
             ));
         }
         Ok((key, delegation)) if key.public() != delegation.key => {

@@ -253,7 +253,7 @@ fn path(node: &Node<'_>, key: &str, base: &Path, faults: &mut Faults<'_>) -> Opt
 fn digest((given, span): (&str, Range<usize>), key: &str, faults: &mut Faults<'_>) -> Option<Digest> {
     let parsed = from_hex(given);
     if parsed.is_none() {
-        let help = "write the 64 hexadecimal digits of a SHA-256, as `printf %s … | sha256sum` prints them";
+        let help = "write the 64 hexadecimal digits of a SHA-256, as `printf %s … | sha256sum | cut -c1-64` prints them";
         faults.add(span, format!("`{key}` is not a SHA-256"), Some(help));
     }
     parsed

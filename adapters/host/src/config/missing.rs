@@ -15,7 +15,7 @@ pub(super) fn next_step(key: &str) -> Option<&'static str> {
             "write the name of the app's key; `yiwang member delegate --role app --name NAME --publish` makes one"
         }
         "token_sha256" => {
-            "write the 64 digits that `printf %s \"$TOKEN\" | sha256sum` prints of the app's token"
+            "write the 64 digits that `printf %s \"$TOKEN\" | sha256sum | cut -c1-64` prints of the app's token"
         }
         _ => return None,
     })

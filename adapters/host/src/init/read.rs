@@ -123,6 +123,9 @@ pub enum InitError {
     /// An argument that this kind of source needs.
     #[error("A-INI-005 this kind of source needs {0}")]
     Needs(&'static str),
+    /// A zone that nobody knows.
+    #[error("A-INI-005 --time-zone: `{0}` is no name of the IANA table, like Asia/Shanghai or UTC")]
+    Zone(String),
     /// The source.
     #[error("A-INI-006 {0}")]
     Source(#[from] SourceError),
@@ -241,8 +244,7 @@ impl Ask {
 /// [`InitError`].
 pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Proposal, InitError> {
     if yiwang_adapter_sdk::value::zone(&ask.time_zone).is_none() {
-        let what = format!("`{}` is no name of the IANA table, like Asia/Shanghai or UTC", ask.time_zone);
-        return Err(InitError::Source(SourceError::Setting(what)));
+        return Err(InitError::Zone(ask.time_zone.clone()));
     }
     if ask.sample.is_some() && matches!(ask.kind, Kind::Fhir | Kind::Http) {
         return Err(InitError::NoSample);

@@ -131,7 +131,7 @@ fn what_is_missing_comes_with_a_next_step() {
         (without("member_folder = \"member\"\n"), "`member_folder = \".\"`"),
         (without("journal = \"journal\"\n"), "`journal = \"journal\"`"),
         (without("name = \"assistance-desk\"\n"), "yiwang member delegate --role app"),
-        (without(&format!("token_sha256 = \"{DIGEST}\"\n")), "sha256sum"),
+        (without(&format!("token_sha256 = \"{DIGEST}\"\n")), "sha256sum | cut -c1-64`"),
         (without("listen = \"127.0.0.1:8480\"\n"), "with a port that is free"),
         (no_app.to_owned(), "add a [[gateway.app]]"),
     ] {

@@ -140,6 +140,8 @@ async fn what_cannot_be_told_is_left_to_choose_and_what_is_refused_is_not_propos
     assert!(code == OK && !said.contains("was taken for"), "{said}");
     let (code, said) = init(&["--table", "t_ri"]).await;
     assert!(code == CONFIG && said.contains("did you mean `T_RY`?"), "{said}");
+    let (code, said) = init(&["--table", "T_RY", "--time-zone", "Asia/Shangai"]).await;
+    assert!(code == CONFIG && said.contains("--time-zone: `Asia/Shangai`"), "{said}");
     // Also among more tables than are listed.
     let more: String = (0..600).map(|number| format!("create table A{number:03} (a int);\n")).collect();
     rusqlite::Connection::open(&database).unwrap().execute_batch(&format!("begin; {more} commit")).unwrap();

@@ -102,7 +102,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("listen", "\"127.0.0.1:8480\""),
     ("journal", "\"journal\", a folder"),
     ("member_folder", "\".\", the folder that `yiwang member init` made"),
-    ("token_sha256", "the 64 digits that printf %s \"$TOKEN\" | sha256sum prints"),
+    ("token_sha256", "the 64 digits that printf %s \"$TOKEN\" | sha256sum | cut -c1-64 prints"),
     ("mappings", "[\"mappings/person.toml\"]"),
 ];
 

@@ -109,7 +109,7 @@ impl Settings {
         if target.ca.is_none() && !target.host.is_here() {
             return Err(SourceError::Setting(
                 "`tls` is off, and the server is not on this machine: write \
-                 tls = { mode = \"verify-full\", ca = { file = \"ca.pem\" } }"
+                 tls = { mode = \"verify-full\", ca = { file = \"ca.pem\" } }, or give `init` that file as --ca ca.pem"
                     .to_owned(),
             ));
         }
