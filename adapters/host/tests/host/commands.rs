@@ -153,7 +153,7 @@ async fn show_fills_in_what_is_not_said_and_shows_no_secret() {
     assert!(text.lines().filter(|line| line.starts_with("token_sha256")).all(|line| !out.contains(line)));
     let (code, out) = call(&["run", "--config", &path], around(Settings::default())).await;
     assert_eq!(code, CONFIG, "{out}");
-    assert!(out.contains("person.toml:2:10: `format` is not known"), "{out}");
+    assert!(out.contains("person.toml:2:10: this is a mapping and no adapter.toml"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
