@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use yiwang_proto::Digest;
 use yiwang_proto::ambient::Clock;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
@@ -179,7 +180,9 @@ impl<D: Dial> Keeper<'_, D> {
             Err(error) => return Err(error.to_string()),
         }
         *channel = Some(open);
-        self.health.until_ms.store(issued.standing.expires_at_ms, Ordering::Relaxed);
+        // A contract may take older ones; as long as the shortest one's word is not renewed, something is wrong here.
+        let until_ms = issued.standing.expires_at_ms.min(now_ms.saturating_add(LIFE_MS));
+        self.health.until_ms.store(until_ms, Ordering::Relaxed);
         self.last = Some((now_ms, stamp));
         Ok(())
     }
@@ -189,6 +192,9 @@ impl<D: Dial> Keeper<'_, D> {
 #[derive(Debug)]
 pub(crate) struct Word {
     standing: Standing,
+    /// The key that signed it.
+    key: Digest,
+    key_until_ms: i64,
     root: PublicKey,
     // Under that root, for ever.
     revoked: Revoked,
@@ -228,8 +234,10 @@ impl Client {
     pub(crate) async fn stands_by(&self, contract: &Contract, key: &Delegation) -> Result<(), ClientError> {
         let provider = &contract.text.provider;
         let age_ms = contract.text.standing_age_ms();
-        let fresh =
-            |word: &Word| word.root == provider.root && word.standing.in_force(self.clock.now_ms(), age_ms);
+        let fresh = |word: &Word| {
+            let now_ms = self.clock.now_ms();
+            word.root == provider.root && now_ms < word.key_until_ms && word.standing.in_force(now_ms, age_ms)
+        };
         let word = match self.word_of(&provider.member).filter(|word| fresh(word)) {
             Some(word) => word,
             None => self.ask_word(&provider.member, &provider.root).await?,
@@ -242,6 +250,7 @@ impl Client {
         let text = &contract.text;
         let revoked = word.whole_root
             || word.standing.revokes(key)
+            || word.revoked.delegations.contains(&word.key)
             || word.revoked.delegations.contains(&key.digest)
             || [&word.revoked, &word.standing.revoked]
                 .into_iter()
@@ -290,6 +299,7 @@ impl Word {
         }
         if old.standing.sequence > self.standing.sequence {
             self.standing = old.standing.clone();
+            (self.key, self.key_until_ms) = (old.key, old.key_until_ms);
         }
         // What a root revoked stays revoked, also when the hub shows it no more.
         self.revoked.merge(&old.revoked);
@@ -307,7 +317,14 @@ fn open_word(raw: &pb::SignedStanding, member: &MemberId, root: &PublicKey) -> R
     if standing.member != *member {
         return Err(ClientError::unverified("the hub shows another member's standing"));
     }
-    Ok(Word { standing, root: *root, revoked: Revoked::default(), whole_root: false })
+    Ok(Word {
+        standing,
+        key: key.digest,
+        key_until_ms: key.valid_until_ms,
+        root: *root,
+        revoked: Revoked::default(),
+        whole_root: false,
+    })
 }
 
 #[cfg(test)]
@@ -328,7 +345,14 @@ mod tests {
             delegation_digest: [2; 32],
         };
         let revoked = Revoked { officers, ..Revoked::default() };
-        Word { standing, root: SecretKey::from_seed(&[7; 32]).public(), revoked, whole_root: false }
+        Word {
+            standing,
+            key: [2; 32],
+            key_until_ms: 60_000,
+            root: SecretKey::from_seed(&[7; 32]).public(),
+            revoked,
+            whole_root: false,
+        }
     }
 
     #[test]

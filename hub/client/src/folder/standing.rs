@@ -2,16 +2,17 @@
 //! a standing reads it, so what was revoked here is in every later standing.
 
 use super::files::{self, PUBLIC};
-use super::{Folder, FolderError};
+use super::{CONTRACTS_MAX, Folder, FolderError};
 use std::io;
 use std::time::SystemTime;
 use yiwang_proto::contract::ContractText;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::SignedStatement;
-use yiwang_proto::limits::DOCUMENT_MAX;
+use yiwang_proto::limits::{CONTRACT_MAX, DOCUMENT_MAX};
 use yiwang_proto::revocation::Revoked;
 use yiwang_proto::standing::{LIFE_MS, LIFETIME_MAX_MS, Standing};
+use yiwang_proto::time::parse_rfc3339;
 
 const REVOKED: &str = "revoked.json";
 const SEQUENCE: &str = "standing";
@@ -107,13 +108,18 @@ impl Folder {
         Ok(opened.valid_until_ms)
     }
 
-    /// The longest life that a contract of this folder asks of standings; 60 seconds without one.
-    fn standing_life_ms(&self) -> Result<i64, FolderError> {
-        let texts = self.contracts()?;
-        let ages = texts.iter().filter_map(|(_, document)| {
-            ContractText::parse(document.unverified_payload()).ok().map(|text| text.standing_age_ms())
+    /// The longest life that a contract of this folder asks of standings; 60 seconds without one. A file that cannot be read
+    /// asks for nothing: without a standing the member would be silent under all its contracts, and `adapter check` tells of it.
+    fn standing_life_ms(&self, now_ms: i64) -> i64 {
+        let paths = files::list(&self.dir.join("contracts"), "json", CONTRACTS_MAX).unwrap_or_default();
+        let ages = paths.iter().filter_map(|path| {
+            let document = SignedDocument::parse(files::read(path, CONTRACT_MAX).ok()?, CONTRACT_MAX).ok()?;
+            let text = ContractText::parse(document.unverified_payload()).ok()?;
+            parse_rfc3339(&text.valid_until)
+                .is_ok_and(|until_ms| now_ms < until_ms)
+                .then(|| text.standing_age_ms())
         });
-        Ok(ages.max().unwrap_or(LIFE_MS).clamp(LIFE_MS, LIFETIME_MAX_MS))
+        ages.max().unwrap_or(LIFE_MS).clamp(LIFE_MS, LIFETIME_MAX_MS)
     }
 
     /// Issues the next standing from the list as it is now. Its number is durable before it is used, and
@@ -124,7 +130,7 @@ impl Folder {
     pub fn issue_standing(&self, now_ms: i64) -> Result<IssuedStanding, FolderError> {
         let (delegation, opened) = self.standing_key(now_ms)?;
         let key = self.load_key(Role::Standing, &opened.name)?;
-        let life_ms = self.standing_life_ms()?;
+        let life_ms = self.standing_life_ms(now_ms);
         let (revoked, sequence) = {
             let _lock = files::lock(&self.dir)?;
             (self.revoked()?, self.next_number(SEQUENCE, u64::try_from(now_ms).unwrap_or_default())?)
