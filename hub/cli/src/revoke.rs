@@ -12,7 +12,7 @@ use yiwang_client::folder::Folder;
 use yiwang_proto::contract::ContractText;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, ContractId, Officer};
-use yiwang_proto::nearest::meant_or_known;
+use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::revocation::{Revocation, Revoked};
 
 /// How long the hub may take to say whether it knows what is named; revoking must not wait for it.
@@ -46,8 +46,7 @@ pub struct Arguments {
     /// Signs it under the root too: for ever, above every standing, also when the standing key was stolen.
     #[arg(long)]
     with_root: bool,
-    /// Also contracts that the hub does not know, as one that is signed and not published, and officers without a delegation
-    /// in the folder.
+    /// Also contracts and officers whose names are nearly those of others that the folder has.
     #[arg(long)]
     unknown: bool,
 }
@@ -60,12 +59,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let runtime = setup::runtime()?;
     if !arguments.unknown {
-        officers_known(&folder, &list)?;
-        runtime.block_on(contracts_known(&folder, &list))?;
+        meant(&folder, &list)?;
     }
     if !list.is_empty() {
         folder.revoke(&list).map_err(Failure::environment)?;
         println!("kept: from now on every standing of `{}` says so", folder.member());
+        runtime.block_on(contracts_known(&folder, &list));
     }
     if arguments.root || arguments.with_root {
         runtime.block_on(under_root(&folder, &list, arguments.root))?;
@@ -103,63 +102,61 @@ fn list(folder: &Folder, arguments: &Arguments) -> Result<Revoked, Failure> {
     Ok(list)
 }
 
-/// How the refusal of a name that nobody has ends; what was meant would go on, and the list says that it does not.
-const NOTHING: &str = "nothing was taken back, and `--unknown` takes it back all the same";
-
-/// Refuses officers who are not delegated here. Those of a member without any are asserted by its apps, and known to nobody.
-fn officers_known(folder: &Folder, list: &Revoked) -> Outcome {
-    if list.officers.is_empty() {
-        return Ok(());
-    }
+/// Refuses names that are nearly those of others that the folder has: what was meant would go on, and the list would say that it
+/// does not. By the folder alone: whether something is taken back is for nobody else to say.
+fn meant(folder: &Folder, list: &Revoked) -> Outcome {
     let delegated = folder.delegated(Role::Officer).unwrap_or_default();
-    if delegated.is_empty() {
-        eprintln!("not checked that there is such an officer: no officer's key is delegated in this folder");
-        return Ok(());
+    let officers = || delegated.iter().map(AppId::as_str);
+    for officer in list.officers.iter().filter(|officer| officers().all(|name| name != officer.as_str())) {
+        if let Some(near) = did_you_mean(officer.as_str(), officers()) {
+            return Err(mistyped(&format!("no officer `{officer}` is delegated in"), folder, &near));
+        }
+        // Of officers whom apps only assert no folder knows.
+        eprintln!("note: no officer `{officer}` is delegated in `{}`", folder.path().display());
     }
-    let known = || delegated.iter().map(AppId::as_str);
-    match list.officers.iter().find(|officer| known().all(|name| name != officer.as_str())) {
-        None => Ok(()),
-        Some(officer) => Err(Failure::usage(format!(
-            "`{}` has no delegation of officer `{officer}`: {NOTHING}; {}",
-            folder.path().display(),
-            meant_or_known(officer.as_str(), known())
-        ))),
+    let kept = kept(folder);
+    let contracts = || kept.iter().map(|text| text.id.as_str());
+    for id in list.contracts.keys().filter(|id| contracts().all(|name| name != id.as_str())) {
+        if let Some(near) = did_you_mean(id.as_str(), contracts()) {
+            return Err(mistyped(&format!("no contract `{id}` is kept in"), folder, &near));
+        }
     }
+    Ok(())
 }
 
-/// Refuses contracts that neither the folder nor the hub has. A hub that cannot be asked holds nothing up.
-async fn contracts_known(folder: &Folder, list: &Revoked) -> Outcome {
-    let kept: Vec<ContractText> = folder
-        .contracts()
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|(_, document)| ContractText::parse(document.unverified_payload()).ok())
-        .collect();
+fn mistyped(what: &str, folder: &Folder, near: &str) -> Failure {
+    let folder = folder.path().display();
+    Failure::usage(format!(
+        "{what} `{folder}`: nothing was taken back, and `--unknown` takes it back all the same; {near}"
+    ))
+}
+
+/// The contracts that the folder keeps.
+fn kept(folder: &Folder) -> Vec<ContractText> {
+    let contracts = folder.contracts().unwrap_or_default();
+    let texts = contracts.iter().map(|(_, document)| ContractText::parse(document.unverified_payload()));
+    texts.filter_map(Result::ok).collect()
+}
+
+/// Says which contracts neither the folder nor the hub has. They are taken back by now: a hub that says so, or nothing, holds
+/// nothing up.
+async fn contracts_known(folder: &Folder, list: &Revoked) {
+    let kept = kept(folder);
     let ids: Vec<&ContractId> =
         list.contracts.keys().filter(|id| kept.iter().all(|text| text.id != **id)).collect();
     if ids.is_empty() {
-        return Ok(());
+        return;
     }
-    let missing = match tokio::time::timeout(PATIENCE, missing(folder, &ids)).await {
-        Ok(Ok(missing)) => missing,
-        Ok(Err(why)) => return not_checked(&why),
-        Err(_elapsed) => return not_checked("the hub does not answer"),
-    };
-    let Some(id) = missing else { return Ok(()) };
-    let next = if kept.is_empty() {
-        "its file, or `/v1/permissions` of a gateway, has the id".to_owned()
-    } else {
-        meant_or_known(id.as_str(), kept.iter().map(|text| text.id.as_str()))
-    };
-    Err(Failure::usage(format!(
-        "the hub knows no contract `{id}` of `{}`: {NOTHING}; {next}",
-        folder.member()
-    )))
-}
-
-fn not_checked(why: &str) -> Outcome {
-    eprintln!("not checked that there is such a contract: {why}");
-    Ok(())
+    let missing = tokio::time::timeout(PATIENCE, missing(folder, &ids)).await;
+    match missing.unwrap_or_else(|_elapsed| Err("the hub does not answer".to_owned())) {
+        Err(why) => eprintln!("note: not checked that there is such a contract: {why}"),
+        Ok(None) => {}
+        Ok(Some(id)) => eprintln!(
+            "note: the hub says that it knows no contract `{id}` of `{}`: if it was mistyped, what was meant goes on; its file, \
+             or `/v1/permissions` of a gateway, has the id",
+            folder.member()
+        ),
+    }
 }
 
 /// The first of these contracts that the hub does not know.

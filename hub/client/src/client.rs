@@ -314,7 +314,7 @@ fn load(heads: &dyn HeadStore, checkpoints: &CheckpointVerifier) -> Option<Kept>
 }
 
 /// Whether the hub knows a contract of this id of the member whose channel it is; it says the same of others' contracts as of
-/// none. Nothing that counts rests on its word: it is for typing errors.
+/// none. Nothing that counts may rest on its word: it is for typing errors.
 ///
 /// # Errors
 /// [`ClientError`] where the hub cannot be asked.
