@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_client::auditor::AuditorClient;
 use yiwang_client::folder::AuditorFolder;
 use yiwang_client::token::EnrolToken;
@@ -19,6 +20,9 @@ use yiwang_proto::nearest::meant_or_known;
 use yiwang_proto::pb;
 use yiwang_proto::request::Request;
 use yiwang_proto::time::{format_rfc3339, parse_rfc3339};
+
+/// How long a note on a search that found nothing may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 pub struct Filters {
@@ -159,26 +163,28 @@ impl Filters {
     async fn unknown(&self, client: &AuditorClient) -> Vec<String> {
         let Ok(catalogue) = Catalogue::builtin() else { return Vec::new() };
         let mut told = Vec::new();
-        let mut look = |what: &str, wanted: &str, known: &[String]| {
-            if !known.is_empty() && known.iter().all(|name| name != wanted) {
-                let next = meant_or_known(wanted, known.iter().map(String::as_str));
+        let mut look = |what: &str, wanted: &str, known: &[&str]| {
+            if !known.is_empty() && known.iter().all(|name| *name != wanted) {
+                let next = meant_or_known(wanted, known.iter().copied());
                 told.push(format!("there is no {what} `{wanted}`; {next}"));
             }
         };
         if self.consumer.is_some() || self.provider.is_some() {
             let members = client.members().await.unwrap_or_default();
+            let members: Vec<&str> = members.iter().map(MemberId::as_str).collect();
             for wanted in [&self.consumer, &self.provider].into_iter().flatten() {
                 look("member", wanted.as_str(), &members);
             }
         }
         if let Some(wanted) = &self.record
-            && let Ok(mut records) = client.added_records().await
+            && let Ok(added) = client.added_records().await
         {
-            records.extend(catalogue.records().map(|record| record.name.to_string()));
+            let builtin = catalogue.records().map(|record| record.name.as_str());
+            let records: Vec<&str> = builtin.chain(added.iter().map(RecordType::as_str)).collect();
             look("record", wanted.as_str(), &records);
         }
         if let Some(wanted) = &self.purpose {
-            let purposes: Vec<String> = catalogue.purposes().map(|(id, _)| id.to_string()).collect();
+            let purposes: Vec<&str> = catalogue.purposes().map(|(id, _)| id.as_str()).collect();
             look("purpose", wanted.as_str(), &purposes);
         }
         told
@@ -207,11 +213,12 @@ pub fn run(command: &Command) -> Outcome {
                 let request = filters.request()?;
                 let client = client(folder).await?;
                 let found = client.search(request).await.map_err(Failure::refused)?;
-                if found.hits.is_empty() && found.cursor.is_none() && filters.cursor.is_empty() {
-                    filters.unknown(&client).await.iter().for_each(|line| eprintln!("note: {line}"));
-                }
                 let hits: Vec<_> = found.hits.iter().map(|hit| row(hit.index, &hit.entry)).collect();
                 println!("{}", json!({ "hits": hits, "next": found.cursor, "size": found.size }));
+                if found.hits.is_empty() && found.cursor.is_none() && filters.cursor.is_empty() {
+                    let unknown = tokio::time::timeout(PATIENCE, filters.unknown(&client)).await;
+                    unknown.unwrap_or_default().iter().for_each(|line| eprintln!("note: {line}"));
+                }
                 Ok(())
             }
             Command::Entries { folder, from, limit } => {

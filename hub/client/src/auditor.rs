@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tonic::transport::Channel;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::entry;
+use yiwang_proto::ids::{MemberId, RecordType};
 use yiwang_proto::merkle::leaf_hash;
 use yiwang_proto::pb;
 use yiwang_proto::receipt::{self, VerifiedReceipt};
@@ -72,21 +73,22 @@ impl AuditorClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn members(&self) -> Result<Vec<String>, ClientError> {
+    pub async fn members(&self) -> Result<Vec<MemberId>, ClientError> {
         let mut directory = DirectoryServiceClient::new(self.channel.clone());
         let answer = directory.list_members(pb::ListMembersRequest {}).await?.into_inner();
-        Ok(answer.members.into_iter().map(|one| one.member).collect())
+        // Whatever is no name is nobody's: a hub may write anything.
+        Ok(answer.members.iter().filter_map(|one| MemberId::parse(&one.member).ok()).collect())
     }
 
     /// The records that members added to the catalogue, by name.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn added_records(&self) -> Result<Vec<String>, ClientError> {
+    pub async fn added_records(&self) -> Result<Vec<RecordType>, ClientError> {
         let mut directory = DirectoryServiceClient::new(self.channel.clone());
         let request = pb::GetRecordTypesRequest { records: Vec::new() };
         let answer = directory.get_record_types(request).await?.into_inner();
-        Ok(answer.record_types.into_iter().map(|one| one.record).collect())
+        Ok(answer.record_types.iter().filter_map(|one| RecordType::parse(&one.record).ok()).collect())
     }
 
     /// Entries from an index on, at most 256: those of the scope whole, the others as leaf hashes. Held against the
