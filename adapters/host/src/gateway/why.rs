@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
+use yiwang_client::error::ClientError;
 use yiwang_client::record::Planned;
 use yiwang_policies::Catalogue;
 use yiwang_proto::Digest;
@@ -120,13 +121,15 @@ impl Meant {
     }
 }
 
-/// What this app may ask for a purpose. None if the hub does not say, of which note is taken as of every question to it.
+/// What this app may ask for a purpose; nothing where a contract for it does not hold. None if the hub does not say. Note is
+/// taken of either as of every question to it.
 async fn planned(caller: &Caller, purpose: &Purpose) -> Option<Vec<Planned>> {
     match caller.app.client.plan(purpose, &[]).await {
         Ok(plans) => Some(plans),
         Err(error) => {
+            let silent = matches!(error, ClientError::Transport(_) | ClientError::Hub { .. });
             drop(caller.problem(error));
-            None
+            (!silent).then(Vec::new)
         }
     }
 }
