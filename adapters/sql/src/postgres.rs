@@ -210,8 +210,14 @@ impl PgLink {
             Err(spent @ (Trouble::Spent(_) | Trouble::Full(_))) => Err(spent),
             other => Ok(other),
         });
-        // Polled in this order, and so sent in it. Without its transaction nothing is read further.
-        let begun = client.batch_execute(&begin).map(|begun| begun.map_err(|error| at(&error)));
+        // Polled in this order, and so sent in it. Without its transaction nothing is read further, and what was sent by
+        // then ends with the connection.
+        let begun = client.batch_execute(&begin).map(|begun| {
+            begun.map_err(|error| match at(&error) {
+                Trouble::Kept(error) => Trouble::Spent(error),
+                other => other,
+            })
+        });
         let ended = client.batch_execute("rollback").map(Ok);
         let ((), rows, ended) = try_join3(begun, read, ended).await?;
         let rows = rows?;
