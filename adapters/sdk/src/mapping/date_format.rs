@@ -1,5 +1,5 @@
 //! How a source writes days and moments. Judged when a mapping is read: with rows it is too late, and of a format that
-//! a parameter is written in, what cannot be written would end the adapter.
+//! a parameter is written in, what cannot be written would reach the source as it stands here.
 
 use super::fault::Faults;
 use super::read::Table;
@@ -67,8 +67,11 @@ fn unreadable(format: &str, of: Of) -> Option<&'static str> {
     (day != Some(at.date())).then_some("`format` holds no whole day")
 }
 
-/// Why no day or moment could be written so. It need not be whole: a source may be asked for a year.
+/// Why no day or moment could be written so. It need not be whole: a source may be asked for a year, and by `like` for what
+/// begins so, with a percent sign at the end that stays one.
 fn unwritable(format: &str, of: Of) -> Option<&'static str> {
+    let signs = format.len() - format.trim_end_matches('%').len();
+    let format = if signs % 2 == 1 { format.strip_suffix('%').unwrap_or(format) } else { format };
     let at = sample();
     let written = match of {
         Of::Day => strtime::format(format, at.date()),
@@ -96,7 +99,13 @@ mod tests {
         {
             assert_eq!(unreadable(moment, Of::Moment), None, "{moment}");
         }
-        for (asked, of) in [("%Y", Of::Day), ("%Y%m%d", Of::Day), ("%Y%m%d%H%M%S", Of::Moment)] {
+        for (asked, of) in [
+            ("%Y", Of::Day),
+            ("%Y%m%d", Of::Day),
+            ("%Y%m%d%H%M%S", Of::Moment),
+            ("%Y-%m%", Of::Day),
+            ("%Y%%", Of::Day),
+        ] {
             assert_eq!(unwritable(asked, of), None, "{asked}");
         }
     }
@@ -111,7 +120,8 @@ mod tests {
                 assert_eq!(unreadable(unknown, of), Some("`format` cannot be read"), "{unknown}");
             }
             assert_eq!(unwritable("YYYYMMDD", of), Some("`format` holds nothing of a day"));
-            assert_eq!(unwritable("%Y%", of), Some("`format` cannot be written"));
+            assert_eq!(unwritable("%Y%!", of), Some("`format` cannot be written"));
+            assert_eq!(unwritable("%", of), Some("`format` holds nothing of a day"));
         }
         // A day has no hour: to write one would fail.
         assert_eq!(unwritable("%Y%m%d%H", Of::Day), Some("`format` cannot be written"));
