@@ -119,18 +119,22 @@ fn an_auditor_enrols_with_a_scope_reads_and_searches() {
         .collect();
     let query = "query: consumer=police outcome=denied limit=100";
     assert!(shown.iter().any(|entry| entry.contains(query)), "{shown:#?}");
-    // What nobody has was mistyped, and would read as if nobody had asked.
-    let (good, out, err) = run(&["auditor", "search", "--folder", &court, "--provider", "street-offic"]);
+    mistyped(&court);
+}
+
+/// What nobody has was mistyped, and would read as if nobody had asked.
+fn mistyped(court: &str) {
+    let (good, out, err) = run(&["auditor", "search", "--folder", court, "--provider", "street-offic"]);
     assert!(good && out.contains("\"hits\":[]"), "{out}{err}");
     assert!(err.contains("there is no member `street-offic`; did you mean `street-office`?"), "{err}");
     let names = ["--record", "Persn", "--purpose", "social-assistance.eligiblity"];
-    let (_, _, err) = run(&[&["auditor", "search", "--folder", &court], &names[..]].concat());
+    let (_, _, err) = run(&[&["auditor", "search", "--folder", court], &names[..]].concat());
     assert!(err.contains("no record `Persn`; did you mean `Person`?"), "{err}");
     assert!(err.contains("did you mean `social-assistance.eligibility`?"), "{err}");
     let names = ["--consumer", "street-office", "--record", "Person"];
-    let (_, _, err) = run(&[&["auditor", "search", "--folder", &court], &names[..]].concat());
+    let (_, _, err) = run(&[&["auditor", "search", "--folder", court], &names[..]].concat());
     assert_eq!(err, "");
     let span = ["--from", "2027-01-15T09:00:00Z", "--to", "2027-01-15T08:00:00Z"];
-    let (good, _, err) = run(&[&["auditor", "search", "--folder", &court], &span[..]].concat());
+    let (good, _, err) = run(&[&["auditor", "search", "--folder", court], &span[..]].concat());
     assert!(!good && err.contains("before `--to`"), "{err}");
 }
