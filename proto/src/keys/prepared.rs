@@ -15,12 +15,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 /// Good signatures of a key before its multiples are made, which takes as long as they save in a tenth of them: whoever
 /// signs less costs nothing, and whoever brings many keys pays for each with as many good signatures.
 const PAYS: u32 = 100;
-/// Keys whose multiples are kept, 215 KiB each: 20 MiB. A process sees few keys often, its hub's and its members' apps'.
-const KEPT: usize = 96;
-/// Bits of a digit: of a key, of which there are many, and of the base point, of which there is one (640 KiB). More bits are
-/// fewer additions and twice the memory each, of which the processor's cache has 1 or 2 MiB for everything.
-const KEY_WINDOW: u32 = 6;
-const BASE_WINDOW: u32 = 8;
+/// Keys whose multiples are kept, 128 KiB each: 16 MiB. A process sees few keys often, its hub's and its members' apps'.
+const KEPT: usize = 128;
+/// Bits of a digit: of a key, of which there are many, and of the base point, of which there is one (370 KiB). More bits are
+/// fewer additions and twice the memory each, of which the processor's cache has 1 or 2 MiB for everything: 6 and 8
+/// showed no difference in exchanges.
+const KEY_WINDOW: u32 = 5;
+const BASE_WINDOW: u32 = 7;
 /// A table that was not used for so many checks makes room.
 const LONG: u64 = 4 * KEPT as u64;
 /// Keys whose signatures are counted. Above it the counts are halved.
