@@ -6,6 +6,8 @@
 //! Linux does: only writing again helps. Names become durable with a sync of the folder; a power cut keeps a prefix
 //! of the changes since.
 
+mod stall;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -51,6 +53,7 @@ pub enum Failure {
 #[derive(Clone, Default)]
 pub struct SimulatedDisk {
     inner: Arc<Mutex<Inner>>,
+    stall: Arc<stall::Stall>,
 }
 
 impl fmt::Debug for SimulatedDisk {
@@ -471,6 +474,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.wait_while_stalled()?;
         let lost = self.with(|inner| {
             let next = inner.operations.len();
             Ok(matches!(inner.fail_at, Some((at, Failure::Lost | Failure::Half)) if at == next))

@@ -37,6 +37,8 @@ struct Waiting {
     cases: Waiters<CaseId, Vec<pb::Receipt>>,
     // By the two sizes; none where the hub's ledger is not that large.
     proofs: Waiters<(u64, u64), Option<Vec<MerkleHash>>>,
+    // The link is gone: nothing more will come.
+    closed: bool,
 }
 
 /// Adds a waiter; true if the key must be asked for.
@@ -65,6 +67,11 @@ impl LinkMaterial {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The link is gone: who waits, and who asks from now on, hears that at once.
+    pub(super) fn close(&self) {
+        *self.waiting() = Waiting { closed: true, ..Waiting::default() };
     }
 
     /// Hands what came to whoever waits for it. Nothing is verified here; what nobody asked for is dropped.
@@ -105,7 +112,7 @@ impl LinkMaterial {
     async fn ask_proof(&self, from: u64, to: u64) -> Result<Option<Vec<MerkleHash>>, MaterialError> {
         let (first, proof) = {
             let mut waiting = self.waiting();
-            if waiting.proofs.len() >= WAITING_MAX {
+            if waiting.closed || waiting.proofs.len() >= WAITING_MAX {
                 return Err(MaterialError::Unavailable);
             }
             wait(&mut waiting.proofs, (from, to))
@@ -123,7 +130,7 @@ impl LinkMaterial {
         let (mut documents, mut cases) = (Vec::new(), Vec::new());
         {
             let mut waiting = self.waiting();
-            if waiting.documents.len() + waiting.cases.len() >= WAITING_MAX {
+            if waiting.closed || waiting.documents.len() + waiting.cases.len() >= WAITING_MAX {
                 return Err(MaterialError::Unavailable);
             }
             for digest in wanted.documents {
@@ -150,6 +157,10 @@ impl LinkMaterial {
         let documents = join_all(documents).await.into_iter().filter_map(|found| found.ok().flatten());
         let documents = documents.collect();
         let cases = join_all(cases).await.into_iter().filter_map(Result::ok).flatten().collect();
+        // Half of it would read like a hub that has no more.
+        if self.waiting().closed {
+            return Err(MaterialError::Unavailable);
+        }
         Ok(pb::Material { documents, cases, missing_digests: Vec::new(), missing_cases: Vec::new() })
     }
 }

@@ -1,6 +1,7 @@
 //! One link from its first frame to its end.
 
 mod change;
+mod send;
 mod side;
 
 use super::hand_over::LinkMaterial;
@@ -8,12 +9,12 @@ use super::receipts;
 use crate::adapter::Adapter;
 use crate::health::LinkState;
 use crate::journal::HeldHead;
-use crate::reply::Reply;
 use crate::standings::Coming;
 use bytes::Bytes;
 use change::Change;
 use futures_util::StreamExt as _;
-use side::Side;
+use send::send;
+use side::{Following, Side};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ const MESSAGE_MAX: usize = 32 << 20;
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// How a link ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     /// The adapter was stopped.
     Stopped,
@@ -99,23 +100,18 @@ pub(super) async fn serve(
         () = stop.cancelled() => return End::Stopped,
         opened = open(adapter, channel, change) => opened,
     };
-    let (mut session, first, inbound) = match opened {
+    let (session, first, inbound, following) = match opened {
         Ok(opened) => opened,
         Err(end) => return end,
     };
     adapter.counters().link(LinkState::Up);
     tracing::info!(member = %adapter.member(), "linked to the hub");
-    for frame in first {
-        if let Err(end) = session.take(frame) {
-            return end;
-        }
-    }
-    let end = session.run(inbound, stop).await;
+    let end = session.run(first, inbound, stop).await;
     adapter.watch.owed().unlinked();
-    end
+    following.over(end).await
 }
 
-type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>);
+type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>, Following);
 
 /// Hello, welcome, and the check of the hub's head before anything is served.
 async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<()>) -> Result<Opened, End> {
@@ -158,7 +154,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
     let material = Arc::new(LinkMaterial::new(control.clone(), adapter.limits().material_ms));
     let credit = usize::try_from(welcome.max_in_flight).unwrap_or(usize::MAX);
     adapter.watch.owed().linked(credit, adapter.clock().monotonic_us());
-    let side = Side::start(adapter, &material, &control);
+    let (side, following) = Side::start(adapter, &material, &control);
     let session = Session {
         adapter: Arc::clone(adapter),
         answers,
@@ -173,7 +169,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
         most: usize::try_from(most).unwrap_or(usize::MAX),
         change,
     };
-    Ok((session, frames.collect(), inbound))
+    Ok((session, frames.collect(), inbound, following))
 }
 
 /// INVARIANT: a head is kept only if it is signed by the pinned key and continues the one kept before.
@@ -195,7 +191,17 @@ async fn adopt_head(adapter: &Adapter, welcome: &pb::LinkWelcome) -> Result<(), 
 }
 
 impl Session {
-    async fn run(mut self, mut inbound: Streaming<pb::ConnectResponse>, stop: &CancellationToken) -> End {
+    async fn run(
+        mut self,
+        first: Vec<pb::HubFrame>,
+        mut inbound: Streaming<pb::ConnectResponse>,
+        stop: &CancellationToken,
+    ) -> End {
+        for frame in first {
+            if let Err(end) = self.take(frame) {
+                return end;
+            }
+        }
         let mut draining: Option<Pin<Box<tokio::time::Sleep>>> = None;
         // The hub was told, and ends the link when it has sent what it had begun to send.
         let mut going = false;
@@ -443,35 +449,6 @@ fn parent(text: &str) -> &str {
     let good = text.len() == 55
         && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
     if good { text } else { "" }
-}
-
-/// Sends an answer in chunks, each within the credit that the hub gave for this exchange.
-async fn send(
-    exchange: u64,
-    reply: Reply,
-    part_bytes: usize,
-    answers: &mpsc::Sender<pb::AdapterFrame>,
-    credit: &Semaphore,
-) {
-    let Reply { mut answer, mut body } = reply;
-    let mut chunk = 0;
-    loop {
-        let part = body.split_to(body.len().min(part_bytes));
-        let last = body.is_empty();
-        if !part.is_empty() {
-            // Both cannot fail: a chunk is far under 4 GiB, and nobody closes the semaphore.
-            let Ok(bytes) = u32::try_from(part.len()) else { return };
-            let Ok(permit) = credit.acquire_many(bytes).await else { return };
-            permit.forget();
-        }
-        let answer = std::mem::take(&mut answer);
-        let sent = pb::AnswerChunk { exchange, chunk, last, answer, body: part };
-        // A closed queue belongs to a link that is gone.
-        if answers.send(frame(ToHub::Answer(sent))).await.is_err() || last {
-            return;
-        }
-        chunk += 1;
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::watch::OwnEntries;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 use yiwang_proto::pb::hub_frame::Kind as FromHub;
@@ -29,22 +30,44 @@ pub(super) struct Side {
     offers: tokio::time::Interval,
 }
 
+/// Takes own entries for as long as the session lives, and then until the batch in hand is through.
+pub(super) struct Following {
+    task: JoinHandle<End>,
+    material: Arc<LinkMaterial>,
+}
+
+impl Following {
+    /// Waits for the batch in hand, once the session is dropped. The next link's hello shows the kept head and how far
+    /// own entries are held; a batch of the old link that moved both after it would make the hub's next one, which goes
+    /// on from the hello, look like one that does not follow. Yields what is worse: how the link ended, or the batch.
+    pub(super) async fn over(self, end: End) -> End {
+        self.material.close();
+        match self.task.await {
+            Ok(worse @ (End::Alarm(_) | End::Dead)) => worse,
+            _ => end,
+        }
+    }
+}
+
 impl Side {
-    /// Starts to follow the own member's entries.
+    /// Starts to follow the own member's entries. What follows them outlives the session by a batch.
     pub(super) fn start(
         adapter: &Arc<Adapter>,
         material: &Arc<LinkMaterial>,
         control: &mpsc::Sender<pb::AdapterFrame>,
-    ) -> Self {
+    ) -> (Self, Following) {
         let (batches, queue) = mpsc::channel(BATCHES_MAX);
         let (end, ended) = oneshot::channel();
         let following = follow(Arc::clone(adapter), Arc::clone(material), control.clone(), queue);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
+            let why = following.await;
             // The session may be gone already.
-            let _ = end.send(following.await);
+            let _ = end.send(why.clone());
+            why
         });
         let offers = tokio::time::interval(OFFER_EVERY);
-        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers }
+        let side = Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers };
+        (side, Following { task, material: Arc::clone(material) })
     }
 
     /// Waits for what ends the link, or until answers, or the next try to change the link, may be due.

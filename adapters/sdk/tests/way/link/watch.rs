@@ -36,7 +36,7 @@ async fn asked(conn: &mut super::Conn, world: &World, head: Head) -> Said {
     said(signed.unverified_payload(), conn.answer(exchange).await)
 }
 
-fn evidence(world: &World) -> Vec<ForkEvidence> {
+pub fn evidence(world: &World) -> Vec<ForkEvidence> {
     let files = std::fs::read_dir(world.evidence.path()).unwrap().flatten();
     files.map(|file| serde_json::from_str(&std::fs::read_to_string(file.path()).unwrap()).unwrap()).collect()
 }
@@ -91,7 +91,7 @@ async fn t09_a_head_of_another_history_is_refused_and_kept() {
     served.stop().await;
 }
 
-fn exchange(
+pub fn exchange(
     world: &World,
     previous: u64,
     signer: u8,
@@ -113,7 +113,7 @@ fn exchange(
 }
 
 /// A batch of entries under the ledger's newest head.
-fn batch(ledger: &Ledger, from_size: u64, indexes: &[u64]) -> ToAdapter {
+pub fn batch(ledger: &Ledger, from_size: u64, indexes: &[u64]) -> ToAdapter {
     let size = ledger.len();
     let entries = indexes.iter().map(|index| {
         let receipt = ledger.receipt(*index);
@@ -128,11 +128,11 @@ fn batch(ledger: &Ledger, from_size: u64, indexes: &[u64]) -> ToAdapter {
     })
 }
 
-fn enter(ledger: &Ledger, entry: pb::Entry) -> u64 {
+pub fn enter(ledger: &Ledger, entry: pb::Entry) -> u64 {
     ledger.append(entry.time_ms, entry.kind.unwrap())
 }
 
-async fn taken(conn: &mut super::Conn) -> u64 {
+pub async fn taken(conn: &mut super::Conn) -> u64 {
     loop {
         match conn.recv().await {
             FromAdapter::EntriesTaken(taken) => return taken.own_next,

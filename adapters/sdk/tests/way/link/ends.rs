@@ -1,0 +1,69 @@
+//! A link that ends while a batch of own entries is in hand.
+
+use super::watch::{batch, enter, evidence, exchange, taken};
+use super::{FakeHub, Served, until};
+use crate::world::{APP, STRANGER, World};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use yiwang_adapter_sdk::health::LinkState;
+use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
+
+/// A batch that is being kept when its link ends moves the head and the place that the next hello shows: a hub goes on
+/// from the hello, and would break the rules with its next batch through no fault of its own.
+#[tokio::test]
+async fn a_batch_in_hand_when_the_link_ends_is_kept_before_the_next_hello() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let conn = hub.linked().await;
+    until(|| adapter.health().link == LinkState::Up).await;
+    let from = world.ledger.len();
+    let first = enter(&world.ledger, exchange(&world, 0, APP, "street-office", "civil-affairs").1);
+    let size = world.ledger.len();
+    {
+        let mut shown = hub.shown.lock().unwrap();
+        (shown.from, shown.size) = (size, size);
+    }
+    world.disk.stall(true);
+    conn.send(batch(&world.ledger, from, &[first])).await;
+    until(|| world.disk.stalled() > 0).await;
+    drop(conn);
+    let early = tokio::time::timeout(Duration::from_millis(500), hub.linked()).await;
+    world.disk.stall(false);
+    assert!(early.is_err(), "a hello from before the batch");
+    let mut next = hub.linked().await;
+    assert_eq!(next.hello.own_next, first + 1);
+    assert_eq!(next.hello.checkpoint, world.ledger.checkpoint_at(size));
+    let second = enter(&world.ledger, exchange(&world, first + 1, APP, "street-office", "civil-affairs").1);
+    next.send(batch(&world.ledger, size, &[second])).await;
+    assert_eq!(taken(&mut next).await, second + 1);
+    assert_eq!((adapter.health().alarms, adapter.health().protocol_errors), (0, 0));
+    served.stop().await;
+}
+
+/// A batch that waits for material when its link ends holds the next link up for no moment: nothing will come.
+#[tokio::test]
+async fn a_batch_that_waits_for_material_ends_with_its_link() {
+    let mut world = World::new();
+    world.limits.material_ms = 60_000;
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    let from = world.ledger.len();
+    let forged = enter(&world.ledger, exchange(&world, 0, STRANGER, "civil-affairs", "police").1);
+    {
+        let mut shown = hub.shown.lock().unwrap();
+        (shown.from, shown.size) = (from, from);
+    }
+    world.stock.held.store(true, Ordering::SeqCst);
+    conn.send(batch(&world.ledger, from, &[forged])).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Wanted(_)));
+    drop(conn);
+    let next = hub.linked().await;
+    assert_eq!(next.hello.own_next, 0, "the entry has no place yet");
+    assert_eq!((adapter.health().alarms, evidence(&world).len()), (0, 0));
+    served.stop().await;
+}
