@@ -45,6 +45,8 @@ pub struct Link {
     closed: CancellationToken,
     /// Its adapter said that it changes it for another, or goes.
     leaving: leaving::Leaving,
+    /// Nothing ran on it when it was let go, and nothing more is put on it. Changed under the lock of `pending`.
+    sealed: AtomicBool,
     /// Its hello named a record that nobody had added yet, so that a mapping of it is in no entry.
     unlisted: AtomicBool,
     side: side::Side,
@@ -98,6 +100,7 @@ impl Link {
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
             leaving: leaving::Leaving::default(),
+            sealed: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
             side,
             own: entries::Own::default(),
@@ -174,6 +177,11 @@ impl Links {
         }
     }
 
+    /// Whether it is the link that its member is asked over.
+    fn is_current(&self, link: &Arc<Link>) -> bool {
+        self.of(&link.member).is_some_and(|current| Arc::ptr_eq(&current, link))
+    }
+
     /// Requests that wait for their adapter, and what became of those that did.
     pub fn requests_held(&self) -> Held {
         self.rooms.held()
@@ -188,8 +196,10 @@ impl Links {
     /// Whether an adapter that comes back holds less of its own entries than it did: it was restored from an
     /// old copy.
     fn came_back_with_less(&self, member: &MemberId, own_next: u64) -> bool {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(member).is_some_and(|held| own_next < *held)
+        // Its old link may look alive for a while where its machine was set back.
+        let live = self.of(member).map(|link| *link.side.taken().borrow());
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied();
+        held.max(live).is_some_and(|held| own_next < held)
     }
 
     /// Since when a member is not connected, milliseconds; 0 where it is, or never was.
@@ -224,9 +234,15 @@ impl Links {
     fn remove(&self, link: &Arc<Link>, now_ms: i64) {
         link.close();
         let held = *link.side.taken().borrow();
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(link.member.clone(), held);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if open.get(&link.member).is_some_and(|current| Arc::ptr_eq(current, link)) {
+        let current = open.get(&link.member).is_some_and(|current| Arc::ptr_eq(current, link));
+        {
+            let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = all.entry(link.member.clone()).or_default();
+            // Of one that was replaced, nothing that is newer is forgotten.
+            *kept = if current { held } else { held.max(*kept) };
+        }
+        if current {
             open.remove(&link.member);
             self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(link.member.clone(), now_ms);
         }

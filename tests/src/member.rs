@@ -148,9 +148,7 @@ impl HeadStore for FolderHeads {
 impl Member {
     /// The same member with a copy of its folder, in which the hub is at another address.
     pub fn at(&self, address: SocketAddr, clock: &Arc<dyn Clock>) -> Self {
-        let dir = self.folder.path().with_extension(format!("at-{}", address.port()));
-        let copied = std::process::Command::new("cp").arg("-a").arg(self.folder.path()).arg(&dir).status();
-        assert!(copied.unwrap().success());
+        let dir = self.copy(&format!("at-{}", address.port()));
         let path = dir.join("member.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         let moved: String = text
@@ -162,8 +160,24 @@ impl Member {
             .collect();
         assert_ne!(moved, text);
         std::fs::write(&path, moved).unwrap();
+        self.opened(&dir, clock)
+    }
+
+    /// The same member from a copy of its folder as it is now.
+    pub fn as_now(&self, clock: &Arc<dyn Clock>) -> Self {
+        self.opened(&self.copy("as-it-was"), clock)
+    }
+
+    fn copy(&self, extension: &str) -> PathBuf {
+        let dir = self.folder.path().with_extension(extension);
+        let copied = std::process::Command::new("cp").arg("-a").arg(self.folder.path()).arg(&dir).status();
+        assert!(copied.unwrap().success());
+        dir
+    }
+
+    fn opened(&self, dir: &Path, clock: &Arc<dyn Clock>) -> Self {
         let (settings, mappings) = (self.settings.clone(), self.mappings.clone());
-        let folder = Folder::open(&dir).unwrap();
+        let folder = Folder::open(dir).unwrap();
         let issuing = Issuing::start(&folder, clock);
         Self { folder, settings, mappings, witness: self.witness.clone(), issuing }
     }

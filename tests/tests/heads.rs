@@ -165,6 +165,27 @@ async fn t10_an_adapter_restored_from_an_old_copy_is_seen_at_both_ends() {
     assert_eq!(scene.world.hub().hub.alarms.count("restored"), 1);
 }
 
+/// A machine that is set back takes its connections with it in silence: the old link still looks alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t10_an_adapter_that_was_set_back_is_seen_beside_its_old_link() {
+    let scene = Scene::new(79).await;
+    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    let old = scene.police.as_now(&scene.world.clock);
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let size = scene.world.hub().hub.ledger.checkpoint().size;
+    until("own entries", || adapter.head().head.size >= size).await;
+    // The hub hears of it a moment later.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(scene.world.hub().hub.alarms.count("restored"), 0);
+    let again = old.run_this(&scene.world, Arc::new(old.adapter(&scene.world)));
+    // Both dial again and again from then on: the first time counts.
+    while scene.world.hub().hub.links.replaced() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(scene.world.hub().hub.alarms.count("restored") >= 1, "taken for one that only came again");
+    again.stop().await;
+}
+
 /// A hub with two faces: the world's for the consumer, another one for the provider. One past, one key, two
 /// presents.
 struct TwoFaced {
@@ -241,7 +262,7 @@ async fn t09_a_fork_shown_to_two_parties_is_caught_by_the_next_request() {
     let raw = face
         .hub
         .links
-        .ask(way, out, async { Ok::<(), Code>(()) })
+        .ask(way, &out, async || Ok::<(), Code>(()))
         .await
         .unwrap()
         .unwrap_or_else(|code| panic!("{code}"));

@@ -36,7 +36,7 @@ pub async fn forward(
     };
     let face = hub.switches.provider_face.as_ref().map_or(hub, |face| face.0.as_ref());
     let way = Way { consumer: &accepted.request.consumer, provider: &accepted.request.provider };
-    face.links.ask(way, out, look_again(hub, accepted, decided)).await
+    face.links.ask(way, &out, || look_again(hub, accepted, decided)).await
 }
 
 /// Checks the answer against the request and the permit.

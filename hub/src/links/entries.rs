@@ -127,7 +127,8 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
             () = link.own.more.notified() => {}
         }
         let newest = hub.ledger.views().previous_of(link.member());
-        if newest <= own_next || hub.switches.no_receipts {
+        // One that changes its link keeps what it has in hand first: no more is put on top of that.
+        if newest <= own_next || hub.switches.no_receipts || link.leaving.is_said() {
             continue;
         }
         // Views change before the entry is durable; it is within moments, or the process ends.
@@ -157,6 +158,9 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
             }
             own_next = last + 1;
             link.own.next.store(own_next, Ordering::Relaxed);
+            if link.leaving.is_said() {
+                break;
+            }
         }
         if own_next >= newest {
             hub.chains.give_up(link.member());

@@ -63,18 +63,29 @@ async fn quiet(link: &Link) {
             tokio::time::sleep(LOOK).await;
         }
         tokio::time::sleep(RECEIPTS).await;
-        // Who had the link in hand when it was said may have come meanwhile.
-        if link.running() == 0 {
+        // Who had the link in hand when it was said may have come meanwhile; who comes now waits for the next one.
+        if link.seal() {
             return;
         }
+    }
+}
+
+impl Link {
+    /// Takes nothing more, where nothing runs on it.
+    fn seal(&self) -> bool {
+        let pending = self.pending();
+        let quiet = pending.is_empty();
+        if quiet {
+            self.sealed.store(true, Ordering::Release);
+        }
+        quiet
     }
 }
 
 impl Hub {
     /// Lets a link end when what runs on it is answered, and holds what comes meanwhile for the next one.
     pub(super) fn let_go(self: &Arc<Self>, link: &Arc<Link>, back_within_ms: u32) {
-        let current = self.links.of(&link.member).is_some_and(|current| Arc::ptr_eq(&current, link));
-        if !current {
+        if !self.links.is_current(link) {
             // Not yet admitted, or replaced already: there is nothing to change for another.
             link.closed.cancel();
             return;
@@ -85,6 +96,10 @@ impl Hub {
         }
         let hold = hold_of(back_within_ms);
         let change = self.links.rooms.begin(&link.member, hold, link.sealing.clone());
+        if !self.links.is_current(link) {
+            // The next one came just before: nobody is waited for.
+            self.links.rooms.give_up(&link.member, change);
+        }
         let (hub, link) = (Arc::clone(self), Arc::clone(link));
         if goes {
             tracing::info!(member = %link.member, back_within_ms, "an adapter is replaced by its next process");

@@ -6,6 +6,7 @@ use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
 use crate::views::Views;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +22,7 @@ const OPERATIONS_MAX: usize = 1024;
 const WAIT: Duration = Duration::from_millis(100);
 
 /// A mapping that an adapter serves an operation with.
+#[derive(Clone)]
 pub(super) struct Announced {
     operation: Operation,
     digest: Digest,
@@ -89,26 +91,21 @@ impl Hub {
     /// Enters what is new and then lets the link serve. While the ledger takes nothing, nothing is answered either, and
     /// the link waits with it.
     pub(super) async fn admit(self: Arc<Self>, link: Arc<Link>, mut announced: Vec<Announced>) {
-        while let Some(next) = announced.pop() {
-            let Announced { operation, digest } = next;
-            loop {
-                let announced = Announced { operation: operation.clone(), digest };
-                let draft = MappingDraft { member: link.member().clone(), announced };
-                match self.ledger.append(Box::new(draft)).await {
-                    Ok(_) | Err(Code::Replayed) => break,
-                    Err(Code::LedgerNotAppending | Code::LedgerFull | Code::Overloaded) => {}
-                    Err(code) => {
-                        tracing::warn!(member = %link.member(), %code, "a mapping cannot be entered; the link ends");
-                        link.closed.cancel();
-                        return;
-                    }
+        loop {
+            match self.enter(link.member(), announced).await {
+                Ok(rest) if rest.is_empty() => break,
+                Ok(rest) => announced = rest,
+                Err(code) => {
+                    tracing::warn!(member = %link.member(), %code, "a mapping cannot be entered; the link ends");
+                    link.closed.cancel();
+                    return;
                 }
-                tokio::select! {
-                    biased;
-                    () = link.closed.cancelled() => return,
-                    () = self.stop.cancelled() => return,
-                    () = tokio::time::sleep(WAIT) => {}
-                }
+            }
+            tokio::select! {
+                biased;
+                () = link.closed.cancelled() => return,
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(WAIT) => {}
             }
         }
         self.say_words(&link);
@@ -118,5 +115,23 @@ impl Hub {
         if link.closed.is_cancelled() {
             self.links.remove(&link, self.clock.now_ms());
         }
+    }
+
+    /// Enters all at once: requests wait for the link, and none of the entries needs to wait for another. Yields those
+    /// that the ledger does not take now.
+    async fn enter(&self, member: &MemberId, announced: Vec<Announced>) -> Result<Vec<Announced>, Code> {
+        let entering = announced.into_iter().map(async |announced| {
+            let draft = MappingDraft { member: member.clone(), announced: announced.clone() };
+            (self.ledger.append(Box::new(draft)).await, announced)
+        });
+        let mut rest = Vec::new();
+        for (entered, announced) in join_all(entering).await {
+            match entered {
+                Ok(_) | Err(Code::Replayed) => {}
+                Err(Code::LedgerNotAppending | Code::LedgerFull | Code::Overloaded) => rest.push(announced),
+                Err(code) => return Err(code),
+            }
+        }
+        Ok(rest)
     }
 }

@@ -10,79 +10,117 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
 use yiwang_proto::pb;
+
+/// How often a request looks for a link: the one that it found may be let go before it is on it.
+const TRIES: usize = 3;
+
+/// Why a request has no answer.
+enum Failed {
+    /// Nothing of it went out: the link is not there, or takes nothing more.
+    Unsent,
+    /// Anything else.
+    With(Code),
+}
 
 impl Links {
     /// Sends a request to the provider's adapter and waits for its answer. Refuses at once where the adapter is
     /// not connected or its queue is full; never waits longer than told. Where the adapter is being replaced the
     /// request waits for it in the room; `again` is then asked whether it may still go out.
-    pub async fn ask<R>(
+    pub async fn ask<R, F>(
         &self,
         way: Way<'_>,
-        out: Outgoing,
-        again: impl Future<Output = Result<(), R>>,
-    ) -> Result<Result<RawAnswer, Code>, R> {
+        out: &Outgoing,
+        again: impl Fn() -> F,
+    ) -> Result<Result<RawAnswer, Code>, R>
+    where
+        F: Future<Output = Result<(), R>>,
+    {
         let mut patience = pin!(tokio::time::sleep(Duration::from_millis(out.wait_ms)));
         let bytes = out.request.len().saturating_add(out.body.len());
-        let place = match self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await {
-            Ok(place) => place,
-            Err(code) => return Ok(Err(code)),
-        };
-        let place = match place {
-            None => None,
-            Some(place) => tokio::select! {
-                biased;
-                looked = again => match looked {
-                    Ok(()) => Some(place),
-                    Err(refusal) => {
-                        place.refused();
-                        return Err(refusal);
-                    }
+        for _ in 0..TRIES {
+            let place = match self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await {
+                Ok(place) => place,
+                Err(code) => return Ok(Err(code)),
+            };
+            let place = match place {
+                None => None,
+                Some(place) => tokio::select! {
+                    biased;
+                    looked = again() => match looked {
+                        Ok(()) => Some(place),
+                        Err(refusal) => {
+                            place.refused();
+                            return Err(refusal);
+                        }
+                    },
+                    () = patience.as_mut() => return Ok(Err(Code::DeadlineExceeded)),
                 },
+            };
+            let sent = tokio::select! {
+                biased;
+                sent = self.exchange(way.provider, out, place) => sent,
                 () = patience.as_mut() => return Ok(Err(Code::DeadlineExceeded)),
-            },
-        };
-        let asking = async {
-            let link = self.of(way.provider).ok_or(Code::ProviderUnavailable)?;
-            if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
-                return Err(Code::ProviderBusy);
+            };
+            match sent {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(Failed::With(code)) => return Ok(Err(code)),
+                // A link that was let go since the room was asked: the next one is waited for.
+                Err(Failed::Unsent) if self.is_present(way.provider) => {}
+                Err(Failed::Unsent) => break,
             }
-            let _slot = link.in_flight.try_acquire().map_err(|_| Code::ProviderBusy)?;
-            Arc::clone(&link).exchange(out, place).await
-        };
-        let answer = tokio::select! {
-            biased;
-            answer = asking => answer,
-            () = patience => Err(Code::DeadlineExceeded),
-        };
-        Ok(answer)
+        }
+        Ok(Err(Code::ProviderUnavailable))
+    }
+
+    async fn exchange(
+        &self,
+        provider: &MemberId,
+        out: &Outgoing,
+        place: Option<Place<'_>>,
+    ) -> Result<RawAnswer, Failed> {
+        let link = self.of(provider).ok_or(Failed::Unsent)?;
+        if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
+            return Err(Failed::With(Code::ProviderBusy));
+        }
+        let _slot = link.in_flight.try_acquire().map_err(|_| Failed::With(Code::ProviderBusy))?;
+        Arc::clone(&link).exchange(out, place).await
     }
 }
 
 impl Link {
-    async fn exchange(self: Arc<Self>, out: Outgoing, place: Option<Place<'_>>) -> Result<RawAnswer, Code> {
+    async fn exchange(
+        self: Arc<Self>,
+        out: &Outgoing,
+        place: Option<Place<'_>>,
+    ) -> Result<RawAnswer, Failed> {
         let exchange = self.next_exchange.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(CHUNK_MAX)));
-        self.pending().insert(exchange, Pending::new(reply, Arc::clone(&credit)));
-        let waiting = Waiting { link: Arc::clone(&self), exchange, answer, done: false };
-        if self.closed.is_cancelled() {
-            return Err(Code::ProviderUnavailable);
+        {
+            let mut pending = self.pending();
+            // Under the lock: who closes or seals it afterwards finds this one.
+            if self.closed.is_cancelled() || self.sealed.load(Ordering::Acquire) {
+                return Err(Failed::Unsent);
+            }
+            pending.insert(exchange, Pending::new(reply, Arc::clone(&credit)));
         }
-        self.send_request(exchange, out, &credit, place).await?;
-        waiting.wait().await
+        let waiting = Waiting { link: Arc::clone(&self), exchange, answer, done: false };
+        self.send_request(exchange, out, &credit, place).await.map_err(Failed::With)?;
+        waiting.wait().await.map_err(Failed::With)
     }
 
     async fn send_request(
         &self,
         exchange: u64,
-        out: Outgoing,
+        out: &Outgoing,
         credit: &Semaphore,
         mut place: Option<Place<'_>>,
     ) -> Result<(), Code> {
-        let mut body = out.body;
-        let mut first = Some((out.request, out.traceparent));
+        let mut body = out.body.clone();
+        let mut first = Some((out.request.clone(), out.traceparent.clone()));
         let mut chunk = 0;
         loop {
             let part = body.split_to(body.len().min(CHUNK_MAX));

@@ -74,6 +74,10 @@ impl LinkMaterial {
         *self.waiting() = Waiting { closed: true, ..Waiting::default() };
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting().closed
+    }
+
     /// Hands what came to whoever waits for it. Nothing is verified here; what nobody asked for is dropped.
     pub(super) fn take(&self, material: pb::Material) {
         let mut cases: BTreeMap<CaseId, Vec<pb::Receipt>> = BTreeMap::new();
@@ -158,7 +162,7 @@ impl LinkMaterial {
         let documents = documents.collect();
         let cases = join_all(cases).await.into_iter().filter_map(Result::ok).flatten().collect();
         // Half of it would read like a hub that has no more.
-        if self.waiting().closed {
+        if self.is_closed() {
             return Err(MaterialError::Unavailable);
         }
         Ok(pb::Material { documents, cases, missing_digests: Vec::new(), missing_cases: Vec::new() })

@@ -108,7 +108,13 @@ pub(super) async fn serve(
     tracing::info!(member = %adapter.member(), "linked to the hub");
     let end = session.run(first, inbound, stop).await;
     adapter.watch.owed().unlinked();
-    following.over(end).await
+    adapter.counters().link(LinkState::Connecting);
+    tokio::select! {
+        biased;
+        end = following.over(end) => end,
+        // There is no next link that would have to wait.
+        () = stop.cancelled() => End::Stopped,
+    }
 }
 
 type Opened = (Session, Vec<pb::HubFrame>, Streaming<pb::ConnectResponse>, Following);
@@ -259,7 +265,7 @@ impl Session {
                         }
                     }
                     Ok(None) | Err(_) if going => return End::Stopped,
-                    Ok(None) | Err(_) if change.is_leaving() => return End::Changed,
+                    Ok(None) | Err(_) if change.is_asked() => return End::Changed,
                     Ok(None) => return End::Lost("the hub ended the link".to_owned()),
                     Err(error) => {
                         return End::Lost(format!("{:?}: {}", error.code(), error.message()));
@@ -277,6 +283,7 @@ impl Session {
 
     /// Ends the own side of the stream, so that what waits in the queues still goes out.
     async fn leave(self, mut inbound: Streaming<pb::ConnectResponse>) -> End {
+        self.material.close();
         drop(self);
         let until_the_hub_ends = async { while let Ok(Some(_)) = inbound.message().await {} };
         // A hub that keeps its side open has had its time.

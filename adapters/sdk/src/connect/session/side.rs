@@ -5,7 +5,7 @@ use super::{End, Session, frame};
 use crate::adapter::Adapter;
 use crate::connect::hand_over::LinkMaterial;
 use crate::watch::OwnEntries;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -33,7 +33,8 @@ pub(super) struct Side {
 /// Takes own entries for as long as the session lives, and then until the batch in hand is through.
 pub(super) struct Following {
     task: JoinHandle<End>,
-    material: Arc<LinkMaterial>,
+    // Weak: material holds a way into the stream, which is to end with the session.
+    material: Weak<LinkMaterial>,
 }
 
 impl Following {
@@ -41,7 +42,9 @@ impl Following {
     /// own entries are held; a batch of the old link that moved both after it would make the hub's next one, which goes
     /// on from the hello, look like one that does not follow. Yields what is worse: how the link ended, or the batch.
     pub(super) async fn over(self, end: End) -> End {
-        self.material.close();
+        if let Some(material) = self.material.upgrade() {
+            material.close();
+        }
         match self.task.await {
             Ok(worse @ (End::Alarm(_) | End::Dead)) => worse,
             _ => end,
@@ -67,7 +70,7 @@ impl Side {
         });
         let offers = tokio::time::interval(OFFER_EVERY);
         let side = Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers };
-        (side, Following { task, material: Arc::clone(material) })
+        (side, Following { task, material: Arc::downgrade(material) })
     }
 
     /// Waits for what ends the link, or until answers, or the next try to change the link, may be due.
@@ -82,14 +85,15 @@ impl Side {
     }
 }
 
-/// Takes batch after batch, until the session or the journal ends.
+/// Takes batch after batch, until the session or the journal ends. Waits for nothing that a hub could hold up for ever.
 async fn follow(
     adapter: Arc<Adapter>,
     material: Arc<LinkMaterial>,
     control: mpsc::Sender<pb::AdapterFrame>,
     mut queue: mpsc::Receiver<pb::OwnEntries>,
 ) -> End {
-    while let Some(batch) = queue.recv().await {
+    // What waits when the link ends comes again over the next one.
+    while let Some(batch) = queue.recv().await.filter(|_| !material.is_closed()) {
         let own_next = match adapter.take_own_entries(batch, material.as_ref()).await {
             Ok(own_next) => own_next,
             Err(OwnEntries::Broken(what)) => {
@@ -102,8 +106,8 @@ async fn follow(
             Err(OwnEntries::Journal(error)) => return End::Lost(error.to_string()),
         };
         let taken = frame(ToHub::EntriesTaken(pb::EntriesTaken { own_next }));
-        if control.send(taken).await.is_err() {
-            break;
+        if control.try_send(taken).is_err() {
+            return End::Lost("the hub does not read its link".to_owned());
         }
     }
     End::Lost("the link is gone".to_owned())

@@ -67,3 +67,20 @@ async fn a_batch_that_waits_for_material_ends_with_its_link() {
     assert_eq!((adapter.health().alarms, evidence(&world).len()), (0, 0));
     served.stop().await;
 }
+
+/// A hub sends no more to a link whose adapter is gone, and knows that by the end of the adapter's side.
+#[tokio::test]
+async fn an_adapter_that_stops_ends_its_side_at_once() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    until(|| adapter.health().link == LinkState::Up).await;
+    served.stop.cancel();
+    // The hub's side stays open meanwhile, for which an adapter waits a second.
+    let ended =
+        tokio::time::timeout(Duration::from_millis(700), async { while conn.from.recv().await.is_some() {} });
+    assert!(ended.await.is_ok(), "its side is still open");
+    served.stop().await;
+}

@@ -347,7 +347,8 @@ async fn t07_a_hub_that_proves_nothing_is_answered_nothing() {
     served.stop().await;
 }
 
-/// Such a refusal is an entry too, and comes back as one: it accuses nobody.
+/// Such a refusal is an entry too, and comes back as one, also without the bytes that its receipt proved: it accuses
+/// nobody.
 #[tokio::test]
 async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
     let world = World::new();
@@ -371,9 +372,15 @@ async fn the_entry_of_a_refusal_because_receipts_are_owed_rings_no_alarm() {
     let entry = pb::ExchangeEntry { request, answer, outcome: failed, ..Default::default() };
     let from = adapter.head().head.size;
     let index = enter(&world.ledger, pb::Entry { time_ms: NOW, kind: Some(Kind::Exchange(entry)) });
-    conn.send(batch(&world.ledger, from, &[index])).await;
+    let ToAdapter::OwnEntries(mut entries) = batch(&world.ledger, from, &[index]) else { unreachable!() };
+    let (checkpoint, receipts) = (entries.checkpoint.clone(), entries.entries.clone());
+    conn.send(ToAdapter::Receipts(pb::ReceiptBatch { checkpoint, receipts })).await;
+    entries.receipt_heads = vec![pb::HeadGrowth { from_size: world.ledger.len(), proof: Vec::new() }];
+    entries.entries = vec![pb::LinkReceipt { index, ..Default::default() }];
+    conn.send(ToAdapter::OwnEntries(entries)).await;
     assert_eq!(taken(&mut conn).await, index + 1);
-    assert_eq!(adapter.health().alarms, 0);
+    let health = adapter.health();
+    assert_eq!((health.alarms, health.bad_receipts, health.protocol_errors), (0, 0, 0));
     served.stop().await;
 }
 
