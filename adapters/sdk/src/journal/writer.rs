@@ -3,8 +3,8 @@
 use super::record::RecordError;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_journal::ground::{Ground, Worker, Workers};
@@ -18,6 +18,8 @@ const BATCH_JOBS: usize = 256;
 pub(super) const BATCH_BYTES_MAX: u64 = 2 << 20;
 /// Bytes at which a batch is closed: one more job still fits below [`BATCH_BYTES_MAX`].
 const BATCH_BYTES_WANTED: usize = 1 << 20;
+/// Records that nobody waited for to the end, until they are fetched: more than a few links at their fullest.
+const GIVEN_UP_MAX: usize = 4096;
 
 /// Why something is not in the journal.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,37 @@ pub struct AnswerJournal {
 struct State {
     full: AtomicBool,
     dead: AtomicBool,
+    given_up: Mutex<Vec<Bytes>>,
+}
+
+impl State {
+    fn leave(&self, record: Bytes) {
+        let mut left = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() < GIVEN_UP_MAX {
+            left.push(record);
+        } else {
+            tracing::warn!(
+                "too many records that nobody waits for: the next start finds them in the journal"
+            );
+        }
+    }
+}
+
+/// Whoever waits for a record. One that gives up leaves it to others, should it come to stand in the journal.
+struct Waiting<'a> {
+    outcome: oneshot::Receiver<Result<(), JournalError>>,
+    record: Option<Bytes>,
+    state: &'a State,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Closed first: an outcome is either here by now, or its sender finds nobody.
+        self.outcome.close();
+        if let (Ok(Ok(())), Some(record)) = (self.outcome.try_recv(), self.record.take()) {
+            self.state.leave(record);
+        }
+    }
 }
 
 impl AnswerJournal {
@@ -160,9 +193,15 @@ impl AnswerJournal {
     async fn submit(&self, record: Option<Bytes>) -> Result<(), JournalError> {
         let Some(queue) = &self.queue else { return Err(JournalError::Dead) };
         let (done, outcome) = oneshot::channel();
+        let mut waiting = Waiting { outcome, record: record.clone(), state: &self.state };
         // A closed queue means that the thread is gone.
         queue.send(Job { record, done }).await.map_err(|_| JournalError::Dead)?;
-        outcome.await.unwrap_or(Err(JournalError::Dead))
+        (&mut waiting.outcome).await.unwrap_or(Err(JournalError::Dead))
+    }
+
+    /// Records that are durable and whose callers were cancelled meanwhile; each is given once.
+    pub(crate) fn given_up(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.state.given_up.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -224,7 +263,9 @@ async fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &Stat
                 Err(_) => Err(JournalError::Dead),
             };
             // A caller that was cancelled no longer waits; its record stands nevertheless.
-            let _ = job.done.send(answer);
+            if let (Err(Ok(())), Some(record)) = (job.done.send(answer), job.record) {
+                state.leave(record);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! They are offered again, and when too many are owed, or for too long, nothing more is answered.
 
 use crate::adapter::Adapter;
-use crate::journal::Exchange;
+use crate::journal::{Exchange, Kind, Record};
 use crate::reply::Refusal;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -288,6 +288,22 @@ fn asks_for_none(exchange: &Exchange) -> bool {
 }
 
 impl Adapter {
+    /// Takes in the answers that stand in the journal and never left, because their exchanges were cancelled while they
+    /// were written: the hub gave them up, or the link ended. They are offered like any other.
+    pub(crate) fn expect_given_up(&self) {
+        for record in self.journal.given_up() {
+            let Ok(Record { time_ms, kind: Some(Kind::Exchange(exchange)) }) = Record::decode(record) else {
+                continue;
+            };
+            let mut owed = self.watch.owed();
+            if asks_for_none(&exchange) {
+                owed.ask_for_none(&exchange.request, &exchange.answer, time_ms);
+            } else {
+                owed.expect(&exchange.request, &exchange.answer, (self.clock().monotonic_us(), time_ms));
+            }
+        }
+    }
+
     /// Whether receipts are in order, so that one more answer may leave.
     ///
     /// # Errors

@@ -161,6 +161,7 @@ impl Session {
 
     /// Offers what is due; what the queue does not take is due again later.
     pub(super) fn offer(&self) {
+        self.adapter.expect_given_up();
         let now_us = self.adapter.clock().monotonic_us();
         let due = self.adapter.watch.owed().due(now_us);
         for offer in due {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use yiwang_adapter_sdk::health::LinkState;
+use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
+use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
 
 /// A batch that is being kept when its link ends moves the head and the place that the next hello shows: a hub goes on
 /// from the hello, and would break the rules with its next batch through no fault of its own.
@@ -66,6 +68,45 @@ async fn a_batch_that_waits_for_material_ends_with_its_link() {
     assert_eq!(next.hello.own_next, 0, "the entry has no place yet");
     assert_eq!((adapter.health().alarms, evidence(&world).len()), (0, 0));
     served.stop().await;
+}
+
+/// Its record stands in the journal, and the hub's entry says that the adapter was away: only an offer joins the two.
+#[tokio::test]
+async fn an_answer_whose_exchange_was_cancelled_while_it_was_written_is_offered() {
+    for by_the_hub in [true, false] {
+        let world = World::new();
+        let adapter = Arc::new(world.open());
+        let hub = FakeHub::start(&world).await;
+        let served = Served::start(&adapter, &hub);
+        let mut conn = hub.linked().await;
+        conn.served(&world).await.answered();
+        world.disk.stall(true);
+        let (exchange, _) = conn.look_up(&world).await;
+        until(|| world.disk.stalled() > 0).await;
+        if by_the_hub {
+            conn.send(ToAdapter::Cancel(pb::LinkCancel { exchange })).await;
+            conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+            while !matches!(conn.recv().await, FromAdapter::Pong(_)) {}
+        } else {
+            {
+                let mut shown = hub.shown.lock().unwrap();
+                (shown.from, shown.size) = (world.ledger.len(), world.ledger.len());
+            }
+            drop(conn);
+            conn = hub.linked().await;
+        }
+        world.disk.stall(false);
+        until(|| adapter.health().unreceipted == 2).await;
+        world.clock.advance_ms(11_000);
+        let mut offers = Vec::new();
+        while offers.len() < 2 {
+            if let FromAdapter::Offer(offer) = conn.recv().await {
+                offers.push(offer);
+            }
+        }
+        assert_ne!(offers[0].request, offers[1].request);
+        served.stop().await;
+    }
 }
 
 /// A hub sends no more to a link whose adapter is gone, and knows that by the end of the adapter's side.
