@@ -155,6 +155,7 @@ pub struct Links {
     held: Mutex<HashMap<MemberId, u64>>,
     // Those whose member's entries are followed, also before they serve.
     following: Mutex<Vec<Weak<Link>>>,
+    announcing: mappings::Announcing,
     rooms: room::Rooms,
 }
 

@@ -214,7 +214,8 @@ pub async fn record(
         hub.replays.recorded(&consumer, &id, appended.index);
     }
     if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
-        link.send_receipt(exchange, &appended);
+        // An adapter asks no receipt for what it refused because receipts are owed, and awaits nothing by it.
+        link.send_receipt(exchange, &appended, refused != Some(Code::ReceiptsOwed));
     }
     let released = mark.is_some() && !withheld.load(Ordering::Acquire);
     hub.meters.recorded(if answered && !released { pb::Outcome::Withheld } else { ended }, refused);

@@ -97,6 +97,13 @@ pub(super) struct Own {
     more: Notify,
 }
 
+impl Own {
+    /// The index up to which entries were given.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+}
+
 /// Wakes the links whose members have entries that were not given to them. One look at all: a timer for each would cost
 /// a city of a thousand quiet departments more than its exchanges.
 pub async fn watch(hub: Arc<Hub>) {
@@ -104,7 +111,7 @@ pub async fn watch(hub: Arc<Hub>) {
         let mut following = hub.links.following.lock().unwrap_or_else(PoisonError::into_inner);
         following.retain(|link| {
             let Some(link) = link.upgrade().filter(|link| !link.closed.is_cancelled()) else { return false };
-            if hub.ledger.views().previous_of(link.member()) > link.own.next.load(Ordering::Relaxed) {
+            if hub.ledger.views().previous_of(link.member()) > link.own.next() {
                 link.own.more.notify_one();
             }
             true

@@ -6,10 +6,11 @@ use crate::context::Hub;
 use crate::ledger::{Draft, Linear};
 use crate::views::Views;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -18,8 +19,22 @@ use yiwang_proto::pb;
 
 /// Operations that one adapter may announce: far above what a department has, and less than a second of entries.
 const OPERATIONS_MAX: usize = 1024;
+/// Mappings of one link that are entered at once: a department's fit into two batches of the ledger.
+const AT_ONCE: usize = 16;
+/// Of all links: adapters that come all at once, or that announce something new with each of many links, leave the
+/// ledger's queue to exchanges.
+const AT_ONCE_OF_ALL: usize = 64;
 /// How often a waiting ledger is asked again.
 const WAIT: Duration = Duration::from_millis(100);
+
+/// Places for mappings that are entered now.
+pub(super) struct Announcing(Semaphore);
+
+impl Default for Announcing {
+    fn default() -> Self {
+        Self(Semaphore::new(AT_ONCE_OF_ALL))
+    }
+}
 
 /// A mapping that an adapter serves an operation with.
 #[derive(Clone)]
@@ -117,15 +132,18 @@ impl Hub {
         }
     }
 
-    /// Enters all at once: requests wait for the link, and none of the entries needs to wait for another. Yields those
+    /// Enters many at once: requests wait for the link, and none of the entries needs to wait for another. Yields those
     /// that the ledger does not take now.
     async fn enter(&self, member: &MemberId, announced: Vec<Announced>) -> Result<Vec<Announced>, Code> {
         let entering = announced.into_iter().map(async |announced| {
+            // Nobody closes it.
+            let _turn = self.links.announcing.0.acquire().await;
             let draft = MappingDraft { member: member.clone(), announced: announced.clone() };
             (self.ledger.append(Box::new(draft)).await, announced)
         });
         let mut rest = Vec::new();
-        for (entered, announced) in join_all(entering).await {
+        let mut entering = futures_util::stream::iter(entering).buffered(AT_ONCE);
+        while let Some((entered, announced)) = entering.next().await {
             match entered {
                 Ok(_) | Err(Code::Replayed) => {}
                 Err(Code::LedgerNotAppending | Code::LedgerFull | Code::Overloaded) => rest.push(announced),

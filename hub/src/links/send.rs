@@ -108,8 +108,18 @@ impl Link {
             pending.insert(exchange, Pending::new(reply, Arc::clone(&credit)));
         }
         let waiting = Waiting { link: Arc::clone(&self), exchange, answer, done: false };
-        self.send_request(exchange, out, &credit, place).await.map_err(Failed::With)?;
-        waiting.wait().await.map_err(Failed::With)
+        let sending = self.send_request(exchange, out, &credit, place);
+        let (mut sending, mut answer) = (pin!(sending), pin!(waiting.wait()));
+        // An adapter may turn it away, or the link end, while the rest of its body waits for credit.
+        let answer = tokio::select! {
+            biased;
+            sent = sending.as_mut() => match sent {
+                Ok(()) => answer.await,
+                Err(code) => Err(code),
+            },
+            early = answer.as_mut() => early,
+        };
+        answer.map_err(Failed::With)
     }
 
     async fn send_request(
@@ -152,7 +162,10 @@ impl Link {
     }
 
     /// Sends the adapter its receipt. A link that is behind gets it by asking for the entry.
-    pub fn send_receipt(&self, exchange: u64, appended: &Appended) {
+    ///
+    /// What the adapter awaits as proved need not be sent to it again whole, among its member's entries; `awaited` says
+    /// whether it does.
+    pub fn send_receipt(&self, exchange: u64, appended: &Appended, awaited: bool) {
         let receipt = pb::LinkReceipt {
             exchange,
             index: appended.index,
@@ -161,9 +174,13 @@ impl Link {
         };
         let batch = pb::ReceiptBatch { checkpoint: appended.checkpoint.clone(), receipts: vec![receipt] };
         let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Receipts(batch)) };
-        if self.frames.try_send(frame).is_ok() {
-            self.side.note_receipt(appended.index, &appended.checkpoint);
-        } else {
+        let send = || self.frames.try_send(frame).is_ok();
+        // An entry that was sent already is not looked for any more.
+        let sent = match awaited && appended.index >= self.own.next() {
+            true => self.side.noting(appended.index, &appended.checkpoint, send),
+            false => send(),
+        };
+        if !sent {
             tracing::warn!(member = %self.member, index = appended.index, "a receipt could not be sent down the link");
         }
     }

@@ -57,13 +57,15 @@ impl Side {
         self.receipted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A receipt went down this link.
-    pub(super) fn note_receipt(&self, index: u64, checkpoint: &Bytes) {
-        let Some(size) = size_of(checkpoint) else { return };
+    /// Sends a receipt and notes it; whether it went down. Under one lock, and the first of two for one entry counts: so it
+    /// is with the adapter, which takes them in the order in which they went down.
+    pub(super) fn noting(&self, index: u64, checkpoint: &Bytes, send: impl FnOnce() -> bool) -> bool {
         let mut receipted = self.receipted();
-        if receipted.len() < RECEIPTED_MAX {
-            receipted.insert(index, size);
+        let sent = send();
+        if let Some(size) = size_of(checkpoint).filter(|_| sent && receipted.len() < RECEIPTED_MAX) {
+            receipted.entry(index).or_insert(size);
         }
+        sent
     }
 
     /// The head of the receipt of an entry, if it went down this link; asked once.
@@ -156,7 +158,7 @@ impl Link {
             };
             let request_digest = Bytes::copy_from_slice(&sha256(&offer.request));
             match offers::settle(&hub, &self.member, &offer).await {
-                Ok(appended) => self.send_receipt(0, &appended),
+                Ok(appended) => self.send_receipt(0, &appended, true),
                 Err(code) => {
                     hub.alarms.offer_refused();
                     tracing::warn!(member = %self.member, %code, "an offered answer gets no receipt");
@@ -167,5 +169,21 @@ impl Link {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_receipt_that_went_down_counts() {
+        let (side, _) = Side::new(&pb::LinkHello::default());
+        let checkpoint = |size: u64| Bytes::from(format!("ledger.test.example/city\n{size}\nroot\n"));
+        assert!(!side.noting(3, &checkpoint(7), || false));
+        assert_eq!(side.take_receipt(3), None, "it did not go down");
+        assert!(side.noting(3, &checkpoint(8), || true) && side.noting(3, &checkpoint(9), || true));
+        assert_eq!(side.take_receipt(3), Some(8));
+        assert_eq!(side.take_receipt(3), None, "asked once");
     }
 }

@@ -31,21 +31,27 @@ pub(super) fn take_batch(adapter: &Adapter, batch: &pb::ReceiptBatch) {
         let verified = verify_under(receipt.index, &receipt.entry, &receipt.proof, &checkpoint);
         let settled = match verified.map(|verified| (verified.entry.kind, verified.leaf)) {
             Ok((Some(Kind::Exchange(entry)), leaf)) => {
-                let (settled, known) = {
-                    let mut owed = adapter.watch.owed();
-                    let settled = owed.settle(&entry);
-                    (settled, settled || owed.was_settled(&entry))
-                };
-                // Of what a receipt proved, the entry comes without its bytes.
-                if known {
-                    let head = Head { size: checkpoint.size, root: checkpoint.root };
-                    let names_before = entry.previous_of_provider;
-                    adapter.watch.follow().await_entry(receipt.index, Awaited { leaf, names_before, head });
-                }
+                let mut owed = adapter.watch.owed();
+                let settled = owed.settle(&entry);
                 // An answer that was offered gets its receipt twice where its entry came first, and one that asks for none
                 // gets it all the same.
-                if known && !settled {
+                if !settled && owed.was_settled(&entry) {
                     continue;
+                }
+                drop(owed);
+                if settled {
+                    let head = Head { size: checkpoint.size, root: checkpoint.root };
+                    let names_before = entry.previous_of_provider;
+                    let proved = Awaited { leaf, names_before, head };
+                    let gap = adapter.watch.follow().await_entry(receipt.index, proved);
+                    if let Some(gap) = gap {
+                        counters.alarm();
+                        tracing::error!(
+                            index = receipt.index,
+                            ?gap,
+                            "two receipts prove two entries at one place"
+                        );
+                    }
                 }
                 settled
             }

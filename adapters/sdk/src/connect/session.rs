@@ -109,11 +109,12 @@ pub(super) async fn serve(
     let end = session.run(first, inbound, stop).await;
     adapter.watch.owed().unlinked();
     adapter.counters().link(LinkState::Connecting);
+    let (ended, over) = (end.clone(), following.over(end));
     tokio::select! {
         biased;
-        end = following.over(end) => end,
+        end = over => end,
         // There is no next link that would have to wait.
-        () = stop.cancelled() => End::Stopped,
+        () = stop.cancelled() => ended,
     }
 }
 

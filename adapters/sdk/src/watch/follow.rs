@@ -76,11 +76,16 @@ impl Follow {
         self.durable_next = self.durable_next.max(own_next);
     }
 
-    /// A receipt proved an own entry; it must come among the own member's entries, the very same.
-    pub(crate) fn await_entry(&mut self, index: u64, proved: Awaited) {
+    /// A receipt proved an own entry; it must come among the own member's entries, the very same. What another one proved
+    /// before stays; where the two are not the same entry, that is a gap.
+    pub(crate) fn await_entry(&mut self, index: u64, proved: Awaited) -> Option<Gap> {
+        if let Some(before) = self.awaited.get(&index) {
+            return (before.leaf != proved.leaf).then_some(Gap::Replaced(index));
+        }
         if index >= self.own_next && self.awaited.len() < AWAITED_MAX {
             self.awaited.insert(index, proved);
         }
+        None
     }
 
     /// What a receipt proved of an entry that has not come yet.
@@ -389,6 +394,14 @@ mod tests {
             replaced[at].2 = [9; 32];
             let mut follow = Follow::default();
             follow.await_entry(dropped.0, awaited(&dropped));
+            assert_eq!(gaps(&mut follow, &replaced), [Gap::Replaced(dropped.0)]);
+
+            // Nor does a second receipt, which proves another entry at its place, put it there instead.
+            let mut follow = Follow::default();
+            assert_eq!(follow.await_entry(dropped.0, awaited(&dropped)), None);
+            assert_eq!(follow.await_entry(dropped.0, awaited(&dropped)), None);
+            let second = follow.await_entry(dropped.0, awaited(&replaced[at]));
+            assert_eq!(second, Some(Gap::Replaced(dropped.0)));
             assert_eq!(gaps(&mut follow, &replaced), [Gap::Replaced(dropped.0)]);
         }
     }
