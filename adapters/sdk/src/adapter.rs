@@ -145,7 +145,8 @@ impl Adapter {
             self.counters.unsigned();
             return Reply::unsigned();
         };
-        self.reply(&incoming, Err(Refusal::failed(code, clause)), Trail::default()).await
+        let refusal = self.receipts_in_order().err().unwrap_or_else(|| Refusal::failed(code, clause));
+        self.reply(&incoming, Err(refusal), Trail::default()).await
     }
 
     async fn run(
@@ -277,7 +278,8 @@ impl Adapter {
         if verdict == Verdict::Failed(Code::ReceiptsOwed) {
             self.watch.owed().ask_for_none(request, statement.bytes(), now_ms);
         } else {
-            self.watch.owed().expect(request, statement.bytes(), (self.clock.monotonic_us(), now_ms));
+            let (gives, now_us) = (verdict == Verdict::Answered, self.clock.monotonic_us());
+            self.watch.owed().expect(request, statement.bytes(), gives, (now_us, now_ms));
         }
         Reply { answer: statement.bytes().clone(), body }
     }

@@ -214,8 +214,10 @@ pub async fn record(
         hub.replays.recorded(&consumer, &id, appended.index);
     }
     if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
-        // An adapter asks no receipt for what it refused because receipts are owed, and awaits nothing by it.
-        link.send_receipt(exchange, &appended, refused != Some(Code::ReceiptsOwed));
+        // By the receipt of an answer that its journal does not hold, or that asks for none, an adapter awaits nothing.
+        let unawaited = [Some(Code::ReceiptsOwed), Some(Code::LedgerFull)].contains(&refused);
+        let withheld = ended == pb::Outcome::Withheld;
+        link.send_receipt(exchange, &appended, !unawaited && !withheld);
     }
     let released = mark.is_some() && !withheld.load(Ordering::Acquire);
     hub.meters.recorded(if answered && !released { pb::Outcome::Withheld } else { ended }, refused);

@@ -107,7 +107,7 @@ impl Hub {
     /// the link waits with it.
     pub(super) async fn admit(self: Arc<Self>, link: Arc<Link>, mut announced: Vec<Announced>) {
         loop {
-            match self.enter(link.member(), announced).await {
+            match self.enter(&link, announced).await {
                 Ok(rest) if rest.is_empty() => break,
                 Ok(rest) => announced = rest,
                 Err(code) => {
@@ -134,11 +134,14 @@ impl Hub {
 
     /// Enters many at once: requests wait for the link, and none of the entries needs to wait for another. Yields those
     /// that the ledger does not take now.
-    async fn enter(&self, member: &MemberId, announced: Vec<Announced>) -> Result<Vec<Announced>, Code> {
+    async fn enter(&self, link: &Link, announced: Vec<Announced>) -> Result<Vec<Announced>, Code> {
         let entering = announced.into_iter().map(async |announced| {
             // Nobody closes it.
             let _turn = self.links.announcing.0.acquire().await;
-            let draft = MappingDraft { member: member.clone(), announced: announced.clone() };
+            if link.closed.is_cancelled() {
+                return (Err(Code::Overloaded), announced);
+            }
+            let draft = MappingDraft { member: link.member().clone(), announced: announced.clone() };
             (self.ledger.append(Box::new(draft)).await, announced)
         });
         let mut rest = Vec::new();

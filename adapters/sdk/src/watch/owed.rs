@@ -98,7 +98,7 @@ impl Owed {
             self.ask_for_none(&exchange.request, &exchange.answer, time_ms);
             return;
         }
-        self.expect(&exchange.request, &exchange.answer, (0, time_ms));
+        self.expect(&exchange.request, &exchange.answer, exchange.counted, (0, time_ms));
         // Above what stops the service, only the newest are offered; the oldest were settled in all but word.
         while self.open.len() > self.most
             && let Some(oldest) = self.order.pop_front()
@@ -112,7 +112,7 @@ impl Owed {
     /// Takes in an answer without receipt of the journal's snapshot, which was written at this time. What came before it
     /// and was settled is known no more.
     pub(crate) fn load_open(&mut self, request: &Bytes, answer: &Bytes, time_ms: i64) {
-        self.expect(request, answer, (0, time_ms));
+        self.expect(request, answer, true, (0, time_ms));
     }
 
     /// The clock was set back on purpose: what is remembered reaches as far as before, by the time that counts now.
@@ -138,9 +138,25 @@ impl Owed {
         self.unwritten.clear();
     }
 
-    /// An answer leaves now, by the monotonic clock and by the other.
-    pub(crate) fn expect(&mut self, request: &Bytes, answer: &Bytes, (now_us, now_ms): (u64, i64)) {
+    /// An answer leaves now, by the monotonic clock and by the other; it may give something out. Of two answers to one
+    /// request that one is owed a receipt: a hub that sends a request again gets no refusal owed in its place.
+    pub(crate) fn expect(
+        &mut self,
+        request: &Bytes,
+        answer: &Bytes,
+        gives: bool,
+        (now_us, now_ms): (u64, i64),
+    ) {
         let key = key(request);
+        if let Some(other) = self.open.get(&key).filter(|other| other.offer.answer != *answer) {
+            if !gives {
+                self.ask_for_none(request, answer, now_ms);
+                return;
+            }
+            let (other, answered_ms) = (self::key(&other.offer.answer), other.answered_ms);
+            self.older -= usize::from(self.open.get(&key).is_some_and(|other| other.link < self.link));
+            self.remember(key, Some(other), answered_ms);
+        }
         let offer = Offer { request: request.clone(), answer: answer.clone() };
         let open = Open { offer, answered_ms: now_ms, link: self.link, since_us: now_us, offered_us: None };
         if self.open.insert(key, open).is_none() {
@@ -157,6 +173,12 @@ impl Owed {
     /// because receipts are owed would owe the more, the longer it is asked.
     pub(crate) fn ask_for_none(&mut self, request: &Bytes, answer: &Bytes, now_ms: i64) {
         self.remember(key(request), Some(key(answer)), now_ms);
+    }
+
+    /// Whether an answer to this request is open, or was settled not long ago.
+    fn knows(&self, request: &Bytes) -> bool {
+        let key = key(request);
+        self.open.contains_key(&key) || self.settled.contains_key(&key)
     }
 
     /// Whether an entry holds exactly an open request and its answer; it is settled then.
@@ -295,11 +317,12 @@ impl Adapter {
             let Ok(Record { time_ms, kind: Some(Kind::Exchange(exchange)) }) = Record::decode(record) else {
                 continue;
             };
-            let mut owed = self.watch.owed();
-            if asks_for_none(&exchange) {
+            let (mut owed, now_us) = (self.watch.owed(), self.clock().monotonic_us());
+            // It never left: another answer to the same request did, where there is one.
+            if asks_for_none(&exchange) || owed.knows(&exchange.request) {
                 owed.ask_for_none(&exchange.request, &exchange.answer, time_ms);
             } else {
-                owed.expect(&exchange.request, &exchange.answer, (self.clock().monotonic_us(), time_ms));
+                owed.expect(&exchange.request, &exchange.answer, exchange.counted, (now_us, time_ms));
             }
         }
     }
@@ -329,10 +352,33 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_gave_something_out_is_owed_and_no_refusal_in_its_place() {
+        let entry = |answer: &'static [u8]| pb::ExchangeEntry {
+            request: Bytes::from_static(b"request"),
+            answer: Bytes::from_static(answer),
+            ..Default::default()
+        };
+        let (request, busy, data) =
+            (Bytes::from_static(b"request"), Bytes::from_static(b"busy"), Bytes::from_static(b"data"));
+        let mut owed = Owed::default();
+        owed.expect(&request, &busy, false, (0, 0));
+        owed.linked(4, 0);
+        // Sent again, and once more.
+        owed.expect(&request, &data, true, (0, 1));
+        owed.expect(&request, &Bytes::from_static(b"replayed"), false, (0, 2));
+        assert_eq!((owed.len(), owed.older), (1, 0));
+        assert!(!owed.settle(&entry(b"busy")) && !owed.settle(&entry(b"replayed")));
+        assert!(owed.was_settled(&entry(b"replayed")), "no alarm for it");
+        assert!(owed.settle(&entry(b"data")));
+        assert_eq!(owed.len(), 0);
+        assert!(owed.knows(&request));
+    }
+
+    #[test]
     fn only_the_exact_bytes_settle_an_answer() {
         let (request, answer, other) = (bytes(1), bytes(2), bytes(3));
         let mut owed = Owed::default();
-        owed.expect(&request, &answer, (0, 0));
+        owed.expect(&request, &answer, true, (0, 0));
         assert!(!owed.settle(&entry(&request, &other)));
         assert!(!owed.settle(&entry(&other, &answer)));
         assert!(!owed.settle(&entry(&request, &Bytes::new())));
@@ -353,7 +399,7 @@ mod tests {
         let answered = i64::try_from(SETTLED + 10).unwrap();
         for n in 0..answered {
             let bytes = bytes(usize::try_from(n).unwrap());
-            owed.expect(&bytes, &bytes, (0, 1000 + n));
+            owed.expect(&bytes, &bytes, true, (0, 1000 + n));
             assert!(owed.settle(&entry(&bytes, &bytes)));
         }
         assert!(owed.may_be_forgotten(1009) && !owed.may_be_forgotten(1010), "{}", owed.forgotten_to_ms);
@@ -370,10 +416,10 @@ mod tests {
         let mut owed = Owed::default();
         owed.linked(8, 0);
         for n in 0..15 {
-            owed.expect(&bytes(n), &bytes(n), (0, 0));
+            owed.expect(&bytes(n), &bytes(n), true, (0, 0));
         }
         assert_eq!(owed.stops(0), None);
-        owed.expect(&bytes(15), &bytes(15), (0, 0));
+        owed.expect(&bytes(15), &bytes(15), true, (0, 0));
         assert!(owed.stops(0).is_some());
         assert!(owed.settle(&entry(&bytes(3), &bytes(3))));
         assert_eq!(owed.stops(u64::MAX), None, "those of the present link have no other limit");
@@ -383,7 +429,7 @@ mod tests {
     fn sixty_seconds_after_a_reconnect_stop() {
         let mut owed = Owed::default();
         owed.linked(8, 0);
-        owed.expect(&bytes(1), &bytes(1), (0, 0));
+        owed.expect(&bytes(1), &bytes(1), true, (0, 0));
         owed.unlinked();
         assert_eq!(owed.stops(10 * PATIENCE_US), None, "nobody could give a receipt");
         owed.linked(8, 1_000);
@@ -406,7 +452,7 @@ mod tests {
         };
         let mut live = Owed::default();
         for n in 0..3 {
-            live.expect(&bytes(n), &bytes(n), (0, 0));
+            live.expect(&bytes(n), &bytes(n), true, (0, 0));
         }
         assert!(live.settle(&entry(&bytes(1), &bytes(1))));
         let settled = live.settled_batch();
@@ -423,7 +469,7 @@ mod tests {
         }
         assert!(loaded.len() <= 2 * CREDIT && loaded.order.len() <= 8 * CREDIT + 1);
         for n in 0..100_000 {
-            loaded.expect(&bytes(n), &bytes(n), (0, 0));
+            loaded.expect(&bytes(n), &bytes(n), true, (0, 0));
             assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
         }
         assert!(loaded.settled.len() <= SETTLED && loaded.unwritten.len() <= SETTLED);
