@@ -160,6 +160,12 @@ impl FakeHub {
         Self { uri, shown, conns: tokio::sync::Mutex::new(accepted), server }
     }
 
+    /// The next link is welcomed by the head of this size, to an adapter that knows the same.
+    pub fn show(&self, size: u64) {
+        let mut shown = self.shown.lock().unwrap();
+        (shown.from, shown.size) = (size, size);
+    }
+
     /// The next link that an adapter opens.
     pub async fn linked(&self) -> Conn {
         within(async { self.conns.lock().await.recv().await.unwrap() }).await

@@ -24,10 +24,7 @@ async fn a_batch_in_hand_when_the_link_ends_is_kept_before_the_next_hello() {
     let from = world.ledger.len();
     let first = enter(&world.ledger, exchange(&world, 0, APP, "street-office", "civil-affairs").1);
     let size = world.ledger.len();
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (size, size);
-    }
+    hub.show(size);
     world.disk.stall(true);
     conn.send(batch(&world.ledger, from, &[first])).await;
     until(|| world.disk.stalled() > 0).await;
@@ -56,10 +53,7 @@ async fn a_batch_that_waits_for_material_ends_with_its_link() {
     let mut conn = hub.linked().await;
     let from = world.ledger.len();
     let forged = enter(&world.ledger, exchange(&world, 0, STRANGER, "civil-affairs", "police").1);
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (from, from);
-    }
+    hub.show(from);
     world.stock.held.store(true, Ordering::SeqCst);
     conn.send(batch(&world.ledger, from, &[forged])).await;
     assert!(matches!(conn.recv().await, FromAdapter::Wanted(_)));
@@ -88,10 +82,7 @@ async fn an_answer_whose_exchange_was_cancelled_while_it_was_written_is_offered(
             conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
             while !matches!(conn.recv().await, FromAdapter::Pong(_)) {}
         } else {
-            {
-                let mut shown = hub.shown.lock().unwrap();
-                (shown.from, shown.size) = (world.ledger.len(), world.ledger.len());
-            }
+            hub.show(world.ledger.len());
             drop(conn);
             conn = hub.linked().await;
         }

@@ -19,10 +19,7 @@ async fn a_lost_link_is_opened_again_and_material_stays_known() {
     let mut conn = hub.linked().await;
     conn.served(&world).await.answered();
     let size = world.ledger.len();
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (size, size);
-    }
+    hub.show(size);
     drop(conn);
     let mut conn = hub.linked().await;
     assert_eq!(conn.hello.checkpoint, world.ledger.checkpoint_at(size), "the kept head is shown");

@@ -166,10 +166,7 @@ async fn own_entries_are_followed_without_a_gap_also_after_a_restart() {
     served.stop().await;
     drop((conn, adapter));
     let adapter = Arc::new(world.open());
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (from, from);
-    }
+    hub.show(from);
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
     assert_eq!(conn.hello.own_next, indexes[1] + 1, "the place is kept");
@@ -222,10 +219,7 @@ async fn t07_an_entry_that_cannot_be_judged_now_accuses_nobody_and_comes_again()
     let from = world.ledger.len();
     let forged = enter(&world.ledger, exchange(&world, 0, STRANGER, "civil-affairs", "police").1);
     world.stock.late.store(true, std::sync::atomic::Ordering::SeqCst);
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (from, from);
-    }
+    hub.show(from);
     conn.send(batch(&world.ledger, from, &[forged])).await;
     let mut again = hub.linked().await;
     assert_eq!(again.hello.own_next, 0, "the entry has no place yet");
@@ -285,10 +279,7 @@ async fn answers_without_receipt_are_offered_after_a_reconnect_and_after_a_resta
     let mut conn = hub.linked().await;
     let first = conn.served(&world).await.reply.answer;
     let size = world.ledger.len();
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (size, size);
-    }
+    hub.show(size);
     drop(conn);
     let mut conn = hub.linked().await;
     assert_eq!(offered(&mut conn).await.answer, first, "byte for byte");
@@ -422,10 +413,7 @@ async fn sixty_seconds_after_a_reconnect_without_receipts_nothing_is_answered() 
     let mut conn = hub.linked().await;
     conn.served(&world).await.answered();
     let size = world.ledger.len();
-    {
-        let mut shown = hub.shown.lock().unwrap();
-        (shown.from, shown.size) = (size, size);
-    }
+    hub.show(size);
     drop(conn);
     let mut conn = hub.linked().await;
     let offer = offered(&mut conn).await;
