@@ -311,7 +311,8 @@ mod tests {
     fn what_is_kept_of_denials_has_a_limit() {
         assert_eq!(parse("").unwrap().raw.denials, DenialLimits::default());
         assert_eq!(parse("[denials]\nkept_mib = 7\n").unwrap().raw.denials.kept_mib, 7);
-        for bad in ["kept_mib = 0", "kept_mib = 5000000", "kept = 5"] {
+        assert_eq!(parse("[denials]\nleave_free_mib = 9\n").unwrap().raw.denials.leave_free_mib, 9);
+        for bad in ["kept_mib = 0", "kept_mib = 5000000", "leave_free_mib = 0", "kept = 5"] {
             let refused = parse(&format!("[denials]\n{bad}\n")).unwrap_err();
             assert!(matches!(refused, ConfigError::Text { line: 8 | 9, .. }), "{bad}: {refused}");
         }

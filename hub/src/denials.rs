@@ -22,7 +22,7 @@ use crate::context::Hub;
 use crate::exchange::Refusal;
 use crate::exchange::accept::Accepted;
 use crate::exchange::record;
-use crate::limits::{FOLDED_KEPT_MIB, FOLDED_KEPT_MIB_MAX};
+use crate::limits::{FOLDED_KEPT_MIB, FOLDED_KEPT_MIB_MAX, FOLDED_LEAVE_FREE_MIB};
 use counts::Counts;
 use keeper::{Keeper, Taken};
 use serde::{Deserialize, Serialize};
@@ -40,19 +40,22 @@ use yiwang_proto::pb;
 pub struct DenialLimits {
     /// Mebibytes of folded statements, to within one segment file.
     pub kept_mib: u64,
+    /// Mebibytes that the disk must have free for more of them: the rest is the ledger's.
+    pub leave_free_mib: u64,
 }
 
 impl Default for DenialLimits {
     fn default() -> Self {
-        Self { kept_mib: FOLDED_KEPT_MIB }
+        Self { kept_mib: FOLDED_KEPT_MIB, leave_free_mib: FOLDED_LEAVE_FREE_MIB }
     }
 }
 
 impl DenialLimits {
     /// What is wrong with it.
     pub fn fault(&self) -> Option<String> {
-        let fits = (1..=FOLDED_KEPT_MIB_MAX).contains(&self.kept_mib);
-        (!fits).then(|| format!("`kept_mib` is 1 to {FOLDED_KEPT_MIB_MAX}"))
+        let named = [("kept_mib", self.kept_mib), ("leave_free_mib", self.leave_free_mib)];
+        let over = named.into_iter().find(|(_, mib)| !(1..=FOLDED_KEPT_MIB_MAX).contains(mib));
+        over.map(|(name, _)| format!("`{name}` is 1 to {FOLDED_KEPT_MIB_MAX}"))
     }
 }
 

@@ -147,9 +147,9 @@ pub const FOLDED_SEGMENT_BYTES: u64 = 16 << 20;
 pub const FOLDED_KEPT_MIB: u64 = 4096;
 /// A member has one part of so many of that: three that flood at once leave the last quarter to all others.
 pub const FOLDED_MEMBERS_PART: u64 = 4;
-/// Bytes that the disk must have free for the journal to grow: the ledger itself goes on with less.
-pub const FOLDED_DISK_FREE: u64 = 1 << 30;
-/// Highest limit that may be set: four terabytes, the largest disk that one machine of a city has.
+/// Mebibytes that the disk must have free for the journal to grow: the ledger itself goes on with less.
+pub const FOLDED_LEAVE_FREE_MIB: u64 = 1024;
+/// Highest limit that may be set for either: four terabytes, the largest disk that one machine of a city has.
 pub const FOLDED_KEPT_MIB_MAX: u64 = 4 << 20;
 /// How often minutes that are over are looked for: an entry comes at most this much later.
 pub const FOLDS_EVERY: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use super::DenialLimits;
 use super::recover::{self, Leftover};
-use super::shares::{Shares, disk_has_room};
+use super::shares::{Shares, disk_has_room, least_free};
 use crate::ledger::store::EntryReader;
 use crate::limits::{DENIALS_BATCH, DENIALS_BATCH_BYTES, DENIALS_QUEUE, FOLDED_SEGMENT_BYTES};
 use bytes::Bytes;
@@ -131,7 +131,7 @@ impl Keeping {
             limit: limits.kept_mib.saturating_mul(1 << 20),
             used: 0,
             shares: Shares::of(limits.kept_mib.saturating_mul(1 << 20)),
-            ledger_segment: segment_bytes,
+            least_free: least_free(limits.leave_free_mib.saturating_mul(1 << 20), segment_bytes),
             is_full: false,
             open: BTreeMap::new(),
             due: Vec::new(),
@@ -213,7 +213,7 @@ struct Thread {
     limit: u64,
     used: u64,
     shares: Shares,
-    ledger_segment: u64,
+    least_free: u64,
     is_full: bool,
     open: BTreeMap<Place, Heap>,
     due: Vec<Fold>,
@@ -309,8 +309,8 @@ impl Thread {
             self.set_full(true, "their limit (`kept_mib` of `[denials]`) is reached");
             return Ok(None);
         }
-        if !disk_has_room(&self.dir, self.ledger_segment) {
-            self.set_full(true, "the disk has little more than the ledger needs: free some space");
+        if !disk_has_room(&self.dir, self.least_free) {
+            self.set_full(true, "the disk has less free than `leave_free_mib` of `[denials]` leaves to the ledger: free some space");
             return Ok(None);
         }
         if self.journal.is_none()

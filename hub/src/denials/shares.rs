@@ -1,6 +1,6 @@
 //! What may be kept: of the whole, of each member, and of the disk.
 
-use crate::limits::{FOLDED_DISK_FREE, FOLDED_MEMBERS_PART};
+use crate::limits::FOLDED_MEMBERS_PART;
 use std::collections::HashMap;
 use std::path::Path;
 use yiwang_proto::ids::MemberId;
@@ -41,16 +41,17 @@ impl Shares {
     }
 }
 
-/// Whether the disk has more free than the ledger needs to go on: a gibibyte, or two segments and their tiles.
-pub(super) fn disk_has_room(dir: &Path, ledger_segment: u64) -> bool {
+/// What a disk must have free: what is left to the ledger, and never less than two of its segments and their tiles.
+pub(super) fn least_free(leave: u64, ledger_segment: u64) -> u64 {
+    leave.max((ledger_segment / 8).saturating_add(ledger_segment.saturating_mul(2)))
+}
+
+/// Whether the disk has so many bytes free.
+pub(super) fn disk_has_room(dir: &Path, least: u64) -> bool {
     let at = if dir.exists() { Some(dir) } else { dir.parent() };
     // What cannot be asked is found out by the append itself.
     let free = at.and_then(|at| rustix::fs::statvfs(at).ok());
-    free.is_none_or(|free| free.f_bavail.saturating_mul(free.f_frsize) >= least_free(ledger_segment))
-}
-
-fn least_free(ledger_segment: u64) -> u64 {
-    FOLDED_DISK_FREE.max((ledger_segment / 8).saturating_add(ledger_segment.saturating_mul(2)))
+    free.is_none_or(|free| free.f_bavail.saturating_mul(free.f_frsize) >= least)
 }
 
 #[cfg(test)]
@@ -70,7 +71,10 @@ mod tests {
 
     #[test]
     fn the_ledgers_room_is_left_on_the_disk() {
-        assert_eq!([64 << 20, 1 << 30].map(least_free), [1 << 30, (1 << 27) + (2 << 30)]);
+        assert_eq!(
+            [64 << 20, 1 << 30].map(|segment| least_free(1 << 30, segment)),
+            [1 << 30, (1 << 27) + (2 << 30)]
+        );
         let dir = tempfile::tempdir().unwrap();
         assert!(!disk_has_room(dir.path(), 1 << 60), "no disk has that");
         assert!(!disk_has_room(&dir.path().join("not-yet"), 1 << 60));

@@ -12,7 +12,6 @@ use std::time::Duration;
 use yiwang_audit::reconcile::{Fault, Sources};
 use yiwang_client::exchange::SignedRequest;
 use yiwang_hub::context::TestSwitches;
-use yiwang_hub::denials::DenialLimits;
 use yiwang_hub::limits::DENIALS_VERBATIM;
 use yiwang_journal::{Journal, Options, Reader};
 use yiwang_proto::ambient::{Clock, ManualClock};
@@ -346,7 +345,7 @@ async fn t24_a_journal_of_folded_denials_that_was_tampered_with_is_caught() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t24_what_cannot_be_kept_is_counted_and_said() {
-    let world = World::configured(144, |config| config.denials = DenialLimits { kept_mib: 4 }).await;
+    let world = World::configured(144, |config| config.denials.kept_mib = 4).await;
     let scene = Scene::build(world, |draft| draft).await;
     let outcomes = flood(&scene, 2_500).await;
     assert_eq!(count(&outcomes, "ticket_invalid") % VERBATIM, 0, "sixty of each minute");
