@@ -4,9 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use yiwang_proto::ids::MemberId;
 
-/// Entries remembered per member: more than come between two looks at a full load. For more the chain in the
-/// entries themselves is followed.
-const REMEMBERED: usize = 1024;
+/// Entries remembered per member: more than come between two looks at a full load (12,000 a second). For more the chain in
+/// the entries themselves is followed, which reads each of them. What was handed on is forgotten at the next look, so most
+/// members hold a few.
+const REMEMBERED: usize = 4096;
+/// Places kept for a member that has few entries again.
+const KEPT_FREE: usize = 256;
 
 /// Indexes by member, oldest first.
 #[derive(Default)]
@@ -35,8 +38,15 @@ impl Recent {
 
     /// The member's entries from `own_next` to before `end`; none where they are not all remembered.
     pub(super) fn between(&self, member: &MemberId, own_next: u64, end: u64) -> Option<Vec<u64>> {
-        let all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let indexes = all.get(member)?;
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let indexes = all.get_mut(member)?;
+        // One before the first that is asked for stays: it shows that none is missing after it.
+        while indexes.get(1).is_some_and(|second| *second < own_next) {
+            indexes.pop_front();
+        }
+        if indexes.len() < KEPT_FREE {
+            indexes.shrink_to(KEPT_FREE);
+        }
         // All after one that is held already are there.
         let reaches_back = indexes.front().is_some_and(|first| *first < own_next);
         let wanted = |index: &&u64| (own_next..end).contains(*index);
@@ -57,10 +67,17 @@ mod tests {
         }
         assert_eq!(recent.between(&member, 2990, 2998), Some(vec![2991, 2994, 2997]));
         assert_eq!(recent.between(&member, 2998, 3000), Some(Vec::new()));
-        for index in 3000..6000 {
+        assert_eq!(recent.between(&member, 2990, 3000), None, "handed on");
+        for index in 3000..8000 {
             recent.note(&member, index);
         }
-        assert_eq!(recent.between(&member, 2990, 6000), None, "forgotten");
-        assert_eq!(recent.between(&member, 5990, 6000).unwrap().len(), 10);
+        assert_eq!(recent.between(&member, 2998, 8000), None, "too many to be remembered");
+        assert_eq!(recent.between(&member, 7990, 8000).unwrap().len(), 10);
+        assert_eq!(recent.between(&member, 8000, 8001), Some(Vec::new()), "one shows that none is missing");
+        recent.note(&member, 8000);
+        assert_eq!(recent.between(&member, 8000, 8001), Some(vec![8000]));
+        let held =
+            recent.of.lock().unwrap().get(&member).map(|held| (held.len(), held.capacity() <= KEPT_FREE));
+        assert_eq!(held, Some((2, true)), "what was handed on takes no room");
     }
 }
