@@ -9,9 +9,10 @@ use crate::exchange::{self, reply::Reply};
 use crate::limits::{STREAM_IN_FLIGHT, STREAMS_OF_MEMBER};
 use crate::replies::{Handing, Mark};
 use crate::tls::identity::Peer;
-use futures_util::Stream;
+use futures_util::{FutureExt as _, Stream};
 use prost::Message as _;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -167,14 +168,14 @@ impl Served {
     fn exchange(&self, message: pb::StreamRequest, permit: OwnedSemaphorePermit) {
         let (hub, member) = (Arc::clone(&self.hub), self.member.clone());
         let (sender, handing) = (self.sender.clone(), self.handing.clone());
-        // A task of its own: a caller that hangs up must not stop the exchange half-way.
-        self.hub.tasks.spawn(async move {
+        // A task of its own: a caller that hangs up must not stop the exchange half-way. In a box: a runtime moves what it is
+        // given several times, and this is kilobytes.
+        self.hub.tasks.spawn(Box::pin(async move {
             let pb::StreamRequest { number, exchange, traceparent } = message;
             let exchange = exchange.unwrap_or_default();
-            let (running, asking) = (Arc::clone(&hub), member.clone());
-            // By itself, so that also one that breaks is told to its app.
-            let run = async move { exchange::joined(&running, asking, exchange, &traceparent).await };
-            let ended = hub.tasks.spawn(run).await.unwrap_or(Err(Code::Internal));
+            // One that breaks is told to its app too; what it held is dropped with it.
+            let run = AssertUnwindSafe(exchange::joined(&hub, member.clone(), exchange, &traceparent));
+            let ended = run.catch_unwind().await.unwrap_or(Err(Code::Internal));
             let (result, mark) = match ended {
                 Ok(Reply { response, mark }) => (Came::Answered(response), mark),
                 Err(code) => {
@@ -196,7 +197,7 @@ impl Served {
             let message = pb::StreamResponse { number, result: Some(result) };
             // A caller that went away loses nothing but its own answer; the entry stands.
             let _ = sender.send(Outgoing { message, mark, _place: place }).await;
-        });
+        }));
     }
 }
 

@@ -38,7 +38,9 @@ impl ExchangeService for Service {
         // A caller that hangs up must not stop the exchange half-way: what was forwarded is recorded.
         let (hub, message) = (Arc::clone(&self.0), request.into_inner());
         let tracker = hub.tasks.clone();
-        let run = tracker.spawn(async move { exchange::joined(&hub, peer, message, &trace).await });
+        // In a box: a runtime moves what it is given several times, and this is kilobytes.
+        let run = async move { exchange::joined(&hub, peer, message, &trace).await };
+        let run = tracker.spawn(Box::pin(run));
         let reply = run.await.map_err(|_| status::of(yiwang_proto::codes::Code::Internal))?;
         let reply = reply.map_err(status::of)?;
         let mut response = Response::new(reply.response);

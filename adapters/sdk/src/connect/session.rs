@@ -414,7 +414,8 @@ impl Session {
             }
             exchange
         };
-        let task = self.tasks.spawn(work.instrument(span));
+        // In a box: a runtime moves what it is given several times, and this is kilobytes.
+        let task = self.tasks.spawn(Box::pin(work.instrument(span)));
         self.exchanges.insert(exchange, Exchange::Running { task, credit });
     }
 
