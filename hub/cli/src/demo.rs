@@ -16,7 +16,7 @@ mod story;
 use crate::fail::{Failure, Outcome};
 use crate::setup;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the demo shows.
 #[derive(Args)]
@@ -61,7 +61,31 @@ pub fn run(arguments: &Arguments) -> Outcome {
     })
 }
 
-async fn tell(arguments: &Arguments, dir: &std::path::Path) -> Outcome {
+/// Mebibytes that a small city's demo writes, by itself and with the departments' own servers, and as much again.
+const ROOM_MIB: u64 = 192;
+const ROOM_WITH_SERVICES_MIB: u64 = 768;
+
+/// Mebibytes that are free where a folder is or will be; none where that cannot be asked.
+fn free_mib(dir: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(dir.ancestors().find(|at| at.exists())?).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize) >> 20)
+}
+
+/// A disk that fills up half-way would end in whatever error comes first.
+fn has_room(services: bool, dir: &Path, free_mib: Option<u64>) -> Outcome {
+    let least = if services { ROOM_WITH_SERVICES_MIB } else { ROOM_MIB };
+    match free_mib {
+        Some(free) if free < least => Err(Failure::environment(format!(
+            "the demo needs {least} MiB for `{}`, and {free} are free there; free some space, or name a folder on another \
+             disk with `--keep`",
+            dir.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn tell(arguments: &Arguments, dir: &Path) -> Outcome {
+    has_room(arguments.services, dir, free_mib(dir))?;
     println!("Yiwang demo: one hub, its departments, one household's application, and the audit of it.");
     println!("Everything lies in {}\n", dir.display());
     let plan =
@@ -87,4 +111,24 @@ async fn tell(arguments: &Arguments, dir: &std::path::Path) -> Outcome {
     network.stop().await;
     println!("\nstopped; temporary files are removed");
     teller.outcome()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_said_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = dir.path().join("not/yet");
+        assert_eq!(free_mib(&later).is_some(), free_mib(dir.path()).is_some());
+        for (services, free, fits) in
+            [(false, 191, false), (false, 192, true), (true, 767, false), (true, 768, true)]
+        {
+            assert_eq!(has_room(services, &later, Some(free)).is_ok(), fits, "{free}");
+        }
+        assert!(has_room(true, &later, None).is_ok(), "what cannot be asked is found out by the writing");
+        let said = has_room(false, &later, Some(7)).unwrap_err();
+        assert!(said.code == 3 && said.to_string().contains("192 MiB for"), "{said}");
+    }
 }

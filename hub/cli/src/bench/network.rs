@@ -118,7 +118,7 @@ pub async fn start_providing(
         batches => Some(agree(&folders, draft_batch(batches)).await?),
     };
     let mut provider = provider(dir, provided)?;
-    let mut consumer = build::start_host(dir, "consumer", &[], &["bench-app"], &[], None)?;
+    let mut consumer = build::start_host(dir, ("consumer", ""), &[], &["bench-app"], &[], None)?;
     provider.host.until_ready().await?;
     consumer.host.until_ready().await?;
     let app = AppId::parse("bench-app").map_err(Failure::environment)?;
@@ -172,7 +172,7 @@ fn provider(dir: &Path, provided: &Provided) -> Result<Site, Failure> {
         std::fs::write(&path, text).map_err(file(&path))?;
         mappings.push(name);
     }
-    build::start_host(dir, "provider", &mappings, &[], &provided.settings, provided.program.as_deref())
+    build::start_host(dir, ("provider", ""), &mappings, &[], &provided.settings, provided.program.as_deref())
 }
 
 async fn agree(folders: &BTreeMap<&str, Folder>, draft: Value) -> Result<Arc<Contract>, Failure> {

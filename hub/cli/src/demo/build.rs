@@ -279,14 +279,16 @@ fn host(dir: &Path, part: &Part) -> Result<Site, Failure> {
     for path in files::documents(part.mappings) {
         part.write(path, &folder)?;
     }
-    start_host(dir, part.id, &mappings, part.apps, &part.settings, None)
+    // As small as the hub's: thirteen members' journals of the usual size would take two gigabytes.
+    let journal = "segment_bytes = 16777216\n";
+    start_host(dir, (part.id, journal), &mappings, part.apps, &part.settings, None)
 }
 
 /// Writes a member's `adapter.toml` and starts its host: an adapter where it has mappings, a gateway where
-/// it has apps. It is this program, or the adapter's own where that is given.
+/// it has apps; with lines for its adapter, if any. It is this program, or the adapter's own where that is given.
 pub fn start_host(
     dir: &Path,
-    id: &str,
+    (id, lines): (&str, &str),
     mappings: &[String],
     apps: &[&str],
     settings: &[(String, String)],
@@ -298,7 +300,7 @@ pub fn start_host(
     if !mappings.is_empty() {
         let names: Vec<String> = mappings.iter().map(|name| format!("\"{name}\"")).collect();
         let names = names.join(", ");
-        text.push_str(&format!("adapter = \"main\"\nmappings = [{names}]\njournal = \"journal\"\n"));
+        text.push_str(&format!("adapter = \"main\"\nmappings = [{names}]\njournal = \"journal\"\n{lines}"));
     }
     text.push_str(&format!("[health]\nlisten = \"{health}\"\n"));
     let mut tokens = BTreeMap::new();

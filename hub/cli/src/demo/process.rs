@@ -9,6 +9,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
+/// Characters of a log's line that an error repeats: the longest of them, with its ids and addresses.
+const LAST_WORDS: usize = 500;
+
 /// One process.
 pub struct Process {
     name: String,
@@ -47,6 +50,15 @@ impl Line {
 /// As [`yiwang_city::servers::free_port`].
 pub fn free_port() -> Result<SocketAddr, Failure> {
     yiwang_city::servers::free_port().map_err(Failure::environment)
+}
+
+/// The last line of a log that is a warning or an error, or the last one at all.
+fn last_words(log: &Path) -> Option<String> {
+    let text = String::from_utf8_lossy(&std::fs::read(log).ok()?).into_owned();
+    let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
+    let told = |line: &&str| ["ERROR", "WARN", "error:"].iter().any(|word| line.contains(word));
+    let line = lines().find(told).or_else(|| lines().next())?;
+    Some(line.trim().chars().take(LAST_WORDS).collect())
 }
 
 impl Process {
@@ -96,10 +108,7 @@ impl Process {
     pub async fn until_ready(&mut self) -> Result<(), Failure> {
         for _ in 0..300 {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Failure::environment(format!(
-                    "`{}` ended at once: {status}; see its log",
-                    self.name
-                )));
+                return Err(self.failure(&format!("ended at once: {status}")));
             }
             if let Ok(answer) = http::send(self.health, "GET", "/ready", "", None).await
                 && answer.status == 200
@@ -108,7 +117,13 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Err(Failure::environment(format!("`{}` was not ready within 30 s; see its log", self.name)))
+        Err(self.failure("was not ready within 30 s"))
+    }
+
+    /// With its last words: the folder of the log goes with whoever started it.
+    fn failure(&self, what: &str) -> Failure {
+        let words = last_words(&self.line.log).unwrap_or_else(|| "its log is empty".to_owned());
+        Failure::environment(format!("`{}` {what}: {words}", self.name))
     }
 
     /// What it finds in its environment beside this program's own.
@@ -130,5 +145,24 @@ impl Process {
         if tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_ends_with_what_went_wrong() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(last_words(log.path()), None);
+        let lines = "{\"level\":\"INFO\"}\n{\"level\":\"ERROR\",\"why\":\"no room\"}\n{\"level\":\"INFO\",\"at\":2}\n\n";
+        std::fs::write(log.path(), lines).unwrap();
+        assert_eq!(last_words(log.path()).unwrap(), "{\"level\":\"ERROR\",\"why\":\"no room\"}");
+        std::fs::write(log.path(), "it began\nit went on\n").unwrap();
+        assert_eq!(last_words(log.path()).unwrap(), "it went on");
+        std::fs::write(log.path(), "云".repeat(LAST_WORDS + 9)).unwrap();
+        assert_eq!(last_words(log.path()).unwrap().chars().count(), LAST_WORDS);
+        assert_eq!(last_words(Path::new("/no/such/log")), None);
     }
 }
