@@ -1,6 +1,7 @@
 //! One link from its first frame to its end.
 
 mod change;
+mod receiving;
 mod send;
 mod side;
 
@@ -13,6 +14,7 @@ use crate::standings::Coming;
 use bytes::Bytes;
 use change::Change;
 use futures_util::StreamExt as _;
+use receiving::Receiving;
 use send::send;
 use side::{Following, Side};
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
-use yiwang_proto::assemble::{Assembling, Step, Whole};
+use yiwang_proto::assemble::{Step, Whole};
 use yiwang_proto::codes::Code;
 use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
 use yiwang_proto::merkle::verify_growth;
@@ -66,7 +68,7 @@ pub(super) enum End {
 }
 
 enum Exchange {
-    Receiving(Assembling),
+    Receiving(Receiving),
     Running { task: AbortHandle, credit: Arc<Semaphore> },
 }
 
@@ -243,6 +245,7 @@ impl Session {
                     Some(end) => return end,
                     None => {
                         self.offer();
+                        self.give_up_late();
                         if change.look(self.adapter.clock().monotonic_us()) {
                             self.change.mark_changed();
                         }
@@ -348,11 +351,12 @@ impl Session {
     fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
         let exchange = chunk.exchange;
         let (deadline_ms, traceparent) = (chunk.deadline_ms, chunk.traceparent.clone());
-        let mut assembling = match self.exchanges.remove(&exchange) {
-            None if chunk.chunk == 0 => Assembling::default(),
+        let left_ms = left(deadline_ms, self.adapter.clock().now_ms());
+        let mut receiving = match self.exchanges.remove(&exchange) {
+            None if chunk.chunk == 0 => Receiving::begun(self.adapter.clock().monotonic_us(), left_ms),
             // The rest of an exchange that was cancelled.
             None => return Ok(()),
-            Some(Exchange::Receiving(assembling)) => assembling,
+            Some(Exchange::Receiving(receiving)) => receiving,
             Some(running) => {
                 // The rest of one that was turned away, or a number that is used twice.
                 self.adapter.counters().protocol_error();
@@ -360,11 +364,12 @@ impl Session {
                 return Ok(());
             }
         };
+        let assembling = &mut receiving.assembling;
         self.buffered -= assembling.held();
         match assembling.take(chunk.into()) {
             Step::Done(whole) => {
                 let busy = self.exchanges.len() >= self.most;
-                self.start(exchange, whole, busy, deadline_ms, &traceparent);
+                self.start(exchange, whole, busy, left_ms, &traceparent);
             }
             Step::More { credit } => {
                 self.buffered += assembling.held();
@@ -372,9 +377,9 @@ impl Session {
                 if full || self.exchanges.len() >= self.most {
                     self.buffered -= assembling.held();
                     let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
-                    self.start(exchange, whole, true, deadline_ms, &traceparent);
+                    self.start(exchange, whole, true, left_ms, &traceparent);
                 } else {
-                    self.exchanges.insert(exchange, Exchange::Receiving(assembling));
+                    self.exchanges.insert(exchange, Exchange::Receiving(receiving));
                     self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
                 }
             }
@@ -392,13 +397,12 @@ impl Session {
         Ok(())
     }
 
-    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, deadline_ms: i64, traceparent: &str) {
+    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, left_ms: u64, traceparent: &str) {
         let credit = Arc::new(Semaphore::new(self.window));
         let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
         let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
         // A part larger than the window could never be sent.
         let part_bytes = CHUNK_MAX.min(self.window);
-        let left_ms = left(deadline_ms, adapter.clock().now_ms());
         let span = tracing::info_span!("exchange", number = exchange, traceparent = parent(traceparent));
         yiwang_telemetry::continue_trace(&span, traceparent);
         let work = async move {
@@ -429,7 +433,7 @@ impl Session {
 
     fn cancel(&mut self, exchange: u64) {
         match self.exchanges.remove(&exchange) {
-            Some(Exchange::Receiving(assembling)) => self.buffered -= assembling.held(),
+            Some(Exchange::Receiving(receiving)) => self.buffered -= receiving.assembling.held(),
             Some(Exchange::Running { task, .. }) => task.abort(),
             None => {}
         }

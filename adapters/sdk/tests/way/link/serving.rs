@@ -13,6 +13,7 @@ use yiwang_adapter_sdk::connect::LinkError;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_adapter_sdk::reply::Reply;
 use yiwang_proto::ambient::Clock as _;
+use yiwang_proto::answer::Verdict;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
@@ -192,6 +193,36 @@ async fn a_cancelled_exchange_is_dropped() {
     *world.table.gate.lock().unwrap() = None;
     conn.served(&world).await.answered();
     assert_eq!(adapter.health().answered, 1);
+    served.stop().await;
+}
+
+/// Its Cancel may have been lost: a hub does not wait for a queue that is full.
+#[tokio::test]
+async fn a_request_whose_end_never_comes_gives_its_place_back() {
+    let mut world = World::new();
+    world.limits.in_flight = 1;
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    let (request, body) = world.request(ONE);
+    let mut chunk = conn.chunk(request.sign(&key(APP)).bytes().clone(), body);
+    chunk.last = false;
+    conn.send(ToAdapter::Request(chunk.clone())).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Credit(_)));
+    assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy, "it has the only place");
+    world.clock.advance_ms(2_001);
+    let looked = async {
+        while conn.served(&world).await.answer.verdict != Verdict::Answered {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(looked).await;
+    // Its end comes after all, and is the rest of something that is over.
+    conn.send(ToAdapter::Request(pb::RequestChunk { chunk: 1, last: true, request: Bytes::new(), ..chunk }))
+        .await;
+    conn.served(&world).await.answered();
+    assert_eq!((adapter.health().answered, adapter.health().protocol_errors), (2, 0));
     served.stop().await;
 }
 
