@@ -5,11 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use yiwang_proto::ids::MemberId;
 
 /// Entries remembered per member: more than come between two looks at a full load (12,000 a second). For more the chain in
-/// the entries themselves is followed, which reads each of them. What was handed on is forgotten at the next look, so most
-/// members hold a few.
+/// the entries themselves is followed, which reads each of them.
 const REMEMBERED: usize = 4096;
-/// Places kept for a member that has few entries again.
-const KEPT_FREE: usize = 256;
+/// So many stay after they were handed on, for a member's other adapters, which may be a little behind.
+const HANDED_ON: usize = 1024;
 
 /// Indexes by member, oldest first.
 #[derive(Default)]
@@ -41,11 +40,11 @@ impl Recent {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let indexes = all.get_mut(member)?;
         // One before the first that is asked for stays: it shows that none is missing after it.
-        while indexes.get(1).is_some_and(|second| *second < own_next) {
+        while indexes.len() > HANDED_ON && indexes.get(1).is_some_and(|second| *second < own_next) {
             indexes.pop_front();
         }
-        if indexes.len() < KEPT_FREE {
-            indexes.shrink_to(KEPT_FREE);
+        if indexes.len() <= HANDED_ON {
+            indexes.shrink_to(HANDED_ON);
         }
         // All after one that is held already are there.
         let reaches_back = indexes.front().is_some_and(|first| *first < own_next);
@@ -67,17 +66,19 @@ mod tests {
         }
         assert_eq!(recent.between(&member, 2990, 2998), Some(vec![2991, 2994, 2997]));
         assert_eq!(recent.between(&member, 2998, 3000), Some(Vec::new()));
-        assert_eq!(recent.between(&member, 2990, 3000), None, "handed on");
         for index in 3000..8000 {
             recent.note(&member, index);
         }
         assert_eq!(recent.between(&member, 2998, 8000), None, "too many to be remembered");
+        assert_eq!(recent.between(&member, 4500, 8000).unwrap().len(), 3500);
         assert_eq!(recent.between(&member, 7990, 8000).unwrap().len(), 10);
-        assert_eq!(recent.between(&member, 8000, 8001), Some(Vec::new()), "one shows that none is missing");
-        recent.note(&member, 8000);
-        assert_eq!(recent.between(&member, 8000, 8001), Some(vec![8000]));
-        let held =
-            recent.of.lock().unwrap().get(&member).map(|held| (held.len(), held.capacity() <= KEPT_FREE));
-        assert_eq!(held, Some((2, true)), "what was handed on takes no room");
+        let held = recent.of.lock().unwrap().get(&member).map(|held| (held.len(), held.capacity()));
+        assert_eq!(held, Some((HANDED_ON, HANDED_ON)), "what was handed on takes no more room");
+        assert_eq!(
+            recent.between(&member, 6977, 8000).unwrap().len(),
+            1023,
+            "another one that is a little behind"
+        );
+        assert_eq!(recent.between(&member, 6976, 8000), None);
     }
 }
