@@ -68,8 +68,19 @@ impl Link {
         };
         drop(all);
         self.body_bytes.fetch_sub(size, Ordering::Relaxed);
+        if outcome.is_err() {
+            // What is left of it would wait at the adapter for credit that nobody gives.
+            self.cancel(exchange);
+        }
         // Whoever waited may have given up.
         let _ = pending.reply.send(outcome);
+    }
+
+    /// Tells the adapter that nobody waits for an exchange. One whose queue is full is behind anyway: its late answer will
+    /// find nobody, and it gives up by itself what is over by its deadline.
+    fn cancel(&self, exchange: u64) {
+        let cancel = pb::LinkCancel { exchange };
+        let _ = self.frames.try_send(pb::HubFrame { kind: Some(pb::hub_frame::Kind::Cancel(cancel)) });
     }
 
     fn grant(&self, exchange: u64, bytes: u32) {
@@ -116,10 +127,7 @@ impl Drop for Waiting {
         }
         if let Some(pending) = self.link.pending().remove(&self.exchange) {
             self.link.body_bytes.fetch_sub(pending.held(), Ordering::Relaxed);
-            let cancel = pb::LinkCancel { exchange: self.exchange };
-            let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Cancel(cancel)) };
-            // A full queue means the adapter is behind anyway; its late answer will find nobody.
-            let _ = self.link.frames.try_send(frame);
+            self.link.cancel(self.exchange);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One link from its first frame to its end.
 
 mod change;
-mod receiving;
+mod late;
 mod send;
 mod side;
 
@@ -14,7 +14,7 @@ use crate::standings::Coming;
 use bytes::Bytes;
 use change::Change;
 use futures_util::StreamExt as _;
-use receiving::Receiving;
+use late::over_at;
 use send::send;
 use side::{Following, Side};
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
-use yiwang_proto::assemble::{Step, Whole};
+use yiwang_proto::assemble::{Assembling, Step, Whole};
 use yiwang_proto::codes::Code;
 use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
 use yiwang_proto::merkle::verify_growth;
@@ -68,8 +68,8 @@ pub(super) enum End {
 }
 
 enum Exchange {
-    Receiving(Receiving),
-    Running { task: AbortHandle, credit: Arc<Semaphore> },
+    Receiving { assembling: Assembling, over_us: u64 },
+    Running { task: AbortHandle, credit: Arc<Semaphore>, over_us: u64 },
 }
 
 struct Session {
@@ -298,7 +298,10 @@ impl Session {
     fn finished(&mut self, done: Result<u64, tokio::task::JoinError>) -> Result<(), End> {
         match done {
             Ok(exchange) => {
-                self.exchanges.remove(&exchange);
+                // A hub that uses a number again may have begun to send another request with it.
+                if let Some(Exchange::Running { .. }) = self.exchanges.get(&exchange) {
+                    self.exchanges.remove(&exchange);
+                }
                 Ok(())
             }
             Err(error) if error.is_cancelled() => Ok(()),
@@ -352,11 +355,12 @@ impl Session {
         let exchange = chunk.exchange;
         let (deadline_ms, traceparent) = (chunk.deadline_ms, chunk.traceparent.clone());
         let left_ms = left(deadline_ms, self.adapter.clock().now_ms());
-        let mut receiving = match self.exchanges.remove(&exchange) {
-            None if chunk.chunk == 0 => Receiving::begun(self.adapter.clock().monotonic_us(), left_ms),
+        let begun = || (Assembling::default(), over_at(self.adapter.clock().monotonic_us(), left_ms));
+        let (mut assembling, over_us) = match self.exchanges.remove(&exchange) {
+            None if chunk.chunk == 0 => begun(),
             // The rest of an exchange that was cancelled.
             None => return Ok(()),
-            Some(Exchange::Receiving(receiving)) => receiving,
+            Some(Exchange::Receiving { assembling, over_us }) => (assembling, over_us),
             Some(running) => {
                 // The rest of one that was turned away, or a number that is used twice.
                 self.adapter.counters().protocol_error();
@@ -364,7 +368,6 @@ impl Session {
                 return Ok(());
             }
         };
-        let assembling = &mut receiving.assembling;
         self.buffered -= assembling.held();
         match assembling.take(chunk.into()) {
             Step::Done(whole) => {
@@ -379,7 +382,7 @@ impl Session {
                     let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
                     self.start(exchange, whole, true, left_ms, &traceparent);
                 } else {
-                    self.exchanges.insert(exchange, Exchange::Receiving(receiving));
+                    self.exchanges.insert(exchange, Exchange::Receiving { assembling, over_us });
                     self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
                 }
             }
@@ -420,7 +423,8 @@ impl Session {
         };
         // In a box: a runtime moves what it is given several times, and this is kilobytes.
         let task = self.tasks.spawn(Box::pin(work.instrument(span)));
-        self.exchanges.insert(exchange, Exchange::Running { task, credit });
+        let over_us = over_at(self.adapter.clock().monotonic_us(), left_ms);
+        self.exchanges.insert(exchange, Exchange::Running { task, credit, over_us });
     }
 
     fn credit(&self, grant: &pb::LinkCredit) {
@@ -433,7 +437,7 @@ impl Session {
 
     fn cancel(&mut self, exchange: u64) {
         match self.exchanges.remove(&exchange) {
-            Some(Exchange::Receiving(receiving)) => self.buffered -= receiving.assembling.held(),
+            Some(Exchange::Receiving { assembling, .. }) => self.buffered -= assembling.held(),
             Some(Exchange::Running { task, .. }) => task.abort(),
             None => {}
         }

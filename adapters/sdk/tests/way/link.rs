@@ -20,6 +20,8 @@ use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::connect::{LinkError, run_link};
 use yiwang_adapter_sdk::material::Wanted;
 use yiwang_adapter_sdk::reply::Reply;
+use yiwang_proto::answer::Verdict;
+use yiwang_proto::codes::Code;
 use yiwang_proto::ids::CaseId;
 use yiwang_proto::limits::WINDOW;
 use yiwang_proto::pb;
@@ -268,6 +270,18 @@ impl Conn {
         }
     }
 
+    /// Asks until it is not turned away: whatever has every place gives one back. (By then its request may be too old.)
+    pub async fn until_taken(&mut self, world: &World) {
+        let busy = Verdict::Failed(Code::ProviderBusy);
+        let asking = async {
+            while self.served(world).await.answer.verdict == busy {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(asking).await;
+    }
+
+    /// A look-up and its answer.
     pub async fn served(&mut self, world: &World) -> Said {
         let (exchange, payload) = self.look_up(world).await;
         said(&payload, self.answer(exchange).await)

@@ -13,7 +13,6 @@ use yiwang_adapter_sdk::connect::LinkError;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_adapter_sdk::reply::Reply;
 use yiwang_proto::ambient::Clock as _;
-use yiwang_proto::answer::Verdict;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
@@ -196,7 +195,44 @@ async fn a_cancelled_exchange_is_dropped() {
     served.stop().await;
 }
 
-/// Its Cancel may have been lost: a hub does not wait for a queue that is full.
+/// A hub whose word that it gave the exchange up was lost: it does not wait for a queue that is full.
+#[tokio::test]
+async fn an_answer_that_gets_no_more_credit_gives_its_place_back() {
+    let mut world = World::new();
+    world.limits.in_flight = 1;
+    for row in world.table.rows.lock().unwrap().iter_mut() {
+        row.insert("STA", "x".repeat(3 << 20));
+    }
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    let (exchange, _) = conn.look_up(&world).await;
+    let FromAdapter::Answer(first) = conn.recv().await else { panic!("no answer") };
+    for _ in 1..WINDOW as usize / CHUNK_MAX {
+        assert!(matches!(conn.recv().await, FromAdapter::Answer(_)));
+    }
+    world.table.rows.lock().unwrap()[0].insert("STA", "granted".to_owned());
+    assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy, "it has the only place");
+    world.clock.advance_ms(32_001);
+    conn.until_taken(&world).await;
+    // Credit that comes after all is for something that is over; what left in part is owed a receipt, and offered.
+    conn.send(ToAdapter::Credit(pb::LinkCredit { exchange, bytes: u32::MAX })).await;
+    world.clock.advance_ms(30_001);
+    let offered = within(async {
+        loop {
+            match conn.recv().await {
+                FromAdapter::Offer(offer) if offer.answer == first.answer => return true,
+                FromAdapter::Answer(chunk) => assert_ne!(chunk.exchange, exchange),
+                _ => {}
+            }
+        }
+    });
+    assert!(offered.await);
+    served.stop().await;
+}
+
+/// The same of a request that is sent in part.
 #[tokio::test]
 async fn a_request_whose_end_never_comes_gives_its_place_back() {
     let mut world = World::new();
@@ -211,18 +247,14 @@ async fn a_request_whose_end_never_comes_gives_its_place_back() {
     conn.send(ToAdapter::Request(chunk.clone())).await;
     assert!(matches!(conn.recv().await, FromAdapter::Credit(_)));
     assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy, "it has the only place");
-    world.clock.advance_ms(2_001);
-    let looked = async {
-        while conn.served(&world).await.answer.verdict != Verdict::Answered {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within(looked).await;
+    world.clock.advance_ms(32_001);
+    conn.until_taken(&world).await;
     // Its end comes after all, and is the rest of something that is over.
     conn.send(ToAdapter::Request(pb::RequestChunk { chunk: 1, last: true, request: Bytes::new(), ..chunk }))
         .await;
-    conn.served(&world).await.answered();
-    assert_eq!((adapter.health().answered, adapter.health().protocol_errors), (2, 0));
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    while !matches!(conn.recv().await, FromAdapter::Pong(_)) {}
+    assert_eq!((adapter.health().in_flight, adapter.health().protocol_errors), (0, 0));
     served.stop().await;
 }
 
