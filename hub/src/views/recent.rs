@@ -7,7 +7,7 @@ use yiwang_proto::ids::MemberId;
 /// Entries remembered per member: more than come between two looks at a full load (12,000 a second). For more the chain in
 /// the entries themselves is followed, which reads each of them.
 const REMEMBERED: usize = 4096;
-/// So many stay after they were handed on, for a member's other adapters, which may be a little behind.
+/// So many stay after they were handed on: a link that takes another's place may be a little behind it.
 const HANDED_ON: usize = 1024;
 
 /// Indexes by member, oldest first.
@@ -44,12 +44,14 @@ impl Recent {
             indexes.pop_front();
         }
         if indexes.len() <= HANDED_ON {
-            indexes.shrink_to(HANDED_ON);
+            // With room for those until the next look: else each of them would make the room anew.
+            indexes.shrink_to(2 * HANDED_ON);
         }
         // All after one that is held already are there.
         let reaches_back = indexes.front().is_some_and(|first| *first < own_next);
-        let wanted = |index: &&u64| (own_next..end).contains(*index);
-        reaches_back.then(|| indexes.iter().filter(wanted).copied().collect())
+        let before = |limit: u64| indexes.partition_point(|index| *index < limit);
+        let wanted = before(own_next)..before(end.max(own_next));
+        reaches_back.then(|| indexes.range(wanted).copied().collect())
     }
 }
 
@@ -72,12 +74,13 @@ mod tests {
         assert_eq!(recent.between(&member, 2998, 8000), None, "too many to be remembered");
         assert_eq!(recent.between(&member, 4500, 8000).unwrap().len(), 3500);
         assert_eq!(recent.between(&member, 7990, 8000).unwrap().len(), 10);
-        let held = recent.of.lock().unwrap().get(&member).map(|held| (held.len(), held.capacity()));
-        assert_eq!(held, Some((HANDED_ON, HANDED_ON)), "what was handed on takes no more room");
+        let held =
+            recent.of.lock().unwrap().get(&member).map(|held| (held.len(), held.capacity() <= 2 * HANDED_ON));
+        assert_eq!(held, Some((HANDED_ON, true)), "what was handed on takes no more room");
         assert_eq!(
             recent.between(&member, 6977, 8000).unwrap().len(),
             1023,
-            "another one that is a little behind"
+            "a link that is a little behind"
         );
         assert_eq!(recent.between(&member, 6976, 8000), None);
     }
