@@ -40,7 +40,8 @@ use yiwang_proto::pb;
 pub struct DenialLimits {
     /// Mebibytes of folded statements, to within one segment file.
     pub kept_mib: u64,
-    /// Mebibytes that the disk must have free for more of them: the rest is the ledger's.
+    /// Mebibytes of the disk that are left to the ledger: while fewer are free no more are kept. Two of its segments with
+    /// their tiles are left in any case.
     pub leave_free_mib: u64,
 }
 

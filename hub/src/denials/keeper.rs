@@ -2,7 +2,7 @@
 
 use super::DenialLimits;
 use super::recover::{self, Leftover};
-use super::shares::{Shares, disk_has_room, least_free};
+use super::shares::{Shares, disk_lacks_room, least_free};
 use crate::ledger::store::EntryReader;
 use crate::limits::{DENIALS_BATCH, DENIALS_BATCH_BYTES, DENIALS_QUEUE, FOLDED_SEGMENT_BYTES};
 use bytes::Bytes;
@@ -309,8 +309,13 @@ impl Thread {
             self.set_full(true, "their limit (`kept_mib` of `[denials]`) is reached");
             return Ok(None);
         }
-        if !disk_has_room(&self.dir, self.least_free) {
-            self.set_full(true, "the disk has less free than `leave_free_mib` of `[denials]` leaves to the ledger: free some space");
+        if let Some(free) = disk_lacks_room(&self.dir, self.least_free) {
+            let [free, least] = [free, self.least_free].map(|bytes| bytes >> 20);
+            let why = format!(
+                "the disk has {free} MiB free, and {least} are left to the ledger (two of its segments, or `leave_free_mib` \
+                 of `[denials]`): free some space"
+            );
+            self.set_full(true, &why);
             return Ok(None);
         }
         if self.journal.is_none()

@@ -46,12 +46,12 @@ pub(super) fn least_free(leave: u64, ledger_segment: u64) -> u64 {
     leave.max((ledger_segment / 8).saturating_add(ledger_segment.saturating_mul(2)))
 }
 
-/// Whether the disk has so many bytes free.
-pub(super) fn disk_has_room(dir: &Path, least: u64) -> bool {
+/// The bytes that the disk has free, where they are fewer than so many.
+pub(super) fn disk_lacks_room(dir: &Path, least: u64) -> Option<u64> {
     let at = if dir.exists() { Some(dir) } else { dir.parent() };
     // What cannot be asked is found out by the append itself.
-    let free = at.and_then(|at| rustix::fs::statvfs(at).ok());
-    free.is_none_or(|free| free.f_bavail.saturating_mul(free.f_frsize) >= least)
+    let disk = at.and_then(|at| rustix::fs::statvfs(at).ok())?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize)).filter(|free| *free < least)
 }
 
 #[cfg(test)]
@@ -76,7 +76,8 @@ mod tests {
             [1 << 30, (1 << 27) + (2 << 30)]
         );
         let dir = tempfile::tempdir().unwrap();
-        assert!(!disk_has_room(dir.path(), 1 << 60), "no disk has that");
-        assert!(!disk_has_room(&dir.path().join("not-yet"), 1 << 60));
+        assert!(disk_lacks_room(dir.path(), 1 << 60).is_some(), "no disk has that");
+        assert!(disk_lacks_room(&dir.path().join("not-yet"), 1 << 60).is_some());
+        assert_eq!(disk_lacks_room(dir.path(), 1), None);
     }
 }

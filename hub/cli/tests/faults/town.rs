@@ -367,6 +367,7 @@ fn init_hub(dir: &Path, addresses: Addresses, told: Option<SocketAddr>) {
         .map(|line| if line.starts_with("leave_free_mib") { "leave_free_mib = 1" } else { line })
         .map(str::to_owned)
         .collect();
+    assert!(lines.iter().any(|line| line == "leave_free_mib = 1"), "{text}");
     lines.insert(0, format!("segment_bytes = {}", 4 << 20));
     // Ahead of the tables.
     lines.insert(0, format!("public_port = {}", told.map_or(0, |told| told.port())));
