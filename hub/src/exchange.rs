@@ -61,6 +61,14 @@ pub async fn joined(
     })
 }
 
+/// What an exchange ends with that broke half-way, which is a fault of the program: counted and said, as where it broke is
+/// by then.
+pub fn broke(hub: &Hub) -> Code {
+    tracing::error!("an exchange broke and is answered with `internal`: report what stands above this line");
+    hub.meters.unrecorded(Code::Internal);
+    Code::Internal
+}
+
 /// An exchange that left no entry of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {

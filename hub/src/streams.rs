@@ -175,7 +175,7 @@ impl Served {
             let exchange = exchange.unwrap_or_default();
             // One that breaks is told to its app too; what it held is dropped with it.
             let run = AssertUnwindSafe(exchange::joined(&hub, member.clone(), exchange, &traceparent));
-            let ended = run.catch_unwind().await.unwrap_or(Err(Code::Internal));
+            let ended = run.catch_unwind().await.unwrap_or_else(|_| Err(exchange::broke(&hub)));
             let (result, mark) = match ended {
                 Ok(Reply { response, mark }) => (Came::Answered(response), mark),
                 Err(code) => {
