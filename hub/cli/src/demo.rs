@@ -47,7 +47,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
             None => Some(tempfile::tempdir().map_err(Failure::environment)?),
         };
         let dir = match (&arguments.keep, &temporary) {
-            (Some(dir), _) => dir.clone(),
+            // Members' mappings name their sources by it, from folders of their own.
+            (Some(dir), _) => std::path::absolute(dir).map_err(Failure::usage)?,
             (None, Some(temporary)) => temporary.path().to_owned(),
             (None, None) => return Err(Failure::environment("no folder for the demo")),
         };
@@ -61,9 +62,19 @@ pub fn run(arguments: &Arguments) -> Outcome {
     })
 }
 
-/// Mebibytes that a small city's demo writes, by itself and with the departments' own servers, and as much again.
-const ROOM_MIB: u64 = 192;
-const ROOM_WITH_SERVICES_MIB: u64 = 768;
+/// Mebibytes that a demo writes, and half as much again: of hub, members and tampered copy; of the departments' own servers; of
+/// real data; of a city of scale 1.
+const ROOM_MIB: u64 = 160;
+const SERVERS_MIB: u64 = 576;
+const DATA_MIB: u64 = 80;
+const CITY_MIB: f64 = 2048.0;
+
+fn needed_mib(arguments: &Arguments) -> u64 {
+    let servers = if arguments.services { SERVERS_MIB } else { 0 };
+    let data = if arguments.data.is_some() { DATA_MIB } else { 0 };
+    // A negative scale is 0 here, and no number too: both are refused where the city is built.
+    ROOM_MIB + servers + data + (arguments.scale * CITY_MIB) as u64
+}
 
 /// Mebibytes that are free where a folder is or will be; none where that cannot be asked.
 fn free_mib(dir: &Path) -> Option<u64> {
@@ -72,12 +83,11 @@ fn free_mib(dir: &Path) -> Option<u64> {
 }
 
 /// A disk that fills up half-way would end in whatever error comes first.
-fn has_room(services: bool, dir: &Path, free_mib: Option<u64>) -> Outcome {
-    let least = if services { ROOM_WITH_SERVICES_MIB } else { ROOM_MIB };
+fn has_room(needed_mib: u64, dir: &Path, free_mib: Option<u64>) -> Outcome {
     match free_mib {
-        Some(free) if free < least => Err(Failure::environment(format!(
-            "the demo needs {least} MiB for `{}`, and {free} are free there; free some space, or name a folder on another \
-             disk with `--keep`",
+        Some(free) if free < needed_mib => Err(Failure::environment(format!(
+            "the demo needs {needed_mib} MiB for `{}`, and {free} MiB are free there: free some space, or name a folder on \
+             another disk with `--keep`",
             dir.display()
         ))),
         _ => Ok(()),
@@ -85,7 +95,7 @@ fn has_room(services: bool, dir: &Path, free_mib: Option<u64>) -> Outcome {
 }
 
 async fn tell(arguments: &Arguments, dir: &Path) -> Outcome {
-    has_room(arguments.services, dir, free_mib(dir))?;
+    has_room(needed_mib(arguments), dir, free_mib(dir))?;
     println!("Yiwang demo: one hub, its departments, one household's application, and the audit of it.");
     println!("Everything lies in {}\n", dir.display());
     let plan =
@@ -122,13 +132,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let later = dir.path().join("not/yet");
         assert_eq!(free_mib(&later).is_some(), free_mib(dir.path()).is_some());
-        for (services, free, fits) in
-            [(false, 191, false), (false, 192, true), (true, 767, false), (true, 768, true)]
-        {
-            assert_eq!(has_room(services, &later, Some(free)).is_ok(), fits, "{free}");
+        let asked = |services, data: Option<&str>, scale| Arguments {
+            once: true,
+            keep: None,
+            data: data.map(PathBuf::from),
+            services,
+            scale,
+        };
+        let usual = needed_mib(&asked(false, None, 0.01));
+        assert_eq!(usual, 180);
+        assert_eq!(needed_mib(&asked(true, Some("data"), 1.0)), 160 + 576 + 80 + 2048);
+        assert_eq!([-1.0, f64::NAN].map(|scale| needed_mib(&asked(false, None, scale))), [160; 2]);
+        for (free, fits) in [(Some(usual - 1), false), (Some(usual), true), (None, true)] {
+            assert_eq!(has_room(usual, &later, free).is_ok(), fits, "{free:?}");
         }
-        assert!(has_room(true, &later, None).is_ok(), "what cannot be asked is found out by the writing");
-        let said = has_room(false, &later, Some(7)).unwrap_err();
-        assert!(said.code == 3 && said.to_string().contains("192 MiB for"), "{said}");
+        let said = has_room(usual, &later, Some(7)).unwrap_err();
+        assert!(said.code == 3 && said.to_string().contains("180 MiB for"), "{said}");
     }
 }

@@ -9,14 +9,18 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// Characters of a log's line that an error repeats: the longest of them, with its ids and addresses.
+/// Characters of a log that an error repeats: the longest line of ours, with its ids and addresses.
 const LAST_WORDS: usize = 500;
+/// Lines that a fault without a level has: of a configuration file its place, what is wrong, and what helps.
+const LAST_LINES: usize = 4;
 
 /// One process.
 pub struct Process {
     name: String,
     child: Child,
     line: Line,
+    /// Where its log began, in the file that all its lives share.
+    log_from: u64,
     /// Where its `/ready` is.
     pub health: SocketAddr,
 }
@@ -30,10 +34,12 @@ struct Line {
 }
 
 impl Line {
-    fn spawn(&self) -> Result<Child, Failure> {
+    /// With the length of its log so far.
+    fn spawn(&self) -> Result<(Child, u64), Failure> {
         // What it said before it was started again stays.
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(file(&self.log))?;
-        Command::new(&self.program)
+        let from = log.metadata().map_err(file(&self.log))?.len();
+        let child = Command::new(&self.program)
             .args(&self.arguments)
             .envs(self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             .stdin(Stdio::null())
@@ -43,7 +49,8 @@ impl Line {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(Failure::environment)
+            .map_err(Failure::environment)?;
+        Ok((child, from))
     }
 }
 
@@ -52,13 +59,18 @@ pub fn free_port() -> Result<SocketAddr, Failure> {
     yiwang_city::servers::free_port().map_err(Failure::environment)
 }
 
-/// The last line of a log that is a warning or an error, or the last one at all.
-fn last_words(log: &Path) -> Option<String> {
-    let text = String::from_utf8_lossy(&std::fs::read(log).ok()?).into_owned();
-    let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
-    let told = |line: &&str| ["ERROR", "WARN", "error:"].iter().any(|word| line.contains(word));
-    let line = lines().find(told).or_else(|| lines().next())?;
-    Some(line.trim().chars().take(LAST_WORDS).collect())
+/// What a log says last, from this byte on: its last panic, its last line that is a warning or an error, or its last lines.
+fn last_words(log: &Path, from: u64) -> Option<String> {
+    let bytes = std::fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(bytes.get(usize::try_from(from).ok()?..)?).into_owned();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = |words: &[&str]| lines.iter().rposition(|line| words.iter().any(|word| line.contains(word)));
+    let words = match (last(&["panicked at"]), last(&["ERROR", "WARN", "error:"])) {
+        (Some(at), _) => lines.get(at..)?.iter().take(2).copied().collect::<Vec<_>>().join(" "),
+        (None, Some(at)) => (*lines.get(at)?).to_owned(),
+        (None, None) => lines.get(lines.len().saturating_sub(LAST_LINES)..)?.join(" "),
+    };
+    (!words.is_empty()).then(|| words.chars().take(LAST_WORDS).collect())
 }
 
 impl Process {
@@ -89,7 +101,8 @@ impl Process {
             settings: settings.to_vec(),
             log: log.to_owned(),
         };
-        Ok(Self { name: name.to_owned(), child: line.spawn()?, line, health })
+        let (child, log_from) = line.spawn()?;
+        Ok(Self { name: name.to_owned(), child, line, log_from, health })
     }
 
     /// SIGKILL; returns when it is gone.
@@ -100,7 +113,7 @@ impl Process {
 
     /// Starts it again as it was started first.
     pub fn start_again(&mut self) -> Result<(), Failure> {
-        self.child = self.line.spawn()?;
+        (self.child, self.log_from) = self.line.spawn()?;
         Ok(())
     }
 
@@ -122,7 +135,8 @@ impl Process {
 
     /// With its last words: the folder of the log goes with whoever started it.
     fn failure(&self, what: &str) -> Failure {
-        let words = last_words(&self.line.log).unwrap_or_else(|| "its log is empty".to_owned());
+        let words =
+            last_words(&self.line.log, self.log_from).unwrap_or_else(|| "its log is empty".to_owned());
         Failure::environment(format!("`{}` {what}: {words}", self.name))
     }
 
@@ -155,14 +169,27 @@ mod tests {
     #[test]
     fn a_log_ends_with_what_went_wrong() {
         let log = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(last_words(log.path()), None);
-        let lines = "{\"level\":\"INFO\"}\n{\"level\":\"ERROR\",\"why\":\"no room\"}\n{\"level\":\"INFO\",\"at\":2}\n\n";
-        std::fs::write(log.path(), lines).unwrap();
-        assert_eq!(last_words(log.path()).unwrap(), "{\"level\":\"ERROR\",\"why\":\"no room\"}");
-        std::fs::write(log.path(), "it began\nit went on\n").unwrap();
-        assert_eq!(last_words(log.path()).unwrap(), "it went on");
-        std::fs::write(log.path(), "云".repeat(LAST_WORDS + 9)).unwrap();
-        assert_eq!(last_words(log.path()).unwrap().chars().count(), LAST_WORDS);
-        assert_eq!(last_words(Path::new("/no/such/log")), None);
+        let said = |text: &str, from: u64| {
+            std::fs::write(log.path(), text).unwrap();
+            last_words(log.path(), from)
+        };
+        assert_eq!(said("", 0), None);
+        let error = r#"{"level":"ERROR","why":"no room"}"#;
+        let lines = format!("{{\"level\":\"INFO\"}}\n{error}\n{{\"level\":\"INFO\",\"at\":2}}\n\n");
+        assert_eq!(said(&lines, 0).unwrap(), error);
+        // What an earlier life said is not why this one ended.
+        let from = lines.len() as u64;
+        assert_eq!(said(&(lines.clone() + "it began\n"), from).unwrap(), "it began");
+        assert_eq!(said(&lines, from), None);
+        assert_eq!(said(&lines, from + 1), None, "cut meanwhile");
+        let broken = "thread 'x' panicked at a.rs:1:2:\nno such thing\nnote: run with more\n";
+        assert_eq!(said(&(lines + broken), 0).unwrap(), "thread 'x' panicked at a.rs:1:2: no such thing");
+        let fault = "adapter.toml:6:17: no such key\n  |\n6 | journals = 1\n  = help: write `journal`\n";
+        assert_eq!(
+            said(fault, 0).unwrap(),
+            "adapter.toml:6:17: no such key | 6 | journals = 1 = help: write `journal`"
+        );
+        assert_eq!(said(&"云".repeat(LAST_WORDS + 9), 0).unwrap().chars().count(), LAST_WORDS);
+        assert_eq!(last_words(Path::new("/no/such/log"), 0), None);
     }
 }
