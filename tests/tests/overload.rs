@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use raw::{Manner, adapter_that, adapter_that_counts};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_client::client::Client;
 use yiwang_hub::config::Overload;
 use yiwang_hub::context::TestSwitches;
@@ -70,7 +71,7 @@ async fn f08_a_department_that_hangs_holds_up_nobody_else() {
     let good = Contract::open(&document).unwrap();
     let running = civil.run_adapter(&scene.world).await;
     scene.adapter.take().unwrap().stop().await;
-    adapter_that(&scene, Manner::Hangs).await;
+    let _cancelled = adapter_that(&scene, Manner::Hangs).await;
     // More than the bulkhead holds.
     let many = LINK_IN_FLIGHT_MAX - LINK_EMERGENCY + 100;
     let flood = at_once(&scene, &scene.app, &scene.contract, &scene.case, many);
@@ -142,13 +143,20 @@ async fn t23_an_answer_without_end_is_cut_and_recorded() {
     // Eighty mebibytes have to come before the last answer is cut, on a machine that does other things too.
     let mut scene = Scene::bent(104, |draft| draft.limit("deadline_ms", 30_000)).await;
     scene.adapter.take().unwrap().stop().await;
-    adapter_that(&scene, Manner::NeverEnds).await;
+    let cancelled = adapter_that(&scene, Manner::NeverEnds).await;
     let outcomes = at_once(&scene, &scene.app, &scene.contract, &scene.case, 20).await;
     for outcome in &outcomes {
         assert!(["answer_invalid", "provider_busy"].contains(&outcome.as_str()), "{outcomes:?}");
     }
     let link = scene.world.hub().hub.links.of(scene.police.id()).unwrap();
     assert_eq!((link.held(), link.running()), (0, 0), "nothing of it is kept");
+    // Or what is left of them would wait at the adapter for credit, each in a place of its own.
+    let told = async {
+        while cancelled.lock().unwrap().len() < outcomes.len() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), told).await.is_ok(), "{cancelled:?}");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

@@ -2,7 +2,8 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -23,9 +24,11 @@ pub enum Manner {
     NeverEnds,
 }
 
-/// Connects as the police's adapter.
-pub async fn adapter_that(scene: &Scene, manner: Manner) {
+/// Connects as the police's adapter. Yields the exchanges of which the hub says that nobody waits for them.
+pub async fn adapter_that(scene: &Scene, manner: Manner) -> Arc<Mutex<BTreeSet<u64>>> {
     let RawLink { frames, mut incoming } = RawLink::open(&scene.world, &scene.police, |_| {}).await;
+    let cancelled = Arc::<Mutex<BTreeSet<u64>>>::default();
+    let told = Arc::clone(&cancelled);
     tokio::spawn(async move {
         while let Ok(Some(came)) = incoming.message().await {
             for frame in came.frames {
@@ -38,12 +41,16 @@ pub async fn adapter_that(scene: &Scene, manner: Manner) {
                     Some(pb::hub_frame::Kind::Request(request)) if manner == Manner::NeverEnds => {
                         tokio::spawn(never_ends(frames.clone(), request.exchange));
                     }
+                    Some(pb::hub_frame::Kind::Cancel(cancel)) => {
+                        told.lock().unwrap().insert(cancel.exchange);
+                    }
                     _ => {}
                 }
             }
         }
     });
     scene.world.until_linked(scene.police.id()).await;
+    cancelled
 }
 
 /// Sends more than any body may have. Each answer by itself, so that none waits for its deadline behind the others.

@@ -105,6 +105,8 @@ pub struct Stock {
     pub late: std::sync::atomic::AtomicBool,
     /// Questions are the test's to answer.
     pub held: std::sync::atomic::AtomicBool,
+    /// The hub reads nothing.
+    pub deaf: std::sync::atomic::AtomicBool,
 }
 
 impl Stock {

@@ -103,6 +103,9 @@ impl LinkService for Service {
         let (stock, back, ledger) = (Arc::clone(&self.stock), to.downgrade(), shown.ledger);
         tokio::spawn(async move {
             while let Ok(Some(message)) = frames.message().await {
+                while stock.deaf.load(std::sync::atomic::Ordering::SeqCst) && !passed.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 for frame in message.frames {
                     // Material is handed over at once unless a test holds it; everything else is for it to see.
                     let held = stock.held.load(std::sync::atomic::Ordering::SeqCst);

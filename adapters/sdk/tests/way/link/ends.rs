@@ -1,7 +1,7 @@
-//! A link that ends while a batch of own entries is in hand.
+//! How links end: with a batch of own entries in hand, with answers under way, by a hub that does not read.
 
 use super::watch::{batch, enter, evidence, exchange, taken};
-use super::{FakeHub, Served, until};
+use super::{FakeHub, Served, hub_frame, until};
 use crate::world::{APP, STRANGER, World};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,5 +114,35 @@ async fn an_adapter_that_stops_ends_its_side_at_once() {
     let ended =
         tokio::time::timeout(Duration::from_millis(700), async { while conn.from.recv().await.is_some() {} });
     assert!(ended.await.is_ok(), "its side is still open");
+    served.stop().await;
+}
+
+/// What the adapter says to it is bounded, and a link on which nothing gets through is none.
+#[tokio::test]
+async fn a_hub_that_does_not_read_loses_its_link_and_is_dialled_again() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    conn.served(&world).await.answered();
+    hub.show(world.ledger.len());
+    world.stock.deaf.store(true, Ordering::SeqCst);
+    let mut asked = 0_u64;
+    let asking = async {
+        // Until its side of the link is gone.
+        while conn.to.send(hub_frame(ToAdapter::Ping(pb::LinkPing { nonce: u64::MAX }))).await.is_ok() {
+            asked += 1;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut next = tokio::select! {
+        next = hub.linked() => next,
+        () = asking => unreachable!(),
+    };
+    assert!(asked >= 4096, "no sooner than its queue is full");
+    world.stock.deaf.store(false, Ordering::SeqCst);
+    next.served(&world).await.answered();
+    assert_eq!((adapter.health().alarms, adapter.health().protocol_errors), (0, 0));
     served.stop().await;
 }
