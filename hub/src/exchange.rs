@@ -17,8 +17,10 @@ use crate::stages::Stage;
 use crate::standings;
 use accept::Accepted;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use record::Outcome;
 use reply::Reply;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use tracing::{Instrument as _, debug_span};
 use yiwang_proto::codes::Code;
@@ -42,7 +44,8 @@ impl From<Code> for Refusal {
     }
 }
 
-/// Runs one exchange as a span of the caller's trace, and counts a refusal that left no entry.
+/// Runs one exchange as a span of the caller's trace, and counts a refusal that left no entry. One that breaks half-way, which
+/// is a fault of the program, is answered too; what it held is dropped with it.
 pub async fn joined(
     hub: &Hub,
     peer: MemberId,
@@ -51,7 +54,13 @@ pub async fn joined(
 ) -> Result<Reply, Code> {
     let span = tracing::info_span!("exchange", consumer = peer.as_str());
     yiwang_telemetry::continue_trace(&span, traceparent);
-    let ended = run(hub, peer, request, traceparent).instrument(span).await;
+    let run = AssertUnwindSafe(run(hub, peer, request, traceparent).instrument(span)).catch_unwind();
+    let ended = run.await.unwrap_or_else(|_| {
+        tracing::error!(
+            "an exchange broke and is answered with `internal`: report what stands above this line"
+        );
+        Err(Left::Unrecorded(Code::Internal))
+    });
     ended.map_err(|left| match left {
         Left::Unrecorded(code) => {
             hub.meters.unrecorded(code);
@@ -59,14 +68,6 @@ pub async fn joined(
         }
         Left::Folded(code) => code,
     })
-}
-
-/// What an exchange ends with that broke half-way, which is a fault of the program: counted and said, as where it broke is
-/// by then.
-pub fn broke(hub: &Hub) -> Code {
-    tracing::error!("an exchange broke and is answered with `internal`: report what stands above this line");
-    hub.meters.unrecorded(Code::Internal);
-    Code::Internal
 }
 
 /// An exchange that left no entry of its own.

@@ -1,6 +1,7 @@
 //! The hub's own limits, each with its reason. Limits of messages stand in `yiwang_proto::limits`.
 
 use std::time::Duration;
+use yiwang_proto::limits::DEADLINE_MAX_MS;
 
 /// Drafts waiting for the sequencer: at 50,000 entries per second this is less than a tenth of a second.
 pub const SEQUENCE_QUEUE: usize = 4096;
@@ -86,7 +87,7 @@ pub const MATERIAL_KEYS_MAX: usize = 64;
 /// Bytes of material in one frame; it travels in a message of its own, of at most 8 MiB.
 pub const MATERIAL_BYTES_MAX: usize = 4 << 20;
 /// How long an answer may take where the contract allows more.
-pub const DEADLINE_MAX: Duration = Duration::from_secs(30);
+pub const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MAX_MS as u64);
 /// Time within which a link's first frame must come.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a link is pinged; a link that does not answer within three is dropped.

@@ -9,10 +9,9 @@ use crate::exchange::{self, reply::Reply};
 use crate::limits::{STREAM_IN_FLIGHT, STREAMS_OF_MEMBER};
 use crate::replies::{Handing, Mark};
 use crate::tls::identity::Peer;
-use futures_util::{FutureExt as _, Stream};
+use futures_util::Stream;
 use prost::Message as _;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -173,9 +172,7 @@ impl Served {
         self.hub.tasks.spawn(Box::pin(async move {
             let pb::StreamRequest { number, exchange, traceparent } = message;
             let exchange = exchange.unwrap_or_default();
-            // One that breaks is told to its app too; what it held is dropped with it.
-            let run = AssertUnwindSafe(exchange::joined(&hub, member.clone(), exchange, &traceparent));
-            let ended = run.catch_unwind().await.unwrap_or_else(|_| Err(exchange::broke(&hub)));
+            let ended = exchange::joined(&hub, member.clone(), exchange, &traceparent).await;
             let (result, mark) = match ended {
                 Ok(Reply { response, mark }) => (Came::Answered(response), mark),
                 Err(code) => {

@@ -7,7 +7,7 @@ use crate::document::SignedDocument;
 use crate::envelope::{EnvelopeError, SignedStatement, payload_type};
 use crate::ids::{AppId, ContractId, FieldName, Matter, MemberId, Officer, Operation, Purpose, RecordType};
 use crate::keys::PublicKey;
-use crate::limits::{CONTRACT_MAX, FIELDS_MAX, ROWS_MAX};
+use crate::limits::{CONTRACT_MAX, DEADLINE_MAX_MS, FIELDS_MAX, ROWS_MAX};
 use crate::time::{TimeError, parse_rfc3339};
 use serde::{Deserialize, Serialize};
 
@@ -267,7 +267,7 @@ impl ContractText {
         want((1..=ROWS_MAX).contains(&self.limits.rows), "limits.rows is 1 to 1000");
         want(self.limits.per_app_per_minute >= 1, "limits.per_app_per_minute is at least 1");
         want(self.limits.per_officer_per_day >= 1, "limits.per_officer_per_day is at least 1");
-        want((50..=30_000).contains(&self.limits.deadline_ms), "limits.deadline_ms is 50 to 30000");
+        want((50..=DEADLINE_MAX_MS).contains(&self.limits.deadline_ms), "limits.deadline_ms is 50 to 30000");
         want(self.class <= 4, "class is 0 to 4");
         want(self.class < 3 || self.assessment.is_some(), "assessment is needed from class 3");
         want(

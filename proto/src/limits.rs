@@ -24,6 +24,8 @@ pub const CASE_TAGS_MAX: usize = 256;
 pub const STATEMENT_LIFETIME_MS: i64 = 60_000;
 /// Largest difference between two parties' clocks that is tolerated.
 pub const CLOCK_SKEW_MS: i64 = 30_000;
+/// The longest that an exchange may take, in milliseconds: with the tolerance of clocks it ends within its statement's lifetime.
+pub const DEADLINE_MAX_MS: u32 = 30_000;
 /// Signatures in one statement envelope: app and officer. More than are verified are refused, whatever this says.
 pub const SIGNATURES_MAX: usize = 2;
 /// Arguments in one request body.

@@ -72,8 +72,8 @@ const CITY_MIB: f64 = 2048.0;
 fn needed_mib(arguments: &Arguments) -> u64 {
     let servers = if arguments.services { SERVERS_MIB } else { 0 };
     let data = if arguments.data.is_some() { DATA_MIB } else { 0 };
-    // A negative scale is 0 here, and no number too: both are refused where the city is built.
-    ROOM_MIB + servers + data + (arguments.scale * CITY_MIB) as u64
+    // What is no scale is refused where the city is built.
+    ROOM_MIB + servers + data + (arguments.scale.clamp(0.0, 1.0) * CITY_MIB) as u64
 }
 
 /// Mebibytes that are free where a folder is or will be; none where that cannot be asked.
@@ -142,7 +142,8 @@ mod tests {
         let usual = needed_mib(&asked(false, None, 0.01));
         assert_eq!(usual, 180);
         assert_eq!(needed_mib(&asked(true, Some("data"), 1.0)), 160 + 576 + 80 + 2048);
-        assert_eq!([-1.0, f64::NAN].map(|scale| needed_mib(&asked(false, None, scale))), [160; 2]);
+        let odd = [-1.0, f64::NAN, f64::INFINITY].map(|scale| needed_mib(&asked(false, None, scale)));
+        assert_eq!(odd, [160, 160, 160 + 2048]);
         for (free, fits) in [(Some(usual - 1), false), (Some(usual), true), (None, true)] {
             assert_eq!(has_room(usual, &later, free).is_ok(), fits, "{free:?}");
         }

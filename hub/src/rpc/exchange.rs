@@ -41,7 +41,7 @@ impl ExchangeService for Service {
         // In a box: a runtime moves what it is given several times, and this is kilobytes.
         let run = async move { exchange::joined(&hub, peer, message, &trace).await };
         let run = tracker.spawn(Box::pin(run));
-        let reply = run.await.map_err(|_| status::of(exchange::broke(&self.0)))?;
+        let reply = run.await.map_err(|_| status::of(yiwang_proto::codes::Code::Internal))?;
         let reply = reply.map_err(status::of)?;
         let mut response = Response::new(reply.response);
         if let Some(mark) = reply.mark {

@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -224,7 +224,7 @@ impl Session {
             }
             tokio::select! {
                 biased;
-                Some(done) = self.tasks.join_next() => {
+                Some(done) = self.tasks.join_next_with_id() => {
                     if let Err(end) = self.finished(done) {
                         return end;
                     }
@@ -295,11 +295,13 @@ impl Session {
         End::Stopped
     }
 
-    fn finished(&mut self, done: Result<u64, tokio::task::JoinError>) -> Result<(), End> {
+    fn finished(&mut self, done: Result<(Id, u64), JoinError>) -> Result<(), End> {
         match done {
-            Ok(exchange) => {
-                // A hub that uses a number again may have begun to send another request with it.
-                if let Some(Exchange::Running { .. }) = self.exchanges.get(&exchange) {
+            Ok((id, exchange)) => {
+                // A hub that uses a number again may have begun another exchange with it.
+                let ended =
+                    |held: &Exchange| matches!(held, Exchange::Running { task, .. } if task.id() == id);
+                if self.exchanges.get(&exchange).is_some_and(ended) {
                     self.exchanges.remove(&exchange);
                 }
                 Ok(())

@@ -273,15 +273,19 @@ impl Conn {
         }
     }
 
-    /// Asks until it is not turned away: whatever has every place gives one back. (By then its request may be too old.)
+    /// Asks until it is not turned away: whatever has every place gives one back. By then its deadline is over.
     pub async fn until_taken(&mut self, world: &World) {
-        let busy = Verdict::Failed(Code::ProviderBusy);
         let asking = async {
-            while self.served(world).await.answer.verdict == busy {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            loop {
+                match self.served(world).await.answer.verdict {
+                    Verdict::Failed(Code::ProviderBusy) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    verdict => return verdict,
+                }
             }
         };
-        within(asking).await;
+        assert_eq!(within(asking).await, Verdict::Failed(Code::DeadlineExceeded));
     }
 
     /// A look-up and its answer.

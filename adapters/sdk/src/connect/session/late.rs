@@ -3,17 +3,18 @@
 //! more credit.
 
 use super::{Exchange, Session};
-use yiwang_proto::limits::CLOCK_SKEW_MS;
+use yiwang_proto::limits::{CLOCK_SKEW_MS, DEADLINE_MAX_MS};
 
-/// The longest that an exchange is held: a hub's longest one and the tolerance of clocks. A deadline that cannot be told from
-/// that tolerance, or is none, is no longer than this.
-const LONGEST_MS: u64 = 60_000;
+/// The tolerance of clocks.
+const TOLERANCE_MS: u64 = CLOCK_SKEW_MS.unsigned_abs();
+/// The longest that an exchange is held: a hub's longest one and that tolerance. A deadline that cannot be told from it, or
+/// is none, is no longer than this.
+const LONGEST_MS: u64 = DEADLINE_MAX_MS as u64 + TOLERANCE_MS;
 
 /// When an exchange that its hub gives up in so many milliseconds is over here. The hub's clock may be behind by the
 /// tolerance.
 pub(super) fn over_at(now_us: u64, left_ms: u64) -> u64 {
-    let tolerance_ms = u64::try_from(CLOCK_SKEW_MS).unwrap_or_default();
-    let most_ms = left_ms.saturating_add(tolerance_ms).min(LONGEST_MS);
+    let most_ms = left_ms.saturating_add(TOLERANCE_MS).min(LONGEST_MS);
     now_us.saturating_add(most_ms.saturating_mul(1000))
 }
 
@@ -24,10 +25,12 @@ impl Session {
         let late = |held: &Exchange| match held {
             Exchange::Receiving { over_us, .. } | Exchange::Running { over_us, .. } => *over_us < now_us,
         };
-        let numbers: Vec<u64> =
+        let mut numbers: Vec<u64> =
             self.exchanges.iter().filter(|(_, held)| late(held)).map(|(number, _)| *number).collect();
+        // What is left of them is offered in this order: in one that is the same in each run of a simulation.
+        numbers.sort_unstable();
         for exchange in numbers {
-            tracing::info!(exchange, "an exchange is over by its deadline, and the hub has not said so");
+            tracing::warn!(exchange, "an exchange is over by its deadline, and the hub has not said so");
             self.cancel(exchange);
         }
     }

@@ -218,6 +218,8 @@ async fn an_answer_that_gets_no_more_credit_gives_its_place_back() {
     conn.until_taken(&world).await;
     // Credit that comes after all is for something that is over; what left in part is owed a receipt, and offered.
     conn.send(ToAdapter::Credit(pb::LinkCredit { exchange, bytes: u32::MAX })).await;
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    while !matches!(conn.recv().await, FromAdapter::Pong(_)) {}
     world.clock.advance_ms(30_001);
     let offered = within(async {
         loop {
