@@ -206,13 +206,18 @@ impl Ledger {
         }
     }
 
+    /// Whether members have shown that nothing newer is known: before, hardly anything is appended.
+    pub fn appends(&self) -> bool {
+        self.shared.heads.appending()
+    }
+
     /// Whether an exchange may begin: what cannot be recorded must not be forwarded.
     pub fn ready(&self) -> Result<(), Code> {
         if self.shared.failed.load(Ordering::Relaxed) {
             Err(Code::Internal)
         } else if self.shared.full.load(Ordering::Relaxed) {
             Err(Code::LedgerFull)
-        } else if !self.shared.heads.appending() {
+        } else if !self.appends() {
             Err(Code::LedgerNotAppending)
         } else if self.shared.published.is_stuck() {
             Err(Code::NotWitnessed)

@@ -154,6 +154,9 @@ pub const FOLDED_LEAVE_FREE_MIB: u64 = 1024;
 pub const FOLDED_KEPT_MIB_MAX: u64 = 4 << 20;
 /// How often minutes that are over are looked for: an entry comes at most this much later.
 pub const FOLDS_EVERY: Duration = Duration::from_secs(1);
+/// How often a hub that was started looks whether its ledger appends by now, to enter what a crash left: one that crashes every
+/// second would enter nothing with a longer time.
+pub const FOLDS_AFTER_START: Duration = Duration::from_millis(50);
 /// Entries of a minute's end that are handed in at once: an eighth of a batch, so that exchanges keep their place.
 pub const FOLDS_AT_ONCE: usize = BATCH_MAX / 8;
 /// Life of a member's certificate; renewed at two thirds.

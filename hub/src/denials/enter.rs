@@ -4,7 +4,7 @@ use super::keeper::Fold;
 use crate::context::Hub;
 use crate::ledger::store::EntryReader;
 use crate::ledger::{Draft, Linear};
-use crate::limits::{FOLDS_AT_ONCE, FOLDS_EVERY};
+use crate::limits::{FOLDS_AFTER_START, FOLDS_AT_ONCE, FOLDS_EVERY};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use std::collections::HashMap;
@@ -118,8 +118,12 @@ pub async fn enter_all(hub: &Hub) {
 /// Enters minutes as they end, what a crash left first.
 pub async fn run(hub: Arc<Hub>) {
     loop {
-        enter(&hub, Some(minute_of(hub.ledger.now_ms()))).await;
-        if hub.stop.run_until_cancelled(tokio::time::sleep(FOLDS_EVERY)).await.is_none() {
+        let appends = hub.ledger.appends();
+        if appends {
+            enter(&hub, Some(minute_of(hub.ledger.now_ms()))).await;
+        }
+        let pause = if appends { FOLDS_EVERY } else { FOLDS_AFTER_START };
+        if hub.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
     }

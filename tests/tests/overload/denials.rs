@@ -207,6 +207,30 @@ async fn t24_a_restart_within_the_minute_goes_on_counting_and_knows_folded_ids()
     }
 }
 
+/// What the disk holds while the hub runs is what a crash leaves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t24_a_start_enters_the_minutes_that_a_crash_left() {
+    let (mut scene, clock) = standing(148).await;
+    flood(&scene, VERBATIM + 9).await;
+    let (hub, left) = (scene.world.hub_dir(), scene.world.hub_dir().with_extension("left"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&hub, &left]).status().unwrap();
+    assert!(copied.success());
+    stop(&mut scene).await;
+    std::fs::remove_dir_all(&hub).unwrap();
+    std::fs::rename(&left, &hub).unwrap();
+    clock.advance_ms(180_000);
+    scene.world.start_hub().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(entered(&scene).1.is_empty(), "nobody has shown that this is no old copy");
+    scene.app.meet().await.unwrap();
+    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
+    let folds = until_folded(&scene, 1).await;
+    assert_eq!(folds.iter().map(|(_, fold)| fold.count).collect::<Vec<_>>(), [9]);
+    stop(&mut scene).await;
+    let (code, report) = verify_ledger(&scene.world);
+    assert_eq!(code, 0, "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t24_who_enters_at_once_enters_each_fold_once() {
     let (mut scene, _clock) = standing(147).await;
