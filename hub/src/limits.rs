@@ -119,6 +119,11 @@ pub const DELEGATIONS_MAX: usize = 1_000;
 pub const CONTRACTS_MAX: usize = 2_000;
 /// Versions of record types of one member: a dozen records, changed a few times a year for years.
 pub const RECORD_TYPES_OF_MEMBER: usize = 64;
+/// Revocations under the roots of one member, which its counterparts keep for ever: keys that were stolen over decades,
+/// since leavers' keys go by the member's own list. An adapter keeps twice as many of each root.
+pub const REVOCATIONS_OF_MEMBER: usize = 1_024;
+/// Bytes of those: usual ones have half a kilobyte, and a link that begins sends all of them.
+pub const REVOCATION_BYTES_OF_MEMBER: usize = 1 << 20;
 /// Record types that members added, over the whole network: ten times what the program brings.
 pub const RECORD_TYPES_MAX: usize = 256;
 /// How long what was published counts, even if it is over: else a flood of short-lived documents would not.

@@ -13,6 +13,7 @@ use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::CONTRACT_MAX;
+use yiwang_proto::revocation::Revocation;
 
 /// Ceilings per member; `[quotas]` of `hub.toml` may set others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub struct QuotaLimits {
     pub contracts: usize,
     /// Versions of record types that it provides; they are kept for ever.
     pub record_types: usize,
+    /// Revocations under its roots; they are kept for ever, and by all its providers.
+    pub revocations: usize,
     /// Case statements and published documents, per second on average.
     pub per_second: u32,
     /// The same at once, after a quiet time.
@@ -42,6 +45,7 @@ impl Default for QuotaLimits {
             delegations: limits::DELEGATIONS_MAX,
             contracts: limits::CONTRACTS_MAX,
             record_types: limits::RECORD_TYPES_OF_MEMBER,
+            revocations: limits::REVOCATIONS_OF_MEMBER,
             per_second: limits::ADDED_PER_SECOND,
             burst: limits::ADDED_BURST,
         }
@@ -61,6 +65,10 @@ pub struct Holdings {
     pub contracts: usize,
     /// Versions of record types that it provides.
     pub record_types: usize,
+    /// Revocations under its roots.
+    pub revocations: usize,
+    /// Bytes of those.
+    pub revocation_bytes: usize,
 }
 
 /// A token bucket, in microseconds of its own time: one statement costs as long as it takes to refill.
@@ -116,10 +124,17 @@ impl Quotas {
         let kind = match signed.as_ref().map(SignedDocument::payload_type) {
             Some(payload_type::CONTRACT) => Counts::Contract,
             Some(payload_type::RECORD_TYPE) => Counts::RecordType,
+            // The last word under a root; it is said once.
+            Some(payload_type::REVOCATION) if is_of_whole_root(signed.as_ref()) => Counts::Always,
+            Some(payload_type::REVOCATION) => Counts::Revocation,
             _ => Counts::Delegation,
         };
         Box::new(Within { draft, member: member.clone(), kind, limits: self.limits })
     }
+}
+
+fn is_of_whole_root(document: Option<&SignedDocument>) -> bool {
+    document.and_then(|document| Revocation::open(document).ok()).is_some_and(|word| word.whole_root)
 }
 
 /// What a document counts as.
@@ -128,6 +143,8 @@ enum Counts {
     Delegation,
     Contract,
     RecordType,
+    Revocation,
+    Always,
 }
 
 struct Within {
@@ -144,6 +161,11 @@ impl Draft for Within {
             Counts::Contract => held.contracts >= self.limits.contracts,
             Counts::Delegation => held.delegations >= self.limits.delegations,
             Counts::RecordType => held.record_types >= self.limits.record_types,
+            Counts::Revocation => {
+                held.revocations >= self.limits.revocations
+                    || held.revocation_bytes >= limits::REVOCATION_BYTES_OF_MEMBER
+            }
+            Counts::Always => false,
         };
         if full { Err(Code::QuotaExceeded) } else { self.draft.finish(at) }
     }

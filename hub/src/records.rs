@@ -3,7 +3,8 @@
 
 use crate::context::Hub;
 use crate::exchange::{self, reply::Reply};
-use crate::replies::Mark;
+use crate::replies::{Handing, Mark};
+use prost::Message as _;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use yiwang_proto::codes::Code;
@@ -46,14 +47,16 @@ pub fn plan(hub: &Hub, peer: &MemberId, request: &pb::PlanRequest) -> Result<pb:
 }
 
 /// One answer of a query, and the mark that it is under way.
-pub type Queried = (pb::QueryResponse, Option<Mark>);
+pub type Queried = (pb::QueryResponse, Mark);
 
-/// Runs many exchanges in parallel and yields answers in the order in which they come.
+/// Runs many exchanges in parallel and yields answers in the order in which they come, which are part of the response that
+/// `handing` stands for: answers that its reader does not take must be known as its own while they wait behind each other.
 pub fn query(
     hub: &Arc<Hub>,
     peer: &MemberId,
     request: pb::QueryRequest,
     traceparent: &str,
+    handing: &Handing,
 ) -> Result<mpsc::Receiver<Queried>, Code> {
     if request.exchanges.is_empty() || request.exchanges.len() > QUERY_MAX {
         return Err(Code::TooLarge);
@@ -62,17 +65,22 @@ pub fn query(
     let tracker = hub.tasks.clone();
     for (position, one) in (0_u32..).zip(request.exchanges) {
         let (hub, peer, sender) = (Arc::clone(hub), peer.clone(), sender.clone());
-        let traceparent = traceparent.to_owned();
+        let (traceparent, handing) = (traceparent.to_owned(), handing.clone());
         let task = async move {
-            let result = match exchange::joined(&hub, peer, one, &traceparent).await {
-                Ok(Reply { response, mark }) => (pb::query_response::Result::Answered(response), mark),
+            let (result, mark) = match exchange::joined(&hub, peer.clone(), one, &traceparent).await {
+                Ok(Reply { response, mark }) => {
+                    let mark = mark.unwrap_or_else(|| hub.replies.owe(&peer, response.encoded_len()));
+                    (pb::query_response::Result::Answered(response), mark)
+                }
                 Err(code) => {
                     let (code, message) = (code.as_str().to_owned(), code.help().to_owned());
-                    (pb::query_response::Result::Failed(pb::ExchangeFailure { code, message }), None)
+                    let failure = pb::ExchangeFailure { code, message };
+                    let mark = hub.replies.owe(&peer, failure.encoded_len());
+                    (pb::query_response::Result::Failed(failure), mark)
                 }
             };
+            handing.expect(&mark);
             // A caller that went away loses nothing but its own answer; the entry stands.
-            let (result, mark) = result;
             let _ = sender.send((pb::QueryResponse { position, result: Some(result) }, mark)).await;
         };
         tracker.spawn(task);

@@ -58,8 +58,8 @@ struct Waiting {
     ticket: u64,
     reader: MemberId,
     bytes: usize,
-    // Whether it has an answer, which a revocation waits for.
-    answers: bool,
+    // Whose answer it has, if any: a revocation of its provider or its reader waits for it.
+    provider: Option<MemberId>,
     // Its response, and since when it is part of it.
     way: OnceLock<(Arc<Way>, u64)>,
 }
@@ -67,6 +67,10 @@ struct Waiting {
 impl Waiting {
     fn line(&self) -> Option<&Arc<Line>> {
         self.way.get().and_then(|(way, _)| way.line.get())
+    }
+
+    fn rests_on(&self, member: &MemberId) -> bool {
+        self.provider.as_ref().is_some_and(|provider| provider == member || self.reader == *member)
     }
 }
 
@@ -129,30 +133,37 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn before(&self, ticket: u64) -> Vec<Arc<Waiting>> {
+    /// Answers that rest on what this member may take back.
+    fn before(&self, ticket: u64, member: &MemberId) -> Vec<Arc<Waiting>> {
         let open = self.open();
-        let before = open.marks.values().filter(|waiting| waiting.answers && waiting.ticket < ticket);
+        let before =
+            open.marks.values().filter(|waiting| waiting.ticket < ticket && waiting.rests_on(member));
         before.map(Arc::clone).collect()
     }
 
     /// A mark for what was taken from the open budget just now.
-    fn mark(self: &Arc<Self>, mut open: MutexGuard<'_, Open>, of: (&MemberId, usize), answers: bool) -> Mark {
+    fn mark(
+        self: &Arc<Self>,
+        mut open: MutexGuard<'_, Open>,
+        of: (&MemberId, usize),
+        provider: Option<MemberId>,
+    ) -> Mark {
         // Drawn under the lock: who counts the marks below a number must find all of them.
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         let (reader, bytes) = (of.0.clone(), of.1);
-        let waiting = Arc::new(Waiting { ticket, reader, bytes, answers, way: OnceLock::new() });
+        let waiting = Arc::new(Waiting { ticket, reader, bytes, provider, way: OnceLock::new() });
         open.marks.insert(ticket, Arc::clone(&waiting));
         drop(open);
         Mark { shared: Arc::clone(self), waiting, place: None }
     }
 
-    async fn fall(&self, ticket: u64) {
+    async fn fall(&self, ticket: u64, member: &MemberId) {
         loop {
             // Asked for before the look, so that no fall between the two is missed.
             let fallen = self.fallen.notified();
             tokio::pin!(fallen);
             fallen.as_mut().enable();
-            if self.before(ticket).is_empty() {
+            if self.before(ticket, member).is_empty() {
                 return;
             }
             fallen.await;
@@ -209,15 +220,21 @@ impl Replies {
         Self { shared: Arc::new(Shared { clock, next, open, fallen, looks }) }
     }
 
-    /// Marks a reply to a member as under way, with the bytes of its body. Only urgent ones get room of what is
-    /// kept for emergencies: how many were let in before there was anything to count, nobody knows here.
+    /// Marks a provider's answer to a member as under way, with the bytes of its body. Only urgent ones get room of what
+    /// is kept for emergencies: how many were let in before there was anything to count, nobody knows here.
     ///
     /// # Errors
     /// [`Code::AnswersWaiting`] where too much waits for readers already.
-    pub fn begin(&self, reader: &MemberId, bytes: usize, urgent: bool) -> Result<Mark, Code> {
+    pub fn begin(
+        &self,
+        reader: &MemberId,
+        provider: &MemberId,
+        bytes: usize,
+        urgent: bool,
+    ) -> Result<Mark, Code> {
         let mut open = self.shared.open();
         open.take(reader, bytes, urgent)?;
-        Ok(self.shared.mark(open, (reader, bytes), true))
+        Ok(self.shared.mark(open, (reader, bytes), Some(provider.clone())))
     }
 
     /// Counts a reply without an answer: a refusal, a failure, what is withheld. Its entry stands, so its receipt is
@@ -225,7 +242,7 @@ impl Replies {
     pub fn owe(&self, reader: &MemberId, bytes: usize) -> Mark {
         let mut open = self.shared.open();
         open.owe(reader, bytes);
-        self.shared.mark(open, (reader, bytes), false)
+        self.shared.mark(open, (reader, bytes), None)
     }
 
     /// Whether a member's next exchange may begin: nothing is fetched that could not be handed over. Emergencies
@@ -258,27 +275,33 @@ impl Replies {
         self.shared.open().bytes
     }
 
-    /// Waits until every reply that is under way now was handed over, drops the connections of readers that
-    /// do not take theirs, and says how many replies that were.
-    pub async fn settle(&self) -> usize {
+    /// Waits until every answer of this member, or to it, that is under way now was handed over, drops the connections of
+    /// readers that do not take theirs, and says how many answers that were. Others rest on nothing that the member can
+    /// take back: whoever revokes something every second must not cut off everybody's readers.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] where some are under way still: nothing may be acknowledged.
+    pub async fn settle(&self, member: &MemberId) -> Result<usize, Code> {
         let ticket = {
             let _open = self.shared.open();
             self.shared.next.load(Ordering::Relaxed)
         };
-        if tokio::time::timeout(PATIENCE, self.shared.fall(ticket)).await.is_ok() {
-            return 0;
+        if tokio::time::timeout(PATIENCE, self.shared.fall(ticket, member)).await.is_ok() {
+            return Ok(0);
         }
-        let late = self.shared.before(ticket);
+        let late = self.shared.before(ticket, member);
         for line in late.iter().filter_map(|waiting| waiting.line()) {
             line.cut.cancel();
         }
-        if tokio::time::timeout(DROPPED, self.shared.fall(ticket)).await.is_err() {
+        if tokio::time::timeout(DROPPED, self.shared.fall(ticket, member)).await.is_err() {
             tracing::error!(
-                replies = self.shared.before(ticket).len(),
-                "replies are still under way after their connections were dropped"
+                %member,
+                replies = self.shared.before(ticket, member).len(),
+                "replies are still under way after their connections were dropped; what was revoked is not acknowledged"
             );
+            return Err(Code::Overloaded);
         }
-        late.len()
+        Ok(late.len())
     }
 }
 
@@ -341,8 +364,12 @@ mod tests {
         MemberId::parse(name).unwrap()
     }
 
+    fn answer(replies: &Replies, reader: &MemberId, bytes: usize, urgent: bool) -> Result<Mark, Code> {
+        replies.begin(reader, &MemberId::parse("police").unwrap(), bytes, urgent)
+    }
+
     fn begin(replies: &Replies) -> Mark {
-        replies.begin(&reader("street-office"), 10, false).unwrap()
+        answer(replies, &reader("street-office"), 10, false).unwrap()
     }
 
     #[test]
@@ -351,13 +378,13 @@ mod tests {
         let (one, two) = (reader("street-office"), reader("health"));
         let ordinary = || false;
         let part = REPLY_BYTES_OF_MEMBER;
-        let held = replies.begin(&one, part - 1, false).unwrap();
+        let held = answer(&replies, &one, part - 1, false).unwrap();
         assert!(replies.room_for(&one, ordinary).is_ok());
-        assert_eq!(replies.begin(&one, 2, true).err(), Some(Code::AnswersWaiting));
-        let last = replies.begin(&one, 1, false).unwrap();
+        assert_eq!(answer(&replies, &one, 2, true).err(), Some(Code::AnswersWaiting));
+        let last = answer(&replies, &one, 1, false).unwrap();
         assert_eq!(replies.room_for(&one, ordinary), Err(Code::AnswersWaiting));
         assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting), "urgent or not");
-        assert!(replies.room_for(&two, ordinary).is_ok() && replies.begin(&two, part, false).is_ok());
+        assert!(replies.room_for(&two, ordinary).is_ok() && answer(&replies, &two, part, false).is_ok());
         drop((held, last));
         assert!(replies.room_for(&one, ordinary).is_ok());
         assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
@@ -370,18 +397,18 @@ mod tests {
         let members: Vec<_> = ["a-one", "a-two", "a-three", "a-four"].into_iter().map(reader).collect();
         let (last, others) = members.split_last().unwrap();
         let mut held: Vec<_> =
-            others.iter().map(|one| replies.begin(one, REPLY_BYTES_OF_MEMBER, false).unwrap()).collect();
+            others.iter().map(|one| answer(&replies, one, REPLY_BYTES_OF_MEMBER, false).unwrap()).collect();
         let to_the_reserve = REPLY_BYTES_OF_MEMBER - REPLY_BYTES_EMERGENCY;
-        assert!(replies.begin(last, to_the_reserve + 1, false).is_err(), "not one byte of the reserve");
-        held.push(replies.begin(last, to_the_reserve, false).unwrap());
+        assert!(answer(&replies, last, to_the_reserve + 1, false).is_err(), "not one byte of the reserve");
+        held.push(answer(&replies, last, to_the_reserve, false).unwrap());
         assert_eq!(replies.room_for(&reader("other"), || false), Err(Code::AnswersWaiting));
         assert!(replies.room_for(&reader("other"), || true).is_ok());
-        assert!(replies.begin(&reader("other"), 1, false).is_err(), "also of one that was let in before");
-        held.push(replies.begin(&reader("other"), REPLY_BYTES_EMERGENCY, true).unwrap());
+        assert!(answer(&replies, &reader("other"), 1, false).is_err(), "also of one that was let in before");
+        held.push(answer(&replies, &reader("other"), REPLY_BYTES_EMERGENCY, true).unwrap());
         assert_eq!(replies.room_for(&reader("third"), || true), Err(Code::AnswersWaiting));
-        assert!(replies.begin(&reader("third"), 1, true).is_err(), "no byte above it");
+        assert!(answer(&replies, &reader("third"), 1, true).is_err(), "no byte above it");
         drop(held);
-        assert!(replies.begin(&reader("third"), 1, false).is_ok());
+        assert!(answer(&replies, &reader("third"), 1, false).is_ok());
     }
 
     #[tokio::test]
@@ -393,7 +420,7 @@ mod tests {
         assert_eq!(replies.room_for(&one, || true), Err(Code::AnswersWaiting));
         assert!(replies.room_for(&reader("health"), || false).is_ok());
         let more = replies.owe(&one, 1);
-        assert_eq!(replies.settle().await, 0);
+        assert_eq!(replies.settle(&one).await, Ok(0));
         drop((owed, more));
         assert!(replies.room_for(&one, || false).is_ok());
         assert_eq!((replies.waiting(), replies.under_way()), (0, 0));
@@ -405,13 +432,13 @@ mod tests {
         let first = begin(&replies);
         let settling = tokio::spawn({
             let replies = Arc::clone(&replies);
-            async move { replies.settle().await }
+            async move { replies.settle(&reader("street-office")).await }
         });
         tokio::task::yield_now().await;
         let _later = begin(&replies);
         assert!(!settling.is_finished());
         drop(first);
-        assert_eq!(settling.await.unwrap(), 0);
+        assert_eq!(settling.await.unwrap(), Ok(0));
         assert_eq!(replies.under_way(), 1);
     }
 
@@ -430,8 +457,26 @@ mod tests {
                 drop(handing.given());
             }
         });
-        assert_eq!(replies.settle().await, 2);
+        assert_eq!(replies.settle(&reader("police")).await, Ok(2));
         connection.await.unwrap();
         assert_eq!((line.cut.is_cancelled(), replies.under_way()), (true, 0));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_a_member_takes_back_waits_for_answers_of_its_own_and_is_not_acknowledged_before() {
+        let replies = list();
+        let (handing, line) = (Handing::default(), Arc::new(Line::default()));
+        handing.over(&line);
+        let mark = begin(&replies);
+        handing.expect(&mark);
+        assert_eq!(
+            replies.settle(&reader("health")).await,
+            Ok(0),
+            "it is neither its provider nor its reader"
+        );
+        assert!(!line.cut.is_cancelled(), "and nobody is cut off for it");
+        assert_eq!(replies.settle(&reader("street-office")).await, Err(Code::Overloaded));
+        assert!(line.cut.is_cancelled());
+        drop(mark);
+        assert_eq!(replies.settle(&reader("street-office")).await, Ok(0));
     }
 }

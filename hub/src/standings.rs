@@ -13,7 +13,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::entry::Kind;
-use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::{CLOCK_SKEW_MS, DOCUMENT_MAX};
 use yiwang_proto::pb;
@@ -117,7 +117,7 @@ pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> R
     let views = hub.ledger.views();
     if let Some(old) = hub.standings.of(peer, views) {
         if old.digest == held.digest {
-            return Ok(settled(hub, &mut unsettled, None).await);
+            return settled(hub, peer, &mut unsettled, None).await;
         }
         if old.standing.sequence >= held.standing.sequence {
             return Err(Code::Replayed);
@@ -131,23 +131,30 @@ pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> R
     }
     let mut appended = None;
     if changed {
+        // It stands in the ledger for ever, and readers are waited for.
+        hub.quotas.take(peer, hub.clock.monotonic_us())?;
         *unsettled = true;
         appended = Some(hub.ledger.append(Box::new(StandingDraft(Arc::clone(&held)))).await?);
     }
     hub.standings.keep(&held);
     hub.links.relay(views.providers_of(peer), &[held.as_ref()], &[]);
-    Ok(settled(hub, &mut unsettled, appended).await)
+    settled(hub, peer, &mut unsettled, appended).await
 }
 
-/// INVARIANT: no offer is acknowledged while replies from before the newest entered one are under way, whoever
-/// offered that one.
-async fn settled(hub: &Hub, unsettled: &mut bool, appended: Option<Appended>) -> Taken {
+/// INVARIANT: nothing is acknowledged while answers from before the newest entered word are under way, whoever
+/// brought that one.
+async fn settled(
+    hub: &Hub,
+    peer: &MemberId,
+    unsettled: &mut bool,
+    appended: Option<Appended>,
+) -> Result<Taken, Code> {
     let mut taken = Taken { appended, dropped: 0 };
     if *unsettled {
-        taken.dropped = settle(hub).await;
+        taken.dropped = settle(hub, peer).await?;
         *unsettled = false;
     }
-    taken
+    Ok(taken)
 }
 
 /// The delegation of the standing's key, entered in the ledger if it is new.
@@ -160,8 +167,13 @@ async fn key_of(
         SignedDocument::parse(offered.delegation.clone(), DOCUMENT_MAX).map_err(|_| Code::Malformed)?;
     let (views, digest) = (hub.ledger.views(), document.digest());
     if views.delegation(&digest).is_none() {
+        if document.payload_type() != payload_type::DELEGATION {
+            return Err(Code::Malformed);
+        }
+        hub.quotas.take(peer, hub.clock.monotonic_us())?;
         let draft = PublishDraft::open(peer.clone(), offered.delegation.clone(), views)?;
-        match hub.ledger.append(Box::new(draft)).await {
+        let draft = hub.quotas.publish(peer, &offered.delegation, Box::new(draft));
+        match hub.ledger.append(draft).await {
             // Another offer of the same key was quicker.
             Ok(_) | Err(Code::Replayed) => {}
             Err(code) => return Err(code),
@@ -210,17 +222,36 @@ pub(crate) fn check_revocation(
     if !revocation.counts_under(&card.card.root, Some(&card.card.next_root_digest)) {
         return Err(Code::DelegationInvalid);
     }
-    if at.views.revocation(&revocation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
+    // After a root took itself back it has nothing more to say.
+    let said = at.views.revocation(&revocation.digest).is_some() || at.views.is_over(&revocation.root);
+    if said { Err(Code::Replayed) } else { Ok(()) }
 }
 
-/// After a revocation under a root was entered: counterparts hear of it, and nothing decided before it is
+/// Enters a revocation under a root, if it is new: counterparts hear of it, and nothing decided before it is
 /// under way when this returns.
-pub async fn revoked(hub: &Hub, peer: &MemberId, document: &Bytes) -> usize {
-    let views = hub.ledger.views();
-    let mut readers = views.providers_of(peer);
-    readers.push(peer.clone());
-    hub.links.relay(readers, &[], std::slice::from_ref(document));
-    settle(hub).await
+///
+/// # Errors
+/// That of `enter`, which publishes the document or finds its entry; [`Code::Overloaded`] where the revocation stands and
+/// readers have answers from before it yet: published once more, it is acknowledged as soon as they have not.
+pub async fn revoke<F: Future<Output = Result<Appended, Code>>>(
+    hub: &Hub,
+    peer: &MemberId,
+    document: &Bytes,
+    known: impl FnOnce() -> Option<u64>,
+    enter: impl FnOnce(Option<u64>) -> F,
+) -> Result<Taken, Code> {
+    let turn = hub.standings.turn(peer);
+    let mut unsettled = turn.lock().await;
+    let known = known();
+    // Before it is entered: whoever published it may be gone by then.
+    *unsettled |= known.is_none();
+    let appended = enter(known).await?;
+    if *unsettled {
+        let mut readers = hub.ledger.views().providers_of(peer);
+        readers.push(peer.clone());
+        hub.links.relay(readers, &[], std::slice::from_ref(document));
+    }
+    settled(hub, peer, &mut unsettled, Some(appended)).await
 }
 
 /// After a contract was entered: the provider's adapter hears the consumer's word before the first request.
@@ -236,10 +267,10 @@ pub fn agreed(hub: &Hub, document: &Bytes) {
 
 /// Closes links of revoked adapters, and waits until every reply that was recorded before is handed over or
 /// dropped.
-async fn settle(hub: &Hub) -> usize {
+async fn settle(hub: &Hub, peer: &MemberId) -> Result<usize, Code> {
     let views = hub.ledger.views();
     hub.links.close_where(|key| views.revoked(key));
-    hub.replies.settle().await
+    hub.replies.settle(peer).await
 }
 
 /// Enters the newest standings of both parties where those in the ledger are old, so that an exchange's

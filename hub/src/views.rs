@@ -318,9 +318,12 @@ impl Views {
 
     /// What a member holds at a ledger time.
     pub fn holdings(&self, member: &MemberId, time_ms: i64) -> Holdings {
+        let (revocations, revocation_bytes) = self.revocations_held(member);
         let registry = self.registry();
         let Some(held) = registry.held.get(member) else { return Holdings::default() };
         Holdings {
+            revocations,
+            revocation_bytes,
             open_cases: held.open_cases,
             case_tags: held.case_tags,
             delegations: held.delegations.iter().rev().take_while(|(until, _)| *until > time_ms).count(),

@@ -278,6 +278,40 @@ async fn f14_a_slow_reader_is_dropped_before_the_acknowledgement() {
     assert_eq!(scene.outcome(&scene.signed()).await, "answered", "nobody else is harmed");
 }
 
+/// Answers of one query wait behind each other: also one that its reader was not yet given a byte of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f14_an_answer_behind_another_of_its_query_is_dropped_before_the_acknowledgement() {
+    let scene = Scene::new(39).await;
+    scene.street.issuing.stop();
+    let one = officer(1);
+    let mut client = slow(&scene).await;
+    let malformed = pb::ExchangeRequest { request: vec![7; 3].into(), body: bytes::Bytes::new() };
+    let good = signed_by(&scene, &one).message;
+    let request = good.request.clone();
+    let exchanges = vec![malformed.clone(), malformed, good];
+    let mut stream = client.query(pb::QueryRequest { exchanges }).await.unwrap().into_inner();
+    for _ in 0..1000 {
+        if recorded(&scene, &request) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let replies = &scene.world.hub().hub.replies;
+    assert!(replies.waiting() > 0 && replies.under_way() == 3, "failures wait for their reader too");
+    let gone = Revoked { officers: [one].into(), ..Revoked::default() };
+    let done = scene.street.revoke(&scene.world, &gone).await;
+    assert_eq!((replies.under_way(), replies.waiting(), done.dropped), (0, 0, 1));
+    let mut rest = Vec::new();
+    while let Ok(Some(answer)) = stream.message().await {
+        rest.push(answer.result);
+    }
+    let answered = |result: &Option<pb::query_response::Result>| {
+        matches!(result, Some(pb::query_response::Result::Answered(_)))
+    };
+    assert!(!rest.iter().any(answered), "the answer came after the acknowledgement");
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "nobody else is harmed");
+}
+
 /// What the 64 saw: entries of answers, by officer, and how many refusals.
 #[derive(Default)]
 struct Seen {

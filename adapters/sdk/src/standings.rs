@@ -27,6 +27,11 @@ use yiwang_proto::{Digest, pb};
 /// Roots whose words are kept: more than one department has counterparts. A hub that makes up roots fills
 /// these places and gains nothing but refusals.
 const ROOTS_MAX: usize = 4096;
+/// Revocations of one root that are kept: twice as many as an honest hub enters for a member. Of a root that has more, nothing
+/// is believed any more: which of its keys still count is not known here.
+const REVOCATIONS_OF_ROOT: usize = 2048;
+/// Of all roots: 32 MiB of usual ones. Only a hub that makes up roots comes here.
+const REVOCATIONS_MAX: usize = 65_536;
 /// Standings and revocations of one frame that are looked at.
 const FRAME_MAX: usize = 128;
 
@@ -43,6 +48,16 @@ struct Held {
 struct Rooted {
     whole: bool,
     revoked: Revoked,
+    // Revocations that are kept, and whether there were more than that.
+    kept: usize,
+    full: bool,
+}
+
+impl Rooted {
+    /// Nothing of the root counts.
+    fn is_over(&self) -> bool {
+        self.whole || self.full
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +98,7 @@ impl Known {
     fn by_root(&self, key: &Delegation) -> bool {
         self.roots
             .get(&key.root)
-            .is_some_and(|rooted| rooted.whole || rooted.revoked.delegations.contains(&key.digest))
+            .is_some_and(|rooted| rooted.is_over() || rooted.revoked.delegations.contains(&key.digest))
     }
 
     fn take_revocation(&mut self, revocation: &Revocation, document: Bytes) {
@@ -92,8 +107,27 @@ impl Known {
         }
         self.documents.push(document);
         let rooted = self.roots.entry(revocation.root).or_default();
+        rooted.kept += 1;
         rooted.whole |= revocation.whole_root;
         rooted.revoked.merge(&revocation.revoked);
+    }
+
+    /// Whether one more is kept. One that takes the whole root back always is, once.
+    fn make_room(&mut self, revocation: &Revocation) -> Result<(), &'static str> {
+        let (all, roots) = (self.seen.len(), self.roots.len());
+        let Some(rooted) = self.roots.get_mut(&revocation.root) else {
+            return if roots < ROOTS_MAX { Ok(()) } else { Err("too many roots have revoked something") };
+        };
+        if rooted.whole {
+            return Err("its root took itself back before");
+        }
+        if !revocation.whole_root && (rooted.kept >= REVOCATIONS_OF_ROOT || all >= REVOCATIONS_MAX) {
+            if !std::mem::replace(&mut rooted.full, true) {
+                tracing::error!(member = %revocation.member, "more revocations of a root than are kept: nothing under it counts");
+            }
+            return Err("too many of its root are known");
+        }
+        Ok(())
     }
 
     fn objection(&self, claims: &Claims<'_>, now_ms: i64) -> Option<(Code, &'static str)> {
@@ -106,6 +140,9 @@ impl Known {
         }
         let rooted = [&text.provider.root, &text.consumer.root].map(|root| self.roots.get(root));
         for rooted in rooted.into_iter().flatten() {
+            if rooted.full {
+                return Some((Code::Revoked, "more revocations under the root than are kept"));
+            }
             if rooted.whole || rooted.revoked.ends(id, version) || rooted.revoked.officer(claims.officer) {
                 return Some((Code::Revoked, "a revocation under the root"));
             }
@@ -335,13 +372,11 @@ impl Adapter {
             return Err("it is signed by another root than it is about");
         }
         {
-            let known = self.standings.read();
+            let mut known = self.standings.write();
             if known.seen.contains(&revocation.digest) {
                 return Ok(());
             }
-            if known.seen.len() >= ROOTS_MAX {
-                return Err("too many are known");
-            }
+            known.make_room(&revocation)?;
         }
         let seen = RevocationSeen { document: document.clone() };
         let record = Record::new(self.now_ms(), Kind::Revocation(seen)).encode();

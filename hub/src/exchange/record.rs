@@ -196,7 +196,8 @@ pub async fn record(
     let reader = accepted.peer;
     // Before the index is assigned: a revocation waits for every mark that was set before it.
     let answered = entry.outcome() == pb::Outcome::Answered;
-    let mark = if answered { mark(hub, &mut entry, decided.as_ref(), &consumer, body.len()) } else { None };
+    let between = (&consumer, &provider);
+    let mark = if answered { mark(hub, &mut entry, decided.as_ref(), between, body.len()) } else { None };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
     let draft = ExchangeDraft {
@@ -244,12 +245,12 @@ fn mark(
     hub: &Hub,
     entry: &mut pb::ExchangeEntry,
     decided: Option<&Decided>,
-    reader: &MemberId,
+    (reader, provider): (&MemberId, &MemberId),
     bytes: usize,
 ) -> Option<Mark> {
     let purpose = decided.map(|decided| &decided.contract.contract.text.purpose);
     let urgent = purpose.is_some_and(|purpose| hub.gate.is_emergency(purpose));
-    let marked = hub.replies.begin(reader, bytes.saturating_add(entry.encoded_len()), urgent);
+    let marked = hub.replies.begin(reader, provider, bytes.saturating_add(entry.encoded_len()), urgent);
     if let Err(code) = &marked {
         entry.set_outcome(pb::Outcome::Withheld);
         code.as_str().clone_into(&mut entry.code);

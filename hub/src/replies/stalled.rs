@@ -202,8 +202,9 @@ mod tests {
         }
 
         fn give(&self, connection: &mut Connection, reader: &str, bytes: usize) {
-            let handing = Handing::default();
-            handing.add(self.replies.begin(&MemberId::parse(reader).unwrap(), bytes, true).unwrap());
+            let (handing, provider) = (Handing::default(), MemberId::parse("police").unwrap());
+            handing
+                .add(self.replies.begin(&MemberId::parse(reader).unwrap(), &provider, bytes, true).unwrap());
             handing.over(&connection.line);
             connection.marks.extend(handing.given());
         }

@@ -87,25 +87,24 @@ impl DirectoryService for Service {
         if self.0.switches.hide_revocations && kind == payload_type::REVOCATION {
             return Err(status::of(Code::Overloaded));
         }
-        let appended = match self.known(&document) {
+        let known = || self.known(&document);
+        let enter = async |known: Option<u64>| match known {
             Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
             None => self.publish_new(peer.clone(), document.clone()).await,
         };
-        let receipt = Some(appended.map_err(status::of)?.to_receipt());
-        let dropped = match kind.as_str() {
-            payload_type::REVOCATION => standings::revoked(&self.0, &peer, &document).await,
-            payload_type::CONTRACT => {
-                standings::agreed(&self.0, &document);
-                0
-            }
-            payload_type::RECORD_TYPE => {
-                self.0.announce_anew();
-                0
-            }
-            _ => 0,
+        let taken = if kind == payload_type::REVOCATION {
+            standings::revoke(&self.0, &peer, &document, known, enter).await
+        } else {
+            enter(known()).await.map(|appended| standings::Taken { appended: Some(appended), dropped: 0 })
         };
+        let standings::Taken { appended, dropped } = taken.map_err(status::of)?;
+        match kind.as_str() {
+            payload_type::CONTRACT => standings::agreed(&self.0, &document),
+            payload_type::RECORD_TYPE => self.0.announce_anew(),
+            _ => {}
+        }
         Ok(Response::new(pb::PublishResponse {
-            receipt,
+            receipt: appended.map(|appended| appended.to_receipt()),
             dropped: u32::try_from(dropped).unwrap_or(u32::MAX),
         }))
     }

@@ -24,13 +24,12 @@ impl RecordService for Service {
 
     async fn query(&self, request: Request<pb::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let (peer, trace) = (member(&request)?, traceparent(&request));
-        let answers = records::query(&self.0, &peer, request.into_inner(), &trace).map_err(status::of)?;
         let handing = Handing::default();
+        let answers =
+            records::query(&self.0, &peer, request.into_inner(), &trace, &handing).map_err(status::of)?;
         let given = handing.clone();
         let answers = ReceiverStream::new(answers).map(move |(answer, mark)| {
-            if let Some(mark) = mark {
-                given.add(mark);
-            }
+            given.add(mark);
             Ok(answer)
         });
         let mut response = Response::new(answers.boxed() as Self::QueryStream);

@@ -84,6 +84,8 @@ pub(super) struct Words {
     standings: HashMap<MemberId, Arc<StandingView>>,
     roots: HashMap<PublicKey, Rooted>,
     documents: HashMap<Digest, Arc<RevocationView>>,
+    // The same by their members, in the order of their entries.
+    of_members: HashMap<MemberId, Vec<Arc<RevocationView>>>,
     providers_of: HashMap<MemberId, BTreeSet<MemberId>>,
     consumers_of: HashMap<MemberId, BTreeSet<MemberId>>,
     // For tests only: a hub that looks at none of it.
@@ -99,7 +101,9 @@ impl Words {
         let rooted = self.roots.entry(view.revocation.root).or_default();
         rooted.whole |= view.revocation.whole_root;
         rooted.revoked.merge(&view.revocation.revoked);
-        self.documents.insert(view.revocation.digest, Arc::new(view));
+        let view = Arc::new(view);
+        self.of_members.entry(view.revocation.member.clone()).or_default().push(Arc::clone(&view));
+        self.documents.insert(view.revocation.digest, view);
     }
 
     pub(super) fn take_contract(&mut self, contract: &Contract) {
@@ -231,11 +235,20 @@ impl Views {
 
     /// All revocations of a member, by their entries.
     pub fn revocations_of(&self, member: &MemberId) -> Vec<Arc<RevocationView>> {
-        let mut found: Vec<_> = self.words(|words| {
-            words.documents.values().filter(|view| view.revocation.member == *member).cloned().collect()
-        });
-        found.sort_by_key(|view| view.index);
-        found
+        self.words(|words| words.of_members.get(member).cloned().unwrap_or_default())
+    }
+
+    /// How many they are, and their bytes.
+    pub(super) fn revocations_held(&self, member: &MemberId) -> (usize, usize) {
+        self.words(|words| {
+            let of = words.of_members.get(member).map(Vec::as_slice).unwrap_or_default();
+            (of.len(), of.iter().map(|view| view.document.len()).sum())
+        })
+    }
+
+    /// Whether a root took itself back.
+    pub fn is_over(&self, root: &PublicKey) -> bool {
+        self.words(|words| words.roots.get(root).is_some_and(|rooted| rooted.whole))
     }
 
     /// Members that provide to this one under any contract.

@@ -1,9 +1,11 @@
 //! A member that opens and publishes without end.
 
+use std::sync::Arc;
 use yiwang_client::error::ClientError;
 use yiwang_hub::quotas::QuotaLimits;
 use yiwang_proto::case::Act;
 use yiwang_proto::ids::{CaseId, Matter};
+use yiwang_proto::revocation::{Revocation, Revoked};
 use yiwang_tests::contracts::draft;
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
@@ -61,6 +63,33 @@ async fn a_member_keeps_open_what_its_quota_allows_and_no_more() {
     }
     close(&scene, &second).await;
     open(&scene, &["1", "2", "3"]).await.unwrap();
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_revokes_what_its_quota_allows_and_always_its_whole_root() {
+    let limits = QuotaLimits { revocations: 2, ..QuotaLimits::default() };
+    let world = World::configured(64, |config| config.quotas = limits).await;
+    let scene = Scene::build(world, |draft| draft).await;
+    let member = scene.world.member("county").await;
+    let root = member.folder.root_key().unwrap();
+    let now_ms = scene.world.clock.now_ms();
+    let revoke = async |list: &Revoked, whole: bool| {
+        let document = Revocation::sign(&root, &root.public(), member.id(), list, whole, now_ms);
+        let channel =
+            member.folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+        yiwang_client::client::publish(channel, &document, &member.checkpoints()).await
+    };
+    let one = |number: u8| Revoked { delegations: [[number; 32]].into(), ..Revoked::default() };
+    let first = revoke(&one(1), false).await.unwrap().index;
+    revoke(&one(2), false).await.unwrap();
+    let full = Some("quota_exceeded".to_owned());
+    assert_eq!(code(revoke(&one(3), false).await), full);
+    assert_eq!(revoke(&one(1), false).await.unwrap().index, first, "what stands is found again");
+    revoke(&Revoked::default(), true).await.unwrap();
+    assert_eq!(code(revoke(&one(4), true).await).as_deref(), Some("replayed"), "it has said its last word");
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "others go on");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

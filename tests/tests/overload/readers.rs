@@ -33,13 +33,17 @@ async fn withheld(scene: &Scene, app: &Client) -> String {
     entry.code
 }
 
+fn police() -> MemberId {
+    MemberId::parse("police").unwrap()
+}
+
 /// What readers of some other members that do not read would have waiting, `bytes` in all.
 fn held(replies: &Replies, mut bytes: usize) -> Vec<Mark> {
     let mut marks = Vec::new();
     for name in ["waits-one", "waits-two", "waits-three", "waits-four"] {
         let part = bytes.min(REPLY_BYTES_OF_MEMBER);
         bytes -= part;
-        marks.push(replies.begin(&MemberId::parse(name).unwrap(), part, false).unwrap());
+        marks.push(replies.begin(&MemberId::parse(name).unwrap(), &police(), part, false).unwrap());
     }
     marks
 }
@@ -57,7 +61,7 @@ async fn t23_answers_that_wait_for_a_reader_have_a_budget_and_harm_no_other_memb
     let before = hub.ledger.checkpoint().size;
     let street = scene.street.id();
     // What a reader that does not read would have waiting.
-    let waiting = hub.replies.begin(street, REPLY_BYTES_OF_MEMBER, false).unwrap();
+    let waiting = hub.replies.begin(street, &police(), REPLY_BYTES_OF_MEMBER, false).unwrap();
     let turned_away = at_once(&scene, &scene.app, &scene.contract, &scene.case, 10).await;
     assert_eq!(count(&turned_away, "unrecorded: answers_waiting"), 10, "{turned_away:?}");
     assert_eq!(hub.ledger.checkpoint().size, before, "what is turned away fills no ledger");
@@ -66,7 +70,7 @@ async fn t23_answers_that_wait_for_a_reader_have_a_budget_and_harm_no_other_memb
     drop(waiting);
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     // An answer that came and has no room is recorded, and not released.
-    let waiting = hub.replies.begin(street, REPLY_BYTES_OF_MEMBER - 1, false).unwrap();
+    let waiting = hub.replies.begin(street, &police(), REPLY_BYTES_OF_MEMBER - 1, false).unwrap();
     assert_eq!(withheld(&scene, &scene.app).await, "answers_waiting");
     drop((waiting, hub));
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");

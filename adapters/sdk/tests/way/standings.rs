@@ -177,6 +177,34 @@ async fn t3_a_revocation_under_the_root_outranks_every_standing_for_ever() {
 }
 
 #[tokio::test]
+async fn t3_a_root_that_revokes_without_end_ends_itself_and_no_other() {
+    let world = World::new();
+    let adapter = world.open();
+    world.look_up(&adapter, ONE).await.answered();
+    let one = |number: u64, root: u8| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        let list = Revoked { delegations: [digest].into(), ..Revoked::default() };
+        under_root(root, root, &list, false).bytes().clone()
+    };
+    for first in (0..2_048_u64).step_by(256) {
+        let taken = (first..first + 256).map(|number| adapter.take_revocation(one(number, STRANGER)));
+        assert!(futures_util::future::join_all(taken).await.iter().all(Result::is_ok));
+    }
+    assert!(adapter.take_revocation(one(2_048, STRANGER)).await.is_err());
+    // Another root's word is heard, and nothing else of it is in doubt.
+    adapter.take_revocation(one(0, CONSUMER_ROOT)).await.unwrap();
+    world.look_up(&adapter, ONE).await.answered();
+    for first in (1..2_048_u64).step_by(256) {
+        let taken = (first..first + 256).map(|number| adapter.take_revocation(one(number, CONSUMER_ROOT)));
+        futures_util::future::join_all(taken).await;
+    }
+    assert!(adapter.take_revocation(one(2_049, CONSUMER_ROOT)).await.is_err());
+    // Which of its keys it took back with what was not kept is not known.
+    assert_eq!(world.look_up(&adapter, ONE).await.denied(), Code::Revoked);
+}
+
+#[tokio::test]
 async fn t3_a_stolen_standing_key_says_nothing_once_the_root_revoked_it() {
     let world = World::new();
     let adapter = world.open();
