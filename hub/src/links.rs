@@ -188,10 +188,14 @@ impl Links {
         self.rooms.held()
     }
 
-    /// The link of the adapter that cosigns under this verifier key.
-    pub fn witness(&self, vkey: &str) -> Option<Arc<Link>> {
+    /// The links of all adapters that say that they cosign under this verifier key: their lines tell which one does, and
+    /// one that only says so must not stand in its way.
+    pub fn witnesses(&self, vkey: &str) -> Vec<Arc<Link>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.values().find(|link| link.witness_key() == vkey).cloned()
+        let mut all: Vec<_> =
+            open.values().filter(|link| link.witness_key() == vkey).map(Arc::clone).collect();
+        all.sort_by(|one, other| one.member.cmp(&other.member));
+        all
     }
 
     /// Whether an adapter that comes back holds less of its own entries than it did: it was restored from an

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_proto::codes::Code;
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::note::{NoteSignature, SignedNote, VerifierKey};
 use yiwang_proto::witness::{AddCheckpoint, WitnessPolicy, add_lines, parse_lines};
 use yiwang_proto::{pb, receipt};
@@ -28,13 +29,15 @@ const SLOWER: Duration = Duration::from_millis(200);
 struct Rounds {
     hub: Arc<Hub>,
     policy: Arc<WitnessPolicy>,
-    // By the witness's number in the policy: the size that it has recorded, as far as it told.
-    recorded: HashMap<usize, u64>,
+    // By the witness's number in the policy and the member that claims its key: the size that it has recorded, as far as it
+    // told. Whoever claims a key that is not its own must not speak for the one that has it.
+    recorded: HashMap<(usize, MemberId), u64>,
 }
 
 /// What came of one witness.
 struct Answered {
     number: usize,
+    member: MemberId,
     recorded: u64,
     lines: Vec<NoteSignature>,
 }
@@ -71,16 +74,21 @@ impl Rounds {
             (0..).zip(self.policy.witnesses()).map(|(number, (_, key))| (number, key.clone())).collect();
         let mut asked = FuturesUnordered::new();
         for (number, key) in witnesses {
-            if let Some(link) = self.hub.links.witness(&key.to_string()) {
-                let old = self.recorded.get(&number).copied();
+            for link in self.hub.links.witnesses(&key.to_string()) {
+                let old = self.recorded.get(&(number, link.member().clone())).copied();
                 asked.push(ask(Arc::clone(&self.hub), link, number, old, head.clone()));
             }
         }
         let mut lines = Vec::new();
         let mut met = self.cosigned(head, &lines);
         while let Some(answered) = next(&mut asked, met.is_some()).await {
-            self.recorded.insert(answered.number, answered.recorded);
-            lines.extend(answered.lines);
+            self.recorded.insert((answered.number, answered.member), answered.recorded);
+            // Each answer by itself: lines that are no good must not spoil those of others.
+            for line in self.good(head, &answered.lines) {
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
             met = self.cosigned(head, &lines);
         }
         let Some(note) = met else { return false };
@@ -96,11 +104,16 @@ impl Rounds {
         }
     }
 
-    /// The head with all good lines, if they satisfy the policy.
+    /// Those lines that a witness of the policy signed under this head.
+    fn good(&self, head: &SignedHead, lines: &[NoteSignature]) -> Vec<NoteSignature> {
+        let all = add_lines(&head.note, lines).ok();
+        let note = all.as_ref().and_then(|all| SignedNote::parse(all.as_bytes()).ok());
+        note.map(|note| self.policy.good_lines(&note)).unwrap_or_default()
+    }
+
+    /// The head with these lines, if they satisfy the policy.
     fn cosigned(&self, head: &SignedHead, lines: &[NoteSignature]) -> Option<String> {
-        let all = add_lines(&head.note, lines).ok()?;
-        let good = self.policy.good_lines(&SignedNote::parse(all.as_bytes()).ok()?);
-        let note = add_lines(&head.note, &good).ok()?;
+        let note = add_lines(&head.note, lines).ok()?;
         let (key, origin) = (self.hub.checkpoints.key(), self.hub.ledger.origin());
         self.policy.open(note.as_bytes(), key, origin).ok().map(|_| note)
     }
@@ -118,7 +131,8 @@ async fn ask(
     known: Option<u64>,
     head: SignedHead,
 ) -> Answered {
-    let mut answered = Answered { number, recorded: known.unwrap_or(0), lines: Vec::new() };
+    let (member, recorded_size) = (link.member().clone(), known.unwrap_or(0));
+    let mut answered = Answered { number, member, recorded: recorded_size, lines: Vec::new() };
     for _ in 0..TRIES {
         let Some(body) = body(&hub, answered.recorded, &head) else { break };
         let reply = match link.add_checkpoint(body).await {

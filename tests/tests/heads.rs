@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "heads/claimed.rs"]
+mod claimed;
 #[path = "heads/cosigned.rs"]
 mod cosigned;
 #[path = "heads/offers.rs"]
@@ -65,8 +67,12 @@ async fn answered_behind_the_hub(scene: &Scene, signed: &SignedRequest) -> Bytes
 }
 
 fn entries(scene: &Scene) -> Vec<pb::ExchangeEntry> {
+    entries_of(&scene.world)
+}
+
+fn entries_of(world: &World) -> Vec<pb::ExchangeEntry> {
     let mut found = Vec::new();
-    let ledger = &scene.world.hub().hub.ledger;
+    let ledger = &world.hub().hub.ledger;
     ledger
         .reader()
         .scan(0, &mut |_, bytes, _| {

@@ -1,7 +1,7 @@
 //! Serving one link: hello, welcome, frames both ways, end.
 
 use super::entries::push_own;
-use super::side::Side;
+use super::side::{Side, ToLookUp};
 use super::{Link, Links};
 use crate::context::Hub;
 use crate::directory::{PublishDraft, material, wanted_keys};
@@ -69,7 +69,7 @@ impl LinkServer {
             tracing::error!(%member, own_next = hello.own_next, "an adapter was restored from an old copy");
         }
         let sealing = self.sealing_delegation(&member, &hello).await;
-        let (side, offers) = Side::new(&hello);
+        let (side, to_look_up) = Side::new(&hello);
         let (link, queue) = Link::new(member, delegation, side, sealing);
         let unlisted = super::mappings::is_unlisted(self.hub.ledger.views(), &hello);
         link.unlisted.store(unlisted, Ordering::Relaxed);
@@ -91,7 +91,9 @@ impl LinkServer {
         self.hub.tasks.spawn(Arc::clone(&self.hub).send_material(Arc::clone(&link), waiting, ready));
         self.hub.tasks.spawn(Arc::clone(&self.hub).run_link(Arc::clone(&link), frames, looks));
         self.hub.tasks.spawn(push_own(Arc::clone(&self.hub), Arc::clone(&link), welcomed));
+        let ToLookUp { offers, proofs } = to_look_up;
         self.hub.tasks.spawn(Arc::clone(&link).serve_offers(Arc::clone(&self.hub), offers));
+        self.hub.tasks.spawn(Arc::clone(&link).serve_proofs(Arc::clone(&self.hub), proofs));
         Ok(outgoing(link, queue, material))
     }
 
@@ -303,7 +305,7 @@ impl Hub {
             Some(FromAdapter::Leaving(leaving)) => self.let_go(link, leaving.back_within_ms),
             Some(FromAdapter::Pong(_)) => unanswered.store(0, Ordering::Relaxed),
             kind => {
-                if kind.is_some_and(|other| link.take_side(self, other)) {
+                if kind.is_some_and(|other| link.take_side(other)) {
                     return;
                 }
                 tracing::warn!(member = %link.member, "an adapter sent a frame that does not belong here");

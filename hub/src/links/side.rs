@@ -3,6 +3,8 @@
 
 use super::Link;
 use crate::context::Hub;
+use crate::ledger::{Ledger, ReadFor};
+use crate::limits::LINK_IN_FLIGHT_MAX;
 use crate::offers;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +22,10 @@ use yiwang_proto::sha256;
 const OFFERS_MAX: usize = 128;
 /// Receipts that went down one link and whose entries did not follow yet; for others the entry is sent whole.
 const RECEIPTED_MAX: usize = 65_536;
+/// Proofs of one link that wait: an exchange needs one at most. A link that asks for more is closed.
+const PROOFS_MAX: usize = LINK_IN_FLIGHT_MAX;
+/// Proofs in one look: some milliseconds.
+const PROOFS_AT_ONCE: usize = 64;
 /// How long a witness may take for one call: two syncs of a slow disk.
 const CALL_WAIT: Duration = Duration::from_secs(3);
 
@@ -29,24 +35,33 @@ pub(super) struct Side {
     calls: Mutex<HashMap<u64, oneshot::Sender<pb::WitnessReply>>>,
     next_call: AtomicU64,
     offers: mpsc::Sender<pb::AnswerOffer>,
+    proofs: mpsc::Sender<pb::ProofWanted>,
     taken: watch::Sender<u64>,
     // By index, the size of the head under which the receipt proved the entry.
     receipted: Mutex<BTreeMap<u64, u64>>,
 }
 
+/// What comes over a link and is looked up in the ledger, one after another.
+pub(super) struct ToLookUp {
+    pub(super) offers: mpsc::Receiver<pb::AnswerOffer>,
+    pub(super) proofs: mpsc::Receiver<pb::ProofWanted>,
+}
+
 impl Side {
-    /// For a link whose first frame said this; the second value are the offers to come.
-    pub(super) fn new(hello: &pb::LinkHello) -> (Self, mpsc::Receiver<pb::AnswerOffer>) {
-        let (offers, queue) = mpsc::channel(OFFERS_MAX);
+    /// For a link whose first frame said this; the other value is what will come to be looked up.
+    pub(super) fn new(hello: &pb::LinkHello) -> (Self, ToLookUp) {
+        let (offers, offered) = mpsc::channel(OFFERS_MAX);
+        let (proofs, wanted) = mpsc::channel(PROOFS_MAX);
         let side = Self {
             witness_key: hello.witness_key.clone(),
             calls: Mutex::default(),
             next_call: AtomicU64::new(1),
             offers,
+            proofs,
             taken: watch::Sender::new(hello.own_next),
             receipted: Mutex::default(),
         };
-        (side, queue)
+        (side, ToLookUp { offers: offered, proofs: wanted })
     }
 
     fn calls(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<pb::WitnessReply>>> {
@@ -85,6 +100,13 @@ fn size_of(checkpoint: &[u8]) -> Option<u64> {
     std::str::from_utf8(line).ok()?.parse().ok()
 }
 
+fn given(ledger: &Ledger, wanted: &pb::ProofWanted) -> pb::ProofGiven {
+    let (from_size, to_size) = (wanted.from_size, wanted.to_size);
+    let proof = ledger.consistency(from_size, to_size);
+    let missing = proof.is_err();
+    pb::ProofGiven { from_size, to_size, proof: proof.unwrap_or_default(), missing }
+}
+
 impl Link {
     /// The verifier key under which this link's adapter cosigns; empty where it is no witness.
     pub fn witness_key(&self) -> &str {
@@ -109,7 +131,7 @@ impl Link {
     }
 
     /// Takes a frame that is of no exchange. False for one that does not belong on a link.
-    pub(super) fn take_side(&self, hub: &Hub, kind: FromAdapter) -> bool {
+    pub(super) fn take_side(&self, kind: FromAdapter) -> bool {
         match kind {
             FromAdapter::Witnessed(reply) => {
                 // A reply that nobody waits for came late.
@@ -117,7 +139,12 @@ impl Link {
                     let _ = waiting.send(reply);
                 }
             }
-            FromAdapter::ProofWanted(wanted) => self.send_proof(hub, &wanted),
+            FromAdapter::ProofWanted(wanted) => {
+                if self.side.proofs.try_send(wanted).is_err() && !self.closed.is_cancelled() {
+                    tracing::warn!(member = %self.member, "a link asks for more proofs than exchanges run; it is closed");
+                    self.close();
+                }
+            }
             FromAdapter::Offer(offer) => {
                 // One that finds no place is offered again.
                 let _ = self.side.offers.try_send(offer);
@@ -130,14 +157,30 @@ impl Link {
         true
     }
 
-    fn send_proof(&self, hub: &Hub, wanted: &pb::ProofWanted) {
-        let (from_size, to_size) = (wanted.from_size, wanted.to_size);
-        let proof = hub.ledger.consistency(from_size, to_size);
-        let missing = proof.is_err();
-        let given = pb::ProofGiven { from_size, to_size, proof: proof.unwrap_or_default(), missing };
-        let frame = pb::HubFrame { kind: Some(ToAdapter::ProofGiven(given)) };
-        if self.frames.try_send(frame).is_err() {
-            tracing::warn!(member = %self.member, "a proof could not be sent down the link");
+    /// Proves what the adapter asks for, off the runtime and in turn with other links, until the link ends.
+    pub(super) async fn serve_proofs(
+        self: Arc<Self>,
+        hub: Arc<Hub>,
+        mut queue: mpsc::Receiver<pb::ProofWanted>,
+    ) {
+        loop {
+            let mut wanted = Vec::new();
+            let came = queue.recv_many(&mut wanted, PROOFS_AT_ONCE);
+            if !matches!(self.closed.run_until_cancelled(came).await, Some(1..)) {
+                return;
+            }
+            let prove = move |ledger: &Ledger| Ok(wanted.iter().map(|one| given(ledger, one)).collect());
+            let Ok(proofs) = hub.ledger.reading::<Vec<_>>(ReadFor::Link, prove).await else {
+                // No word on any head: whoever waits for one gives up in time.
+                tracing::warn!(member = %self.member, "too much is read at once: proofs that a link asks for are left out");
+                continue;
+            };
+            for given in proofs {
+                let frame = pb::HubFrame { kind: Some(ToAdapter::ProofGiven(given)) };
+                if self.frames.try_send(frame).is_err() {
+                    tracing::warn!(member = %self.member, "a proof could not be sent down the link");
+                }
+            }
         }
     }
 
