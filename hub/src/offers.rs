@@ -20,8 +20,8 @@ use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::STATEMENT_MAX;
-use yiwang_proto::pb;
 use yiwang_proto::request::{APP_SIGNS, OFFICER_SIGNS, OfficerBy, Request};
+use yiwang_proto::{Digest, pb};
 
 /// An index that was just given is durable within a batch; looked at again so often.
 const DURABLE_EVERY: Duration = Duration::from_millis(5);
@@ -221,6 +221,7 @@ fn lost(hub: &Hub, offered: &Offered) -> Result<LateDraft, Code> {
         CaseStatus::Closed(entries) => entries,
         CaseStatus::Unknown => return Err(Code::NoCase),
     };
+    let named = Named::of(views, request)?;
     let entry = pb::ExchangeEntry {
         peer: request.consumer.as_str().to_owned(),
         request: offered.request_bytes.clone(),
@@ -233,8 +234,36 @@ fn lost(hub: &Hub, offered: &Offered) -> Result<LateDraft, Code> {
         app_delegation_index: app.index,
         adapter_delegation_index: offered.adapter.index,
         case_index: case.first().copied().unwrap_or(0),
-        officer_proof: pb::OfficerProof::Asserted.into(),
+        officer_proof: named.proof.into(),
+        ticket_index: named.ticket,
+        officer_delegation_index: named.officer,
+        sealing_delegation_index: named.sealing,
+        sealed: request.sealing.is_some(),
         ..pb::ExchangeEntry::default()
     };
     Ok(LateDraft { entry, consumer: request.consumer.clone(), provider: request.provider.clone() })
+}
+
+/// What an entry names of its officer's proof and of keys that open bodies; 0 where there is none.
+struct Named {
+    proof: pb::OfficerProof,
+    ticket: u64,
+    officer: u64,
+    sealing: u64,
+}
+
+impl Named {
+    fn of(views: &Views, request: &Request) -> Result<Self, Code> {
+        let key = |digest: &Digest| views.delegation(digest).map(|view| view.index).ok_or(Code::KeyUnknown);
+        let (proof, ticket, officer) = match &request.officer_by {
+            OfficerBy::Asserted => (pb::OfficerProof::Asserted, 0, 0),
+            OfficerBy::Signature(digest) => (pb::OfficerProof::Signed, 0, key(digest)?),
+            OfficerBy::Ticket(digest) => {
+                let ticket = views.ticket(digest).ok_or(Code::TicketInvalid)?;
+                (pb::OfficerProof::Ticket, ticket.index, key(&ticket.ticket.delegation_digest)?)
+            }
+        };
+        let sealing = request.sealing.as_ref().map_or(Ok(0), key)?;
+        Ok(Self { proof, ticket, officer, sealing })
+    }
 }

@@ -1,7 +1,11 @@
 //! Answers that were not recorded in time: the adapter offers them, and each gets its entry.
 
 use super::*;
+use yiwang_client::sealed::Manner;
 use yiwang_hub::offers::{self, Known};
+use yiwang_proto::request::OfficerBy;
+use yiwang_tests::clinic::Clinic;
+use yiwang_tests::scene::outcome;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_after_its_exchange_becomes_one_late_entry() {
@@ -49,6 +53,51 @@ async fn an_answer_that_the_hub_never_recorded_becomes_its_only_entry() {
     assert_eq!(of_it.iter().filter(|entry| !entry.answer.is_empty()).count(), 1);
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
+}
+
+/// What it rests on is in its entry like in any other: keys, signature, ticket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_never_recorded_names_officer_ticket_and_keys_for_sealing() {
+    let mut clinic = Clinic::new(88).await;
+    let ticket = clinic.ticket(|ticket| ticket.uses = 3).await;
+    let by_ticket = |clinic: &Clinic| {
+        let manner = Manner { officer_by: OfficerBy::Ticket(ticket.digest()), sealed: false };
+        clinic.app.prepare(&clinic.coverage, &clinic.ask("coverage.by_person", &["insured"]), manner)
+    };
+    let mut lost = Vec::new();
+    for recorded in [true, false] {
+        let sealed = clinic.signed(&clinic.summary, &clinic.blood_group(), &clinic.officer.key).await;
+        let ticketed = by_ticket(&clinic);
+        for (contract, signed) in [(&clinic.summary, sealed), (&clinic.coverage, ticketed)] {
+            if recorded {
+                assert_eq!(outcome(&clinic.app, contract, &signed).await, "answered");
+                continue;
+            }
+            let adapter = &clinic.adapter.as_ref().unwrap().adapter;
+            let message = signed.message.clone();
+            assert!(!adapter.handle(message.request, message.body, &Nothing).await.answer.is_empty());
+            lost.push(signed);
+        }
+    }
+    // The ticket's last use: what nobody got was one too.
+    assert_eq!(outcome(&clinic.app, &clinic.coverage, &by_ticket(&clinic)).await, "answered");
+    assert_eq!(outcome(&clinic.app, &clinic.coverage, &by_ticket(&clinic)).await, "ticket_used_up");
+    clinic.adapter.take().unwrap().stop().await;
+    clinic.adapter = Some(clinic.health.run_adapter(&clinic.world).await);
+    let adapter = Arc::clone(&clinic.adapter.as_ref().unwrap().adapter);
+    until("receipts of the offered answers", || adapter.health().unreceipted == 0).await;
+    drop(adapter);
+    let of = |signed: &SignedRequest| {
+        let entries = entries_of(&clinic.world);
+        entries.into_iter().find(|entry| entry.request == signed.message.request).unwrap()
+    };
+    let [sealed, ticketed] = [of(&lost[0]), of(&lost[1])];
+    assert_eq!([sealed.outcome(), ticketed.outcome()], [pb::Outcome::Withheld; 2]);
+    assert!(sealed.sealed && sealed.officer_delegation_index > 0 && sealed.sealing_delegation_index > 0);
+    assert_eq!(sealed.officer_proof(), pb::OfficerProof::Signed);
+    assert!(ticketed.ticket_index > 0 && ticketed.officer_delegation_index > 0 && !ticketed.sealed);
+    assert_eq!(ticketed.officer_proof(), pb::OfficerProof::Ticket);
+    clinic.end().await;
 }
 
 /// Offers in any order, between other exchanges, with what was read for the ones before: each gets its own entry, and a

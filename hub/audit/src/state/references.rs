@@ -2,6 +2,7 @@
 
 use super::cases::Met;
 use super::exchanges::Subject;
+use super::late::is_late;
 use super::{Document, Scope, State};
 use crate::rules::Rule;
 use yiwang_proto::pb::Outcome;
@@ -16,8 +17,9 @@ impl State<'_> {
         let contract_ok = match (raw.contract_index, document(raw.contract_index)) {
             (0, _) => !passed,
             (_, Some(Document::Contract(digest))) if digest == request.contract_digest => true,
-            // A request that names an old version is denied in view of the newest one.
-            (_, Some(Document::Contract(digest))) if !passed => {
+            // A request that names an old version is denied in view of the newest one; and an answer that nobody got, since
+            // a crash came between it and its record, may be recorded when its contract was replaced.
+            (_, Some(Document::Contract(digest))) if !passed || is_late(subject) => {
                 self.contracts.get(&digest).is_some_and(|known| known.contract.text.id == request.contract)
             }
             _ => false,
