@@ -22,6 +22,9 @@ const TRIES: u32 = 60;
 /// Between two tries: a contract's ceiling is per minute.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How often somebody who waits is told how far it has come.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
 #[derive(Args)]
 pub struct Batch {
     #[command(flatten)]
@@ -253,6 +256,12 @@ fn put(out: &Path, path: &Path, mut state: State, page: BatchPage) -> Result<Sta
     Ok(state)
 }
 
+/// How far it has come; how much there is nobody knows before the last page.
+fn so_far(state: &State) -> String {
+    let (rows, pages) = (counted(state.rows, "row"), counted(state.pages, "page"));
+    format!("... {rows} in {pages} so far, {} MB", state.bytes / 1_000_000)
+}
+
 pub async fn run(batch: &Batch) -> Outcome {
     let client = setup::met_client(&batch.app).await?;
     let contract = batch.contract(&client).await?;
@@ -272,6 +281,8 @@ pub async fn run(batch: &Batch) -> Outcome {
     let mut left = batch.pages.map(u64::from);
     let asking = Asking { client: Arc::new(client), contract: Arc::new(contract), ask };
     let mut pages = asking.pages(&state, left);
+    let clock = setup::clock();
+    let mut told_us = clock.monotonic_us();
     while !state.complete && left != Some(0) {
         let page = asking.next(&mut pages, &state, left).await?;
         whole(&page)?;
@@ -280,6 +291,11 @@ pub async fn run(batch: &Batch) -> Outcome {
         // The next pages are on their way while this one goes to the disk; nothing of them counts before it lies there.
         let writing = tokio::task::spawn_blocking(move || put(&out, &path, state, page));
         state = writing.await.map_err(Failure::environment)??;
+        let now_us = clock.monotonic_us();
+        if Duration::from_micros(now_us.saturating_sub(told_us)) >= TELL_EVERY {
+            told_us = now_us;
+            eprintln!("{}", so_far(&state));
+        }
     }
     // Nothing may stand behind the last page.
     pages.finish().await.map_err(Failure::refused)?;

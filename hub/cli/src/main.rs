@@ -20,7 +20,7 @@ mod revoke;
 mod setup;
 mod telemetry;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Messages are many short allocations of one size or another, freed by other threads.
@@ -65,6 +65,8 @@ enum Command {
     /// A department's adapter and gateway: init, check, test, call, run and what else their IT needs.
     #[command(subcommand)]
     Adapter(yiwang_adapter::command::Command),
+    /// Checks a department's mapping files, or its whole configuration with source and hub: `adapter check` in short.
+    Check(yiwang_adapter::command::Check),
     /// Starts a hub and its departments and tells a story, step by step.
     Demo(demo::Arguments),
     /// Measures exchanges, networks, ledgers, searches and decisions, and runs for hours under faults.
@@ -73,6 +75,12 @@ enum Command {
     /// Verifies offline, trusting nobody: ledgers, evidence, proofs; reports.
     #[command(subcommand)]
     Audit(yiwang_audit::command::Command),
+    /// Prints completions of commands and arguments for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -91,6 +99,11 @@ fn main() -> ExitCode {
         Command::Officer(command) => officer::run(&command),
         Command::Query(command) => query::run(&command),
         Command::Adapter(command) => return adapter(command),
+        Command::Check(arguments) => return adapter(yiwang_adapter::command::Command::Check(arguments)),
+        Command::Completions { shell } => {
+            completions(shell);
+            Ok(())
+        }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(command) => bench::run(&command),
     };
@@ -107,6 +120,13 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) {
+    // Aside first: the library takes a failed write for a fault of the program.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "yiwang", &mut text);
+    println!("{}", String::from_utf8_lossy(&text).trim_end());
 }
 
 /// The adapter's own commands, with this program's logs, traces and signals.

@@ -462,3 +462,37 @@ fn what_is_no_token_is_not_told_as_a_file_that_is_missing() {
     assert!(code == 2 && said.contains("neither a token, which begins with `yiwang-enrol-1.`"), "{said}");
     assert!(!said.contains("4711"), "{said}");
 }
+
+#[test]
+fn a_shell_can_complete_the_commands_of_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_yiwang")).args(["completions", "bash"]).output().unwrap();
+    assert!(output.status.success());
+    let file = folder.path().join("completions");
+    std::fs::write(&file, output.stdout).unwrap();
+    // As a shell uses it: what begins with `comp`, and what follows `contract`.
+    let script = format!(
+        "source {}; named=$(complete -p yiwang); named=${{named##*-F }}; named=${{named%% *}}; for line in 'comp' 'contract dr'; do COMP_WORDS=(yiwang $line); \
+         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         $named yiwang \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+         echo \"${{COMPREPLY[@]}}\"; done",
+        file.display()
+    );
+    let done = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "completions\ndraft\n", "{done:?}");
+}
+
+#[test]
+fn a_mapping_is_checked_by_the_one_program_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/../../adapters/departments/police/residence.toml");
+    let check = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_yiwang")).args(words).current_dir(folder.path()).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let short = check(&["check", "--offline", mapping]);
+    assert_eq!(short, check(&["adapter", "check", "--offline", mapping]));
+    assert_eq!(short.0, Some(0), "{}", short.1);
+}
