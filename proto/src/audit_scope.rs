@@ -137,8 +137,10 @@ impl AuditScope {
         }
     }
 
-    /// `record` is none where the entry is about no record; then a scope of records alone does not reach it.
-    fn covers(&self, parties: &[&MemberId], record: Option<&RecordType>) -> bool {
+    /// Whether the scope reaches what is between these parties; one that shows all is not asked. `record` is none where the
+    /// entry is about no record; then a scope of records alone does not reach it.
+    #[must_use]
+    pub fn covers(&self, parties: &[&MemberId], record: Option<&RecordType>) -> bool {
         if self.members.is_empty() && self.records.is_empty() {
             return false;
         }

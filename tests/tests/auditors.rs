@@ -168,6 +168,34 @@ async fn what_lies_outside_of_a_scope_comes_as_leaf_hash_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_tells_nothing_of_what_lies_outside_of_the_scope_however_much_there_is() {
+    let (scene, indexes) = scene(113).await;
+    for _ in indexes.len()..66 {
+        scene.app.exchange(&scene.contract, &scene.signed()).await.unwrap();
+    }
+    let health = AuditScope { members: [MemberId::parse("health").unwrap()].into(), ..AuditScope::default() };
+    let folder = scene.world.auditor("a-health", &health).await;
+    let auditor = client(&scene, &folder).await;
+    let tag = scene.signed().request.subject_tags.first().unwrap().to_vec();
+    let narrow = pb::SearchRequest { limit: 1, ..all() };
+    for asked in [
+        narrow.clone(),
+        pb::SearchRequest { case_id: scene.case.to_string(), ..narrow.clone() },
+        pb::SearchRequest { subject_tag: tag.into(), ..narrow.clone() },
+        pb::SearchRequest { consumer: "street-office".to_owned(), ..narrow.clone() },
+        pb::SearchRequest { case_id: "01a31a5f-a400-7000-8000-00000000ffff".to_owned(), ..narrow },
+    ] {
+        let found = auditor.search(asked.clone()).await.unwrap();
+        assert_eq!((found.hits.len(), found.cursor), (0, None), "{asked:?}");
+    }
+    // Who may see them pages through all.
+    let folder = scene.world.auditor("a-all", &AuditScope::everything()).await;
+    let auditor = client(&scene, &folder).await;
+    let found = auditor.search(pb::SearchRequest { case_id: scene.case.to_string(), ..all() }).await.unwrap();
+    assert_eq!(found.hits.len(), 66);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_enrolment_changes_the_scope_also_after_a_restart() {
     let (mut scene, indexes) = scene(112).await;
     let first = scene.world.auditor("court", &AuditScope::everything()).await;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::path::Path;
 use yiwang_proto::Digest;
 use yiwang_proto::answer::Answer;
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{Kind, decode};
 use yiwang_proto::envelope::SignedStatement;
@@ -47,6 +48,21 @@ pub struct Filter {
     pub since_ms: Option<i64>,
     /// Recorded before, milliseconds.
     pub until_ms: Option<i64>,
+    /// What the scope shows.
+    pub scope: Option<AuditScope>,
+}
+
+/// What [`AuditScope::shows`] says of the entry, of which the row has all that counts: without a kept request it is about
+/// the connection's member and no record, as many denials in one entry are.
+fn is_within(scope: &AuditScope, row: &Access) -> bool {
+    if scope.all {
+        return true;
+    }
+    let sides = MemberId::parse(&row.consumer).ok().zip(MemberId::parse(&row.provider).ok());
+    match sides.zip(RecordType::parse(&row.record).ok()) {
+        Some(((consumer, provider), record)) => scope.covers(&[&consumer, &provider], Some(&record)),
+        None => MemberId::parse(&row.peer).is_ok_and(|peer| scope.covers(&[&peer], None)),
+    }
 }
 
 /// How an exchange ended.
@@ -96,6 +112,7 @@ impl Filter {
             && self.member.as_ref().is_none_or(|member| {
                 [&row.consumer, &row.provider, &row.peer].iter().any(|side| *side == member.as_str())
             })
+            && self.scope.as_ref().is_none_or(|scope| is_within(scope, row))
     }
 
     fn in_time(&self, time_ms: i64) -> bool {

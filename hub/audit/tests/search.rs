@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 use yiwang_audit::fixture::{World, tag};
-use yiwang_audit::{Access, Ended, Filter, accesses};
+use yiwang_audit::{Access, Ended, Filter, SearchIndex, accesses};
+use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::{CaseId, Officer};
 use yiwang_proto::tile::encode_bundle;
@@ -148,6 +149,59 @@ fn every_filter_finds_what_a_naive_pass_finds() {
         }
     }
     assert!(found > 500, "the filters find something: {found}");
+}
+
+#[test]
+fn a_search_within_a_scope_finds_what_the_scope_shows_of_each_entry() {
+    let (_, folder, path) = ledger();
+    let scope = |members: &[&str], records: &[&str]| {
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let raw = yiwang_proto::pb::AuditScope { all: false, members: text(members), records: text(records) };
+        AuditScope::check(Some(&raw)).unwrap()
+    };
+    let entries = yiwang_audit::folder_entries(&path).unwrap();
+    let mut index =
+        SearchIndex::open(&folder.path().join("scoped.sqlite"), entries.as_ref(), u64::MAX).unwrap();
+    let all: Vec<u64> = naive(&path, &Filter::default());
+    let mut counts = Vec::new();
+    for scope in [
+        AuditScope::everything(),
+        scope(&["police"], &[]),
+        scope(&["street-office"], &[]),
+        scope(&["health"], &[]),
+        scope(&[], &["Person"]),
+        scope(&[], &["Residence"]),
+        scope(&["street-office"], &["Person"]),
+        scope(&["street-office"], &["Residence"]),
+        AuditScope::default(),
+    ] {
+        let shows = |index: &u64| {
+            let (bytes, _) = entries.entry(*index).unwrap();
+            scope.shows("court", &yiwang_proto::entry::decode(&bytes).unwrap())
+        };
+        let shown: Vec<u64> = all.iter().copied().filter(shows).collect();
+        counts.push(shown.len());
+        let filter = Filter { scope: Some(scope.clone()), ..Filter::default() };
+        assert_eq!(naive(&path, &filter), shown, "{scope:?}");
+        let in_case = Filter { case: Some(second_case()), ..filter.clone() };
+        let case = naive(&path, &Filter { case: Some(second_case()), ..Filter::default() });
+        let shown_of_case: Vec<u64> = case.into_iter().filter(shows).collect();
+        for (filter, shown) in [(filter, shown), (in_case, shown_of_case)] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = index.search(entries.as_ref(), &filter, after, 7).unwrap();
+                seen.extend(page.hits.iter().map(|hit| hit.index));
+                after = page.next;
+                assert!(after.is_none_or(|next| shows(&next)), "a cursor is an entry that is shown");
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, shown, "{scope:?}");
+        }
+    }
+    // The requests that were not kept are the connection's member's, and about no record.
+    assert_eq!(counts, [68, 60, 68, 0, 60, 0, 68, 8, 0]);
 }
 
 #[test]

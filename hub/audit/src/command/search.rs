@@ -89,6 +89,7 @@ impl Which {
             tag: self.tag,
             since_ms,
             until_ms,
+            scope: None,
         })
     }
 }

@@ -204,7 +204,8 @@ impl SearchIndex {
             && of_shapes.purpose == any.purpose
             && of_shapes.record == any.record
             && of_shapes.outcome == any.outcome
-            && of_shapes.code == any.code;
+            && of_shapes.code == any.code
+            && of_shapes.scope == any.scope;
         if says_nothing {
             return Shapes::Any;
         }
