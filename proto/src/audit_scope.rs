@@ -100,10 +100,8 @@ impl AuditScope {
                 | Kind::Clock(_)
                 | Kind::Dismissal(_),
             ) => true,
-            Some(Kind::Contract(raw)) => Contract::open_bytes(raw.document.clone()).is_ok_and(|contract| {
-                let text = &contract.text;
-                self.covers(&[&text.provider.member, &text.consumer.member], Some(&text.record))
-            }),
+            Some(Kind::Contract(raw)) => Contract::open_bytes(raw.document.clone())
+                .is_ok_and(|contract| self.shows_contract(&contract)),
             Some(Kind::CaseStatement(raw)) => SignedStatement::parse(raw.statement.clone())
                 .ok()
                 .and_then(|signed| CaseStatement::parse(signed.unverified_payload()).ok())
@@ -120,6 +118,13 @@ impl AuditScope {
             Some(Kind::Lookup(raw)) => raw.auditor == auditor,
             None => false,
         }
+    }
+
+    /// Whether the scope shows a contract.
+    #[must_use]
+    pub fn shows_contract(&self, contract: &Contract) -> bool {
+        let text = &contract.text;
+        self.all || self.covers(&[&text.provider.member, &text.consumer.member], Some(&text.record))
     }
 
     fn shows_exchange(&self, raw: &pb::ExchangeEntry) -> bool {

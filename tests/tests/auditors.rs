@@ -13,6 +13,7 @@ use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::ids::{MemberId, RecordType};
 use yiwang_proto::merkle::Frontier;
 use yiwang_proto::pb;
+use yiwang_rpc::directory_service_client::DirectoryServiceClient;
 use yiwang_rpc::ledger_service_client::LedgerServiceClient;
 use yiwang_tests::scene::Scene;
 
@@ -215,6 +216,43 @@ async fn a_new_enrolment_changes_the_scope_also_after_a_restart() {
     scene.app.meet().await.unwrap();
     let auditor = client(&scene, &first).await;
     assert_eq!(auditor.search(all()).await.unwrap().hits.len(), 0);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_outside_of_the_scope_is_not_there_and_a_look_at_one_within_is_an_entry() {
+    let (scene, _) = scene(114).await;
+    let members =
+        |id: &str| AuditScope { members: [MemberId::parse(id).unwrap()].into(), ..AuditScope::default() };
+    let id = scene.contract.text.id.to_string();
+    let mut refusals = std::collections::BTreeSet::new();
+    for (name, scope, sees) in [
+        ("a-health", members("health"), false),
+        ("a-nothing", AuditScope::default(), false),
+        ("a-police", members("police"), true),
+        ("a-all", AuditScope::everything(), true),
+    ] {
+        let folder = scene.world.auditor(name, &scope).await;
+        let channel = folder.enrolled().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+        let mut directory = DirectoryServiceClient::new(channel);
+        let mut look = async |id: &str| {
+            let request = pb::GetContractRequest { contract_id: id.to_owned() };
+            directory.get_contract(request).await.map(tonic::Response::into_inner)
+        };
+        match look(&id).await {
+            Ok(shown) => assert!(sees && !shown.document.is_empty(), "{name}"),
+            Err(refused) => {
+                assert!(!sees, "{name}: {refused}");
+                refusals.insert((refused.message().to_owned(), refused.details().to_vec()));
+            }
+        }
+        let refused = look("no-such-contract").await.unwrap_err();
+        refusals.insert((refused.message().to_owned(), refused.details().to_vec()));
+        let whats: Vec<String> = looks(&scene, name).into_iter().map(|(what, _)| what).collect();
+        assert_eq!(whats, if sees { vec!["contract"] } else { Vec::new() }, "{name}");
+    }
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }

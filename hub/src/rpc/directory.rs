@@ -119,10 +119,15 @@ impl DirectoryService for Service {
         let view = self.0.ledger.views().contract(&id).ok_or_else(not_found)?;
         let may = match &who {
             Caller::Member(member) => view.contract.root_of(member).is_some(),
-            Caller::Auditor(_) => true,
+            Caller::Auditor(auditor) => self.0.scope_of(auditor).shows_contract(&view.contract),
         };
         if !may {
             return Err(not_found());
+        }
+        if let Caller::Auditor(auditor) = &who {
+            let range = (view.index, view.index);
+            let recorded = self.0.record_look(auditor, "contract", range, String::new()).await;
+            recorded.map_err(status::of)?;
         }
         let sealing = self.0.links.sealing_of(&view.contract.text.provider.member);
         let sealing = sealing.filter(|sealing| !self.0.ledger.views().revoked(&sealing.delegation));
