@@ -7,9 +7,10 @@ mod search;
 pub use search::{SEARCH_MAX, search};
 
 use crate::context::Hub;
-use crate::ledger::{Draft, Linear};
+use crate::ledger::{Draft, Ledger, Linear, ReadFor};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use yiwang_audit::SearchIndex;
@@ -140,23 +141,11 @@ impl Hub {
         if from >= end {
             return Ok(pb::ListEntriesResponse { lines: Vec::new(), size });
         }
+        let place = self.ledger.place(ReadFor::Caller)?;
         self.record_session(auditor, "entries", (from, end - 1)).await?;
-        let scope = self.scope_of(auditor);
-        let (mut lines, mut bytes) = (Vec::new(), 0);
-        self.ledger
-            .reader()
-            .scan(from, &mut |index, entry, leaf| {
-                let shown = if is_shown(&scope, auditor, &entry) { entry } else { Bytes::new() };
-                bytes += shown.len();
-                let leaf_hash = Bytes::copy_from_slice(&leaf);
-                lines.push(pb::AuditLine { index, leaf_hash, entry: shown });
-                index + 1 < end && bytes < LINES_BYTES
-            })
-            .map_err(|error| {
-                tracing::error!(%error, "entries could not be read");
-                Code::Internal
-            })?;
-        Ok(pb::ListEntriesResponse { lines, size })
+        let (scope, auditor) = (self.scope_of(auditor), auditor.clone());
+        let lines = self.ledger.reading_at(place, move |ledger| lines(ledger, &scope, &auditor, from..end));
+        Ok(pb::ListEntriesResponse { lines: lines.await?, size })
     }
 
     /// One entry as an auditor may see it.
@@ -170,6 +159,28 @@ impl Hub {
         }
         Ok(pb::GetEntryResponse { receipt: Some(receipt), leaf_hash: leaf })
     }
+}
+
+/// The entries of a range as an auditor may see them, until an answer is full.
+fn lines(
+    ledger: &Ledger,
+    scope: &AuditScope,
+    auditor: &AppId,
+    range: Range<u64>,
+) -> Result<Vec<pb::AuditLine>, Code> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let read = ledger.reader().scan(range.start, &mut |index, entry, leaf| {
+        let shown = if is_shown(scope, auditor, &entry) { entry } else { Bytes::new() };
+        bytes += shown.len();
+        let leaf_hash = Bytes::copy_from_slice(&leaf);
+        lines.push(pb::AuditLine { index, leaf_hash, entry: shown });
+        index + 1 < range.end && bytes < LINES_BYTES
+    });
+    read.map_err(|error| {
+        tracing::error!(%error, "entries could not be read");
+        Code::Internal
+    })?;
+    Ok(lines)
 }
 
 /// Whether a scope shows an entry. What does not decode is shown to nobody.

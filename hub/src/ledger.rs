@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub use clock::ClockDraft;
 use heads::{Heads, Shown};
 use publish::SignedHead;
-pub use reads::ReadFor;
+pub use reads::{Place, ReadFor};
 pub use recover::{LedgerConfig, OpenLedgerError, open};
 use sequence::{Command, Message};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

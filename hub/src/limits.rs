@@ -103,6 +103,11 @@ pub const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 pub const READS_AT_ONCE: usize = 2;
 /// Reads that wait for their turn: at some thousand reads per second this is a tenth of a second.
 pub const READS_WAITING: usize = 512;
+/// Searches of auditors that run at once: they share one index, and each may take into it what came since.
+pub const SEARCHES_AT_ONCE: usize = 1;
+/// Searches that run or wait for their turn: offices of auditors are few, and at some milliseconds a search this is a
+/// tenth of a second.
+pub const SEARCHES_WAITING: usize = 16;
 /// How long a read waits for its turn, where the disk is slow.
 pub const READ_WAIT: Duration = Duration::from_secs(5);
 /// How often views are written behind the ledger.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use yiwang_client::auditor::AuditorClient;
 use yiwang_client::error::ClientError;
 use yiwang_client::folder::AuditorFolder;
+use yiwang_hub::ledger::{Place, ReadFor};
+use yiwang_hub::limits::{READS_WAITING, SEARCHES_WAITING};
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
@@ -255,4 +257,28 @@ async fn a_contract_outside_of_the_scope_is_not_there_and_a_look_at_one_within_i
     assert_eq!(refusals.len(), 1, "{refusals:?}");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
+}
+
+/// Takes every place there is for such reads.
+fn crowd(scene: &Scene, whom: ReadFor, places: usize) -> Vec<Place> {
+    let ledger = &scene.world.hub().hub.ledger;
+    (0..places).map(|_| ledger.place(whom).ok().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_search_or_reading_too_many_is_turned_away_without_an_entry() {
+    let (scene, indexes) = scene(115).await;
+    let folder = scene.world.auditor("court", &AuditScope::everything()).await;
+    let auditor = client(&scene, &folder).await;
+    let searches = crowd(&scene, ReadFor::Search, SEARCHES_WAITING);
+    let refused = auditor.search(all()).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Overloaded));
+    assert_eq!(looks(&scene, "court"), []);
+    // Who only reads does not wait for those who search, and the other way round.
+    assert!(!auditor.entries(0, 256).await.unwrap().is_empty());
+    drop(searches);
+    let _reads = crowd(&scene, ReadFor::Caller, READS_WAITING);
+    let refused = auditor.entries(0, 256).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Overloaded));
+    assert_eq!(auditor.search(all()).await.unwrap().hits.len(), indexes.len());
 }

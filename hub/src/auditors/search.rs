@@ -3,6 +3,7 @@
 
 use super::is_shown;
 use crate::context::Hub;
+use crate::ledger::ReadFor;
 use crate::ledger::store::{EntryReader, StoreError};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError};
@@ -63,17 +64,16 @@ pub async fn search(
     let asked = check(raw).ok_or(Code::ArgumentInvalid)?;
     let size = hub.ledger.checkpoint().size;
     let query = query(&asked);
+    let place = hub.ledger.place(ReadFor::Search)?;
     hub.record_look(&auditor, "search", (0, size.saturating_sub(1)), query).await?;
-    let hub = Arc::clone(hub);
-    let answered = tokio::task::spawn_blocking(move || answer(&hub, &auditor, &asked)).await;
-    match answered {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => {
+    let searching = Arc::clone(hub);
+    let answered = hub.ledger.reading_at(place, move |_| {
+        answer(&searching, &auditor, &asked).map_err(|error| {
             tracing::error!(%error, "an auditor's search failed");
-            Err(Code::Internal)
-        }
-        Err(_) => Err(Code::Internal),
-    }
+            Code::Internal
+        })
+    });
+    answered.await
 }
 
 /// `None` for a value that is none.

@@ -2,9 +2,9 @@
 //! at a time, and whoever asks for too much is refused instead of holding up what runs on the runtime.
 
 use super::Ledger;
-use crate::limits::{READ_WAIT, READS_AT_ONCE, READS_WAITING};
+use crate::limits::{READ_WAIT, READS_AT_ONCE, READS_WAITING, SEARCHES_AT_ONCE, SEARCHES_WAITING};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yiwang_proto::codes::Code;
 
 /// Who waits for a read. Each has threads of its own: a flood of look-ups must not keep adapters waiting for what
@@ -15,12 +15,15 @@ pub enum ReadFor {
     Caller,
     /// An adapter's link, which asks for one thing after another.
     Link,
+    /// An auditor's search, which may take seconds.
+    Search,
 }
 
 /// Who reads now.
 pub(super) struct Reads {
     callers: Pool,
     links: Pool,
+    searches: Pool,
 }
 
 struct Pool {
@@ -29,16 +32,24 @@ struct Pool {
 }
 
 impl Pool {
-    fn new() -> Self {
-        let [waiting, running] = [READS_WAITING, READS_AT_ONCE].map(Semaphore::new).map(Arc::new);
+    fn new(waiting: usize, at_once: usize) -> Self {
+        let [waiting, running] = [waiting, at_once].map(Semaphore::new).map(Arc::new);
         Self { waiting, running }
     }
 }
 
 impl Default for Reads {
     fn default() -> Self {
-        Self { callers: Pool::new(), links: Pool::new() }
+        let reads = || Pool::new(READS_WAITING, READS_AT_ONCE);
+        let searches = Pool::new(SEARCHES_WAITING, SEARCHES_AT_ONCE);
+        Self { callers: reads(), links: reads(), searches }
     }
+}
+
+/// A place among those that read or wait for it.
+pub struct Place {
+    waiting: OwnedSemaphorePermit,
+    running: Arc<Semaphore>,
 }
 
 impl Ledger {
@@ -48,12 +59,29 @@ impl Ledger {
         whom: ReadFor,
         work: impl FnOnce(&Self) -> Result<T, Code> + Send + 'static,
     ) -> Result<T, Code> {
+        self.reading_at(self.place(whom)?, work).await
+    }
+
+    /// A place for one read: whoever records what is read before it is read takes the place first, so that a refusal
+    /// leaves no entry. `overloaded` where too many wait.
+    pub fn place(&self, whom: ReadFor) -> Result<Place, Code> {
         let pool = match whom {
             ReadFor::Caller => &self.shared.reads.callers,
             ReadFor::Link => &self.shared.reads.links,
+            ReadFor::Search => &self.shared.reads.searches,
         };
         let waiting = Arc::clone(&pool.waiting).try_acquire_owned().map_err(|_| Code::Overloaded)?;
-        let turn = tokio::time::timeout(READ_WAIT, Arc::clone(&pool.running).acquire_owned()).await;
+        Ok(Place { waiting, running: Arc::clone(&pool.running) })
+    }
+
+    /// As [`Self::reading`], in a place that was taken.
+    pub async fn reading_at<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce(&Self) -> Result<T, Code> + Send + 'static,
+    ) -> Result<T, Code> {
+        let Place { waiting, running } = place;
+        let turn = tokio::time::timeout(READ_WAIT, running.acquire_owned()).await;
         let running = turn.map_err(|_| Code::Overloaded)?.map_err(|_| Code::Internal)?;
         let ledger = self.clone();
         let read = self.off_runtime(move || {
