@@ -2,7 +2,7 @@
 //! its app; the register only orders and keeps it.
 
 use crate::context::Hub;
-use crate::ledger::{Appended, Draft, Linear};
+use crate::ledger::{Appended, Draft, Ledger, Linear, ReadFor};
 use crate::quotas::QuotaLimits;
 use crate::views::CaseStatus;
 use bytes::Bytes;
@@ -54,15 +54,18 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     {
         return Err(Code::MatterMismatch);
     }
+    let own = matches!(statement.act, Act::Open { .. }) || was_own(hub, peer, &statement.case).await?;
     hub.replays
         .claim(&statement.member, &statement.id, statement.expires_at_ms, now)
         .map_err(|_| Code::Replayed)?;
-    let draft = CaseDraft { statement, bytes: signed.bytes().clone(), limits: *hub.quotas.limits() };
+    let draft = CaseDraft { statement, own, bytes: signed.bytes().clone(), limits: *hub.quotas.limits() };
     hub.ledger.append(Box::new(draft)).await
 }
 
 struct CaseDraft {
     statement: CaseStatement,
+    // Whether the case is known as this member's; a closed one of another member is as if it never was.
+    own: bool,
     bytes: Bytes,
     limits: QuotaLimits,
 }
@@ -90,6 +93,7 @@ impl Draft for CaseDraft {
             (Act::Open { .. }, CaseStatus::Unknown) => {}
             (Act::Open { .. }, _) => return Err(Code::Replayed),
             (_, CaseStatus::Unknown) => return Err(Code::NoCase),
+            (_, CaseStatus::Closed(_)) if !self.own => return Err(Code::NoCase),
             (_, CaseStatus::Closed(_)) => return Err(Code::CaseClosed),
             (_, CaseStatus::Open(case)) if case.member != self.statement.member => return Err(Code::NoCase),
             (Act::Add { .. }, CaseStatus::Open(case)) if case.entries.len() >= CASE_ENTRIES_MAX => {
@@ -105,20 +109,36 @@ impl Draft for CaseDraft {
     }
 }
 
+/// False where a case is closed and another member's, or was never opened: the same work for both. An open one tells by
+/// itself whose it is.
+async fn was_own(hub: &Hub, peer: &MemberId, case: &CaseId) -> Result<bool, Code> {
+    let entries = match hub.ledger.views().case(case) {
+        CaseStatus::Open(view) => return Ok(view.member == *peer),
+        CaseStatus::Closed(entries) => entries,
+        CaseStatus::Unknown => Vec::new(),
+    };
+    let (peer, case) = (peer.clone(), case.clone());
+    let read = move |ledger: &Ledger| {
+        let opening = statement_at(ledger, entries.first().copied().unwrap_or_default());
+        Ok(opening.is_some_and(|opening| opening.case == case && opening.member == peer))
+    };
+    hub.ledger.reading(ReadFor::Caller, read).await
+}
+
 /// The member of a case that was ever opened, read from its opening.
 pub fn member_of(hub: &Hub, case: &CaseId) -> Option<MemberId> {
     match hub.ledger.views().case(case) {
         CaseStatus::Open(view) => Some(view.member.clone()),
         CaseStatus::Closed(entries) => {
-            let statement = statement_at(hub, *entries.first()?)?;
+            let statement = statement_at(&hub.ledger, *entries.first()?)?;
             Some(statement.member)
         }
         CaseStatus::Unknown => None,
     }
 }
 
-fn statement_at(hub: &Hub, index: u64) -> Option<CaseStatement> {
-    let bytes = hub.ledger.reader().read(index).ok()?;
+fn statement_at(ledger: &Ledger, index: u64) -> Option<CaseStatement> {
+    let bytes = ledger.reader().read(index).ok()?;
     match entry::decode(&bytes).ok()?.kind? {
         Kind::CaseStatement(case) => {
             let signed = SignedStatement::parse(case.statement).ok()?;
@@ -136,7 +156,7 @@ pub fn show(hub: &Hub, peer: &MemberId, case: &CaseId) -> Result<pb::ShowRespons
         CaseStatus::Unknown => (Vec::new(), pb::CaseState::Unspecified),
     };
     // The same work for a case that is not there as for one of somebody else: one entry is read and opened.
-    let opening = statement_at(hub, entries.first().copied().unwrap_or_default());
+    let opening = statement_at(&hub.ledger, entries.first().copied().unwrap_or_default());
     if !opening.is_some_and(|opening| opening.case == *case && opening.member == *peer) {
         return Err(Code::NotFound);
     }
@@ -150,7 +170,7 @@ pub fn show(hub: &Hub, peer: &MemberId, case: &CaseId) -> Result<pb::ShowRespons
     for index in entries {
         let receipt = hub.ledger.receipt(index)?;
         let time_ms = entry::decode(&receipt.entry).map_err(|_| Code::Internal)?.time_ms;
-        let statement = statement_at(hub, index).ok_or(Code::Internal)?;
+        let statement = statement_at(&hub.ledger, index).ok_or(Code::Internal)?;
         tags.extend(statement.subject_tags.iter().copied());
         match statement.act {
             Act::Open { matter } => {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tonic::transport::Channel;
 use yiwang_client::error::ClientError;
 use yiwang_hub::limits::EXCHANGES_MAX;
+use yiwang_proto::case::Act;
+use yiwang_proto::codes::Code;
 use yiwang_proto::ids::{CaseId, Matter};
 use yiwang_proto::pb;
 use yiwang_rpc::case_service_client::CaseServiceClient;
@@ -156,7 +158,7 @@ async fn t29_no_right_and_not_there_are_the_same_bytes() {
     let nobodys = CaseId::new(scene.world.clock.now_ms(), scene.world.entropy.as_ref());
     let matter = Matter::parse("social-assistance").unwrap();
     let (closed, _) = scene.app.open_case(&matter, &[]).await.unwrap();
-    let close = yiwang_proto::case::Act::Close { reason: "decided".to_owned() };
+    let close = Act::Close { reason: "decided".to_owned() };
     scene.app.act_on_case(&closed, close, &[]).await.unwrap();
     let mut cases = CaseServiceClient::new(channel(&scene, &stranger).await);
     let mut answers = std::collections::BTreeSet::new();
@@ -175,6 +177,26 @@ async fn t29_no_right_and_not_there_are_the_same_bytes() {
     }
     assert_eq!(answers.len(), 1, "{answers:?}");
     no_right_to_ask(&scene, &stranger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t29_adding_to_or_closing_another_members_case_tells_nothing_of_it() {
+    let scene = Scene::new(118).await;
+    let stranger = scene.world.member("health").await.app(&scene.world, "planning-desk").await;
+    let nobodys = CaseId::new(scene.world.clock.now_ms(), scene.world.entropy.as_ref());
+    let matter = Matter::parse("social-assistance").unwrap();
+    let (closed, _) = scene.app.open_case(&matter, &[]).await.unwrap();
+    let close = Act::Close { reason: "decided".to_owned() };
+    let add = Act::Add { reason: "decided".to_owned() };
+    scene.app.act_on_case(&closed, close.clone(), &[]).await.unwrap();
+    for (act, subjects) in [(add, vec!["980121190001010000".to_owned()]), (close, Vec::new())] {
+        for case in [&scene.case, &closed, &nobodys] {
+            let refused = stranger.act_on_case(case, act.clone(), &subjects).await.unwrap_err();
+            assert_eq!(refused.code(), Some(Code::NoCase), "{act:?}");
+        }
+        let refused = scene.app.act_on_case(&closed, act, &subjects).await.unwrap_err();
+        assert_eq!(refused.code(), Some(Code::CaseClosed), "its own member is told");
+    }
 }
 
 async fn no_right_to_ask(scene: &Scene, stranger: &Member) {
