@@ -11,7 +11,7 @@ use std::sync::Arc;
 use yiwang_telemetry::{CONTENT_TYPE, Kind, Page, process};
 
 /// Each adds the metrics of one part of the hub. A part with something to tell adds a line here.
-const PARTS: &[fn(&Hub, &mut Page)] = &[exchanges, links, standings, ledger, clock];
+const PARTS: &[fn(&Hub, &mut Page)] = &[exchanges, links, standings, ledger, alarms, clock];
 
 pub(super) async fn page(State(hub): State<Arc<Hub>>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&hub)).into_response()
@@ -126,6 +126,9 @@ fn ledger(hub: &Hub, page: &mut Page) {
         "Entries under the newest head.",
         ledger.checkpoint().size,
     );
+    let published = ledger.published().map_or(0, |head| head.size);
+    let help = "Entries under the published head; 0 while too few witnesses have cosigned any.";
+    page.one("yiwang_ledger_published_entries", Kind::Gauge, help, published);
     let age = hub.clock.now_ms().saturating_sub(ledger.last_time_ms());
     page.metric("yiwang_ledger_head_age_seconds", Kind::Gauge, "Since the newest entry.");
     page.seconds("yiwang_ledger_head_age_seconds", &[], u64::try_from(age).unwrap_or_default());
@@ -139,6 +142,18 @@ fn ledger(hub: &Hub, page: &mut Page) {
     );
     let behind = ledger.publishing_behind().into();
     page.one("yiwang_ledger_publishing_behind", Kind::Gauge, "1 if tile and checkpoint files lag.", behind);
+}
+
+/// What should not be, each in the log with its details.
+fn alarms(hub: &Hub, page: &mut Page) {
+    let name = "yiwang_alarms_total";
+    let help = "`head_contradicts`: a statement names a head that is not on this ledger; `witness`: one refuses a checkpoint \
+                or knows a larger ledger; `restored`: a witness or an adapter came back with less than it had; `late`, \
+                `offers_refused`: answers that an adapter offered afterwards, entered or not.";
+    page.metric(name, Kind::Counter, help);
+    for (alarm, number) in hub.alarms.counts() {
+        page.sample(name, &[("alarm", alarm)], number);
+    }
 }
 
 fn clock(hub: &Hub, page: &mut Page) {

@@ -83,6 +83,10 @@ async fn the_pages_say_what_happened_and_nothing_about_persons() {
         #[expect(clippy::cast_precision_loss, reason = "a small ledger")]
         let size = size as f64;
         assert_eq!(value(&hub, "yiwang_ledger_entries", &json!({})), size);
+        assert_eq!(value(&hub, "yiwang_ledger_published_entries", &json!({})), size);
+        for alarm in ["head_contradicts", "witness", "restored", "late", "offers_refused"] {
+            assert_eq!(value(&hub, "yiwang_alarms_total", &json!({ "alarm": alarm })), 0.0, "{alarm}");
+        }
         assert_eq!(value(&hub, "yiwang_ledger_ready", &json!({})), 1.0);
         assert_eq!(value(&office, "yiwang_gateway_problems_total", &json!({ "code": "invalid" })), 1.0);
         let route = json!({ "route": "/v1/records/query" });
