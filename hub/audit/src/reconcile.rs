@@ -4,7 +4,7 @@
 //! | finding | what it means |
 //! |---|---|
 //! | [`Fault::ReleasedUnrecorded`] | an app has an answer, and the ledger has no entry of it |
-//! | [`Fault::AcknowledgedLost`] | somebody has a good receipt of an entry, and the ledger holds another one or none |
+//! | [`Fault::AcknowledgedLost`] | somebody has a good receipt of an entry, or an adapter's journal says that it had one, and the ledger holds another entry or none |
 //! | [`Fault::DoubleEffect`] | one request took effect twice |
 //! | [`Fault::HeadsDiffer`] | two heads cannot be of one history |
 //! | [`Fault::AnswerUnknown`] | the ledger holds an answer that its adapter never journalled |

@@ -10,7 +10,7 @@ use yiwang_audit::Options;
 use yiwang_audit::fixture::{Exchange, World};
 use yiwang_audit::reconcile::{Fault, Reconciled, Sources, reconcile};
 use yiwang_journal::Journal;
-use yiwang_proto::adapter_journal::{Exchange as Journalled, KeptHead, Kind, RECORD_MAX, Record};
+use yiwang_proto::adapter_journal::{Exchange as Journalled, Followed, KeptHead, Kind, RECORD_MAX, Record};
 use yiwang_proto::entry::{self, Kind as EntryKind};
 use yiwang_proto::pb;
 
@@ -213,6 +213,39 @@ fn a_lost_acknowledged_request_is_found() {
     town.world.entries.pop();
     let faults = town.faults();
     assert!(faults.contains(&Fault::AcknowledgedLost) && faults.contains(&Fault::HeadsDiffer), "{faults:?}");
+}
+
+#[test]
+fn an_answer_whose_receipt_the_adapter_had_is_found_when_its_entry_is_gone() {
+    let journalled = |record: &mut Record| match &mut record.kind {
+        Some(Kind::Exchange(exchange)) => exchange.clone(),
+        _ => unreachable!("an exchange"),
+    };
+    let mut town = Town::new();
+    town.exchange(6);
+    let made = journalled(town.journal.last_mut().unwrap());
+    let key = Bytes::copy_from_slice(&yiwang_proto::sha256(&made.request)[..16]);
+    // What is not in the journal any more says nothing.
+    let settled = vec![key.clone(), Bytes::from(vec![7; 16])];
+    town.journal.push(Record::new(0, Kind::Followed(Followed { own_next: 1, settled })));
+    assert_eq!(town.faults(), []);
+    // Of two answers to one request, one was recorded.
+    let mut busy = journalled(&mut town.journal[0]);
+    (busy.request, busy.counted) = (made.request, false);
+    town.journal.insert(0, Record::new(0, Kind::Exchange(busy)));
+    assert_eq!(town.faults(), []);
+    town.journal.remove(0);
+    town.world.entries.pop();
+    let done = town.judge();
+    assert_eq!(town.faults(), [Fault::AcknowledgedLost], "{done:#?}");
+    assert_eq!((done.total, done.journalled_unrecorded), (1, 0));
+    // The next exchange's record says so too.
+    town.journal.pop();
+    assert_eq!(town.faults(), [], "without a receipt it may never have been released");
+    let mut next = journalled(&mut town.journal[0]);
+    next.settled = vec![key];
+    town.journal[0] = Record::new(0, Kind::Exchange(next));
+    assert_eq!(town.faults(), [Fault::AcknowledgedLost]);
 }
 
 #[test]
