@@ -2,6 +2,7 @@
 
 mod change;
 mod late;
+mod requests;
 mod send;
 mod side;
 
@@ -11,11 +12,8 @@ use crate::adapter::Adapter;
 use crate::health::LinkState;
 use crate::journal::HeldHead;
 use crate::standings::Coming;
-use bytes::Bytes;
 use change::Change;
 use futures_util::StreamExt as _;
-use late::over_at;
-use send::send;
 use side::{Following, Side};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -27,10 +25,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
-use tracing::Instrument as _;
-use yiwang_proto::assemble::{Assembling, Step, Whole};
-use yiwang_proto::codes::Code;
-use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS, WINDOW};
+use yiwang_proto::assemble::Assembling;
+use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
 use yiwang_proto::merkle::verify_growth;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 use yiwang_proto::pb::hub_frame::Kind as FromHub;
@@ -352,142 +348,11 @@ impl Session {
     fn send_control(&self, kind: ToHub) -> Result<(), End> {
         self.control.try_send(frame(kind)).map_err(|_| End::Lost("the hub does not read its link".to_owned()))
     }
-
-    fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
-        let exchange = chunk.exchange;
-        let (deadline_ms, traceparent) = (chunk.deadline_ms, chunk.traceparent.clone());
-        let left_ms = left(deadline_ms, self.adapter.clock().now_ms());
-        let begun = || (Assembling::default(), over_at(self.adapter.clock().monotonic_us(), left_ms));
-        let (mut assembling, over_us) = match self.exchanges.remove(&exchange) {
-            None if chunk.chunk == 0 => begun(),
-            // The rest of an exchange that was cancelled.
-            None => return Ok(()),
-            Some(Exchange::Receiving { assembling, over_us }) => (assembling, over_us),
-            Some(running) => {
-                // The rest of one that was turned away, or a number that is used twice.
-                self.adapter.counters().protocol_error();
-                self.exchanges.insert(exchange, running);
-                return Ok(());
-            }
-        };
-        self.buffered -= assembling.held();
-        match assembling.take(chunk.into()) {
-            Step::Done(whole) => {
-                let busy = self.exchanges.len() >= self.most;
-                self.start(exchange, whole, busy, left_ms, &traceparent);
-            }
-            Step::More { credit } => {
-                self.buffered += assembling.held();
-                let full = self.buffered > self.adapter.limits().buffered_bytes;
-                if full || self.exchanges.len() >= self.most {
-                    self.buffered -= assembling.held();
-                    let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
-                    self.start(exchange, whole, true, left_ms, &traceparent);
-                } else {
-                    self.exchanges.insert(exchange, Exchange::Receiving { assembling, over_us });
-                    self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
-                }
-            }
-            Step::Broken(what) => {
-                self.adapter.counters().protocol_error();
-                tracing::warn!(exchange, what, "the hub broke the rules of the link");
-                let chunk = pb::AnswerChunk { exchange, last: true, ..Default::default() };
-                self.send_control(ToHub::Answer(chunk))?;
-            }
-        }
-        // Twice as many as both sides agreed on is no overload but a hub that does not count.
-        if self.exchanges.len() > self.most.saturating_mul(2) {
-            return Err(End::Lost("the hub sends more exchanges than agreed".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, left_ms: u64, traceparent: &str) {
-        let credit = Arc::new(Semaphore::new(self.window));
-        let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
-        let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
-        // A part larger than the window could never be sent.
-        let part_bytes = CHUNK_MAX.min(self.window);
-        let span = tracing::info_span!("exchange", number = exchange, traceparent = parent(traceparent));
-        yiwang_telemetry::continue_trace(&span, traceparent);
-        let work = async move {
-            let reply = if busy {
-                adapter.turn_away(whole.statement, Code::ProviderBusy, "too many exchanges at once").await
-            } else {
-                adapter.handle_within(whole.statement, whole.body, material.as_ref(), left_ms).await
-            };
-            // After a failed write nobody knows whether the request's record is there. If it is, its answer is offered
-            // after the next start: a second statement would contradict it for ever.
-            if !adapter.is_dead() {
-                send(exchange, reply, part_bytes, &answers, &sending).await;
-            }
-            exchange
-        };
-        // In a box: a runtime moves what it is given several times, and this is kilobytes.
-        let task = self.tasks.spawn(Box::pin(work.instrument(span)));
-        let over_us = over_at(self.adapter.clock().monotonic_us(), left_ms);
-        self.exchanges.insert(exchange, Exchange::Running { task, credit, over_us });
-    }
-
-    fn credit(&self, grant: &pb::LinkCredit) {
-        if let Some(Exchange::Running { credit, .. }) = self.exchanges.get(&grant.exchange) {
-            // More than a whole body is never needed; the cap keeps the semaphore in its bounds.
-            let most = BODY_MAX.saturating_sub(credit.available_permits());
-            credit.add_permits(usize::try_from(grant.bytes).unwrap_or(most).min(most));
-        }
-    }
-
-    fn cancel(&mut self, exchange: u64) {
-        match self.exchanges.remove(&exchange) {
-            Some(Exchange::Receiving { assembling, .. }) => self.buffered -= assembling.held(),
-            Some(Exchange::Running { task, .. }) => task.abort(),
-            None => {}
-        }
-    }
 }
 
 /// Ends with a pause that was begun.
 async fn over(pause: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
     if let Some(pause) = pause {
         pause.as_mut().await;
-    }
-}
-
-/// Milliseconds until the hub gives up. Clocks may differ by the tolerance: a deadline that has just
-/// passed may only look so, and the hub cancels what it no longer waits for.
-fn left(deadline_ms: i64, now_ms: i64) -> u64 {
-    let left = deadline_ms.saturating_sub(now_ms);
-    if deadline_ms == 0 || (-CLOCK_SKEW_MS..=0).contains(&left) {
-        return u64::MAX;
-    }
-    u64::try_from(left).unwrap_or(0)
-}
-
-/// A W3C traceparent, or nothing: whatever else a hub puts there does not reach a log.
-fn parent(text: &str) -> &str {
-    let good = text.len() == 55
-        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
-    if good { text } else { "" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_is_judged_with_the_tolerance_of_clocks() {
-        assert_eq!(left(10_500, 10_000), 500);
-        assert_eq!(left(10_000, 10_500), u64::MAX);
-        assert_eq!(left(10_000, 10_000 + CLOCK_SKEW_MS + 1), 0);
-        assert_eq!(left(0, 10_000), u64::MAX);
-        assert_eq!(left(i64::MIN, i64::MAX), 0);
-    }
-
-    #[test]
-    fn only_a_traceparent_reaches_the_log() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(parent(good), good);
-        assert_eq!(parent("980101199001010017"), "");
-        assert_eq!(parent(&"x".repeat(55)), "");
     }
 }
