@@ -11,8 +11,8 @@ pub const BATCH_MAX: usize = 512;
 pub const EXCHANGES_MAX: usize = 8192;
 /// Of these, how many only emergency purposes may use: an eighth, as many as all ambulances of a large city.
 pub const EMERGENCY_EXCHANGES: usize = EXCHANGES_MAX / 8;
-/// Of the exchanges towards one adapter, how many only emergency purposes may use.
-pub const LINK_EMERGENCY: usize = LINK_IN_FLIGHT_MAX / 8;
+/// Of the exchanges towards one adapter, the part that only emergency purposes may use: one in so many.
+pub const LINK_EMERGENCY_PART: usize = 8;
 /// Token buckets remembered: a thousand members with every purpose of the catalogue.
 pub const BUCKETS_MAX: usize = 32_768;
 /// When a caller that was turned away may try again: most queues are empty after a second.
@@ -22,7 +22,8 @@ pub const STREAMS_OF_MEMBER: usize = 16;
 /// Exchanges under way on one stream, those included whose answers its reader has not taken: as many as a connection
 /// has requests. Further ones wait unread.
 pub const STREAM_IN_FLIGHT: usize = 256;
-/// Exchanges running at once towards one adapter. One slow department must not hold the hub's memory.
+/// Exchanges running at once towards one adapter, or as many as its hello says if that is fewer. One slow department must
+/// not hold the hub's memory.
 pub const LINK_IN_FLIGHT_MAX: usize = 1024;
 /// How long requests wait for an adapter that changes its link: a handshake takes milliseconds. Shorter than
 /// the usual deadline of contracts (2 s), so that who is away is called away.

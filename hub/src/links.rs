@@ -17,7 +17,7 @@ pub use entries::{previous, watch};
 pub use room::{Held, Place, Way};
 pub use serve::{LinkServer, OutgoingFrames};
 
-use crate::limits::{LINK_IN_FLIGHT_MAX, LINK_QUEUE};
+use crate::limits::LINK_QUEUE;
 use crate::views::DelegationView;
 use assemble::Pending;
 use bytes::Bytes;
@@ -41,6 +41,8 @@ pub struct Link {
     pending: Mutex<HashMap<u64, Pending>>,
     next_exchange: AtomicU64,
     in_flight: Semaphore,
+    /// Of these, the last ones, which only emergency purposes may take.
+    reserve: usize,
     body_bytes: AtomicUsize,
     closed: CancellationToken,
     /// Its adapter said that it changes it for another, or goes.
@@ -87,8 +89,10 @@ impl Link {
         delegation: Arc<DelegationView>,
         side: side::Side,
         sealing: Option<Arc<DelegationView>>,
+        max_in_flight: u32,
     ) -> (Arc<Self>, mpsc::Receiver<pb::HubFrame>) {
         let (frames, queue) = mpsc::channel(LINK_QUEUE);
+        let (places, reserve) = send::places(max_in_flight);
         let link = Self {
             member,
             delegation,
@@ -96,7 +100,8 @@ impl Link {
             frames,
             pending: Mutex::default(),
             next_exchange: AtomicU64::new(1),
-            in_flight: Semaphore::new(LINK_IN_FLIGHT_MAX),
+            in_flight: Semaphore::new(places),
+            reserve,
             body_bytes: AtomicUsize::new(0),
             closed: CancellationToken::new(),
             leaving: leaving::Leaving::default(),

@@ -4,6 +4,8 @@
 
 #[path = "overload/denials.rs"]
 mod denials;
+#[path = "overload/places.rs"]
+mod places;
 #[path = "overload/raw.rs"]
 mod raw;
 #[path = "overload/readers.rs"]
@@ -19,7 +21,7 @@ use std::time::Duration;
 use yiwang_client::client::Client;
 use yiwang_hub::config::Overload;
 use yiwang_hub::context::TestSwitches;
-use yiwang_hub::limits::{EMERGENCY_EXCHANGES, EXCHANGES_MAX, LINK_EMERGENCY, LINK_IN_FLIGHT_MAX};
+use yiwang_hub::limits::{EMERGENCY_EXCHANGES, EXCHANGES_MAX, LINK_EMERGENCY_PART, LINK_IN_FLIGHT_MAX};
 use yiwang_proto::ambient::{Clock, ManualClock};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, Matter};
@@ -73,7 +75,7 @@ async fn f08_a_department_that_hangs_holds_up_nobody_else() {
     scene.adapter.take().unwrap().stop().await;
     let _cancelled = adapter_that(&scene, Manner::Hangs).await;
     // More than the bulkhead holds.
-    let many = LINK_IN_FLIGHT_MAX - LINK_EMERGENCY + 100;
+    let many = LINK_IN_FLIGHT_MAX - LINK_IN_FLIGHT_MAX / LINK_EMERGENCY_PART + 100;
     let flood = at_once(&scene, &scene.app, &scene.contract, &scene.case, many);
     let others = at_once(&scene, &scene.app, &good, &scene.case, 100);
     let (flood, others) = tokio::join!(flood, others);

@@ -3,7 +3,7 @@
 use super::assemble::{Pending, Waiting};
 use super::{Link, Links, Outgoing, Place, RawAnswer, Way};
 use crate::ledger::Appended;
-use crate::limits::LINK_EMERGENCY;
+use crate::limits::{LINK_EMERGENCY_PART, LINK_IN_FLIGHT_MAX};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +23,15 @@ enum Failed {
     Unsent,
     /// Anything else.
     With(Code),
+}
+
+/// Exchanges that run at once on a link whose adapter runs so many, 0 where it did not say; and how many of them only
+/// emergency purposes may use. More than the adapter runs would be turned away there, whoever asks. Of a single place none
+/// is kept: nobody else would ever be served.
+pub(super) fn places(said: u32) -> (usize, usize) {
+    let said = usize::try_from(said).ok().filter(|said| *said > 0);
+    let most = said.unwrap_or(LINK_IN_FLIGHT_MAX).min(LINK_IN_FLIGHT_MAX);
+    (most, (most / LINK_EMERGENCY_PART).max(1).min(most.saturating_sub(1)))
 }
 
 impl Links {
@@ -82,7 +91,7 @@ impl Links {
         place: Option<Place<'_>>,
     ) -> Result<RawAnswer, Failed> {
         let link = self.of(provider).ok_or(Failed::Unsent)?;
-        if !out.urgent && link.in_flight.available_permits() <= LINK_EMERGENCY {
+        if !out.urgent && link.in_flight.available_permits() <= link.reserve {
             return Err(Failed::With(Code::ProviderBusy));
         }
         let _slot = link.in_flight.try_acquire().map_err(|_| Failed::With(Code::ProviderBusy))?;
@@ -183,5 +192,19 @@ impl Link {
         if !sent {
             tracing::warn!(member = %self.member, index = appended.index, "a receipt could not be sent down the link");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_as_many_places_as_its_adapter_runs_and_the_last_are_for_emergencies() {
+        assert_eq!(places(0), (1024, 128));
+        assert_eq!(places(256), (256, 32));
+        assert_eq!(places(7), (7, 1));
+        assert_eq!(places(1), (1, 0));
+        assert_eq!(places(u32::MAX), (1024, 128));
     }
 }

@@ -70,7 +70,7 @@ impl LinkServer {
         }
         let sealing = self.sealing_delegation(&member, &hello).await;
         let (side, to_look_up) = Side::new(&hello);
-        let (link, queue) = Link::new(member, delegation, side, sealing);
+        let (link, queue) = Link::new(member, delegation, side, sealing, hello.max_in_flight);
         let unlisted = super::mappings::is_unlisted(self.hub.ledger.views(), &hello);
         link.unlisted.store(unlisted, Ordering::Relaxed);
         let welcomed = self.welcomed(&welcome);

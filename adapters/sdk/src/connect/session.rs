@@ -45,6 +45,9 @@ const FRAMES_PER_MESSAGE: usize = 32;
 /// Bytes of one message from the hub: 64 frames at their largest.
 const MESSAGE_MAX: usize = 32 << 20;
 
+/// Exchanges that a hub lets run at once on a link, whatever its welcome says.
+const HUBS_MOST: u32 = 1024;
+
 /// How long the hub has to end its side after the adapter ended its own.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,7 @@ struct Session {
     buffered: usize,
     window: usize,
     most: usize,
+    hard: usize,
     side: Side,
     change: watch::Receiver<()>,
 }
@@ -130,6 +134,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
         version: VERSION,
         operations: adapter.operations(),
         delegation: adapter.delegation_document().bytes().clone(),
+        max_in_flight: adapter.limits().in_flight,
         witness_key: adapter.watch.witness_key(),
         own_next: adapter.watch.follow().durable_next(),
         sealing: adapter.sealing_document(),
@@ -172,6 +177,9 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
         // A hub that allows nothing ahead could never be answered.
         window: usize::try_from(welcome.window.clamp(1, WINDOW)).unwrap_or(CHUNK_MAX),
         most: usize::try_from(most).unwrap_or(usize::MAX),
+        hard: usize::try_from(welcome.max_in_flight.clamp(1, HUBS_MOST))
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2),
         change,
     };
     Ok((session, frames.collect(), inbound, following))

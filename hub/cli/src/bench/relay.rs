@@ -85,7 +85,7 @@ impl ExchangeService for Service {
             request: message.request,
             body: message.body,
             deadline_ms: 0,
-            traceparent: String::new(),
+            ..pb::RequestChunk::default()
         };
         let link = lock(&self.0.link).clone().ok_or_else(|| Status::unavailable("no adapter"))?;
         let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Request(chunk)) };

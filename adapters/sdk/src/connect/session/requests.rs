@@ -56,14 +56,16 @@ impl Session {
                 self.send_control(ToHub::Answer(chunk))?;
             }
         }
-        // Twice as many as both sides agreed on is no overload but a hub that does not count.
-        if self.exchanges.len() > self.most.saturating_mul(2) {
+        // Twice as many as its welcome allows is no overload but a hub that does not count. One that did not read how many
+        // run here may send as many as that, and what is turned away counts until its record is written.
+        if self.exchanges.len() > self.hard {
             return Err(End::Lost("the hub sends more exchanges than agreed".to_owned()));
         }
         Ok(())
     }
 
     fn start(&mut self, exchange: u64, whole: Whole, busy: bool, left_ms: u64, traceparent: &str) {
+        let whole = if busy { without_body(&whole) } else { whole };
         let credit = Arc::new(Semaphore::new(self.window));
         let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
         let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
@@ -107,6 +109,12 @@ impl Session {
     }
 }
 
+/// What a request that is turned away needs. In a copy: the bytes came in one message with those of the body, which would be
+/// kept with them for as long as the record of the refusal waits for a disk.
+fn without_body(whole: &Whole) -> Whole {
+    Whole { statement: Bytes::copy_from_slice(&whole.statement), body: Bytes::new() }
+}
+
 /// Milliseconds until the hub gives up. Clocks may differ by the tolerance: a deadline that has just
 /// passed may only look so, and the hub cancels what it no longer waits for.
 fn left(deadline_ms: i64, now_ms: i64) -> u64 {
@@ -135,6 +143,24 @@ mod tests {
         assert_eq!(left(10_000, 10_000 + CLOCK_SKEW_MS + 1), 0);
         assert_eq!(left(0, 10_000), u64::MAX);
         assert_eq!(left(i64::MIN, i64::MAX), 0);
+    }
+
+    #[test]
+    fn a_request_that_is_turned_away_holds_nothing_of_its_message() {
+        let held = Arc::new([7; 100]);
+        struct Message(Arc<[u8; 100]>);
+        impl AsRef<[u8]> for Message {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_ref()
+            }
+        }
+        let message = Bytes::from_owner(Message(Arc::clone(&held)));
+        let whole = Whole { statement: message.slice(..10), body: message.slice(10..) };
+        drop(message);
+        let kept = without_body(&whole);
+        drop(whole);
+        assert_eq!((kept.statement.len(), kept.body.len()), (10, 0));
+        assert_eq!(Arc::strong_count(&held), 1, "the message is kept");
     }
 
     #[test]

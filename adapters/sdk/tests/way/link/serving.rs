@@ -5,6 +5,7 @@ use crate::hub::Ledger;
 use crate::world::{APP, NOW, ONE, World, key, said};
 use bytes::Bytes;
 use prost::Message as _;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,7 +73,7 @@ async fn many_exchanges_run_at_once_and_ask_for_the_same_material_once() {
     let served = Served::start(&adapter, &hub);
     let mut conn = hub.linked().await;
     world.stock.held.store(true, Ordering::SeqCst);
-    let mut waiting = std::collections::HashMap::new();
+    let mut waiting = HashMap::new();
     for _ in 0..200 {
         let (exchange, payload) = conn.look_up(&world).await;
         waiting.insert(exchange, payload);
@@ -275,6 +276,76 @@ async fn more_exchanges_than_agreed_are_turned_away_signed() {
     assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy);
     gate.notify_one();
     said(&payload, conn.answer(first).await).answered();
+    served.stop().await;
+}
+
+/// A hub that does not know how many run here sends as many as it allows itself; a slow disk keeps each refusal for a while.
+#[tokio::test]
+async fn a_hub_that_sends_what_its_welcome_allows_loses_no_link_while_refusals_are_written() {
+    let mut world = World::new();
+    world.limits.in_flight = 2;
+    let gate = Arc::new(Notify::new());
+    *world.table.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    assert_eq!(conn.hello.max_in_flight, 2, "the hub is told");
+    let mut running = HashMap::new();
+    for touched in 1..=2 {
+        let (exchange, payload) = conn.look_up(&world).await;
+        running.insert(exchange, payload);
+        until(|| world.touched() == touched).await;
+    }
+    world.disk.stall(true);
+    let mut turned_away = HashMap::new();
+    for _ in 0..40 {
+        let (exchange, payload) = conn.look_up(&world).await;
+        turned_away.insert(exchange, payload);
+    }
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Pong(_)), "all were taken, and none is written");
+    world.disk.stall(false);
+    while !turned_away.is_empty() {
+        let FromAdapter::Answer(chunk) = conn.recv().await else { panic!("no answer") };
+        let payload = turned_away.remove(&chunk.exchange).unwrap();
+        let said = said(&payload, Reply { answer: chunk.answer, body: chunk.body });
+        assert_eq!(said.failed(), Code::ProviderBusy);
+    }
+    while !running.is_empty() {
+        gate.notify_waiters();
+        gate.notify_one();
+        let FromAdapter::Answer(chunk) = conn.recv().await else { panic!("no answer") };
+        let payload = running.remove(&chunk.exchange).unwrap();
+        said(&payload, Reply { answer: chunk.answer, body: chunk.body }).answered();
+    }
+    assert_eq!((adapter.health().link_starts, adapter.health().protocol_errors), (1, 0));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_sends_twice_what_its_welcome_allows_loses_its_link() {
+    let mut world = World::new();
+    world.limits.in_flight = 2;
+    *world.table.gate.lock().unwrap() = Some(Arc::new(Notify::new()));
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    hub.shown.lock().unwrap().credit = 4;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    for touched in 1..=2 {
+        conn.look_up(&world).await;
+        until(|| world.touched() == touched).await;
+    }
+    world.disk.stall(true);
+    for _ in 0..6 {
+        conn.look_up(&world).await;
+    }
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Pong(_)), "twice as many are borne");
+    conn.look_up(&world).await;
+    assert!(within(conn.from.recv()).await.is_none(), "and no more");
+    world.disk.stall(false);
     served.stop().await;
 }
 
