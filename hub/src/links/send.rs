@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::{CHUNK_MAX, WINDOW};
@@ -34,6 +35,12 @@ pub(super) fn places(said: u32) -> (usize, usize) {
     (most, (most / LINK_EMERGENCY_PART).max(1).min(most.saturating_sub(1)))
 }
 
+/// Milliseconds for which somebody still waits. At least one: none would say that nothing is said.
+fn still(until: Instant) -> u32 {
+    let left = until.saturating_duration_since(Instant::now());
+    u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
 impl Links {
     /// Sends a request to the provider's adapter and waits for its answer. Refuses at once where the adapter is
     /// not connected or its queue is full; never waits longer than told. Where the adapter is being replaced the
@@ -48,6 +55,7 @@ impl Links {
         F: Future<Output = Result<(), R>>,
     {
         let mut patience = pin!(tokio::time::sleep(Duration::from_millis(out.wait_ms)));
+        let until = patience.deadline();
         let bytes = out.request.len().saturating_add(out.body.len());
         for _ in 0..TRIES {
             let place = match self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await {
@@ -70,7 +78,7 @@ impl Links {
             };
             let sent = tokio::select! {
                 biased;
-                sent = self.exchange(way.provider, out, place) => sent,
+                sent = self.exchange(way.provider, out, until, place) => sent,
                 () = patience.as_mut() => return Ok(Err(Code::DeadlineExceeded)),
             };
             match sent {
@@ -88,6 +96,7 @@ impl Links {
         &self,
         provider: &MemberId,
         out: &Outgoing,
+        until: Instant,
         place: Option<Place<'_>>,
     ) -> Result<RawAnswer, Failed> {
         let link = self.of(provider).ok_or(Failed::Unsent)?;
@@ -95,7 +104,7 @@ impl Links {
             return Err(Failed::With(Code::ProviderBusy));
         }
         let _slot = link.in_flight.try_acquire().map_err(|_| Failed::With(Code::ProviderBusy))?;
-        Arc::clone(&link).exchange(out, place).await
+        Arc::clone(&link).exchange(out, until, place).await
     }
 }
 
@@ -103,6 +112,7 @@ impl Link {
     async fn exchange(
         self: Arc<Self>,
         out: &Outgoing,
+        until: Instant,
         place: Option<Place<'_>>,
     ) -> Result<RawAnswer, Failed> {
         let exchange = self.next_exchange.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +127,7 @@ impl Link {
             pending.insert(exchange, Pending::new(reply, Arc::clone(&credit)));
         }
         let waiting = Waiting { link: Arc::clone(&self), exchange, answer, done: false };
-        let sending = self.send_request(exchange, out, &credit, place);
+        let sending = self.send_request(exchange, out, until, &credit, place);
         let (mut sending, mut answer) = (pin!(sending), pin!(waiting.wait()));
         // An adapter may turn it away, or the link end, while the rest of its body waits for credit.
         let answer = tokio::select! {
@@ -135,11 +145,12 @@ impl Link {
         &self,
         exchange: u64,
         out: &Outgoing,
+        until: Instant,
         credit: &Semaphore,
         mut place: Option<Place<'_>>,
     ) -> Result<(), Code> {
         let mut body = out.body.clone();
-        let mut first = Some((out.request.clone(), out.traceparent.clone()));
+        let mut first = Some((out.request.clone(), out.traceparent.clone(), still(until)));
         let mut chunk = 0;
         loop {
             let part = body.split_to(body.len().min(CHUNK_MAX));
@@ -149,10 +160,18 @@ impl Link {
             {
                 permit.forget();
             }
-            let (request, traceparent) = first.take().unwrap_or_default();
+            let (request, traceparent, wait_ms) = first.take().unwrap_or_default();
             let deadline_ms = out.deadline_ms;
-            let frame =
-                pb::RequestChunk { exchange, chunk, last, request, body: part, deadline_ms, traceparent };
+            let frame = pb::RequestChunk {
+                exchange,
+                chunk,
+                last,
+                request,
+                body: part,
+                deadline_ms,
+                traceparent,
+                wait_ms,
+            };
             let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Request(frame)) };
             match self.frames.try_send(frame) {
                 Ok(()) => {}

@@ -3,11 +3,35 @@
 use std::sync::Arc;
 use yiwang_hub::context::TestSwitches;
 use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
+use yiwang_proto::pb;
+use yiwang_tests::raw::RawLink;
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
 const HOUR_MS: i64 = 3_600_000;
 const SHIFTS: [i64; 4] = [HOUR_MS, -HOUR_MS, 24 * HOUR_MS, -75_000];
+
+/// Clocks may differ within the tolerance: of a deadline by the hub's own an adapter would make one that is over, or none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f15_a_request_says_how_long_its_hub_still_waits() {
+    let mut scene = Scene::bent(160, |draft| draft.limit("deadline_ms", 3000)).await;
+    scene.adapter.take().unwrap().stop().await;
+    let mut link = RawLink::open(&scene.world, &scene.police, |_| {}).await;
+    scene.world.until_linked(scene.police.id()).await;
+    let signed = scene.signed();
+    let came = async {
+        loop {
+            for frame in link.incoming.message().await.unwrap().unwrap().frames {
+                if let Some(pb::hub_frame::Kind::Request(request)) = frame.kind {
+                    return request.wait_ms;
+                }
+            }
+        }
+    };
+    let (outcome, wait_ms) = tokio::join!(scene.outcome(&signed), came);
+    assert_eq!(outcome, "deadline_exceeded");
+    assert!((1..=3000).contains(&wait_ms), "{wait_ms} ms");
+}
 
 /// A scene whose parties have clocks of their own, all right at first.
 struct Clocks {

@@ -14,6 +14,7 @@ use crate::journal::HeldHead;
 use crate::standings::Coming;
 use change::Change;
 use futures_util::StreamExt as _;
+use late::Waits;
 use side::{Following, Side};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -67,8 +68,8 @@ pub(super) enum End {
 }
 
 enum Exchange {
-    Receiving { assembling: Assembling, over_us: u64 },
-    Running { task: AbortHandle, credit: Arc<Semaphore>, over_us: u64 },
+    Receiving { assembling: Assembling, waits: Waits },
+    Running { task: AbortHandle, credit: Arc<Semaphore>, waits: Waits },
 }
 
 struct Session {

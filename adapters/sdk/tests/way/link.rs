@@ -236,6 +236,7 @@ impl Conn {
             body,
             deadline_ms: NOW + 2000,
             traceparent,
+            wait_ms: 0,
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 use tokio::sync::Notify;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 use yiwang_adapter_sdk::check::Finding;
@@ -84,6 +85,8 @@ pub struct Table {
     pub rows: Mutex<Vec<HashMap<&'static str, String>>>,
     pub touched: AtomicUsize,
     pub columns: Mutex<Vec<Arc<str>>>,
+    /// How long it might take, for each fetch.
+    pub timeouts: Mutex<Vec<Duration>>,
     /// While set, fetches wait for it.
     pub gate: Mutex<Option<Arc<Notify>>>,
     pub broken: std::sync::atomic::AtomicBool,
@@ -105,6 +108,7 @@ impl Source for Table {
     fn fetch(&self, query: FetchQuery) -> BoxFuture<'_, Result<Fetched, SourceError>> {
         Box::pin(async move {
             self.touched.fetch_add(1, Ordering::SeqCst);
+            self.timeouts.lock().unwrap().push(query.timeout);
             let gate = self.gate.lock().unwrap().clone();
             if let Some(gate) = gate {
                 gate.notified().await;

@@ -1,6 +1,6 @@
 //! Requests as they come, chunk by chunk: put together, run, given credit, cancelled.
 
-use super::late::over_at;
+use super::late::Waits;
 use super::send::send;
 use super::{End, Exchange, Session};
 use bytes::Bytes;
@@ -9,21 +9,21 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use yiwang_proto::assemble::{Assembling, Step, Whole};
 use yiwang_proto::codes::Code;
-use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX, CLOCK_SKEW_MS};
+use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX};
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 
 impl Session {
     pub(super) fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
         let exchange = chunk.exchange;
-        let (deadline_ms, traceparent) = (chunk.deadline_ms, chunk.traceparent.clone());
-        let left_ms = left(deadline_ms, self.adapter.clock().now_ms());
-        let begun = || (Assembling::default(), over_at(self.adapter.clock().monotonic_us(), left_ms));
-        let (mut assembling, over_us) = match self.exchanges.remove(&exchange) {
+        let traceparent = chunk.traceparent.clone();
+        let clock = self.adapter.clock();
+        let begun = || (Assembling::default(), Waits::of(&chunk, clock.monotonic_us(), clock.now_ms()));
+        let (mut assembling, waits) = match self.exchanges.remove(&exchange) {
             None if chunk.chunk == 0 => begun(),
             // The rest of an exchange that was cancelled.
             None => return Ok(()),
-            Some(Exchange::Receiving { assembling, over_us }) => (assembling, over_us),
+            Some(Exchange::Receiving { assembling, waits }) => (assembling, waits),
             Some(running) => {
                 // The rest of one that was turned away, or a number that is used twice.
                 self.adapter.counters().protocol_error();
@@ -35,7 +35,7 @@ impl Session {
         match assembling.take(chunk.into()) {
             Step::Done(whole) => {
                 let busy = self.exchanges.len() >= self.most;
-                self.start(exchange, whole, busy, left_ms, &traceparent);
+                self.start(exchange, whole, busy, waits, &traceparent);
             }
             Step::More { credit } => {
                 self.buffered += assembling.held();
@@ -43,9 +43,9 @@ impl Session {
                 if full || self.exchanges.len() >= self.most {
                     self.buffered -= assembling.held();
                     let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
-                    self.start(exchange, whole, true, left_ms, &traceparent);
+                    self.start(exchange, whole, true, waits, &traceparent);
                 } else {
-                    self.exchanges.insert(exchange, Exchange::Receiving { assembling, over_us });
+                    self.exchanges.insert(exchange, Exchange::Receiving { assembling, waits });
                     self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
                 }
             }
@@ -64,9 +64,10 @@ impl Session {
         Ok(())
     }
 
-    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, left_ms: u64, traceparent: &str) {
+    fn start(&mut self, exchange: u64, whole: Whole, busy: bool, waits: Waits, traceparent: &str) {
         let whole = if busy { without_body(&whole) } else { whole };
         let credit = Arc::new(Semaphore::new(self.window));
+        let left_ms = waits.left_ms(self.adapter.clock().monotonic_us());
         let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
         let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
         // A part larger than the window could never be sent.
@@ -88,8 +89,7 @@ impl Session {
         };
         // In a box: a runtime moves what it is given several times, and this is kilobytes.
         let task = self.tasks.spawn(Box::pin(work.instrument(span)));
-        let over_us = over_at(self.adapter.clock().monotonic_us(), left_ms);
-        self.exchanges.insert(exchange, Exchange::Running { task, credit, over_us });
+        self.exchanges.insert(exchange, Exchange::Running { task, credit, waits });
     }
 
     pub(super) fn credit(&self, grant: &pb::LinkCredit) {
@@ -115,16 +115,6 @@ fn without_body(whole: &Whole) -> Whole {
     Whole { statement: Bytes::copy_from_slice(&whole.statement), body: Bytes::new() }
 }
 
-/// Milliseconds until the hub gives up. Clocks may differ by the tolerance: a deadline that has just
-/// passed may only look so, and the hub cancels what it no longer waits for.
-fn left(deadline_ms: i64, now_ms: i64) -> u64 {
-    let left = deadline_ms.saturating_sub(now_ms);
-    if deadline_ms == 0 || (-CLOCK_SKEW_MS..=0).contains(&left) {
-        return u64::MAX;
-    }
-    u64::try_from(left).unwrap_or(0)
-}
-
 /// A W3C traceparent, or nothing: whatever else a hub puts there does not reach a log.
 fn parent(text: &str) -> &str {
     let good = text.len() == 55
@@ -135,15 +125,6 @@ fn parent(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_deadline_is_judged_with_the_tolerance_of_clocks() {
-        assert_eq!(left(10_500, 10_000), 500);
-        assert_eq!(left(10_000, 10_500), u64::MAX);
-        assert_eq!(left(10_000, 10_000 + CLOCK_SKEW_MS + 1), 0);
-        assert_eq!(left(0, 10_000), u64::MAX);
-        assert_eq!(left(i64::MIN, i64::MAX), 0);
-    }
 
     #[test]
     fn a_request_that_is_turned_away_holds_nothing_of_its_message() {

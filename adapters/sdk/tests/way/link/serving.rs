@@ -178,6 +178,35 @@ async fn a_large_request_is_put_together_and_judged_as_a_whole() {
     served.stop().await;
 }
 
+/// A contract of two seconds: by the adapter's clock its deadline is almost over, just over, or long in coming.
+#[tokio::test]
+async fn the_time_that_the_hub_still_waits_is_what_a_source_has_whatever_the_clocks_say() {
+    let world = World::new();
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    for off_ms in [100, -100, 31_000] {
+        let (request, body) = world.request(ONE);
+        let signed = request.sign(&key(APP));
+        let mut chunk = conn.chunk(signed.bytes().clone(), body.clone());
+        (chunk.deadline_ms, chunk.wait_ms) = (world.clock.now_ms() + off_ms, 1500);
+        // In two parts, with a while between them.
+        chunk.last = false;
+        chunk.body = body.slice(..1);
+        let exchange = chunk.exchange;
+        let rest =
+            pb::RequestChunk { exchange, chunk: 1, last: true, body: body.slice(1..), ..Default::default() };
+        conn.send(ToAdapter::Request(chunk)).await;
+        assert!(matches!(conn.recv().await, FromAdapter::Credit(_)));
+        world.clock.advance_ms(400);
+        conn.send(ToAdapter::Request(rest)).await;
+        said(signed.unverified_payload(), conn.answer(exchange).await).answered();
+    }
+    assert_eq!(*world.table.timeouts.lock().unwrap(), [Duration::from_millis(1100); 3]);
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn a_cancelled_exchange_is_dropped() {
     let world = World::new();
