@@ -203,8 +203,7 @@ impl Link {
         let batch = pb::ReceiptBatch { checkpoint: appended.checkpoint.clone(), receipts: vec![receipt] };
         let frame = pb::HubFrame { kind: Some(pb::hub_frame::Kind::Receipts(batch)) };
         let send = || self.frames.try_send(frame).is_ok();
-        // An entry that was sent already is not looked for any more.
-        let sent = match awaited && appended.index >= self.own.next() {
+        let sent = match awaited {
             true => self.side.noting(appended.index, &appended.checkpoint, send),
             false => send(),
         };

@@ -37,8 +37,15 @@ pub(super) struct Side {
     offers: mpsc::Sender<pb::AnswerOffer>,
     proofs: mpsc::Sender<pb::ProofWanted>,
     taken: watch::Sender<u64>,
-    // By index, the size of the head under which the receipt proved the entry.
-    receipted: Mutex<BTreeMap<u64, u64>>,
+    receipted: Mutex<Receipted>,
+}
+
+/// The receipts that went down a link ahead of their entries.
+struct Receipted {
+    /// By index, the size of the head under which the receipt proved the entry.
+    sizes: BTreeMap<u64, u64>,
+    /// Entries before this one were sent, and are asked for no more.
+    passed: u64,
 }
 
 /// What comes over a link and is looked up in the ledger, one after another.
@@ -59,7 +66,7 @@ impl Side {
             offers,
             proofs,
             taken: watch::Sender::new(hello.own_next),
-            receipted: Mutex::default(),
+            receipted: Mutex::new(Receipted { sizes: BTreeMap::new(), passed: hello.own_next }),
         };
         (side, ToLookUp { offers: offered, proofs: wanted })
     }
@@ -68,24 +75,28 @@ impl Side {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receipted(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn receipted(&self) -> MutexGuard<'_, Receipted> {
         self.receipted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a receipt and notes it; whether it went down. Under one lock, and the first of two for one entry counts: so it
-    /// is with the adapter, which takes them in the order in which they went down.
+    /// is with the adapter, which takes them in the order in which they went down. A receipt whose entry was sent before it is
+    /// not noted: nobody would ask for it, and it would have its place until the link ends.
     pub(super) fn noting(&self, index: u64, checkpoint: &Bytes, send: impl FnOnce() -> bool) -> bool {
         let mut receipted = self.receipted();
         let sent = send();
-        if let Some(size) = size_of(checkpoint).filter(|_| sent && receipted.len() < RECEIPTED_MAX) {
-            receipted.entry(index).or_insert(size);
+        let noted = sent && index >= receipted.passed && receipted.sizes.len() < RECEIPTED_MAX;
+        if let Some(size) = size_of(checkpoint).filter(|_| noted) {
+            receipted.sizes.entry(index).or_insert(size);
         }
         sent
     }
 
-    /// The head of the receipt of an entry, if it went down this link; asked once.
+    /// The head of the receipt of an entry, if it went down this link; asked once, in the order of entries.
     pub(super) fn take_receipt(&self, index: u64) -> Option<u64> {
-        self.receipted().remove(&index)
+        let mut receipted = self.receipted();
+        receipted.passed = receipted.passed.max(index.saturating_add(1));
+        receipted.sizes.remove(&index)
     }
 
     /// How far the adapter holds its own entries.
@@ -224,9 +235,22 @@ mod tests {
         let (side, _) = Side::new(&pb::LinkHello::default());
         let checkpoint = |size: u64| Bytes::from(format!("ledger.test.example/city\n{size}\nroot\n"));
         assert!(!side.noting(3, &checkpoint(7), || false));
-        assert_eq!(side.take_receipt(3), None, "it did not go down");
+        assert!(side.receipted().sizes.is_empty(), "it did not go down");
         assert!(side.noting(3, &checkpoint(8), || true) && side.noting(3, &checkpoint(9), || true));
         assert_eq!(side.take_receipt(3), Some(8));
         assert_eq!(side.take_receipt(3), None, "asked once");
+    }
+
+    #[test]
+    fn a_receipt_that_comes_after_its_entry_keeps_no_place() {
+        let (side, _) = Side::new(&pb::LinkHello { own_next: 2, ..pb::LinkHello::default() });
+        let checkpoint = Bytes::from("ledger.test.example/city\n9\nroot\n");
+        assert_eq!(side.take_receipt(4), None, "it is sent whole");
+        for index in [1, 3, 4] {
+            assert!(side.noting(index, &checkpoint, || true), "it goes down all the same");
+        }
+        assert!(side.receipted().sizes.is_empty());
+        assert!(side.noting(5, &checkpoint, || true));
+        assert_eq!(side.take_receipt(5), Some(9));
     }
 }
