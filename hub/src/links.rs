@@ -21,7 +21,7 @@ use crate::limits::LINK_QUEUE;
 use crate::views::DelegationView;
 use assemble::Pending;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::sync::{Semaphore, mpsc};
@@ -44,6 +44,8 @@ pub struct Link {
     /// Of these, the last ones, which only emergency purposes may take.
     reserve: usize,
     body_bytes: AtomicUsize,
+    /// Exchanges of which the adapter is to be told that nobody waits for them.
+    untold: Mutex<VecDeque<u64>>,
     closed: CancellationToken,
     /// Its adapter said that it changes it for another, or goes.
     leaving: leaving::Leaving,
@@ -103,6 +105,7 @@ impl Link {
             in_flight: Semaphore::new(places),
             reserve,
             body_bytes: AtomicUsize::new(0),
+            untold: Mutex::default(),
             closed: CancellationToken::new(),
             leaving: leaving::Leaving::default(),
             sealed: AtomicBool::new(false),

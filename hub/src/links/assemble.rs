@@ -1,10 +1,11 @@
 //! Putting answers together from chunks, in order and within limits.
 
 use super::{Link, RawAnswer};
-use crate::limits::LINK_BODY_BYTES_MAX;
+use crate::limits::{LINK_BODY_BYTES_MAX, LINK_IN_FLIGHT_MAX};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, oneshot};
 use yiwang_proto::assemble::{Assembling, Step};
 use yiwang_proto::codes::Code;
@@ -14,6 +15,10 @@ use yiwang_proto::pb;
 /// Bytes for which credit is given at once: half of what may come ahead, so that the other half is under way meanwhile. A
 /// frame for every chunk would be a message back for each that comes.
 const CREDIT: u32 = WINDOW / 2;
+
+/// Exchanges that were given up and whose Cancel found no place: as many as an adapter runs at once. Of older ones it gives
+/// up itself what is over by its deadline.
+const UNTOLD_MAX: usize = LINK_IN_FLIGHT_MAX;
 
 /// An exchange whose answer has not come whole.
 pub(super) struct Pending {
@@ -60,6 +65,7 @@ impl Link {
                 pending.owed = if owed < CREDIT { owed } else { 0 };
                 all.insert(exchange, pending);
                 drop(all);
+                self.say_untold();
                 if owed >= CREDIT {
                     self.grant(exchange, owed);
                 }
@@ -68,6 +74,7 @@ impl Link {
         };
         drop(all);
         self.body_bytes.fetch_sub(size, Ordering::Relaxed);
+        self.say_untold();
         if outcome.is_err() {
             // What is left of it would wait at the adapter for credit that nobody gives.
             self.cancel(exchange);
@@ -76,11 +83,33 @@ impl Link {
         let _ = pending.reply.send(outcome);
     }
 
-    /// Tells the adapter that nobody waits for an exchange. One whose queue is full is behind anyway: its late answer will
-    /// find nobody, and it gives up by itself what is over by its deadline.
+    /// Tells the adapter that nobody waits for an exchange. Where its queue is full it is told later: until then it keeps a
+    /// place for it, and turns others away.
     fn cancel(&self, exchange: u64) {
+        if !self.say_cancelled(exchange) {
+            let mut untold = self.untold();
+            if untold.len() >= UNTOLD_MAX {
+                untold.pop_front();
+            }
+            untold.push_back(exchange);
+        }
+    }
+
+    fn say_cancelled(&self, exchange: u64) -> bool {
         let cancel = pb::LinkCancel { exchange };
-        let _ = self.frames.try_send(pb::HubFrame { kind: Some(pb::hub_frame::Kind::Cancel(cancel)) });
+        self.frames.try_send(pb::HubFrame { kind: Some(pb::hub_frame::Kind::Cancel(cancel)) }).is_ok()
+    }
+
+    fn untold(&self) -> MutexGuard<'_, VecDeque<u64>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the adapter of what was given up while its queue was full, as far as that has room now.
+    pub(super) fn say_untold(&self) {
+        let mut untold = self.untold();
+        while untold.front().is_some_and(|exchange| self.say_cancelled(*exchange)) {
+            untold.pop_front();
+        }
     }
 
     fn grant(&self, exchange: u64, bytes: u32) {
@@ -91,6 +120,7 @@ impl Link {
         {
             // Without this credit the answer could never finish: better a quick word than a deadline.
             self.body_bytes.fetch_sub(pending.held(), Ordering::Relaxed);
+            self.cancel(exchange);
             pending.fail(Code::ProviderBusy);
         }
     }
@@ -131,3 +161,7 @@ impl Drop for Waiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "assemble_test.rs"]
+mod tests;

@@ -248,6 +248,7 @@ impl Hub {
                     }
                 },
                 _ = ping.tick() => {
+                    link.say_untold();
                     let missed = unanswered.fetch_add(1, Ordering::Relaxed);
                     let frame = pb::HubFrame { kind: Some(ToAdapter::Ping(pb::LinkPing { nonce: missed })) };
                     if missed >= MISSED_PINGS_MAX || link.frames.try_send(frame).is_err() {
