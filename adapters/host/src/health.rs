@@ -276,6 +276,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "failed": health.failed,
         "unsigned": health.unsigned,
         "protocol_errors": health.protocol_errors,
+        "given_up": health.given_up,
         "alarms": health.alarms,
         "cosigned": health.cosigned,
         "head_size": health.head_size,

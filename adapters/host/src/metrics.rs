@@ -60,6 +60,8 @@ fn link(health: &Snapshot, page: &mut Page) {
     page.one("yiwang_link_starts_total", Kind::Counter, "How often a link came up.", health.link_starts);
     let help = "Frames that broke the rules of the link.";
     page.one("yiwang_link_protocol_errors_total", Kind::Counter, help, health.protocol_errors);
+    let help = "Exchanges that were over and whose hub had not said so.";
+    page.one("yiwang_adapter_given_up_total", Kind::Counter, help, health.given_up);
     let help = "Heads, proofs or receipts that contradict what is known here.";
     page.one("yiwang_alarms_total", Kind::Counter, help, health.alarms);
 }

@@ -32,6 +32,7 @@ pub struct Counters {
     last_receipt_us: AtomicU64,
     bad_receipts: AtomicU64,
     protocol_errors: AtomicU64,
+    given_up: AtomicU64,
     link_starts: AtomicU64,
     alarms: AtomicU64,
     cosigned: AtomicU64,
@@ -51,6 +52,7 @@ impl Default for Counters {
             last_receipt_us: AtomicU64::new(0),
             bad_receipts: AtomicU64::new(0),
             protocol_errors: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
             link_starts: AtomicU64::new(0),
             alarms: AtomicU64::new(0),
             cosigned: AtomicU64::new(0),
@@ -78,6 +80,8 @@ pub struct Snapshot {
     pub link_starts: u64,
     /// Frames and chunks that broke the rules of the link.
     pub protocol_errors: u64,
+    /// Exchanges that were over and whose hub had not said so.
+    pub given_up: u64,
     /// Heads, proofs or receipts that contradict what this adapter knows.
     pub alarms: u64,
     /// Checkpoints cosigned as a witness.
@@ -176,6 +180,10 @@ impl Counters {
         add(&self.protocol_errors);
     }
 
+    pub(crate) fn given_up(&self) {
+        add(&self.given_up);
+    }
+
     pub(crate) fn alarm(&self) {
         add(&self.alarms);
     }
@@ -207,6 +215,7 @@ impl Counters {
             link: self.link_state(),
             link_starts: self.link_starts.load(Ordering::Relaxed),
             protocol_errors: self.protocol_errors.load(Ordering::Relaxed),
+            given_up: self.given_up.load(Ordering::Relaxed),
             alarms: self.alarms.load(Ordering::Relaxed),
             cosigned: self.cosigned.load(Ordering::Relaxed),
             head_size: 0,

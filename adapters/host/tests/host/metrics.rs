@@ -94,6 +94,7 @@ async fn the_pages_say_what_happened_and_nothing_about_persons() {
         let answered = json!({ "app": "assistance-desk" });
         assert_eq!(value(&office, "yiwang_gateway_answered_total", &answered), 3.0);
         assert_eq!(value(&police, "yiwang_adapter_answers_total", &json!({ "outcome": "answered" })), 1.0);
+        assert_eq!(value(&police, "yiwang_adapter_given_up_total", &json!({})), 0.0);
         assert_eq!(value(&police, "yiwang_links_up", &json!({})), 1.0);
         for page in [&hub, &office, &police] {
             assert!(value(page, "process_resident_memory_bytes", &json!({})) > 1e6);

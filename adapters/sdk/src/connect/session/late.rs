@@ -61,6 +61,7 @@ impl Session {
         // What is left of them is offered in this order: in one that is the same in each run of a simulation.
         numbers.sort_unstable();
         for exchange in numbers {
+            self.adapter.counters().given_up();
             tracing::warn!(exchange, "an exchange is over by its deadline, and the hub has not said so");
             self.cancel(exchange);
         }

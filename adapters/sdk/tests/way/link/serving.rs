@@ -246,6 +246,7 @@ async fn an_answer_that_gets_no_more_credit_gives_its_place_back() {
     assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy, "it has the only place");
     world.clock.advance_ms(32_001);
     conn.until_taken(&world).await;
+    assert_eq!(adapter.health().given_up, 1);
     // Credit that comes after all is for something that is over; what left in part is owed a receipt, and offered.
     conn.send(ToAdapter::Credit(pb::LinkCredit { exchange, bytes: u32::MAX })).await;
     conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
@@ -281,6 +282,7 @@ async fn a_request_whose_end_never_comes_gives_its_place_back() {
     assert_eq!(conn.served(&world).await.failed(), Code::ProviderBusy, "it has the only place");
     world.clock.advance_ms(32_001);
     conn.until_taken(&world).await;
+    assert_eq!(adapter.health().given_up, 1);
     // Its end comes after all, and is the rest of something that is over.
     conn.send(ToAdapter::Request(pb::RequestChunk { chunk: 1, last: true, request: Bytes::new(), ..chunk }))
         .await;
