@@ -13,6 +13,12 @@ use yiwang_proto::limits::{BODY_MAX, CHUNK_MAX};
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 
+impl Exchange {
+    fn is_finished(&self) -> bool {
+        matches!(self, Self::Running { task, .. } if task.is_finished())
+    }
+}
+
 impl Session {
     pub(super) fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
         let exchange = chunk.exchange;
@@ -24,9 +30,14 @@ impl Session {
             // The rest of an exchange that was cancelled.
             None => return Ok(()),
             Some(Exchange::Receiving { assembling, waits }) => (assembling, waits),
+            // Its answer is out, and its end was only not taken in yet.
+            Some(held) if chunk.chunk == 0 && held.is_finished() => begun(),
             Some(running) => {
-                // The rest of one that was turned away, or a number that is used twice.
-                self.adapter.counters().protocol_error();
+                // The rest of one that was turned away comes from a hub that has not heard so; a number that is used twice
+                // is its fault.
+                if chunk.chunk == 0 {
+                    self.adapter.counters().protocol_error();
+                }
                 self.exchanges.insert(exchange, running);
                 return Ok(());
             }
@@ -142,6 +153,22 @@ mod tests {
         drop(whole);
         assert_eq!((kept.statement.len(), kept.body.len()), (10, 0));
         assert_eq!(Arc::strong_count(&held), 1, "the message is kept");
+    }
+
+    #[tokio::test]
+    async fn a_number_is_free_again_when_its_task_is_finished_though_nobody_took_that_in() {
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let mut tasks = tokio::task::JoinSet::new();
+        let task = tasks.spawn(async { drop(gone.await) });
+        let waits = Waits::of(&pb::RequestChunk::default(), 0, 0);
+        let running = Exchange::Running { task, credit: Arc::new(Semaphore::new(0)), waits };
+        assert!(!running.is_finished());
+        go.send(()).unwrap();
+        tokio::task::yield_now().await;
+        assert!(running.is_finished(), "the set still holds it");
+        let receiving = Exchange::Receiving { assembling: Assembling::default(), waits };
+        assert!(!receiving.is_finished());
+        assert!(tasks.join_next().await.is_some());
     }
 
     #[test]

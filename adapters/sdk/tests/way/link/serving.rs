@@ -380,6 +380,42 @@ async fn a_hub_that_sends_twice_what_its_welcome_allows_loses_its_link() {
     served.stop().await;
 }
 
+/// A hub may send ahead what the window holds before it hears that nobody wants it.
+#[tokio::test]
+async fn the_rest_of_what_was_turned_away_is_no_fault_of_the_hub_and_a_number_used_twice_is() {
+    let mut world = World::new();
+    world.limits.in_flight = 1;
+    let gate = Arc::new(Notify::new());
+    *world.table.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let adapter = Arc::new(world.open());
+    let hub = FakeHub::start(&world).await;
+    let served = Served::start(&adapter, &hub);
+    let mut conn = hub.linked().await;
+    let (first, payload) = conn.look_up(&world).await;
+    until(|| world.touched() == 1).await;
+    let (request, body) = world.request(ONE);
+    let signed = request.sign(&key(APP));
+    let mut chunk = conn.chunk(signed.bytes().clone(), body);
+    chunk.last = false;
+    let rest = pb::RequestChunk { chunk: 1, last: true, request: Bytes::new(), ..chunk.clone() };
+    world.disk.stall(true);
+    let exchange = chunk.exchange;
+    conn.send(ToAdapter::Request(chunk.clone())).await;
+    conn.send(ToAdapter::Request(rest)).await;
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 1 })).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Pong(_)));
+    assert_eq!(adapter.health().protocol_errors, 0);
+    conn.send(ToAdapter::Request(chunk)).await;
+    conn.send(ToAdapter::Ping(pb::LinkPing { nonce: 2 })).await;
+    assert!(matches!(conn.recv().await, FromAdapter::Pong(_)));
+    assert_eq!(adapter.health().protocol_errors, 1, "a number that is used twice");
+    world.disk.stall(false);
+    assert_eq!(said(signed.unverified_payload(), conn.answer(exchange).await).failed(), Code::ProviderBusy);
+    gate.notify_one();
+    said(&payload, conn.answer(first).await).answered();
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn chunks_that_break_the_rules_get_an_unsigned_error_and_harm_nobody_else() {
     let world = World::new();
