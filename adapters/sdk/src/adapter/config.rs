@@ -37,7 +37,8 @@ use yiwang_proto::tag::TagKey;
 pub struct AdapterLimits {
     /// Exchanges that run at once; more are turned away with `provider_busy`.
     pub in_flight: u32,
-    /// Bytes of request bodies that may be half received at once, over all exchanges.
+    /// Bytes of request bodies that may be held at once, over all exchanges, half received or whole; what does not fit is
+    /// turned away with `provider_busy`. Nobody has verified yet who sent them.
     pub buffered_bytes: usize,
     /// Milliseconds to wait for signed material from the hub.
     pub material_ms: u64,

@@ -69,7 +69,7 @@ pub(super) enum End {
 
 enum Exchange {
     Receiving { assembling: Assembling, waits: Waits },
-    Running { task: AbortHandle, credit: Arc<Semaphore>, waits: Waits },
+    Running { task: AbortHandle, credit: Arc<Semaphore>, waits: Waits, body: usize },
 }
 
 struct Session {
@@ -307,7 +307,7 @@ impl Session {
                 let ended =
                     |held: &Exchange| matches!(held, Exchange::Running { task, .. } if task.id() == id);
                 if self.exchanges.get(&exchange).is_some_and(ended) {
-                    self.exchanges.remove(&exchange);
+                    self.let_go(exchange);
                 }
                 Ok(())
             }

@@ -1,5 +1,6 @@
 //! The link, against a real gRPC server that plays the hub.
 
+mod bounds;
 mod ends;
 mod heads;
 mod serving;

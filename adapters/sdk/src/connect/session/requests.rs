@@ -14,6 +14,14 @@ use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 
 impl Exchange {
+    /// Bytes of its body that are held.
+    fn body(&self) -> usize {
+        match self {
+            Self::Receiving { assembling, .. } => assembling.held(),
+            Self::Running { body, .. } => *body,
+        }
+    }
+
     fn is_finished(&self) -> bool {
         matches!(self, Self::Running { task, .. } if task.is_finished())
     }
@@ -23,9 +31,9 @@ impl Session {
     pub(super) fn request(&mut self, chunk: pb::RequestChunk) -> Result<(), End> {
         let exchange = chunk.exchange;
         let traceparent = chunk.traceparent.clone();
-        let clock = self.adapter.clock();
-        let begun = || (Assembling::default(), Waits::of(&chunk, clock.monotonic_us(), clock.now_ms()));
-        let (mut assembling, waits) = match self.exchanges.remove(&exchange) {
+        let (now_us, now_ms) = (self.adapter.clock().monotonic_us(), self.adapter.clock().now_ms());
+        let begun = || (Assembling::default(), Waits::of(&chunk, now_us, now_ms));
+        let (mut assembling, waits) = match self.let_go(exchange) {
             None if chunk.chunk == 0 => begun(),
             // The rest of an exchange that was cancelled.
             None => return Ok(()),
@@ -38,25 +46,21 @@ impl Session {
                 if chunk.chunk == 0 {
                     self.adapter.counters().protocol_error();
                 }
-                self.exchanges.insert(exchange, running);
+                self.hold(exchange, running);
                 return Ok(());
             }
         };
-        self.buffered -= assembling.held();
         match assembling.take(chunk.into()) {
             Step::Done(whole) => {
-                let busy = self.exchanges.len() >= self.most;
+                let busy = self.exchanges.len() >= self.most || !self.has_room(whole.body.len());
                 self.start(exchange, whole, busy, waits, &traceparent);
             }
             Step::More { credit } => {
-                self.buffered += assembling.held();
-                let full = self.buffered > self.adapter.limits().buffered_bytes;
-                if full || self.exchanges.len() >= self.most {
-                    self.buffered -= assembling.held();
+                if self.exchanges.len() >= self.most || !self.has_room(assembling.held()) {
                     let whole = Whole { statement: assembling.statement().clone(), body: Bytes::new() };
                     self.start(exchange, whole, true, waits, &traceparent);
                 } else {
-                    self.exchanges.insert(exchange, Exchange::Receiving { assembling, waits });
+                    self.hold(exchange, Exchange::Receiving { assembling, waits });
                     self.send_control(ToHub::Credit(pb::LinkCredit { exchange, bytes: credit }))?;
                 }
             }
@@ -77,6 +81,7 @@ impl Session {
 
     fn start(&mut self, exchange: u64, whole: Whole, busy: bool, waits: Waits, traceparent: &str) {
         let whole = if busy { without_body(&whole) } else { whole };
+        let body = whole.body.len();
         let credit = Arc::new(Semaphore::new(self.window));
         let left_ms = waits.left_ms(self.adapter.clock().monotonic_us());
         let (adapter, answers) = (Arc::clone(&self.adapter), self.answers.clone());
@@ -100,7 +105,7 @@ impl Session {
         };
         // In a box: a runtime moves what it is given several times, and this is kilobytes.
         let task = self.tasks.spawn(Box::pin(work.instrument(span)));
-        self.exchanges.insert(exchange, Exchange::Running { task, credit, waits });
+        self.hold(exchange, Exchange::Running { task, credit, waits, body });
     }
 
     pub(super) fn credit(&self, grant: &pb::LinkCredit) {
@@ -112,11 +117,26 @@ impl Session {
     }
 
     pub(super) fn cancel(&mut self, exchange: u64) {
-        match self.exchanges.remove(&exchange) {
-            Some(Exchange::Receiving { assembling, .. }) => self.buffered -= assembling.held(),
-            Some(Exchange::Running { task, .. }) => task.abort(),
-            None => {}
+        if let Some(Exchange::Running { task, .. }) = self.let_go(exchange) {
+            task.abort();
         }
+    }
+
+    /// Whether so many bytes more of a body may be held.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.buffered.saturating_add(bytes) <= self.adapter.limits().buffered_bytes
+    }
+
+    fn hold(&mut self, number: u64, exchange: Exchange) {
+        self.buffered += exchange.body();
+        self.exchanges.insert(number, exchange);
+    }
+
+    /// Takes an exchange off the link, and its bytes off what is held.
+    pub(super) fn let_go(&mut self, number: u64) -> Option<Exchange> {
+        let held = self.exchanges.remove(&number)?;
+        self.buffered -= held.body();
+        Some(held)
     }
 }
 
@@ -161,7 +181,7 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         let task = tasks.spawn(async { drop(gone.await) });
         let waits = Waits::of(&pb::RequestChunk::default(), 0, 0);
-        let running = Exchange::Running { task, credit: Arc::new(Semaphore::new(0)), waits };
+        let running = Exchange::Running { task, credit: Arc::new(Semaphore::new(0)), waits, body: 0 };
         assert!(!running.is_finished());
         go.send(()).unwrap();
         tokio::task::yield_now().await;
