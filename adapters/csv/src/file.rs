@@ -1,9 +1,9 @@
 //! One CSV file: header, rows, quarantine.
 //!
 //! Rows are cut from bytes and decoded cell by cell, so that one broken cell costs its row and not its
-//! file. That is sound for GBK and GB 18030 as well: no later byte of their characters is a comma, a quote
-//! or a line break.
+//! file.
 
+use crate::cut::{Cells, Cutter};
 use crate::dropped::{Known, OfFile};
 use crate::folder::FOLDER_MAX;
 use std::borrow::Cow;
@@ -15,7 +15,6 @@ use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
 use yiwang_adapter_sdk::words::is_obeyed;
 use yiwang_proto::Digest;
-use yiwang_proto::plural::counted;
 
 /// Bytes of one cell: the longest remark of an operator has some hundred characters.
 const CELL_MAX: usize = 64 * 1024;
@@ -54,79 +53,6 @@ impl Parsed {
     }
 }
 
-/// Cuts rows from bytes and counts lines.
-struct Cutter<'d> {
-    data: &'d [u8],
-    reader: csv::Reader<&'d [u8]>,
-    /// Where the reader began.
-    base: usize,
-    /// Up to where lines were counted.
-    counted: usize,
-    line: u64,
-    /// Bytes that may still be read a second time after quotes that do not end.
-    again: usize,
-}
-
-/// One row as it was cut.
-struct Cut {
-    line: u64,
-    start: usize,
-    end: usize,
-}
-
-impl<'d> Cutter<'d> {
-    fn new(data: &'d [u8]) -> Self {
-        let again = data.len().saturating_mul(4);
-        Self { data, reader: reader(data), base: 0, counted: 0, line: 1, again }
-    }
-
-    /// The next row; blank lines are no rows.
-    fn next(&mut self, record: &mut csv::ByteRecord) -> Option<Cut> {
-        let before = self.base + usize::try_from(self.reader.position().byte()).ok()?;
-        let blank = self.data.get(before..)?.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let start = before + blank;
-        let passed = self.data.get(self.counted..start).unwrap_or_default();
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.counted = start;
-        // Reading bytes from memory cannot fail; if it did, the file would end here.
-        if !self.reader.read_byte_record(record).unwrap_or(false) {
-            return None;
-        }
-        let end = self.base + usize::try_from(self.reader.position().byte()).ok()?;
-        Some(Cut { line: self.line, start, end })
-    }
-
-    /// A row's place without its line end; of one that swallowed others, the place of its first line.
-    fn place(&self, cut: &Cut, broken: bool) -> Range<usize> {
-        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
-        let end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let first = if broken { row.iter().position(end) } else { None };
-        let whole = || row.iter().rposition(|byte| !end(byte)).map_or(0, |last| last + 1);
-        cut.start..cut.start + first.unwrap_or_else(whole)
-    }
-
-    /// Whether the row holds a quote that does not end, so that it swallowed what follows.
-    fn is_open(&self, cut: &Cut) -> bool {
-        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
-        row.iter().filter(|byte| **byte == b'"').count() % 2 == 1
-    }
-
-    /// Goes on after the first line of a row that swallowed others. False if that was done too often.
-    fn back_to_next_line(&mut self, cut: &Cut) -> bool {
-        let row = self.data.get(cut.start..cut.end).unwrap_or_default();
-        let Some(at) = row.iter().position(|byte| *byte == b'\n') else { return true };
-        let Some(left) = self.again.checked_sub(row.len() - at) else { return false };
-        self.again = left;
-        self.base = cut.start + at + 1;
-        self.reader = reader(self.data.get(self.base..).unwrap_or_default());
-        true
-    }
-}
-
-fn reader(data: &[u8]) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(data)
-}
-
 /// Reads a file's content.
 ///
 /// Errors: a header that does not fit the mapping, an encoding that is not supported.
@@ -142,36 +68,29 @@ pub(crate) fn parse(
     let text_max = usize::try_from(FOLDER_MAX).unwrap_or(usize::MAX);
     let mut parsed = Parsed { rows: Rows::with_text_max(def.columns.len(), text_max), ..Parsed::default() };
     let mut cutter = Cutter::new(data);
-    let mut record = csv::ByteRecord::new();
-    if cutter.next(&mut record).is_none() {
+    let mut cells = Cells::default();
+    let Some(first) = cutter.next(&mut cells, None) else {
         return Err(drift("is empty, without even a header".to_owned()));
+    };
+    if let Some(fault) = first.fault {
+        return Err(drift(format!("its header {fault}")));
     }
-    let places = header(&record, encoding, def).map_err(drift)?;
-    while let Some(cut) = cutter.next(&mut record) {
-        let open = cutter.is_open(&cut);
-        let broken = open || record.len() != places.len();
-        let place = cutter.place(&cut, broken);
-        let known = dropped.row(cutter.data.get(place.clone()).unwrap_or_default());
+    let places = header(&cells, encoding, def).map_err(drift)?;
+    while let Some(cut) = cutter.next(&mut cells, Some(places.len())) {
+        let known = dropped.row(data.get(cut.place.clone()).unwrap_or_default());
         let refused = if known == Known::Dropped {
             parsed.dropped += 1;
             Ok(())
-        } else if open {
-            Err("has a quote that does not end".to_owned())
-        } else if broken {
-            Err(format!("has {}, and the header has {}", counted(record.len(), "cell"), places.len()))
+        } else if let Some(fault) = cut.fault {
+            Err(fault)
         } else {
-            row(&record, &places, encoding, def, &mut parsed.rows)
+            row(&cells, &places, encoding, def, &mut parsed.rows)
         };
         if let Known::Watched(digest) = known {
             parsed.watched.insert(digest, refused.clone().err());
         }
         if let Err(reason) = refused {
-            parsed.refuse(name, cut.line, reason, mark + place.start..mark + place.end);
-        }
-        let spans = cutter.data.get(cut.start..cut.end).unwrap_or_default();
-        let several = spans.iter().take(spans.len().saturating_sub(2)).any(|byte| *byte == b'\n');
-        if broken && several && !cutter.back_to_next_line(&cut) {
-            return Err(drift("has too many quotes that do not end".to_owned()));
+            parsed.refuse(name, cut.line, reason, mark + cut.place.start..mark + cut.place.end);
         }
     }
     Ok(parsed)
@@ -198,9 +117,10 @@ fn decode(bytes: &[u8], encoding: Encoding) -> Option<Cow<'_, str>> {
 }
 
 /// For each column of the mapping, in the order of its table, its place in the file.
-fn header(record: &csv::ByteRecord, encoding: Encoding, def: &CsvDef) -> Result<Vec<usize>, String> {
-    let names: Vec<Option<Cow<'_, str>>> = record.iter().map(|cell| decode(cell, encoding)).collect();
-    let known = names.iter().flatten().filter(|name| def.columns.contains_key(name.as_ref())).count();
+fn header(cells: &Cells<'_>, encoding: Encoding, def: &CsvDef) -> Result<Vec<usize>, String> {
+    let names: Vec<Option<String>> =
+        cells.iter().map(|cell| decode(&cell, encoding).map(Cow::into_owned)).collect();
+    let known = names.iter().flatten().filter(|name| def.columns.contains_key(name.as_str())).count();
     // A line of data must not be taken for a header and shown in an error.
     if known * 2 < def.columns.len().min(names.len()) || known == 0 {
         return Err("its first line is not the header that the mapping names".to_owned());
@@ -208,11 +128,11 @@ fn header(record: &csv::ByteRecord, encoding: Encoding, def: &CsvDef) -> Result<
     let mut seen = BTreeSet::new();
     for name in &names {
         let Some(name) = name else { return Err("its header is not in the stated encoding".to_owned()) };
-        if !def.columns.contains_key(name.as_ref()) {
+        if !def.columns.contains_key(name.as_str()) {
             let shown: String = name.chars().filter(|c| !is_obeyed(*c)).take(64).collect();
             return Err(format!("column `{shown}` is not in the mapping"));
         }
-        if !seen.insert(name.as_ref()) {
+        if !seen.insert(name.as_str()) {
             return Err(format!("column `{name}` is there twice"));
         }
     }
@@ -225,7 +145,7 @@ fn header(record: &csv::ByteRecord, encoding: Encoding, def: &CsvDef) -> Result<
 
 /// Adds a row; on failure nothing of it stays.
 fn row(
-    record: &csv::ByteRecord,
+    cells: &Cells<'_>,
     places: &[usize],
     encoding: Encoding,
     def: &CsvDef,
@@ -233,7 +153,7 @@ fn row(
 ) -> Result<(), String> {
     let whole = rows.len();
     for ((column, kind), place) in def.columns.iter().zip(places) {
-        if let Err(reason) = cell(record.get(*place).unwrap_or_default(), column, kind, encoding, def, rows) {
+        if let Err(reason) = cell(&cells.get(*place), column, kind, encoding, def, rows) {
             rows.cut_to(whole);
             return Err(reason);
         }

@@ -146,6 +146,24 @@ const ALL: &[Dirt] = &[
     },
     dirt("a row with a cell too few", &["K1,,云甲,,,,h,2026-11-01 08:00:00"], "name"),
     dirt("a quote that does not end", &["K1,,\"云甲,,,,h,,2026-11-01 08:00:00"], "name"),
+    dirt(
+        "a stray quote in each of two persons' rows",
+        &["K1,,\"云甲,,,三号院,h,,2026-11-01 08:00:00", "K2,,\"云乙,,,五号院,h,,2026-11-01 08:00:00"],
+        "address",
+    ),
+    dirt(
+        "a stray quote before a name, and one after another's",
+        &["K1,,\"云甲,,,三号院,h,,2026-11-01 08:00:00", "K2,,云乙\",,,五号院,h,,2026-11-01 08:00:00"],
+        "address",
+    ),
+    dirt(
+        "a stray quote, and the same person's row after it",
+        &["K1,,\"云甲,,,,h,,2026-11-01 08:00:00", "K1,,\"云乙\",,,,h,,2026-11-01 08:00:00"],
+        "name",
+    ),
+    dirt("quotes that are not doubled", &["K1,,,,,\"老\"王\"超市旁\",h,,2026-11-01 08:00:00"], "address"),
+    dirt("quotes in a cell without quotes", &["K1,,,,,老\"王\"超市旁,h,,2026-11-01 08:00:00"], "address"),
+    dirt("a quoted cell of two lines", &["K1,,,,,\"三号院,\n二楼\",h,,2026-11-01 08:00:00"], "address"),
     dirt("a formula", &["K1,,=1+1,,,,h,,2026-11-01 08:00:00"], "name"),
 ];
 
