@@ -3,6 +3,7 @@
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
+use std::cmp::Ordering;
 use std::io::Read as _;
 use std::path::Path;
 use yiwang_adapter_sdk::source::SourceError;
@@ -73,7 +74,7 @@ impl Folder {
         Ok(Self { handle, pattern: pattern.to_owned() })
     }
 
-    /// Matching entries by name.
+    /// Matching entries by name, the later one last.
     pub(crate) fn list(&self) -> Result<Vec<Entry>, SourceError> {
         let list_error = |error| unavailable("the folder cannot be listed", error);
         let mut entries = Vec::new();
@@ -91,7 +92,7 @@ impl Folder {
                 return Err(SourceError::Unavailable(format!("the folder has over {FILES_MAX} files")));
             }
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.sort_by(|a, b| by_name(&a.name, &b.name));
         let total: u64 = entries.iter().filter_map(|entry| entry.version).map(|version| version.size).sum();
         if total > FOLDER_MAX {
             return Err(SourceError::Unavailable(format!("the files are over {FOLDER_MAX} bytes together")));
@@ -139,6 +140,36 @@ fn version(stat: &rustix::fs::Stat) -> Version {
     }
 }
 
+/// Which of two files is the later one: digits 0-9 that stand together count as the number that they write, so that the
+/// export of September is before that of November also where it is called 9 and not 09. All else by its bytes.
+fn by_name(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    while let (Some(first), Some(second)) = (left.bytes().next(), right.bytes().next()) {
+        let both = first.is_ascii_digit() && second.is_ascii_digit();
+        let (ours, left_rest) = piece(left, both);
+        let (theirs, right_rest) = piece(right, both);
+        // Of two numbers without zeros in front the longer one is the greater.
+        let order = if both { ours.len().cmp(&theirs.len()) } else { Ordering::Equal };
+        let order = order.then_with(|| ours.cmp(theirs));
+        if order.is_ne() {
+            return order;
+        }
+        (left, right) = (left_rest, right_rest);
+    }
+    // `9` and `09` are two files.
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+/// A name's number without zeros in front, or its first character, and what follows.
+fn piece(name: &str, number: bool) -> (&str, &str) {
+    if !number {
+        return name.split_at(name.chars().next().map_or(0, char::len_utf8));
+    }
+    let end = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+    let (digits, rest) = name.split_at(end);
+    (digits.trim_start_matches('0'), rest)
+}
+
 /// `*` stands for any characters, `?` for one.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
@@ -184,6 +215,53 @@ mod tests {
             ("exact.csv", "exact.csv", true),
         ] {
             assert_eq!(matches(pattern, name), holds, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_names_are_compared_as_numbers() {
+        let ordered = [
+            "",
+            "a",
+            "a.csv",
+            "a1.csv",
+            "a02.csv",
+            "a2.csv",
+            "a2b.csv",
+            "a10.csv",
+            "a99999999999999999999999.csv",
+            "a100000000000000000000000.csv",
+            "a-9.csv",
+            "b2026-9-30.csv",
+            "b2026-10-1.csv",
+            "b2026-10-01-2.csv",
+            "bb",
+            "é2",
+            "é10",
+            "二2",
+            "二10",
+        ];
+        let mut sorted = ordered;
+        sorted.reverse();
+        sorted.sort_by(|a, b| by_name(a, b));
+        for (at, name) in ordered.iter().enumerate() {
+            for (of, other) in ordered.iter().enumerate() {
+                assert_eq!(by_name(name, other), by_name(other, name).reverse());
+                assert_eq!(by_name(name, other).is_eq(), at == of);
+            }
+        }
+        let of = |name: &str| sorted.iter().position(|known| *known == name).unwrap();
+        for (earlier, later) in [
+            ("a2.csv", "a10.csv"),
+            ("a02.csv", "a2.csv"),
+            ("a10.csv", "a99999999999999999999999.csv"),
+            ("a99999999999999999999999.csv", "a100000000000000000000000.csv"),
+            ("b2026-9-30.csv", "b2026-10-1.csv"),
+            ("b2026-9-30.csv", "b2026-10-01-2.csv"),
+            ("二2", "二10"),
+            ("é2", "é10"),
+        ] {
+            assert!(of(earlier) < of(later), "{earlier} {later}");
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Header {
     pub columns: Vec<String>,
 }
 
-/// Reads the header of the last file, by name, that matches. Blocks on the disk.
+/// Reads the header of the last file that matches, by name with numbers as numbers. Blocks on the disk.
 ///
 /// # Errors
 /// A folder that cannot be read, no file that matches, one whose first line cannot be a header.

@@ -111,6 +111,22 @@ async fn files_that_come_change_or_go_are_seen_at_the_next_question() {
 }
 
 #[tokio::test]
+async fn the_export_of_the_later_month_counts_also_where_its_number_has_more_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |name: &str| format!("{HEADER}P1,{name},1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    for (file, name) in
+        [("people-10.csv", "October"), ("people-9.csv", "September"), ("people-11.csv", "November")]
+    {
+        drop_in(folder.path(), file, &row(name));
+    }
+    let (mapping, source) = open(folder.path());
+    let mapped = MappedSource::new(mapping, source);
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "November");
+    std::fs::remove_file(folder.path().join("people-11.csv")).unwrap();
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "October");
+}
+
+#[tokio::test]
 async fn a_bad_file_is_quarantined_and_the_rest_is_served() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());

@@ -153,7 +153,12 @@ fn source() -> Value {
             ("folder", part("setting")),
             ("files", text("names of files, with * and ?; *.csv where nothing is said")),
             ("encoding", words(&["utf-8", "gbk"], "of files without a byte order mark")),
-            ("key", text("the column that names a row across files; later files replace rows")),
+            (
+                "key",
+                text(
+                    "the column that names a row across files; later files, by name with numbers as numbers, replace rows",
+                ),
+            ),
             ("columns", json!({ "oneOf": [open(&column, "every column of the header"), names] })),
             read_only(),
         ],

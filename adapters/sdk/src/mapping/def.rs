@@ -149,7 +149,8 @@ pub struct CsvDef {
     pub files: String,
     /// The encoding of files without a byte order mark.
     pub encoding: Encoding,
-    /// The column that names a row across files; a later file replaces rows of earlier ones.
+    /// The column that names a row across files; a later file replaces rows of earlier ones. Later is the name that
+    /// sorts last, where digits that stand together count as a number.
     pub key: Option<Arc<str>>,
     /// Every column of the header with its type.
     pub columns: BTreeMap<Arc<str>, ColumnDef>,
