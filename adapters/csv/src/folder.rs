@@ -2,7 +2,7 @@
 //! opened relative to the folder's handle without following links.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, stat, statat};
 use std::cmp::Ordering;
 use std::io::Read as _;
 use std::path::Path;
@@ -28,13 +28,13 @@ pub(crate) struct Version {
 impl Version {
     /// Of an opened file.
     pub(crate) fn of(file: &std::fs::File) -> std::io::Result<Self> {
-        Ok(version(&rustix::fs::fstat(file)?))
+        Ok(version(&fstat(file)?))
     }
 
     /// Of the file at a path; none where there is none.
     pub(crate) fn at(path: &Path) -> std::io::Result<Option<Self>> {
-        match rustix::fs::stat(path) {
-            Ok(stat) => Ok(Some(version(&stat))),
+        match stat(path) {
+            Ok(found) => Ok(Some(version(&found))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -74,6 +74,14 @@ impl Folder {
         Ok(Self { handle, pattern: pattern.to_owned() })
     }
 
+    /// Whether this is the folder that is at the path now: another may have been put in its place, which the handle
+    /// does not show. Errors: none is there.
+    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, SourceError> {
+        let gone = |error| unavailable(&format!("folder `{}`", path.display()), error);
+        let (there, ours) = (stat(path).map_err(gone)?, fstat(&self.handle).map_err(gone)?);
+        Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino))
+    }
+
     /// Matching entries by name, the later one last.
     pub(crate) fn list(&self) -> Result<Vec<Entry>, SourceError> {
         let list_error = |error| unavailable("the folder cannot be listed", error);
@@ -110,7 +118,7 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let handle =
             openat(&self.handle, name, flags, Mode::empty()).map_err(|error| bad(error.to_string()))?;
-        let stat = rustix::fs::fstat(&handle).map_err(|error| bad(error.to_string()))?;
+        let stat = fstat(&handle).map_err(|error| bad(error.to_string()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(bad("is no plain file".to_owned()));
         }

@@ -5,7 +5,8 @@
 //! line with a quote that stands within a cell or does not end, and what follows it is read as though it were not
 //! there. A file whose header does not fit the mapping, or that is empty, is quarantined whole (line 0), because then
 //! nothing in it can be trusted: its earlier version and all other files are served on. Files are looked at
-//! again when they change; drop new ones in by renaming. What is held back can be dropped by hand, with a trace in a
+//! again when they change, and so is the folder where another one was put in its place; a folder without a file
+//! answers nothing, since its absence must not look like an empty register. Drop new ones in by renaming. What is held back can be dropped by hand, with a trace in a
 //! file beside the mapping; nothing is ever written to the folder itself.
 #![deny(missing_docs)]
 

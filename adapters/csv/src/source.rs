@@ -20,18 +20,24 @@ pub struct CsvSource {
 struct Inner {
     def: CsvDef,
     operations: Vec<Arc<OperationDef>>,
-    folder: Folder,
     /// Where the folder is.
     place: PathBuf,
     /// The list of what was dropped.
     dropped: PathBuf,
-    /// The newest snapshot. Locked while files are read again: whoever asks then waits for the new rows.
-    current: Mutex<Option<Arc<Snapshot>>>,
+    /// Locked while files are read again: whoever asks then waits for the new rows.
+    current: Mutex<Current>,
+}
+
+/// The folder that is at the path, and the newest snapshot of it.
+struct Current {
+    folder: Folder,
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 impl CsvSource {
     /// Opens the folder that a mapping names and reads its files. Errors: another kind of source, a
-    /// setting that is missing, a folder that cannot be read, files of which none fits the mapping.
+    /// setting that is missing, a folder that cannot be read, files of which none fits the mapping. A folder
+    /// without a file is opened: one may come.
     pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Self, SourceError> {
         let SourceDef::Csv(def) = mapping.source() else {
             return Err(SourceError::Setting("the mapping's source is not csv".to_owned()));
@@ -40,19 +46,18 @@ impl CsvSource {
         let inner = Inner {
             def: def.clone(),
             operations: mapping.operations().to_vec(),
-            folder: Folder::open(&path, &def.files)?,
+            current: Mutex::new(Current { folder: Folder::open(&path, &def.files)?, snapshot: None }),
             place: path,
             dropped: dropped::path(mapping),
-            current: Mutex::new(None),
         };
-        inner.snapshot()?;
+        inner.load()?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What is quarantined now, at most 10,000 rows, and how many there are in all.
     pub fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map_or((Vec::new(), 0), |snapshot| {
+        current.snapshot.as_ref().map_or((Vec::new(), 0), |snapshot| {
             let (kept, count) = snapshot.quarantined();
             (kept.to_vec(), count)
         })
@@ -70,22 +75,42 @@ impl CsvSource {
 }
 
 impl Inner {
-    /// The rows as they are now. Without the list of what was dropped nothing is served: it would let out again what
-    /// somebody took out.
+    /// The rows that are served now. Errors: as of [`Self::load`], and a folder without a file, which would say of
+    /// everybody that there is no record.
     fn snapshot(&self) -> Result<Arc<Snapshot>, SourceError> {
+        let loaded = self.load()?;
+        if loaded.files() == 0 {
+            return Err(SourceError::Unavailable(self.no_file()));
+        }
+        Ok(loaded)
+    }
+
+    fn no_file(&self) -> String {
+        format!("no file of the folder matches `{}`", self.def.files)
+    }
+
+    /// The folder as it is now. Without the list of what was dropped nothing is served: it would let out again what
+    /// somebody took out.
+    fn load(&self) -> Result<Arc<Snapshot>, SourceError> {
         let unread = |error: String| SourceError::Unavailable(format!("what was dropped: {error}"));
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let version = Version::at(&self.dropped).map_err(|error| unread(error.to_string()))?;
-        if let Some(snapshot) = current.as_ref()
-            && snapshot.is_current(&self.folder, version)?
+        if !current.folder.is_at(&self.place)? {
+            // What the old one held is not of the new one, not even for the time that a file there is bad.
+            let folder = Folder::open(&self.place, &self.def.files)?;
+            *current = Current { folder, snapshot: None };
+        }
+        if let Some(snapshot) = &current.snapshot
+            && snapshot.is_current(&current.folder, version)?
         {
             return Ok(Arc::clone(snapshot));
         }
         let (list, version) = dropped::read(&self.dropped).map_err(|error| unread(error.to_string()))?;
         let dropped = (&list, version);
-        let loaded = Snapshot::load(&self.folder, &self.def, &self.operations, dropped, current.as_deref())?;
+        let previous = current.snapshot.as_deref();
+        let loaded = Snapshot::load(&current.folder, &self.def, &self.operations, dropped, previous)?;
         let loaded = Arc::new(loaded);
-        *current = Some(Arc::clone(&loaded));
+        current.snapshot = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
 
@@ -99,7 +124,7 @@ impl Inner {
     }
 
     fn findings(&self) -> Result<Vec<Finding>, SourceError> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.load()?;
         let mut findings = vec![Finding::new(
             Severity::Note,
             "A-CSV-010",
@@ -110,8 +135,10 @@ impl Inner {
             ),
         )];
         if snapshot.files() == 0 {
-            let message = format!("no file of the folder matches `{}`", self.def.files);
-            findings.push(Finding::new(Severity::Error, "A-CSV-002", message));
+            findings.push(
+                Finding::new(Severity::Error, "A-CSV-002", self.no_file())
+                    .help("nothing is answered until one is there; it is looked for at every question"),
+            );
         }
         if snapshot.replaced > 0 {
             let message =

@@ -127,6 +127,62 @@ async fn the_export_of_the_later_month_counts_also_where_its_number_has_more_dig
 }
 
 #[tokio::test]
+async fn a_folder_that_takes_the_place_of_another_is_served_and_what_the_old_one_held_is_not() {
+    let base = tempfile::tempdir().unwrap();
+    let (drop, old) = (base.path().join("drop"), base.path().join("drop.old"));
+    let row = |id: &str, name: &str| format!("{HEADER}{id},{name},1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    let make = |content: &str| {
+        std::fs::create_dir(&drop).unwrap();
+        std::fs::write(drop.join("people-1.csv"), content).unwrap();
+    };
+    make(&row("P1", "old"));
+    let (mapping, source) = open(&drop);
+    let mapped = MappedSource::new(mapping, Arc::clone(&source));
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "old");
+    std::fs::rename(&drop, &old).unwrap();
+    // Between the two there is none, and that is not an empty register.
+    assert_eq!(name_of(&mapped, "P1").await.unwrap_err().0, Code::SourceError);
+    let error = source.probe().await.unwrap_err().to_string();
+    assert!(error.contains("drop`: No such file"), "{error}");
+    make(&row("P1", "new"));
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "new");
+    std::fs::write(old.join("people-2.csv"), row("P2", "old")).unwrap();
+    assert_eq!(name_of(&mapped, "P2").await.unwrap(), "");
+    // Nor does the old one stand in for a file of the new one that is bad.
+    std::fs::rename(&drop, base.path().join("drop.older")).unwrap();
+    make("");
+    assert_eq!(name_of(&mapped, "P1").await.unwrap_err().0, Code::SourceError);
+    std::fs::write(drop.join("people-1.csv"), row("P1", "newest")).unwrap();
+    assert_eq!(name_of(&mapped, "P1").await.unwrap(), "newest");
+    source.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_emptied_folder_is_unavailable_until_a_file_comes_and_is_no_empty_register() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = format!("{HEADER}P1,a,1,19900101,a,1,ok,2026-11-05 08:00:00\n");
+    let (mapping, source) = open(folder.path());
+    let mapped = MappedSource::new(mapping, Arc::clone(&source));
+    // A link, a folder or a file of another name is none of its files.
+    std::fs::create_dir(folder.path().join("people-0.csv")).unwrap();
+    drop_in(folder.path(), "others.csv", &row);
+    for _ in 0..2 {
+        assert_eq!(name_of(&mapped, "P1").await.unwrap_err().0, Code::SourceError);
+        let error = source.probe().await.unwrap_err();
+        assert!(
+            matches!(&error, SourceError::Unavailable(what) if what.contains("`people-*.csv`")),
+            "{error}"
+        );
+        let findings = source.check(Vec::new()).await;
+        assert!(findings.iter().any(|finding| finding.code == "A-CSV-002"), "{findings:?}");
+        drop_in(folder.path(), "people-1.csv", &row);
+        assert_eq!(name_of(&mapped, "P1").await.unwrap(), "a");
+        source.probe().await.unwrap();
+        std::fs::remove_file(folder.path().join("people-1.csv")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_bad_file_is_quarantined_and_the_rest_is_served() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
