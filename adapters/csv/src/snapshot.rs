@@ -13,6 +13,7 @@ use yiwang_adapter_sdk::mapping::{
 use yiwang_adapter_sdk::source::{FetchQuery, Fetched, Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Cell, Rows};
 use yiwang_proto::contract::Scalar;
+use yiwang_proto::ids::FieldName;
 
 /// Quarantined rows that are kept with their reason over all files.
 const KEPT_MAX: usize = 10_000;
@@ -254,7 +255,7 @@ impl Snapshot {
             let Some(conditions) = conditions(operation, def) else { return index };
             let mut key = Vec::new();
             for place in self.places().filter(|place| !gone.contains(place)) {
-                if self.key(&mut key, place, &conditions, def) {
+                if self.key(&mut key, place, &conditions.always, def) {
                     index.entry(self.hasher.hash_one(&key)).or_default().push(place);
                 }
             }
@@ -274,7 +275,13 @@ impl Snapshot {
         let mut fetched = Rows::new(query.columns.len());
         let conditions = conditions(&query.operation, def)
             .ok_or_else(|| SourceError::Query("the operation has no conditions".to_owned()))?;
-        let Some(wanted) = wanted(&conditions, query, def) else { return Ok(Fetched { rows: fetched }) };
+        let given = conditions.given(query);
+        if let (true, true, Some(name)) = (conditions.always.is_empty(), given.is_empty(), conditions.first) {
+            let what = "is missing, and so is every other one: all rows would be found";
+            return Err(SourceError::Argument { name: name.clone(), what });
+        }
+        let both = (wanted(&conditions.always, query, def), wanted(&given, query, def));
+        let (Some(wanted), Some(besides)) = both else { return Ok(Fetched { rows: fetched }) };
         let columns: Option<Vec<usize>> =
             query.columns.iter().map(|column| def.columns.keys().position(|known| known == column)).collect();
         let columns =
@@ -286,7 +293,10 @@ impl Snapshot {
                 break;
             }
             // Two keys can have one hash.
-            if !self.key(&mut key, *place, &conditions, def) || key != wanted {
+            if !self.key(&mut key, *place, &conditions.always, def) || key != wanted {
+                continue;
+            }
+            if !self.key(&mut key, *place, &given, def) || key != besides {
                 continue;
             }
             let read = |column: &str| {
@@ -350,30 +360,67 @@ impl Snapshot {
 }
 
 /// One condition with the place of its column.
+#[derive(Clone, Copy)]
 struct Condition<'o> {
     column: usize,
     def: &'o WhereDef,
 }
 
-fn conditions<'o>(operation: &'o OperationDef, def: &CsvDef) -> Option<Vec<Condition<'o>>> {
+impl Condition<'_> {
+    /// What it compares with; none where its parameter was not given.
+    fn value<'v>(&'v self, query: &'v FetchQuery) -> Option<&'v Scalar> {
+        match &self.def.value {
+            WhereValue::Constant(value) => Some(value),
+            WhereValue::Param(name) => {
+                query.params.iter().find(|(known, _)| known.as_ref() == name.as_str())?.1.as_ref()
+            }
+        }
+    }
+}
+
+/// An operation's conditions.
+#[derive(Default)]
+struct Conditions<'o> {
+    /// Those that hold for every question: they make the index.
+    always: Vec<Condition<'o>>,
+    /// Those whose parameter can be left out, and the condition with it.
+    optional: Vec<Condition<'o>>,
+    /// The first of these parameters.
+    first: Option<&'o FieldName>,
+}
+
+impl<'o> Conditions<'o> {
+    fn given(&self, query: &FetchQuery) -> Vec<Condition<'o>> {
+        self.optional.iter().filter(|condition| condition.value(query).is_some()).copied().collect()
+    }
+}
+
+fn conditions<'o>(operation: &'o OperationDef, def: &CsvDef) -> Option<Conditions<'o>> {
     let Access::Where(list) = &operation.access else { return None };
-    list.iter()
-        .map(|condition| {
-            let column = def.columns.keys().position(|column| *column == condition.column)?;
-            Some(Condition { column, def: condition })
-        })
-        .collect()
+    let mut conditions = Conditions::default();
+    for condition in list {
+        let column = def.columns.keys().position(|column| *column == condition.column)?;
+        let left_out = match &condition.value {
+            WhereValue::Constant(_) => None,
+            WhereValue::Param(name) => {
+                operation.params.iter().find(|param| param.optional && param.name == *name)
+            }
+        };
+        match left_out {
+            None => conditions.always.push(Condition { column, def: condition }),
+            Some(param) => {
+                conditions.first = conditions.first.or(Some(&param.name));
+                conditions.optional.push(Condition { column, def: condition });
+            }
+        }
+    }
+    Some(conditions)
 }
 
 fn wanted(conditions: &[Condition<'_>], query: &FetchQuery, def: &CsvDef) -> Option<Vec<u8>> {
     let mut key = Vec::new();
     for condition in conditions {
-        let value = match &condition.def.value {
-            WhereValue::Constant(value) => value,
-            WhereValue::Param(name) => {
-                query.params.iter().find(|(known, _)| known.as_ref() == name.as_str())?.1.as_ref()?
-            }
-        };
+        let value = condition.value(query)?;
         let column = def.columns.get(&condition.def.column)?;
         write_wanted(&mut key, value, condition.def, column, def)?;
     }

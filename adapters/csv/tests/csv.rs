@@ -314,6 +314,71 @@ fn a_mapping_of_another_source_and_a_missing_folder_are_refused() {
     assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
 }
 
+/// The names of what a search by area and state finds, of which it may leave out what is optional.
+async fn found(mapped: &MappedSource, area: Option<&str>, state: Option<&str>) -> Result<Vec<String>, Code> {
+    let operation = Operation::parse("person.by_area").unwrap();
+    let field = FieldName::parse("name").unwrap();
+    let given = [("area", area), ("state", state)];
+    let arguments = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((FieldName::parse(name).unwrap(), Scalar::Text(value?.to_owned()))))
+        .collect();
+    let ask = Ask {
+        highest_class: (2, Code::SealingRequired),
+        operation: &operation,
+        fields: std::slice::from_ref(&field),
+        rows: &[],
+        subject: "",
+        arguments: &arguments,
+        limit: 100,
+        now_ms: compliance::NOW_MS,
+        deadline_ms: compliance::NOW_MS + 60_000,
+    };
+    let answer = mapped.answer(ask).await.map_err(|error| error.code)?;
+    let records: Vec<serde_json::Value> = serde_json::from_slice(&answer.records).unwrap();
+    let id = |record: &serde_json::Value| record["fields"]["name"].as_str().unwrap().to_owned();
+    Ok(records.iter().map(id).collect())
+}
+
+#[tokio::test]
+async fn what_is_optional_and_not_given_narrows_nothing_and_nothing_given_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |id: &str, area: &str, state: &str| {
+        format!("{id},{id},1,19900101,{area},1,{state},2026-11-05 08:00:00\n")
+    };
+    let rows =
+        [row("P1", "a", "ok"), row("P2", "a", ""), row("P3", "b", "ok"), row("P4", "a", "gone")].concat();
+    std::fs::write(folder.path().join("people-1.csv"), format!("{HEADER}{rows}")).unwrap();
+    let any = "type = \"string\", pattern = \".*\"";
+    let open = |area: &str, state: &str, condition: &str| {
+        let (before, by_area) = suite_mapping(folder.path())
+            .split_once("params.area = ")
+            .map(|(before, after)| (before.to_owned(), after.split_once("limit = ").unwrap().1.to_owned()))
+            .unwrap();
+        let params = format!("params.area = {{ {any}{area} }}\nparams.state = {{ {any}{state} }}");
+        let condition = format!("where = {{ AREA = \":area\", STATE = \":state\"{condition} }}");
+        let mapping = parse(&format!("{before}{params}\n{condition}\nlimit = {by_area}"), folder.path());
+        let source = CsvSource::open(&mapping, &ProcessEnvironment).unwrap();
+        MappedSource::new(Arc::new(mapping), Arc::new(source))
+    };
+    let optional = ", optional = true";
+    let mapped = open("", optional, "");
+    assert_eq!(found(&mapped, Some("a"), None).await.unwrap(), ["P1", "P2", "P4"]);
+    assert_eq!(found(&mapped, Some("a"), Some("ok")).await.unwrap(), ["P1"]);
+    assert_eq!(found(&mapped, Some("a"), Some("none")).await.unwrap(), [""; 0]);
+    assert_eq!(found(&mapped, None, Some("ok")).await, Err(Code::ArgumentInvalid));
+    // Where all can be left out, one of them must be there.
+    let mapped = open(optional, optional, "");
+    assert_eq!(found(&mapped, None, Some("ok")).await.unwrap(), ["P1", "P3"]);
+    assert_eq!(found(&mapped, Some("b"), None).await.unwrap(), ["P3"]);
+    assert_eq!(found(&mapped, Some("b"), Some("gone")).await.unwrap(), [""; 0]);
+    assert_eq!(found(&mapped, None, None).await, Err(Code::ArgumentInvalid));
+    // Or the mapping itself says which rows are meant.
+    let mapped = open(optional, optional, ", ID = \"P4\"");
+    assert_eq!(found(&mapped, None, None).await.unwrap(), ["P4"]);
+    assert_eq!(found(&mapped, Some("b"), None).await.unwrap(), [""; 0]);
+}
+
 #[tokio::test]
 async fn an_identity_number_is_found_however_it_was_typed() {
     let folder = tempfile::tempdir().unwrap();

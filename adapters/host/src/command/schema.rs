@@ -357,7 +357,10 @@ fn param() -> Value {
         ("min", json!({ "type": "integer" })),
         ("max", json!({ "type": "integer" })),
         ("format", text("how the source writes a day or moment, in strftime notation")),
-        ("optional", json!({ "type": "boolean" })),
+        (
+            "optional",
+            json!({ "type": "boolean", "description": "it can be left out: null in sql; elsewhere what it stands in is left out too" }),
+        ),
         ("in", words(&["body", "path", "query"], "http and fhir: where it stands in a call")),
     ];
     table(&keys, &["type"], "a parameter")

@@ -340,7 +340,8 @@ pub struct ParamDef {
     pub max: Option<i64>,
     /// How the source writes a date or moment, in strftime notation.
     pub format: Option<String>,
-    /// May be left out; it is null then.
+    /// May be left out: it is null in a statement then, and elsewhere the condition or entry that it stands in is left
+    /// out with it.
     pub optional: bool,
     /// Where it stands in a call of an HTTP source.
     pub place: ParamPlace,
