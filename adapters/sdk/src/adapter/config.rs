@@ -62,7 +62,8 @@ pub struct AdapterLimits {
 impl Default for AdapterLimits {
     fn default() -> Self {
         Self {
-            in_flight: 256,
+            // The hub keeps the last eighth for emergencies: 257 are for everybody.
+            in_flight: 293,
             buffered_bytes: 32 << 20,
             material_ms: 3000,
             case_recheck_ms: 60_000,
