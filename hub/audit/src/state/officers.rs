@@ -1,6 +1,7 @@
 //! Officers: their tickets, their signatures, and what entries say of both; and which bodies travelled sealed.
 
 use super::exchanges::Subject;
+use super::late::is_late;
 use super::{At, Document, Scope, State};
 use crate::redecide::{Officer, Signature};
 use crate::rules::Rule;
@@ -146,7 +147,10 @@ impl State<'_> {
                 self.finding(at, Rule::Reference, format!("entry {index} is not the {what} that it needs"));
             }
         }
-        let over = ticket.and_then(|digest| self.tickets.held.get_mut(&digest)).and_then(|held| {
+        // Of what was answered and not recorded in time the hub knew nothing when it let the next use through; its provider
+        // counted it, and refused one too many.
+        let used = ticket.filter(|_| !is_late(subject));
+        let over = used.and_then(|digest| self.tickets.held.get_mut(&digest)).and_then(|held| {
             held.uses = held.uses.saturating_add(1);
             (held.uses > held.ticket.uses).then_some((held.uses, held.ticket.uses))
         });
