@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
 use tokio::sync::Notify;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 use yiwang_adapter_sdk::check::Finding;
@@ -86,7 +85,7 @@ pub struct Table {
     pub touched: AtomicUsize,
     pub columns: Mutex<Vec<Arc<str>>>,
     /// How long it might take, for each fetch.
-    pub timeouts: Mutex<Vec<Duration>>,
+    pub timeouts: Mutex<Vec<std::time::Duration>>,
     /// While set, fetches wait for it.
     pub gate: Mutex<Option<Arc<Notify>>>,
     pub broken: std::sync::atomic::AtomicBool,
