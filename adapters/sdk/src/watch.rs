@@ -9,8 +9,8 @@ mod witness;
 
 pub use witness::WitnessAnswer;
 
-pub(crate) use follow::{Awaited, Follow, OwnEntries};
-pub(crate) use owed::{Offer, Owed};
+pub(crate) use follow::{Awaited, Awaiting, Follow, OwnEntries};
+pub(crate) use owed::{AnswerKey, Offer, Owed, Owing};
 
 use crate::health::Counters;
 use crate::journal::{Memory, Watched};
@@ -28,6 +28,7 @@ pub(crate) struct Watch {
     evidence: EvidenceFolder,
     known: KnownHeads,
     witness: Option<Witness>,
+    // INVARIANT: whoever holds both took `owed` first.
     follow: Mutex<Follow>,
     owed: Mutex<Owed>,
 }
@@ -59,9 +60,10 @@ impl Watch {
     /// What a snapshot of the journal holds of this. Blocks while a cosignature is being made durable.
     pub(crate) fn snapshot(&self) -> Watched {
         let witnessed = self.witness.as_ref().and_then(Witness::recorded);
+        let own_next = self.follow().own_next();
         Watched {
             witnessed: witnessed.map(|recorded| Bytes::from(recorded.note)).unwrap_or_default(),
-            own_next: self.follow().own_next(),
+            own_next,
             owed: self.owed().offers(),
             ..Watched::default()
         }

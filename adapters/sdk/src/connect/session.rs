@@ -7,7 +7,6 @@ mod send;
 mod side;
 
 use super::hand_over::LinkMaterial;
-use super::receipts;
 use crate::adapter::Adapter;
 use crate::health::LinkState;
 use crate::journal::HeldHead;
@@ -165,6 +164,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
     let material = Arc::new(LinkMaterial::new(control.clone(), adapter.limits().material_ms));
     let credit = usize::try_from(welcome.max_in_flight).unwrap_or(usize::MAX);
     adapter.watch.owed().linked(credit, adapter.clock().monotonic_us());
+    adapter.watch.follow().linked();
     let (side, following) = Side::start(adapter, &material, &control);
     let session = Session {
         adapter: Arc::clone(adapter),
@@ -329,7 +329,7 @@ impl Session {
                 Ok(())
             }
             Some(FromHub::Receipts(batch)) => {
-                receipts::take_batch(&self.adapter, &batch);
+                self.receipts(&batch);
                 Ok(())
             }
             Some(FromHub::Ping(ping)) => self.send_control(ToHub::Pong(pb::LinkPong { nonce: ping.nonce })),

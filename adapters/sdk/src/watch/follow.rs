@@ -4,6 +4,7 @@
 use crate::adapter::Adapter;
 use crate::journal::{Followed, HeldHead, JournalError, Kind, Record};
 use crate::material::{MaterialError, MaterialSource, Wanted, is_app_of};
+use crate::watch::owed::{AnswerKey, Owed};
 use std::collections::BTreeMap;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::case::CaseStatement;
@@ -16,7 +17,12 @@ use yiwang_proto::request::{APP_SIGNS, Head, Request};
 use yiwang_proto::{Digest, pb, receipt};
 
 /// Receipts whose entries have not come yet: some seconds of a full load.
-const AWAITED_MAX: usize = 65_536;
+pub(super) const AWAITED_MAX: usize = 65_536;
+/// Time of the link after which an entry that a receipt proved is overdue. A hub hands entries over within a second; one
+/// that was started again, or that looks for what an adapter missed in weeks, needs minutes at the most for the first.
+const OVERDUE_US: u64 = 300_000_000;
+/// Time between two looks that counts at the most: what passed while the process, or its machine, slept is nobody's delay.
+const LOOK_MAX_US: u64 = 60_000_000;
 /// Entries of one batch; a hub sends fewer.
 const BATCH_MAX: usize = 4096;
 
@@ -45,6 +51,27 @@ pub(crate) struct Awaited {
     pub(crate) names_before: u64,
     /// The signed head under which the receipt proved it.
     pub(crate) head: Head,
+    /// The answer that it holds.
+    pub(crate) answer: AnswerKey,
+}
+
+/// What becomes of a receipt for an entry that has not come yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaiting {
+    /// The entry is awaited.
+    Noted,
+    /// Another receipt proved another entry at its place.
+    Broken(Gap),
+    /// Too many are awaited.
+    Full,
+}
+
+/// What the next entry breaks.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    gaps: Vec<Gap>,
+    /// Answers whose receipts proved what is not there.
+    unproved: Vec<AnswerKey>,
 }
 
 /// How far the own member's entries are held.
@@ -53,12 +80,46 @@ pub(crate) struct Follow {
     own_next: u64,
     /// How far that is durable. Batches end anywhere, and a power cut takes back what is not.
     durable_next: u64,
-    awaited: BTreeMap<u64, Awaited>,
+    // With the time of the link when its receipt came.
+    awaited: BTreeMap<u64, (Awaited, u64)>,
+    // The time of all links so far, when it was looked at last, and when an own entry came last.
+    passed_us: u64,
+    looked_us: Option<u64>,
+    came_us: u64,
+    overdue: Option<u64>,
 }
 
 impl Follow {
     pub(crate) fn new(own_next: u64) -> Self {
-        Self { own_next, durable_next: own_next, awaited: BTreeMap::new() }
+        Self { own_next, durable_next: own_next, ..Self::default() }
+    }
+
+    /// A link is up: the time without one was nobody's delay.
+    pub(crate) fn linked(&mut self) {
+        self.looked_us = None;
+    }
+
+    /// Looks whether an entry is overdue while a link is up, by the monotonic clock and the size of the kept head. Yields
+    /// its index when it becomes so.
+    ///
+    /// As long as own entries come, one that lies before the kept head's end may still be on its way, behind all that the
+    /// adapter missed. One beyond it is not: that head came minutes after the receipt.
+    pub(crate) fn look(&mut self, now_us: u64, kept_size: u64) -> Option<u64> {
+        let since = self.looked_us.replace(now_us).map_or(0, |looked_us| now_us.saturating_sub(looked_us));
+        self.passed_us = self.passed_us.saturating_add(since.min(LOOK_MAX_US));
+        let over = |since_us: u64| self.passed_us.saturating_sub(since_us) >= OVERDUE_US;
+        let still = over(self.came_us);
+        let mut late =
+            self.awaited.iter().filter(|(index, (_, since))| over(*since) && (still || **index >= kept_size));
+        let found = late.next().map(|(index, _)| *index);
+        let known = std::mem::replace(&mut self.overdue, found);
+        found.filter(|_| known.is_none())
+    }
+
+    /// Why nothing more is answered, if so.
+    pub(crate) fn stops(&self) -> Option<&'static str> {
+        self.overdue
+            .map(|_| "an entry that a receipt proved does not come among the own entries of the member")
     }
 
     /// The newest own entry that is held, plus one.
@@ -78,45 +139,51 @@ impl Follow {
 
     /// A receipt proved an own entry; it must come among the own member's entries, the very same. What another one proved
     /// before stays; where the two are not the same entry, that is a gap.
-    pub(crate) fn await_entry(&mut self, index: u64, proved: Awaited) -> Option<Gap> {
-        if let Some(before) = self.awaited.get(&index) {
-            return (before.leaf != proved.leaf).then_some(Gap::Replaced(index));
+    pub(crate) fn await_entry(&mut self, index: u64, proved: Awaited) -> Awaiting {
+        if let Some((before, _)) = self.awaited.get(&index) {
+            return if before.leaf == proved.leaf {
+                Awaiting::Noted
+            } else {
+                Awaiting::Broken(Gap::Replaced(index))
+            };
         }
-        if index >= self.own_next && self.awaited.len() < AWAITED_MAX {
-            self.awaited.insert(index, proved);
+        if self.awaited.len() >= AWAITED_MAX {
+            return Awaiting::Full;
         }
-        None
+        self.awaited.insert(index, (proved, self.passed_us));
+        Awaiting::Noted
     }
 
     /// What a receipt proved of an entry that has not come yet.
     pub(crate) fn awaited(&self, index: u64) -> Option<Awaited> {
-        self.awaited.get(&index).copied()
+        self.awaited.get(&index).map(|(proved, _)| *proved)
     }
 
     /// The heads under which receipts proved entries up to this index.
     fn heads(&self, up_to: u64) -> BTreeMap<u64, Hash> {
-        self.awaited.range(..=up_to).map(|(_, proved)| (proved.head.size, proved.head.root)).collect()
+        self.awaited.range(..=up_to).map(|(_, (proved, _))| (proved.head.size, proved.head.root)).collect()
     }
 
     /// Takes the next entry: what it breaks.
-    pub(crate) fn take(&mut self, index: u64, names_before: u64, leaf: &Hash) -> Vec<Gap> {
-        let mut gaps = Vec::new();
+    pub(crate) fn take(&mut self, index: u64, names_before: u64, leaf: &Hash) -> Placed {
+        let mut placed = Placed::default();
         if index < self.own_next {
-            return gaps;
+            return placed;
         }
         if names_before != self.own_next {
-            gaps.push(Gap::NotNext { held: self.own_next, named: names_before });
+            placed.gaps.push(Gap::NotNext { held: self.own_next, named: names_before });
         }
         self.own_next = index.saturating_add(1);
+        self.came_us = self.passed_us;
         let later = self.awaited.split_off(&self.own_next);
-        for (awaited, proved) in std::mem::replace(&mut self.awaited, later) {
-            if awaited < index {
-                gaps.push(Gap::Dropped(awaited));
-            } else if proved.leaf != *leaf {
-                gaps.push(Gap::Replaced(awaited));
+        for (awaited, (proved, _)) in std::mem::replace(&mut self.awaited, later) {
+            let gap = if awaited < index { Gap::Dropped(awaited) } else { Gap::Replaced(awaited) };
+            if awaited < index || proved.leaf != *leaf {
+                placed.gaps.push(gap);
+                placed.unproved.push(proved.answer);
             }
         }
-        gaps
+        placed
     }
 }
 
@@ -217,7 +284,9 @@ impl Adapter {
             let Some(known) = known else {
                 return Err(OwnEntries::Broken("an entry without bytes that no receipt proved"));
             };
-            self.place(proved.index, known.names_before, &known.leaf);
+            self.place(proved.index, known.names_before, &known.leaf, |owed| {
+                owed.settle_known(&known.answer)
+            });
             return Ok(());
         }
         let verified = receipt::verify_under(proved.index, &proved.entry, &proved.proof, checkpoint)
@@ -228,14 +297,22 @@ impl Adapter {
             Some(stated) => !self.is_of_own_app(stated, material).await.map_err(OwnEntries::Later)?,
             None => false,
         };
-        self.place(proved.index, own.names_before, &verified.leaf);
+        self.place(proved.index, own.names_before, &verified.leaf, |owed| {
+            own.exchange.as_ref().is_some_and(|exchange| owed.settle(exchange))
+        });
         self.judge_own(proved.index, &own, nobody_asked);
         Ok(())
     }
 
-    fn place(&self, index: u64, names_before: u64, leaf: &Hash) {
-        let gaps = self.watch.follow().take(index, names_before, leaf);
-        for gap in gaps {
+    /// Gives an entry its place and settles the answer that it holds, in one step: a receipt that comes at the same time
+    /// finds either both or neither.
+    fn place(&self, index: u64, names_before: u64, leaf: &Hash, settle: impl FnOnce(&mut Owed) -> bool) {
+        let mut owed = self.watch.owed();
+        settle(&mut owed);
+        let placed = self.watch.follow().take(index, names_before, leaf);
+        placed.unproved.iter().for_each(|answer| owed.unreceipt(answer));
+        drop(owed);
+        for gap in placed.gaps {
             self.counters().alarm();
             tracing::error!(index, ?gap, "an entry of this member was dropped, moved or replaced");
         }
@@ -244,6 +321,7 @@ impl Adapter {
     fn judge_own(&self, index: u64, own: &Own, nobody_asked: bool) {
         if let Some(exchange) = &own.exchange
             && !exchange.answer.is_empty()
+            && self.is_own_answer(exchange)
             && !self.holds(exchange)
         {
             // Its statement names this adapter: either the journal was restored from an old copy, or another
@@ -296,7 +374,7 @@ impl Adapter {
                 (asked || answered).then(|| Own {
                     names_before,
                     statement: asked.then_some(Stated { signed, kind, app, delegation }),
-                    exchange: (answered && self.is_own_answer(exchange)).then(|| Box::new(exchange.clone())),
+                    exchange: answered.then(|| Box::new(exchange.clone())),
                 })
             }
             _ => None,
@@ -336,93 +414,5 @@ impl Adapter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use yiwang_proto::ambient::{Entropy as _, SeededEntropy};
-    use yiwang_proto::merkle::leaf_hash;
-
-    /// The own member's entries in a ledger where others write too: index, the one before plus one, leaf.
-    fn chain(entropy: &SeededEntropy, count: usize) -> Vec<(u64, u64, Hash)> {
-        let (mut index, mut before) = (0, 0);
-        let mut chain = Vec::with_capacity(count);
-        for _ in 0..count {
-            let mut random = [0; 8];
-            entropy.fill(&mut random);
-            index += 1 + u64::from(random[0] % 5);
-            chain.push((index, before, leaf_hash(&index.to_le_bytes())));
-            before = index + 1;
-        }
-        chain
-    }
-
-    fn awaited(entry: &(u64, u64, Hash)) -> Awaited {
-        Awaited { leaf: entry.2, names_before: entry.1, head: Head::default() }
-    }
-
-    fn gaps(follow: &mut Follow, chain: &[(u64, u64, Hash)]) -> Vec<Gap> {
-        chain.iter().flat_map(|(index, before, leaf)| follow.take(*index, *before, leaf)).collect()
-    }
-
-    /// A hub that drops one entry in 10,000 is found out, in each of the three ways in which it can do it:
-    /// it does not hand the entry on; it makes the next entry skip it; it replaces it by another.
-    #[test]
-    fn t07_one_entry_dropped_in_ten_thousand_is_found_in_100_of_100_trials() {
-        for trial in 0..100_u64 {
-            let entropy = SeededEntropy::new(trial);
-            let whole = chain(&entropy, 10_000);
-            assert_eq!(gaps(&mut Follow::default(), &whole), [], "an honest hub raises no alarm");
-            let mut random = [0; 8];
-            entropy.fill(&mut random);
-            let at = usize::try_from(u64::from_le_bytes(random) % 9_999).unwrap();
-            let dropped = whole[at];
-
-            let mut silent = whole.clone();
-            silent.remove(at);
-            let held = dropped.1;
-            let named = dropped.0 + 1;
-            assert_eq!(gaps(&mut Follow::default(), &silent), [Gap::NotNext { held, named }]);
-
-            // Linked anew, so that the chain itself shows nothing: the receipt of the entry does.
-            let mut relinked = silent.clone();
-            relinked[at].1 = dropped.1;
-            assert_eq!(gaps(&mut Follow::default(), &relinked), []);
-            let mut follow = Follow::default();
-            follow.await_entry(dropped.0, awaited(&dropped));
-            assert_eq!(gaps(&mut follow, &relinked), [Gap::Dropped(dropped.0)]);
-
-            let mut replaced = whole.clone();
-            replaced[at].2 = [9; 32];
-            let mut follow = Follow::default();
-            follow.await_entry(dropped.0, awaited(&dropped));
-            assert_eq!(gaps(&mut follow, &replaced), [Gap::Replaced(dropped.0)]);
-
-            // Nor does a second receipt, which proves another entry at its place, put it there instead.
-            let mut follow = Follow::default();
-            assert_eq!(follow.await_entry(dropped.0, awaited(&dropped)), None);
-            assert_eq!(follow.await_entry(dropped.0, awaited(&dropped)), None);
-            let second = follow.await_entry(dropped.0, awaited(&replaced[at]));
-            assert_eq!(second, Some(Gap::Replaced(dropped.0)));
-            assert_eq!(gaps(&mut follow, &replaced), [Gap::Replaced(dropped.0)]);
-        }
-    }
-
-    #[test]
-    fn what_comes_twice_is_no_gap_and_what_is_awaited_is_bounded() {
-        let entropy = SeededEntropy::new(1);
-        let whole = chain(&entropy, 50);
-        let mut follow = Follow::default();
-        assert_eq!(gaps(&mut follow, &whole[..30]), []);
-        assert_eq!(gaps(&mut follow, &whole[10..]), [], "sent again after a lost link");
-        assert_eq!(follow.own_next(), whole[49].0 + 1);
-        // The hub is told what a power cut cannot take back.
-        assert_eq!(follow.durable_next(), 0);
-        follow.kept(whole[29].0 + 1);
-        follow.kept(whole[9].0 + 1);
-        assert_eq!(follow.durable_next(), whole[29].0 + 1);
-        assert_eq!(Follow::new(77).durable_next(), 77);
-        for index in 0..200_000 {
-            follow.await_entry(follow.own_next() + index, awaited(&whole[0]));
-        }
-        assert_eq!(follow.awaited.len(), AWAITED_MAX);
-    }
-}
+#[path = "follow_tests.rs"]
+mod tests;

@@ -3,8 +3,8 @@
 
 use super::evidence::EvidenceFolder;
 use crate::adapter::{Adapter, Incoming};
-use crate::material::MaterialSource;
 use crate::material::cache::Cache;
+use crate::material::{MaterialError, MaterialSource};
 use crate::reply::Refusal;
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
@@ -87,9 +87,25 @@ impl Adapter {
             return Ok(());
         }
         let held = self.head();
-        let own = held.head;
-        if own.size == 0 {
-            return Ok(());
+        match self.belongs(&held.head, &theirs, material).await? {
+            Ok(()) => Ok(()),
+            Err(hashes) => Err(self.contradicted(incoming, &held.checkpoint, &hashes)),
+        }
+    }
+
+    /// Whether a head is on the history of the kept one, `own`; else what the hub gave as proof. One that is proved is
+    /// known from then on.
+    ///
+    /// # Errors
+    /// [`MaterialError`] where nobody shows it.
+    pub(crate) async fn belongs(
+        &self,
+        own: &Head,
+        theirs: &Head,
+        material: &dyn MaterialSource,
+    ) -> Result<Result<(), Vec<Hash>>, MaterialError> {
+        if own.size == 0 || self.knows(theirs) {
+            return Ok(Ok(()));
         }
         let (old, new) = if theirs.size <= own.size { (theirs, own) } else { (own, theirs) };
         let mut hashes = Vec::new();
@@ -97,16 +113,16 @@ impl Adapter {
             match material.consistency(old.size, new.size).await? {
                 Some(proof) => hashes = proof,
                 // The hub says that its ledger is not that large, or gives no proof that could hold.
-                None => return Err(self.contradicted(incoming, &held.checkpoint, &[])),
+                None => return Ok(Err(hashes)),
             }
         }
         if verify_growth(old.size, new.size, &old.root, &new.root, &hashes).is_err()
-            || self.watch.known.agrees(&theirs) == Some(false)
+            || self.watch.known.agrees(theirs) == Some(false)
         {
-            return Err(self.contradicted(incoming, &held.checkpoint, &hashes));
+            return Ok(Err(hashes));
         }
-        self.note_head(&theirs);
-        Ok(())
+        self.note_head(theirs);
+        Ok(Ok(()))
     }
 
     fn contradicted(&self, incoming: &Incoming, kept: &[u8], proof: &[Hash]) -> Refusal {

@@ -4,6 +4,7 @@
 use crate::adapter::Adapter;
 use crate::journal::{Exchange, Kind, Record};
 use crate::reply::Refusal;
+use crate::watch::follow::AWAITED_MAX;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use yiwang_proto::adapter_journal::SETTLED_PER_RECORD;
@@ -22,12 +23,32 @@ const OFFER_AFTER_US: u64 = 10_000_000;
 const OFFER_AGAIN_US: u64 = 30_000_000;
 /// Answers offered at once: what a hub looks up in a moment.
 const OFFERED_AT_ONCE: usize = 64;
+/// Answers without a final receipt that a journal may hold: what stops the service, and those whose entries are awaited.
+const LOADED_MAX: usize = 2 * CREDIT + AWAITED_MAX;
 /// Settled answers that are remembered, so that their entries are known when they come: some seconds of a full
 /// load.
 const SETTLED: usize = 16_384;
 
 /// Half of a digest: an equal one could only settle an answer that is offered in vain.
 type Key = [u8; 16];
+
+/// Names an answer by its request and itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct AnswerKey {
+    request: Key,
+    answer: Key,
+}
+
+/// What a receipt's entry is to this memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owing {
+    /// Nothing that left here.
+    Nothing,
+    /// An answer that has its receipt already.
+    Done,
+    /// An answer that is open; whether it is of this process, and not from its journal.
+    Open(AnswerKey, bool),
+}
 
 fn key(request: &[u8]) -> Key {
     half(&sha256(request))
@@ -52,14 +73,18 @@ struct Open {
     link: u64,
     since_us: u64,
     offered_us: Option<u64>,
+    // A receipt came, and its entry is awaited among the own member's. INVARIANT: only that entry settles it, or the
+    // proof that the receipt's head lies on the one history: a hub can sign a head for one answer alone.
+    receipted: bool,
 }
 
-/// All of them. The journal holds what this memory holds.
+/// All of them. The journal holds what this memory holds: what is receipted is open there until its entry came.
 #[derive(Debug)]
 pub(crate) struct Owed {
     open: HashMap<Key, Open>,
     order: VecDeque<Key>,
-    // How many of the open ones are of earlier links.
+    // How many of the open ones are receipted, and how many of the others are of earlier links.
+    receipted: usize,
     older: usize,
     // With half of the answer's digest, where this process or its journal's record knows it.
     settled: HashMap<Key, Option<Key>>,
@@ -78,6 +103,7 @@ impl Default for Owed {
         Self {
             open: HashMap::new(),
             order: VecDeque::new(),
+            receipted: 0,
             older: 0,
             settled: HashMap::new(),
             settled_order: VecDeque::new(),
@@ -99,8 +125,8 @@ impl Owed {
             return;
         }
         self.expect(&exchange.request, &exchange.answer, exchange.counted, (0, time_ms));
-        // Above what stops the service, only the newest are offered; the oldest were settled in all but word.
-        while self.open.len() > self.most
+        // Above that, only the newest are offered; the oldest were settled in all but word.
+        while self.open.len() > LOADED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(open) = self.open.remove(&oldest) {
@@ -154,16 +180,27 @@ impl Owed {
                 return;
             }
             let (other, answered_ms) = (self::key(&other.offer.answer), other.answered_ms);
-            self.older -= usize::from(self.open.get(&key).is_some_and(|other| other.link < self.link));
+            if let Some(other) = self.open.remove(&key) {
+                self.uncount(&other);
+            }
+            self.order.retain(|known| *known != key);
             self.remember(key, Some(other), answered_ms);
         }
         let offer = Offer { request: request.clone(), answer: answer.clone() };
-        let open = Open { offer, answered_ms: now_ms, link: self.link, since_us: now_us, offered_us: None };
-        if self.open.insert(key, open).is_none() {
-            self.order.push_back(key);
+        let open = Open {
+            offer,
+            answered_ms: now_ms,
+            link: self.link,
+            since_us: now_us,
+            offered_us: None,
+            receipted: false,
+        };
+        match self.open.insert(key, open) {
+            None => self.order.push_back(key),
+            Some(same) => self.uncount(&same),
         }
         // Settled answers leave their key in the order; it is swept before it can grow without bound.
-        if self.order.len() > 4 * self.most {
+        if self.order.len() > 4 * self.most + 2 * self.open.len() {
             let open = &self.open;
             self.order.retain(|key| open.contains_key(key));
         }
@@ -181,6 +218,67 @@ impl Owed {
         self.open.contains_key(&key) || self.settled.contains_key(&key)
     }
 
+    fn uncount(&mut self, open: &Open) {
+        if open.receipted {
+            self.receipted -= 1;
+        } else if open.link < self.link {
+            self.older -= 1;
+        }
+    }
+
+    /// What the entry of a receipt is here.
+    pub(crate) fn owing(&self, entry: &pb::ExchangeEntry) -> Owing {
+        let Some(request) = key_of(entry) else { return Owing::Nothing };
+        match self.open.get(&request).filter(|open| open.offer.answer == entry.answer) {
+            Some(open) if open.receipted => Owing::Done,
+            Some(open) => Owing::Open(AnswerKey { request, answer: key(&entry.answer) }, open.link > 0),
+            // An answer that was offered gets its receipt twice where its entry came first, and one that asks for none
+            // gets it all the same.
+            None if self.was_settled(entry) => Owing::Done,
+            None => Owing::Nothing,
+        }
+    }
+
+    /// The open answer of this name.
+    fn named(&self, answer: &AnswerKey) -> Option<&Open> {
+        self.open.get(&answer.request).filter(|open| key(&open.offer.answer) == answer.answer)
+    }
+
+    /// A receipt came for an open answer; its entry is awaited from now on.
+    pub(crate) fn receipt(&mut self, answer: &AnswerKey) {
+        self.count_receipt(answer, true);
+    }
+
+    /// What a receipt proved is not there: the answer has none.
+    pub(crate) fn unreceipt(&mut self, answer: &AnswerKey) {
+        self.count_receipt(answer, false);
+    }
+
+    fn count_receipt(&mut self, answer: &AnswerKey, receipted: bool) {
+        if self.named(answer).is_none_or(|open| open.receipted == receipted) {
+            return;
+        }
+        let Some(open) = self.open.get_mut(&answer.request) else { return };
+        open.receipted = receipted;
+        let older = usize::from(open.link < self.link);
+        if receipted {
+            self.receipted += 1;
+            self.older -= older;
+        } else {
+            self.receipted -= 1;
+            self.older += older;
+        }
+    }
+
+    /// Settles an open answer by its name.
+    pub(crate) fn settle_known(&mut self, answer: &AnswerKey) -> bool {
+        let holds = self.named(answer).is_some();
+        if holds {
+            self.close(&answer.request);
+        }
+        holds
+    }
+
     /// Whether an entry holds exactly an open request and its answer; it is settled then.
     pub(crate) fn settle(&mut self, entry: &pb::ExchangeEntry) -> bool {
         let Some(key) = key_of(entry) else { return false };
@@ -193,8 +291,8 @@ impl Owed {
 
     fn close(&mut self, key: &Key) {
         let open = self.open.remove(key);
-        if open.as_ref().is_some_and(|open| open.link < self.link) {
-            self.older -= 1;
+        if let Some(open) = &open {
+            self.uncount(open);
         }
         let (answer, answered_ms) = match &open {
             Some(open) => (Some(self::key(&open.offer.answer)), open.answered_ms),
@@ -245,7 +343,7 @@ impl Owed {
     pub(crate) fn linked(&mut self, credit: usize, now_us: u64) {
         self.link += 1;
         self.linked_us = Some(now_us);
-        self.older = self.open.len();
+        self.older = self.len();
         self.most = 2 * credit.clamp(1, CREDIT);
         for open in self.open.values_mut() {
             open.offered_us = None;
@@ -262,7 +360,7 @@ impl Owed {
         let mut due = Vec::new();
         let link = self.link;
         for key in &self.order {
-            let Some(open) = self.open.get_mut(key) else { continue };
+            let Some(open) = self.open.get_mut(key).filter(|open| !open.receipted) else { continue };
             let waited = now_us.saturating_sub(open.since_us) >= OFFER_AFTER_US || open.link < link;
             let again = open.offered_us.is_none_or(|at| now_us.saturating_sub(at) >= OFFER_AGAIN_US);
             if waited && again {
@@ -278,7 +376,7 @@ impl Owed {
 
     /// Why nothing more is answered, if so.
     fn stops(&self, now_us: u64) -> Option<&'static str> {
-        if self.open.len() >= self.most {
+        if self.len() >= self.most {
             return Some("twice the link's credit of answers has no receipt");
         }
         let waited = self.linked_us.is_some_and(|at| now_us.saturating_sub(at) >= PATIENCE_US);
@@ -287,7 +385,7 @@ impl Owed {
 
     /// Answers without receipt.
     pub(crate) fn len(&self) -> usize {
-        self.open.len()
+        self.open.len() - self.receipted
     }
 }
 
@@ -330,9 +428,10 @@ impl Adapter {
     /// Whether receipts are in order, so that one more answer may leave.
     ///
     /// # Errors
-    /// [`Code::ReceiptsOwed`] where the hub owes too many, or for too long.
+    /// [`Code::ReceiptsOwed`] where the hub owes too many, or for too long, or what its receipts proved does not come.
     pub(crate) fn receipts_in_order(&self) -> Result<(), Refusal> {
-        match self.watch.owed().stops(self.clock().monotonic_us()) {
+        let owed = self.watch.owed().stops(self.clock().monotonic_us());
+        match owed.or_else(|| self.watch.follow().stops()) {
             None => Ok(()),
             Some(why) => Err(Refusal::failed(Code::ReceiptsOwed, why)),
         }
@@ -340,138 +439,5 @@ impl Adapter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(n: usize) -> Bytes {
-        Bytes::from(n.to_le_bytes().to_vec())
-    }
-
-    fn entry(request: &Bytes, answer: &Bytes) -> pb::ExchangeEntry {
-        pb::ExchangeEntry { request: request.clone(), answer: answer.clone(), ..Default::default() }
-    }
-
-    #[test]
-    fn an_answer_that_gave_something_out_is_owed_and_no_refusal_in_its_place() {
-        let entry = |answer: &'static [u8]| pb::ExchangeEntry {
-            request: Bytes::from_static(b"request"),
-            answer: Bytes::from_static(answer),
-            ..Default::default()
-        };
-        let (request, busy, data) =
-            (Bytes::from_static(b"request"), Bytes::from_static(b"busy"), Bytes::from_static(b"data"));
-        let mut owed = Owed::default();
-        owed.expect(&request, &busy, false, (0, 0));
-        owed.linked(4, 0);
-        // Sent again, and once more.
-        owed.expect(&request, &data, true, (0, 1));
-        owed.expect(&request, &Bytes::from_static(b"replayed"), false, (0, 2));
-        assert_eq!((owed.len(), owed.older), (1, 0));
-        assert!(!owed.settle(&entry(b"busy")) && !owed.settle(&entry(b"replayed")));
-        assert!(owed.was_settled(&entry(b"replayed")), "no alarm for it");
-        assert!(owed.settle(&entry(b"data")));
-        assert_eq!(owed.len(), 0);
-        assert!(owed.knows(&request));
-    }
-
-    #[test]
-    fn only_the_exact_bytes_settle_an_answer() {
-        let (request, answer, other) = (bytes(1), bytes(2), bytes(3));
-        let mut owed = Owed::default();
-        owed.expect(&request, &answer, true, (0, 0));
-        assert!(!owed.settle(&entry(&request, &other)));
-        assert!(!owed.settle(&entry(&other, &answer)));
-        assert!(!owed.settle(&entry(&request, &Bytes::new())));
-        assert_eq!(owed.len(), 1);
-        assert!(owed.settle(&entry(&request, &answer)));
-        assert!(!owed.settle(&entry(&request, &answer)), "once");
-        assert!(owed.was_settled(&entry(&request, &answer)));
-        assert!(!owed.was_settled(&entry(&request, &other)), "another answer to it is another matter");
-        owed.ask_for_none(&other, &answer, 0);
-        assert!(owed.was_settled(&entry(&other, &answer)) && !owed.was_settled(&entry(&other, &request)));
-        assert_eq!(owed.len(), 0);
-    }
-
-    #[test]
-    fn what_was_settled_too_long_ago_to_be_remembered_may_be_forgotten_and_nothing_newer() {
-        let mut owed = Owed::default();
-        assert!(!owed.may_be_forgotten(i64::MAX - 1) && !owed.may_be_forgotten(0));
-        let answered = i64::try_from(SETTLED + 10).unwrap();
-        for n in 0..answered {
-            let bytes = bytes(usize::try_from(n).unwrap());
-            owed.expect(&bytes, &bytes, true, (0, 1000 + n));
-            assert!(owed.settle(&entry(&bytes, &bytes)));
-        }
-        assert!(owed.may_be_forgotten(1009) && !owed.may_be_forgotten(1010), "{}", owed.forgotten_to_ms);
-        owed.forget(5);
-        assert!(owed.may_be_forgotten(1009));
-        owed.forget(5000);
-        assert!(owed.may_be_forgotten(5000) && !owed.may_be_forgotten(5001));
-        owed.clock_accepted(3000);
-        assert!(owed.may_be_forgotten(3000) && !owed.may_be_forgotten(3001));
-    }
-
-    #[test]
-    fn twice_the_credit_stops_and_a_receipt_lets_it_go_on() {
-        let mut owed = Owed::default();
-        owed.linked(8, 0);
-        for n in 0..15 {
-            owed.expect(&bytes(n), &bytes(n), true, (0, 0));
-        }
-        assert_eq!(owed.stops(0), None);
-        owed.expect(&bytes(15), &bytes(15), true, (0, 0));
-        assert!(owed.stops(0).is_some());
-        assert!(owed.settle(&entry(&bytes(3), &bytes(3))));
-        assert_eq!(owed.stops(u64::MAX), None, "those of the present link have no other limit");
-    }
-
-    #[test]
-    fn sixty_seconds_after_a_reconnect_stop() {
-        let mut owed = Owed::default();
-        owed.linked(8, 0);
-        owed.expect(&bytes(1), &bytes(1), true, (0, 0));
-        owed.unlinked();
-        assert_eq!(owed.stops(10 * PATIENCE_US), None, "nobody could give a receipt");
-        owed.linked(8, 1_000);
-        assert_eq!(owed.due(1_000).len(), 1, "offered at once");
-        assert!(owed.due(2_000).is_empty(), "and not again at once");
-        assert_eq!(owed.due(1_000 + OFFER_AGAIN_US).len(), 1);
-        assert_eq!(owed.stops(1_000 + PATIENCE_US - 1), None);
-        assert!(owed.stops(1_000 + PATIENCE_US).is_some());
-        assert!(owed.settle(&entry(&bytes(1), &bytes(1))));
-        assert_eq!(owed.stops(1_000 + PATIENCE_US), None);
-    }
-
-    #[test]
-    fn memory_comes_back_from_records_and_stays_bounded() {
-        let exchange = |n: usize, settled: Vec<Bytes>| Exchange {
-            request: bytes(n),
-            answer: bytes(n),
-            settled,
-            ..Default::default()
-        };
-        let mut live = Owed::default();
-        for n in 0..3 {
-            live.expect(&bytes(n), &bytes(n), true, (0, 0));
-        }
-        assert!(live.settle(&entry(&bytes(1), &bytes(1))));
-        let settled = live.settled_batch();
-        let mut loaded = Owed::default();
-        for n in 0..3 {
-            loaded.load(&exchange(n, Vec::new()), 0);
-        }
-        loaded.load(&exchange(3, settled), 0);
-        assert_eq!(loaded.len(), 3);
-        assert!(loaded.was_settled(&entry(&bytes(1), &bytes(1))));
-        assert!(loaded.settled_batch().is_empty(), "it is in the journal already");
-        for n in 10..100_000 {
-            loaded.load(&exchange(n, Vec::new()), 0);
-        }
-        assert!(loaded.len() <= 2 * CREDIT && loaded.order.len() <= 8 * CREDIT + 1);
-        for n in 0..100_000 {
-            loaded.expect(&bytes(n), &bytes(n), true, (0, 0));
-            assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
-        }
-        assert!(loaded.settled.len() <= SETTLED && loaded.unwritten.len() <= SETTLED);
-    }
-}
+#[path = "owed_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 mod bounds;
 mod ends;
 mod heads;
+mod proved;
 mod serving;
 mod watch;
 

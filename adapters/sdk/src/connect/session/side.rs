@@ -4,6 +4,7 @@
 use super::{End, Session, frame};
 use crate::adapter::Adapter;
 use crate::connect::hand_over::LinkMaterial;
+use crate::connect::receipts;
 use crate::watch::OwnEntries;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use yiwang_proto::pb::hub_frame::Kind as FromHub;
 
 /// Witness calls under way; a hub asks for one cosignature at a time.
 const CALLS_MAX: usize = 4;
+/// Batches of receipts whose heads are asked for at once: those of all answers that are offered in one go.
+const PROOFS_MAX: usize = 64;
 /// Batches of own entries that wait; a hub sends the next one when the last is taken.
 const BATCHES_MAX: usize = 2;
 /// How often the adapter looks for answers that should be offered.
@@ -25,6 +28,7 @@ const NO_EXCHANGE: u64 = 0;
 /// The parts of a session that serve all this.
 pub(super) struct Side {
     calls: Arc<Semaphore>,
+    proofs: Arc<Semaphore>,
     batches: mpsc::Sender<pb::OwnEntries>,
     ended: oneshot::Receiver<End>,
     offers: tokio::time::Interval,
@@ -69,7 +73,9 @@ impl Side {
             why
         });
         let offers = tokio::time::interval(OFFER_EVERY);
-        let side = Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), batches, ended, offers };
+        let (calls, proofs) = (Semaphore::new(CALLS_MAX), Semaphore::new(PROOFS_MAX));
+        let (calls, proofs) = (Arc::new(calls), Arc::new(proofs));
+        let side = Self { calls, proofs, batches, ended, offers };
         (side, Following { task, material: Arc::downgrade(material) })
     }
 
@@ -159,10 +165,32 @@ impl Session {
         });
     }
 
-    /// Offers what is due; what the queue does not take is due again later.
+    /// Takes receipts; what only a consistency proof can settle waits for it beside the session.
+    pub(super) fn receipts(&mut self, batch: &pb::ReceiptBatch) {
+        let Some(unproved) = receipts::take_batch(&self.adapter, batch) else { return };
+        // Without a place it is offered again.
+        let Ok(slot) = Arc::clone(&self.side.proofs).try_acquire_owned() else { return };
+        let (adapter, material) = (Arc::clone(&self.adapter), Arc::clone(&self.material));
+        self.tasks.spawn(async move {
+            receipts::prove(&adapter, unproved, material.as_ref()).await;
+            drop(slot);
+            NO_EXCHANGE
+        });
+    }
+
+    /// Offers what is due; what the queue does not take is due again later. Looks whether entries are overdue.
     pub(super) fn offer(&self) {
         self.adapter.expect_given_up();
         let now_us = self.adapter.clock().monotonic_us();
+        let kept_size = self.adapter.head().head.size;
+        let overdue = self.adapter.watch.follow().look(now_us, kept_size);
+        if let Some(index) = overdue {
+            self.adapter.counters().alarm();
+            tracing::error!(
+                index,
+                "an entry that a receipt proved does not come among the own entries of the member; nothing is answered until it does"
+            );
+        }
         let due = self.adapter.watch.owed().due(now_us);
         for offer in due {
             let offer = pb::AnswerOffer { request: offer.request, answer: offer.answer };

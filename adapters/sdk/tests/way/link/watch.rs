@@ -293,9 +293,13 @@ async fn answers_without_receipt_are_offered_after_a_reconnect_and_after_a_resta
     let mut conn = hub.linked().await;
     let mut offers = vec![offered(&mut conn).await, offered(&mut conn).await];
     assert_eq!([&offers[0].answer, &offers[1].answer], [&first, &second]);
+    let from = adapter.head().head.size;
+    let index = world.ledger.len();
     conn.send(receipt(&world.ledger, &offers.remove(0))).await;
     until(|| adapter.health().unreceipted == 1).await;
-    // The next record of the journal says that it is settled.
+    // When its entry came, the journal says that it is settled.
+    conn.send(batch(&world.ledger, from, &[index])).await;
+    assert_eq!(taken(&mut conn).await, index + 1);
     conn.served(&world).await.answered();
     served.stop().await;
     drop(adapter);

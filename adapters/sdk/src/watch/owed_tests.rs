@@ -1,0 +1,163 @@
+use super::*;
+
+fn bytes(n: usize) -> Bytes {
+    Bytes::from(n.to_le_bytes().to_vec())
+}
+
+fn entry(request: &Bytes, answer: &Bytes) -> pb::ExchangeEntry {
+    pb::ExchangeEntry { request: request.clone(), answer: answer.clone(), ..Default::default() }
+}
+
+#[test]
+fn an_answer_that_gave_something_out_is_owed_and_no_refusal_in_its_place() {
+    let entry = |answer: &'static [u8]| pb::ExchangeEntry {
+        request: Bytes::from_static(b"request"),
+        answer: Bytes::from_static(answer),
+        ..Default::default()
+    };
+    let (request, busy, data) =
+        (Bytes::from_static(b"request"), Bytes::from_static(b"busy"), Bytes::from_static(b"data"));
+    let mut owed = Owed::default();
+    owed.expect(&request, &busy, false, (0, 0));
+    owed.linked(4, 0);
+    // Sent again, and once more.
+    owed.expect(&request, &data, true, (0, 1));
+    owed.expect(&request, &Bytes::from_static(b"replayed"), false, (0, 2));
+    assert_eq!((owed.len(), owed.older), (1, 0));
+    assert!(!owed.settle(&entry(b"busy")) && !owed.settle(&entry(b"replayed")));
+    assert!(owed.was_settled(&entry(b"replayed")), "no alarm for it");
+    assert!(owed.settle(&entry(b"data")));
+    assert_eq!(owed.len(), 0);
+    assert!(owed.knows(&request));
+}
+
+#[test]
+fn only_the_exact_bytes_settle_an_answer() {
+    let (request, answer, other) = (bytes(1), bytes(2), bytes(3));
+    let mut owed = Owed::default();
+    owed.expect(&request, &answer, true, (0, 0));
+    assert!(!owed.settle(&entry(&request, &other)));
+    assert!(!owed.settle(&entry(&other, &answer)));
+    assert!(!owed.settle(&entry(&request, &Bytes::new())));
+    assert_eq!(owed.len(), 1);
+    assert!(owed.settle(&entry(&request, &answer)));
+    assert!(!owed.settle(&entry(&request, &answer)), "once");
+    assert!(owed.was_settled(&entry(&request, &answer)));
+    assert!(!owed.was_settled(&entry(&request, &other)), "another answer to it is another matter");
+    owed.ask_for_none(&other, &answer, 0);
+    assert!(owed.was_settled(&entry(&other, &answer)) && !owed.was_settled(&entry(&other, &request)));
+    assert_eq!(owed.len(), 0);
+}
+
+#[test]
+fn what_was_settled_too_long_ago_to_be_remembered_may_be_forgotten_and_nothing_newer() {
+    let mut owed = Owed::default();
+    assert!(!owed.may_be_forgotten(i64::MAX - 1) && !owed.may_be_forgotten(0));
+    let answered = i64::try_from(SETTLED + 10).unwrap();
+    for n in 0..answered {
+        let bytes = bytes(usize::try_from(n).unwrap());
+        owed.expect(&bytes, &bytes, true, (0, 1000 + n));
+        assert!(owed.settle(&entry(&bytes, &bytes)));
+    }
+    assert!(owed.may_be_forgotten(1009) && !owed.may_be_forgotten(1010), "{}", owed.forgotten_to_ms);
+    owed.forget(5);
+    assert!(owed.may_be_forgotten(1009));
+    owed.forget(5000);
+    assert!(owed.may_be_forgotten(5000) && !owed.may_be_forgotten(5001));
+    owed.clock_accepted(3000);
+    assert!(owed.may_be_forgotten(3000) && !owed.may_be_forgotten(3001));
+}
+
+#[test]
+fn an_answer_with_a_receipt_stays_open_in_the_journal_until_its_entry_came() {
+    let mut owed = Owed::default();
+    owed.expect(&bytes(1), &bytes(1), true, (0, 0));
+    owed.linked(1, 0);
+    owed.expect(&bytes(2), &bytes(2), true, (0, 0));
+    let name = |owed: &Owed, n: usize| match owed.owing(&entry(&bytes(n), &bytes(n))) {
+        Owing::Open(name, own) => (name, own),
+        other => panic!("{other:?}"),
+    };
+    let ((first, from_before), (second, own)) = (name(&owed, 1), name(&owed, 2));
+    assert!(!from_before && own);
+    assert!(owed.stops(0).is_some());
+    owed.receipt(&first);
+    owed.receipt(&first);
+    owed.receipt(&second);
+    assert_eq!((owed.len(), owed.older, owed.stops(u64::MAX)), (0, 0, None));
+    assert_eq!(owed.owing(&entry(&bytes(1), &bytes(1))), Owing::Done);
+    assert!(owed.due(u64::MAX).is_empty(), "nor is it offered");
+    assert_eq!((owed.offers().len(), owed.settled_batch().len()), (2, 0));
+    // Its entry came otherwise.
+    owed.unreceipt(&first);
+    assert_eq!((owed.len(), owed.older), (1, 1));
+    assert!(owed.settle_known(&second) && !owed.settle_known(&second));
+    owed.linked(1, 0);
+    assert_eq!((owed.len(), owed.older, owed.offers().len()), (1, 1, 1));
+    assert!(owed.settle(&entry(&bytes(1), &bytes(1))));
+    assert_eq!((owed.len(), owed.older, owed.settled_batch().len()), (0, 0, 2));
+}
+
+#[test]
+fn twice_the_credit_stops_and_a_receipt_lets_it_go_on() {
+    let mut owed = Owed::default();
+    owed.linked(8, 0);
+    for n in 0..15 {
+        owed.expect(&bytes(n), &bytes(n), true, (0, 0));
+    }
+    assert_eq!(owed.stops(0), None);
+    owed.expect(&bytes(15), &bytes(15), true, (0, 0));
+    assert!(owed.stops(0).is_some());
+    assert!(owed.settle(&entry(&bytes(3), &bytes(3))));
+    assert_eq!(owed.stops(u64::MAX), None, "those of the present link have no other limit");
+}
+
+#[test]
+fn sixty_seconds_after_a_reconnect_stop() {
+    let mut owed = Owed::default();
+    owed.linked(8, 0);
+    owed.expect(&bytes(1), &bytes(1), true, (0, 0));
+    owed.unlinked();
+    assert_eq!(owed.stops(10 * PATIENCE_US), None, "nobody could give a receipt");
+    owed.linked(8, 1_000);
+    assert_eq!(owed.due(1_000).len(), 1, "offered at once");
+    assert!(owed.due(2_000).is_empty(), "and not again at once");
+    assert_eq!(owed.due(1_000 + OFFER_AGAIN_US).len(), 1);
+    assert_eq!(owed.stops(1_000 + PATIENCE_US - 1), None);
+    assert!(owed.stops(1_000 + PATIENCE_US).is_some());
+    assert!(owed.settle(&entry(&bytes(1), &bytes(1))));
+    assert_eq!(owed.stops(1_000 + PATIENCE_US), None);
+}
+
+#[test]
+fn memory_comes_back_from_records_and_stays_bounded() {
+    let exchange = |n: usize, settled: Vec<Bytes>| Exchange {
+        request: bytes(n),
+        answer: bytes(n),
+        settled,
+        ..Default::default()
+    };
+    let mut live = Owed::default();
+    for n in 0..3 {
+        live.expect(&bytes(n), &bytes(n), true, (0, 0));
+    }
+    assert!(live.settle(&entry(&bytes(1), &bytes(1))));
+    let settled = live.settled_batch();
+    let mut loaded = Owed::default();
+    for n in 0..3 {
+        loaded.load(&exchange(n, Vec::new()), 0);
+    }
+    loaded.load(&exchange(3, settled), 0);
+    assert_eq!(loaded.len(), 3);
+    assert!(loaded.was_settled(&entry(&bytes(1), &bytes(1))));
+    assert!(loaded.settled_batch().is_empty(), "it is in the journal already");
+    for n in 10..100_000 {
+        loaded.load(&exchange(n, Vec::new()), 0);
+    }
+    assert!(loaded.len() <= LOADED_MAX && loaded.order.len() <= 8 * CREDIT + 3 * LOADED_MAX);
+    for n in 0..100_000 {
+        loaded.expect(&bytes(n), &bytes(n), true, (0, 0));
+        assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
+    }
+    assert!(loaded.settled.len() <= SETTLED && loaded.unwritten.len() <= SETTLED);
+}
