@@ -32,7 +32,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
-use yiwang_adapter_sdk::mapping::{MappingFault, render};
+use yiwang_adapter_sdk::mapping::{fault_at, render};
 use yiwang_proto::time::format_rfc3339;
 
 /// Exit code when all is well.
@@ -271,24 +271,4 @@ fn refuse(error: &HostError, out: &mut (dyn Write + Send)) -> std::io::Result<u8
         error => writeln!(out, "{error}")?,
     }
     Ok(if error.is_environment() { ENVIRONMENT } else { CONFIG })
-}
-
-/// A fault at a byte range of a file, for the renderer.
-fn fault_at(
-    file: &Path,
-    text: &str,
-    span: std::ops::Range<usize>,
-    message: &str,
-    help: Option<String>,
-) -> MappingFault {
-    let before = text.get(..span.start).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    MappingFault {
-        file: file.to_path_buf(),
-        line: before.matches('\n').count() + 1,
-        column: before.get(start..).unwrap_or_default().chars().count() + 1,
-        span,
-        message: message.to_owned(),
-        help,
-    }
 }

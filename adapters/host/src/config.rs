@@ -27,7 +27,7 @@ mod walk;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use yiwang_adapter_sdk::mapping::{MappingFault, render};
+use yiwang_adapter_sdk::mapping::{MappingFault, render_masked};
 use yiwang_proto::Digest;
 use yiwang_proto::ids::AppId;
 
@@ -63,7 +63,7 @@ impl ConfigError {
     pub fn render(&self) -> String {
         match self {
             Self::Read { .. } => format!("{self}\n"),
-            Self::Faults { faults, text } => faults.iter().map(|fault| render(fault, text)).collect(),
+            Self::Faults { faults, text } => faults.iter().map(|fault| render_masked(fault, text)).collect(),
         }
     }
 }
@@ -168,24 +168,63 @@ const OPEN_KEYS: [&str; 10] = [
     "witness",
 ];
 
+/// Keys whose values are masked. In a file that is no TOML, only lines that begin with one of these or with one of the
+/// open ones show their key: any other may be part of a text.
+const CLOSED_KEYS: [&str; 6] =
+    ["record_types", "only_contracts", "otlp", "token_sha256", "gateway", "health"];
+
 /// The text with every value masked that may be secret; lines and columns stay where they are.
 fn masked(text: &str) -> String {
-    let mut open = false;
+    let is_toml = toml::de::DeTable::parse_recoverable(text).1.is_empty();
+    // Whether a list of an open key goes on, and whether a text of many lines does.
+    let (mut open, mut inside) = (false, false);
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
+        let (line, comment) = if inside { (line, "") } else { commented(line) };
         let shown = line.trim_start();
-        let (kept, hidden) = match line.split_once('=') {
-            _ if shown.starts_with('[') || shown.starts_with('#') => (line, ""),
-            Some((key, _)) => {
-                open = OPEN_KEYS.contains(&key.trim());
-                if open { (line, "") } else { line.split_at(key.len() + 1) }
+        let split =
+            line.split_once('=').map(|(key, value)| (key.trim(), line.split_at(key.len() + 1), value));
+        let (kept, hidden) = match split {
+            _ if inside => ("", line),
+            _ if shown.starts_with('[') && !shown.contains(['"', '\'', '=']) => {
+                open = false;
+                (line, "")
             }
-            None if open => (line, ""),
+            Some((key, halves, value)) => {
+                let known = OPEN_KEYS.contains(&key);
+                // With a second key in the line, or an address, the value is not only what the first one says.
+                let shows = known && !value.contains('=') && !value.contains("://");
+                open = shows && value.trim_start().starts_with('[') && !value.contains(']');
+                match () {
+                    () if shows => (line, ""),
+                    () if known || CLOSED_KEYS.contains(&key) || is_toml && is_bare(key) => halves,
+                    () => ("", line),
+                }
+            }
+            None if open && !shown.contains("://") => {
+                open = !shown.contains(']');
+                (line, "")
+            }
             None => ("", line),
         };
+        let turns = ["\"\"\"", "'''"].iter().map(|quotes| line.matches(quotes).count()).sum::<usize>();
+        inside ^= turns % 2 == 1;
+        open &= !inside;
         out.push_str(kept);
         out.extend(hidden.chars().map(|c| if c.is_whitespace() { c } else { '*' }));
+        out.extend(comment.chars().map(|_| ' '));
         out.push('\n');
     }
     out
+}
+
+/// A line and its comment, which is where a number sign stands between no quotes.
+fn commented(line: &str) -> (&str, &str) {
+    let even = |before: &str| ['"', '\''].iter().all(|quote| before.matches(*quote).count() % 2 == 0);
+    let at = line.match_indices('#').map(|(at, _)| at).find(|at| even(line.get(..*at).unwrap_or_default()));
+    line.split_at_checked(at.unwrap_or(line.len())).unwrap_or((line, ""))
+}
+
+fn is_bare(key: &str) -> bool {
+    key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '))
 }

@@ -9,6 +9,7 @@ mod expression;
 mod fault;
 mod field;
 mod help;
+mod masked;
 mod operation;
 mod parse;
 mod read;
@@ -30,7 +31,7 @@ pub use def::{
 };
 pub use expression::{Computed, Expression, NoValue};
 pub(crate) use fault::position;
-pub use fault::{MappingFault, render};
+pub use fault::{MappingFault, fault_at, render, render_masked};
 pub use help::next_step;
 pub use operation::{LIMIT, TIMEOUT};
 pub use service::{

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml_parser::lexer::TokenKind;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
-use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::mapping::{Mapping, render, render_masked};
 use yiwang_adapter_sdk::source::{Source, SourceError};
 use yiwang_adapter_sdk::words::cleaned;
 use yiwang_policies::Catalogue;
@@ -100,7 +100,9 @@ async fn configuration(
             match &error {
                 ConfigError::Read { .. } => shape.bad(error.to_string()),
                 ConfigError::Faults { faults, text } => {
-                    faults.iter().for_each(|fault| shape.fault(Severity::Error, None, fault, text));
+                    for fault in faults {
+                        shape.fault(Severity::Error, None, fault, render_masked(fault, text));
+                    }
                 }
             }
             report.0.push(shape);
@@ -136,7 +138,9 @@ async fn mapping(
     let mapping = match Mapping::parse(&text, file) {
         Ok(mapping) => Arc::new(mapping),
         Err(faults) => {
-            faults.iter().for_each(|fault| shape.fault(Severity::Error, None, fault, &text));
+            for fault in &faults {
+                shape.fault(Severity::Error, None, fault, render(fault, &text));
+            }
             report.0.push(shape);
             return;
         }
@@ -190,7 +194,7 @@ fn choices(text: &str, file: &Path, section: &mut Section) {
         let message = format!("a choice is still open: {}", cleaned(what.trim_end(), CHOICE_MAX));
         let help = Some("decide it, then take `choose:` and what follows out".to_owned());
         let fault = fault_at(file, text, span, &message, help);
-        section.fault(Severity::Warning, Some("A-MAP-014"), &fault, text);
+        section.fault(Severity::Warning, Some("A-MAP-014"), &fault, render(&fault, text));
     }
 }
 
@@ -209,7 +213,7 @@ fn add(findings: Vec<Finding>, file: &Path, text: &str, section: &mut Section) {
             None => section.finding(finding),
             Some(span) => {
                 let fault = fault_at(file, text, span, &finding.message, finding.help);
-                section.fault(finding.severity, Some(finding.code), &fault, text);
+                section.fault(finding.severity, Some(finding.code), &fault, render(&fault, text));
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use serde::Serialize;
 use std::io::Write;
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{MappingFault, render};
+use yiwang_adapter_sdk::mapping::MappingFault;
 use yiwang_proto::plural::counted;
 
 /// A line.
@@ -60,13 +60,13 @@ impl Section {
         self.push(finding);
     }
 
-    /// A fault with its place; `text` is the file's text as it may be shown.
+    /// A fault with its place, and as a terminal shows it.
     pub(super) fn fault(
         &mut self,
         severity: Severity,
         code: Option<&'static str>,
         fault: &MappingFault,
-        text: &str,
+        rendered: String,
     ) {
         self.lines.push(Line {
             severity: word(severity),
@@ -74,7 +74,7 @@ impl Section {
             place: Some(format!("{}:{}:{}", fault.file.display(), fault.line, fault.column)),
             message: fault.message.clone(),
             help: fault.help.clone(),
-            rendered: Some(render(fault, text)),
+            rendered: Some(rendered),
         });
     }
 

@@ -79,6 +79,8 @@ impl<'a, 'i> Table<'a, 'i> {
             }
             let help = did_you_mean(name, known.iter().copied())
                 .unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
+            // An address that was put into a key's place may hold a password.
+            let name = if name.contains("://") { "…" } else { name };
             let shown: String = name.chars().filter(|c| !c.is_control()).take(32).collect();
             faults.add(key.span(), format!("unknown key `{shown}` in {}", self.what), Some(&help));
         }

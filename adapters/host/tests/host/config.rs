@@ -191,6 +191,18 @@ fn a_token_or_password_written_by_mistake_is_never_shown() {
         good().replace(&format!("\"{DIGEST}\""), &format!("\"\"\"\n{secret}\"\"\"")),
         good().replace("[health]", &format!("password = \"{secret}\"\n[health]")),
         good().replace("[health]", &format!("password = \"{secret}")),
+        good().replace("name = \"assistance-desk\"", &format!("name = \"assistance-desk\"\n{secret}")),
+        // Beside what may be shown: a comment, another key of the line, a line of a text that does not end.
+        good().replace("[health]", &format!("[health] # {secret}\n# {secret}\nlisten = = 1")),
+        good().replace("name = \"assistance-desk\"", &format!("name = \"a\", token = \"{secret}\"")),
+        good().replace(&format!("\"{DIGEST}\""), &format!("\"\n{secret}=\n\"")),
+        good().replace(
+            "[health]",
+            &format!("[health]\ngateway = {{ app = [{{ name = \"a\", token = \"{secret}\" }}] }}"),
+        ),
+        good()
+            .replace("\"main\"", &format!("\"main\" # {secret}\nadapter = \"{secret}\""))
+            .replace(&format!("adapter = \"{secret}\""), &format!("\"https://{secret}@x\" = 1")),
     ] {
         let error = parse(&text).unwrap_err();
         assert!(!error.render().contains(secret), "{}", error.render());

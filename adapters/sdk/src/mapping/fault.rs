@@ -2,6 +2,7 @@
 //! never values: a mapping may hold a secret that somebody wrote into it by mistake.
 
 use super::help::next_step;
+use super::masked::{self, Line};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -68,126 +69,53 @@ pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, before.get(start..).unwrap_or_default().chars().count() + 1)
 }
 
+/// A fault at a byte range of a file.
+pub fn fault_at(
+    file: &Path,
+    text: &str,
+    span: Range<usize>,
+    message: &str,
+    help: Option<String>,
+) -> MappingFault {
+    let (line, column) = position(text, span.start);
+    MappingFault { file: file.to_path_buf(), span, line, column, message: message.to_owned(), help }
+}
+
 /// A fault with the line it stands in, for a terminal: `file:line:col`, the line, a caret, the help.
 ///
-/// Lines of the source section and of tests are shown without what follows their `=`, because a secret or
-/// a person's data may stand there; of other lines comments and constants that are compared or sent are left
-/// out.
+/// Of the line only that is shown which the parser finds under a key that holds no secret and no person's data.
 pub fn render(fault: &MappingFault, text: &str) -> String {
+    with_line(fault, masked::line(text, fault))
+}
+
+/// A fault with its line as it stands, for a text in which everything is masked that may be secret, and in which lines and
+/// columns are where they were.
+pub fn render_masked(fault: &MappingFault, masked: &str) -> String {
+    let line = masked.lines().nth(fault.line.saturating_sub(1)).map(|line| {
+        let width = line.chars().count();
+        let at = fault.column.saturating_sub(1).min(width);
+        let spanned = masked.get(fault.span.clone()).and_then(|spanned| spanned.lines().next());
+        let length = spanned.map_or(1, |first| first.chars().count());
+        Line {
+            text: line.trim_end().to_owned(),
+            at,
+            length: length.clamp(1, width.saturating_sub(at).max(1)),
+        }
+    });
+    with_line(fault, line)
+}
+
+fn with_line(fault: &MappingFault, line: Option<Line>) -> String {
     let mut out = format!("{}:{}:{}: {}\n", fault.file.display(), fault.line, fault.column, fault.message);
     let number = fault.line.to_string();
     let margin = " ".repeat(number.len());
-    if let Some(line) = text.lines().nth(fault.line.saturating_sub(1)) {
-        let shown = masked(text, fault.line, line);
-        let width = shown.chars().count();
-        let at = fault.column.saturating_sub(1).min(width);
-        let length = text
-            .get(fault.span.clone())
-            .and_then(|spanned| spanned.lines().next())
-            .map_or(1, |first| first.chars().count())
-            .clamp(1, width.saturating_sub(at).max(1));
+    if let Some(Line { text, at, length }) = line {
         let _ = writeln!(out, " {margin} |");
-        let _ = writeln!(out, " {number} | {shown}");
+        let _ = writeln!(out, " {number} | {text}");
         let _ = writeln!(out, " {margin} | {}{}", " ".repeat(at), "^".repeat(length));
     }
     if let Some(help) = &fault.help {
         let _ = writeln!(out, " {margin} = help: {help}");
     }
-    out
-}
-
-/// Keys of a source section whose values are never secret, so that the reader may see them.
-const OPEN_KEYS: [&str; 10] = [
-    "read_only",
-    "time_zone",
-    "health",
-    "freshness",
-    "files",
-    "encoding",
-    "name",
-    "pool",
-    "retry",
-    "max_bytes",
-];
-
-fn masked(text: &str, number: usize, line: &str) -> String {
-    let mut private = false;
-    let mut columns = false;
-    // The key of a table of files is a column's name; elsewhere a key is a secret.
-    let mut csv = false;
-    // Within a statement of many lines, and at either end of it.
-    let (mut inside, mut statement) = (false, false);
-    for earlier in text.lines().take(number) {
-        let trimmed = earlier.trim_start();
-        if trimmed.starts_with('[') {
-            columns = trimmed.starts_with("[source.csv.columns]");
-            csv = trimmed.starts_with("[source.csv]");
-            private = trimmed.starts_with("[source") || trimmed.starts_with("[[test");
-        }
-        // A text over many lines begins and ends with three quotes.
-        let turns = earlier.matches("\"\"\"").count() % 2 == 1;
-        statement = inside;
-        if turns && (inside || trimmed.starts_with("sql")) {
-            inside = !inside;
-            statement = true;
-        }
-    }
-    if !private || columns || line.trim_start().starts_with('[') {
-        return without_constants(line, statement);
-    }
-    let Some((key, _)) = line.split_once('=') else {
-        return if line.trim().is_empty() { String::new() } else { "…".to_owned() };
-    };
-    if OPEN_KEYS.contains(&key.trim()) || csv && key.trim() == "key" {
-        without_constants(line, false)
-    } else {
-        format!("{key}= …")
-    }
-}
-
-/// Keys whose texts are compared or sent: a constant among them may be a person's data or a credential.
-const SENT_KEYS: [&str; 4] = ["where", "body", "query", "search"];
-
-/// A line with every character that may be of a value turned into `·`, so that columns stay where they are.
-fn without_constants(line: &str, statement: bool) -> String {
-    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
-    let sql = statement || key == "sql";
-    let sent = SENT_KEYS.contains(&key);
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(next) = rest.chars().next() {
-        let after = rest.get(next.len_utf8()..).unwrap_or_default();
-        let quoted = match next {
-            // In a statement single quotes are texts; outside of one they are texts of TOML or of an expression.
-            '\'' if sql => Some(true),
-            '"' if !statement => Some(false),
-            _ => None,
-        };
-        if next == '#' && !statement {
-            break;
-        }
-        out.push(next);
-        rest = after;
-        let Some(literal) = quoted else { continue };
-        // The quotes of an SQL text stand inside those of the TOML text, which is read on through.
-        if sql && !literal {
-            continue;
-        }
-        let (inside, end) = after.split_once(next).map_or((after, None), |(inside, end)| (inside, Some(end)));
-        let is_key = end.is_some_and(|end| end.trim_start().starts_with('='));
-        if literal || (sent && !is_key && !inside.contains(':')) {
-            out.extend(inside.chars().map(|_| '·'));
-        } else {
-            out.push_str(inside);
-        }
-        match end {
-            Some(end) => {
-                out.push(next);
-                rest = end;
-            }
-            None => rest = "",
-        }
-    }
-    out.truncate(out.trim_end().len());
     out
 }

@@ -2,6 +2,7 @@
 //! serde would stop at the first one.
 
 use super::fault::Faults;
+use super::masked::is_address;
 use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
@@ -192,8 +193,11 @@ pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A key as shown in a fault: bounded, without control characters.
+/// A key as shown in a fault: bounded, without control characters, and no address that was put into its place.
 pub(crate) fn shown(key: &str) -> String {
+    if is_address(key) {
+        return "…".to_owned();
+    }
     key.chars().filter(|c| !c.is_control()).take(48).collect()
 }
 
