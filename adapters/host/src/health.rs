@@ -145,12 +145,15 @@ impl Health {
 
     /// What does not keep it from serving, and must be looked at all the same.
     fn degraded(&self) -> Vec<String> {
+        let served = self.mappings.served();
         let refused = self.mappings.reloads().refused.into_iter();
         let changed = refused.map(|(file, why)| {
-            format!(
-                "mapping file `{}` changed and does not hold; the one before serves on: {why}",
-                file.display()
-            )
+            let serves = served.iter().any(|one| one.file == file);
+            let how = match serves {
+                true => "changed and does not hold; the one before serves on",
+                false => "does not hold and is left out; its operations are unavailable",
+            };
+            format!("mapping file `{}` {how}: {why}", file.display())
         });
         let stale = self.sources().into_iter().filter(|source| source.stale);
         let stale = stale.map(|source| format!("source of `{}`: its data is old", source.mapping));
@@ -168,9 +171,8 @@ impl Health {
     /// What serves, and how changes of it went.
     fn mappings(&self) -> Value {
         let reloads = self.mappings.reloads();
-        let served: Vec<Value> = self
-            .mappings
-            .served()
+        let all = self.mappings.served();
+        let served: Vec<Value> = all
             .iter()
             .map(|served| {
                 let mapping = served.source.mapped.mapping();
@@ -182,8 +184,16 @@ impl Health {
                 })
             })
             .collect();
+        let is_left = |file: &&std::path::PathBuf| !all.iter().any(|one| one.file == **file);
+        let left_out: Vec<Value> = reloads
+            .refused
+            .keys()
+            .filter(is_left)
+            .map(|file| json!({ "file": file.display().to_string(), "refused": reloads.refused.get(file) }))
+            .collect();
         json!({
             "served": served,
+            "left_out": left_out,
             "changing": reloads.coming,
             "changes": reloads.changes,
             "refused_changes": reloads.failures,

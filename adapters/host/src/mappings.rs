@@ -1,11 +1,13 @@
 //! The mappings of a host: their sources, and what becomes of a file that changes while the host runs. A file
-//! that does not hold changes nothing: the one before serves on, and the log, `/status` and a metric say so.
+//! that does not hold changes nothing: the one before serves on, and the log, `/status` and a metric say so. One that
+//! does not hold at the start is left out until it does.
 
 mod files;
+mod open;
 
-use crate::error::HostError;
 use crate::sources::{Watched, read_mapping};
 use files::{Change, Files};
+pub(crate) use open::{Found, LeftOut};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,20 +15,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter_sdk::adapter::Adapter;
-use yiwang_adapter_sdk::check::{Level, Severity, check_by};
-use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::Environment;
 use yiwang_adapter_sdk::words::is_obeyed;
 use yiwang_policies::Catalogue;
-use yiwang_proto::hex;
+use yiwang_proto::{Digest, hex};
 
 /// Between two looks at the files. A file counts once two looks found the same in it, so a change is taken up
 /// within some seconds, and one that is half written never.
 const LOOK: Duration = Duration::from_secs(2);
 /// Characters of a reason that are kept: one line for a page.
 const REASON_MAX: usize = 600;
-/// Faults of a file that are told: one slip often makes two or three.
-const FAULTS_TOLD: usize = 3;
 
 /// One mapping that serves, with the file that it is from.
 #[derive(Clone)]
@@ -38,6 +36,10 @@ pub(crate) struct Served {
 /// The mappings of a host.
 pub(crate) struct Mappings {
     state: Mutex<State>,
+    /// All files of the configuration, in its order; what does not serve is looked at too.
+    files: Vec<PathBuf>,
+    /// What was left out at the start, by the digest of its text.
+    left_out: BTreeMap<PathBuf, Option<Digest>>,
     environment: Arc<dyn Environment>,
     /// A changed file is judged by it, as `check` does: with the record types that members added.
     catalogue: Catalogue,
@@ -58,7 +60,7 @@ struct State {
 /// How reloading does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reloads {
-    /// Files that changed and do not hold, each with its reason.
+    /// Files that do not hold, each with its reason: since they changed, or since the start.
     pub(crate) refused: BTreeMap<PathBuf, String>,
     /// Whether a change waits for the link.
     pub(crate) coming: bool,
@@ -69,8 +71,22 @@ pub(crate) struct Reloads {
 }
 
 impl Mappings {
-    pub(crate) fn new(served: Vec<Served>, environment: Arc<dyn Environment>, catalogue: Catalogue) -> Self {
-        Self { state: Mutex::new(State { served, ..State::default() }), environment, catalogue }
+    pub(crate) fn new(
+        files: &[PathBuf],
+        found: Found,
+        environment: Arc<dyn Environment>,
+        catalogue: Catalogue,
+    ) -> Self {
+        let mut refused = BTreeMap::new();
+        let mut left_out = BTreeMap::new();
+        for left in found.left_out {
+            let why = left.told();
+            tracing::error!(file = %left.file.display(), %why, "A-REL-002 a mapping does not hold and is left out; its operations are unavailable until it does");
+            left_out.insert(left.file.clone(), left.digest);
+            refused.insert(left.file, why);
+        }
+        let state = State { served: found.served, refused, ..State::default() };
+        Self { state: Mutex::new(state), files: files.to_vec(), left_out, environment, catalogue }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,17 +114,39 @@ impl Mappings {
     }
 
     fn refuse(&self, file: &Path, why: &str) {
-        let why: String = why.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).take(REASON_MAX).collect();
-        tracing::error!(file = %file.display(), %why, "A-REL-001 a changed mapping does not hold; the one before serves on");
+        let why = one_line(why);
+        tracing::error!(file = %file.display(), %why, "A-REL-001 a changed mapping does not hold; what served before serves on");
         let mut state = self.state();
         state.failures += 1;
         state.refused.insert(file.to_owned(), why);
     }
 
+    /// What is looked at for changes.
+    fn to_watch(&self) -> Files {
+        let served = self.served();
+        Files::new(self.files.iter().map(|file| {
+            let serves = served.iter().find(|one| one.file == *file);
+            let digest = serves.map(|one| one.source.mapped.mapping().digest());
+            let seen = digest.or_else(|| self.left_out.get(file).copied().flatten());
+            (file.clone(), digest, seen)
+        }))
+    }
+
+    /// Puts a source into the place that its file has in the configuration.
+    fn put(&self, served: &mut Vec<Served>, file: &Path, source: Arc<Watched>) {
+        if let Some(place) = served.iter_mut().find(|one| one.file == file) {
+            place.source = source;
+            return;
+        }
+        let place = |file: &Path| self.files.iter().position(|one| one == file);
+        let at = served.iter().filter(|one| place(&one.file) < place(file)).count();
+        served.insert(at, Served { file: file.to_owned(), source });
+    }
+
     /// Watches sources and files until stopped.
     pub(crate) async fn keep(self: Arc<Self>, adapter: Arc<Adapter>, stop: CancellationToken) {
         let mut watches = Watches::new(stop.clone());
-        let mut files = Files::new(&self.served());
+        let mut files = self.to_watch();
         for served in self.served() {
             watches.begin(&served);
         }
@@ -169,18 +207,17 @@ impl Mappings {
         let changes = files.look(read);
         let mut next = self.served();
         let mut changed = Vec::new();
-        for Change { at, file, found } in changes {
+        for Change { file, found } in changes {
             match found {
                 // Again what serves: whatever was wrong has been taken back.
                 None => drop(self.state().refused.remove(&file)),
-                Some(found) => match self.open(&file, found).await {
+                Some(Err(why)) => self.refuse(&file, &why),
+                Some(Ok(text)) => match open::open(&file, &text, &self.catalogue, &self.environment).await {
                     Ok(source) => {
-                        if let Some(place) = next.get_mut(at) {
-                            place.source = source;
-                            changed.push(file);
-                        }
+                        self.put(&mut next, &file, source);
+                        changed.push(file);
                     }
-                    Err(why) => self.refuse(&file, &why),
+                    Err(error) => self.refuse(&file, &open::told(&error)),
                 },
             }
         }
@@ -208,29 +245,17 @@ impl Mappings {
             files.taken(&served);
         }
     }
+}
 
-    /// Layers 1 and 2 of `check`, and the source.
-    async fn open(&self, file: &Path, found: Result<String, String>) -> Result<Arc<Watched>, String> {
-        let text = found?;
-        let mapping = Mapping::parse(&text, file).map_err(|faults| {
-            let told: Vec<String> = faults.iter().take(FAULTS_TOLD).map(ToString::to_string).collect();
-            let more = faults.len().saturating_sub(told.len());
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            format!("{}{more}", told.join("; "))
-        })?;
-        let findings = check_by(&mapping, &self.catalogue, Level::Offline).await;
-        if let Some(bad) = findings.iter().find(|finding| finding.severity == Severity::Error) {
-            // What a test shows are made-up values, but they are values.
-            return Err(match bad.code {
-                "A-MAP-010" => "A-MAP-010 a test of it fails: run `yiwang-adapter test` over it".to_owned(),
-                code => format!("{code} {}", bad.message),
-            });
-        }
-        let (mapping, environment) = (Arc::new(mapping), Arc::clone(&self.environment));
-        let opening = tokio::task::spawn_blocking(move || Watched::open(mapping, environment));
-        let opened = opening.await.unwrap_or(Err(HostError::Died("opening of a source")));
-        opened.map(Arc::new).map_err(|error| error.to_string())
+impl LeftOut {
+    /// Why, on one line.
+    pub(crate) fn told(&self) -> String {
+        one_line(&open::told(&self.error))
     }
+}
+
+fn one_line(why: &str) -> String {
+    why.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).take(REASON_MAX).collect()
 }
 
 /// The watches of sources, each until its source no longer serves.

@@ -95,7 +95,8 @@ fn of_sources(health: &Health, page: &mut Page) {
         page.sample("yiwang_source_up", &[("mapping", source.mapping.as_str())], up);
     }
     let reloads = health.mappings.reloads();
-    let help = "Mapping files that changed and do not hold; the ones before serve on.";
+    let help =
+        "Mapping files that do not hold: changed, and the ones before serve on, or left out since the start.";
     page.one("yiwang_mapping_reload_failed", Kind::Gauge, help, reloads.refused.len() as u64);
     let name = "yiwang_mapping_reloads_total";
     page.metric(name, Kind::Counter, "Changed mapping files, by outcome.");

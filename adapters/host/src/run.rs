@@ -7,13 +7,13 @@ use crate::config::Config;
 use crate::error::HostError;
 use crate::gateway::{Gateway, keep_met};
 use crate::health::{self, Health};
-use crate::mappings::{Mappings, Served};
+use crate::mappings::{Found, Mappings};
 use crate::record_types;
 use crate::renew::keep_certificate;
 use crate::serve::{Closing, serve};
 use axum::Router;
+pub(crate) use parts::accept_clock;
 use parts::open_adapter;
-pub(crate) use parts::{accept_clock, open_sources};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,20 +152,20 @@ async fn wind_down(
 }
 
 async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, HostError> {
-    let Surroundings { clock, entropy, .. } = surroundings;
+    let Surroundings { clock, entropy, environment } = surroundings;
     let folder = Folder::open(&config.member_folder)?;
     let enrolled = folder.enrolled()?.clone();
     let standing = Arc::new(StandingHealth::default());
     let added = config.adapter.as_ref().map_or(&[][..], |part| &part.record_types);
     let catalogue = record_types::catalogue(added)?;
-    let (adapter, served) = match &config.adapter {
-        None => (None, Vec::new()),
+    let (adapter, mappings) = match &config.adapter {
+        None => (None, Mappings::new(&[], Found::default(), Arc::clone(environment), catalogue)),
         Some(part) => {
-            let sources = open_sources(part, surroundings).await?;
-            let adapter = open_adapter(part, &folder, &sources, surroundings).await?;
+            let found = Found::open(&part.mappings, folder.member(), &catalogue, environment).await?;
+            let adapter = open_adapter(part, &folder, &found.served, surroundings).await?;
             adapter.obey(&folder.revoked()?);
-            let served = part.mappings.iter().cloned().zip(sources);
-            (Some(Arc::new(adapter)), served.map(|(file, source)| Served { file, source }).collect())
+            let mappings = Mappings::new(&part.mappings, found, Arc::clone(environment), catalogue);
+            (Some(Arc::new(adapter)), mappings)
         }
     };
     let gateway = match &config.gateway {
@@ -181,7 +181,7 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Opened, Ho
     };
     let health = Arc::new(Health {
         adapter,
-        mappings: Arc::new(Mappings::new(served, Arc::clone(&surroundings.environment), catalogue)),
+        mappings: Arc::new(mappings),
         gateway: gateway.as_ref().map(|(gateway, _)| Arc::clone(gateway)),
         enrolled: enrolled.clone(),
         standing,

@@ -2,7 +2,7 @@
 //! keep the others from serving: it is opened again until it is there.
 
 use crate::error::HostError;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,28 +12,12 @@ use yiwang_adapter_fhir::FhirSource;
 use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::fetch::MappedSource;
-use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, MappingFault, OperationDef, SourceDef};
+use yiwang_adapter_sdk::mapping::{MAPPING_MAX, Mapping, OperationDef, SourceDef};
 use yiwang_adapter_sdk::source::{
     BoxFuture, Environment, FetchQuery, Fetched, Probe, Quarantined, Source, SourceError, Usage,
 };
 use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_proto::ambient::Clock;
-
-/// Reads mapping files, all of them before any fault is told.
-///
-/// # Errors
-/// [`HostError::Mapping`] with the faults of all files, [`HostError::Read`].
-pub fn read_mappings(files: &[PathBuf]) -> Result<Vec<Arc<Mapping>>, HostError> {
-    let mut mappings = Vec::with_capacity(files.len());
-    let mut faults: Vec<MappingFault> = Vec::new();
-    for file in files {
-        match Mapping::parse(&read_mapping(file)?, file) {
-            Ok(mapping) => mappings.push(Arc::new(mapping)),
-            Err(found) => faults.extend(found),
-        }
-    }
-    if faults.is_empty() { Ok(mappings) } else { Err(HostError::Mapping(faults)) }
-}
 
 /// Reads a mapping file's text; one that is too long is left for the parser to refuse.
 pub(crate) fn read_mapping(file: &Path) -> Result<String, HostError> {

@@ -5,7 +5,9 @@
 use super::{CONFIG, ENVIRONMENT, OK, refuse, refuse_config};
 use crate::config::Config;
 use crate::error::HostError;
-use crate::run::{Surroundings, open_sources};
+use crate::mappings::Found;
+use crate::record_types;
+use crate::run::Surroundings;
 use crate::sources::Watched;
 use std::io::Write;
 use std::path::Path;
@@ -39,10 +41,15 @@ pub(super) async fn dry_run(
         Ok(folder) => folder,
         Err(error) => return refuse(&HostError::Folder(error), out),
     };
-    let sources = match open_sources(part, surroundings).await {
-        Ok(sources) => sources,
+    let opening = async {
+        let catalogue = record_types::catalogue(&part.record_types)?;
+        Found::open(&part.mappings, folder.member(), &catalogue, &surroundings.environment).await
+    };
+    let found = match opening.await {
+        Ok(found) => found,
         Err(error) => return refuse(&error, out),
     };
+    let sources: Vec<Arc<Watched>> = found.served.into_iter().map(|served| served.source).collect();
     writeln!(out, "adapter `{}` of `{}` would announce", part.name, folder.member())?;
     let mut code = OK;
     for source in &sources {
@@ -57,14 +64,14 @@ pub(super) async fn dry_run(
                 digest.get(..16).unwrap_or(&digest)
             )?;
         }
-        if mapping.owner() != folder.member() {
-            writeln!(out, "  ✗ mapping `{}` belongs to `{}`", mapping.name(), mapping.owner())?;
-            code = CONFIG;
-        }
         if let Err(why) = probe(source).await {
             writeln!(out, "  ✗ source of `{}`: {why}", mapping.name())?;
             code = code.max(ENVIRONMENT);
         }
+    }
+    for left in &found.left_out {
+        writeln!(out, "  ✗ mapping file `{}` is left out: {}", left.file.display(), left.told())?;
+        code = CONFIG;
     }
     let now_ms = surroundings.clock.now_ms();
     match folder.contracts() {

@@ -1,7 +1,6 @@
 //! Which mapping files changed, by what is in them. A text counts once two looks in a row found it, so that a
 //! file that is being written is left alone; and it is acted on once, whether or not it holds.
 
-use super::Served;
 use std::path::{Path, PathBuf};
 use yiwang_proto::{Digest, sha256};
 
@@ -10,8 +9,8 @@ type Seen = Option<Digest>;
 
 struct File {
     path: PathBuf,
-    /// What serves.
-    served: Seen,
+    /// What serves; none where nothing of it does.
+    served: Option<Digest>,
     /// What the last look found.
     last: Seen,
     /// What was acted on.
@@ -23,20 +22,15 @@ pub(super) struct Files(Vec<File>);
 /// A file in which two looks found the same, and not what was acted on before.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Its place in the configuration.
-    pub(super) at: usize,
     pub(super) file: PathBuf,
     /// Its text, or why it cannot be read; none where it is again what serves.
     pub(super) found: Option<Result<String, String>>,
 }
 
 impl Files {
-    pub(super) fn new(served: &[Served]) -> Self {
-        let file = |served: &Served| {
-            let digest = Some(served.source.mapped.mapping().digest());
-            File { path: served.file.clone(), served: digest, last: digest, done: digest }
-        };
-        Self(served.iter().map(file).collect())
+    /// Each file with what serves of it, and with what was found in it.
+    pub(super) fn new(files: impl Iterator<Item = (PathBuf, Option<Digest>, Seen)>) -> Self {
+        Self(files.map(|(path, served, seen)| File { path, served, last: seen, done: seen }).collect())
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
@@ -46,7 +40,7 @@ impl Files {
     /// Takes what was read of each file, in their order.
     pub(super) fn look(&mut self, read: Vec<Result<String, String>>) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (at, (file, read)) in self.0.iter_mut().zip(read).enumerate() {
+        for (file, read) in self.0.iter_mut().zip(read) {
             let seen = read.as_ref().ok().map(|text| sha256(text.as_bytes()));
             let stable = seen == file.last;
             file.last = seen;
@@ -54,8 +48,9 @@ impl Files {
                 continue;
             }
             file.done = seen;
-            let found = (seen != file.served).then_some(read);
-            changes.push(Change { at, file: file.path.clone(), found });
+            let serves = seen.is_some() && seen == file.served;
+            let found = (!serves).then_some(read);
+            changes.push(Change { file: file.path.clone(), found });
         }
         changes
     }
@@ -82,7 +77,7 @@ mod tests {
     }
 
     fn change(found: Option<Result<String, String>>) -> Vec<Change> {
-        vec![Change { at: 0, file: PathBuf::from("f"), found }]
+        vec![Change { file: PathBuf::from("f"), found }]
     }
 
     #[test]

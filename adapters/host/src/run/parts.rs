@@ -1,15 +1,13 @@
-//! The parts that need the disk: sources and the adapter with its journal.
+//! The adapter with its journal, which needs the disk.
 
 use super::Surroundings;
 use crate::config::{AdapterPart, Config};
 use crate::error::HostError;
+use crate::mappings::Served;
 use crate::names;
-use crate::sources::{Watched, read_mappings};
 use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterLimits};
 use yiwang_adapter_sdk::decide::ContractPolicy;
-use yiwang_adapter_sdk::mapping::OperationKind;
-use yiwang_adapter_sdk::source::SourceError;
 use yiwang_client::folder::Folder;
 use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -24,48 +22,6 @@ const BACK_MS: u32 = 10_000;
 /// How long a new process waits for the journal of the one that it replaces: that one has the grace time of its host, eight
 /// seconds, and a slow disk some for the last sync.
 const JOURNAL_WAIT_MS: u64 = 15_000;
-/// What a live check says of a batch's key that is not fit.
-const UNFIT_KEY: &str = "A-SQL-019";
-
-/// Reads the mappings and opens their sources; files are read off the runtime's threads.
-pub(crate) async fn open_sources(
-    part: &AdapterPart,
-    surroundings: &Surroundings,
-) -> Result<Vec<Arc<Watched>>, HostError> {
-    let (files, environment) = (part.mappings.clone(), Arc::clone(&surroundings.environment));
-    let opening = tokio::task::spawn_blocking(move || {
-        let mappings = read_mappings(&files)?;
-        mappings
-            .into_iter()
-            .map(|mapping| Watched::open(mapping, Arc::clone(&environment)).map(Arc::new))
-            .collect()
-    });
-    let opened: Vec<Arc<Watched>> = opening.await.unwrap_or(Err(HostError::Died("opening of sources")))?;
-    for source in &opened {
-        sound_batches(source).await?;
-    }
-    Ok(opened)
-}
-
-/// A batch whose key the source does not compare as it stands would lose rows: such a mapping does not start. A source
-/// that is away is not waited for; it proves the key before its first page.
-async fn sound_batches(source: &Watched) -> Result<(), HostError> {
-    let mapping = source.mapped.mapping();
-    let batches = mapping.operations().iter().filter(|operation| operation.kind == OperationKind::Batch);
-    let batches: Vec<_> = batches.cloned().collect();
-    if batches.is_empty() {
-        return Ok(());
-    }
-    let findings = source.mapped.source().check(batches).await;
-    match findings.into_iter().find(|finding| finding.code == UNFIT_KEY) {
-        None => Ok(()),
-        Some(finding) => {
-            let help = finding.help.map(|help| format!("; {help}")).unwrap_or_default();
-            let what = format!("{}: {}{help}", finding.code, finding.message);
-            Err(HostError::Source { mapping: mapping.name().to_owned(), source: SourceError::Drift(what) })
-        }
-    }
-}
 
 /// What the adapter of a configuration is made from.
 fn adapter_config(part: &AdapterPart, folder: &Folder) -> Result<AdapterConfig, HostError> {
@@ -102,13 +58,13 @@ fn decider() -> Result<Arc<Decider>, HostError> {
 pub(super) async fn open_adapter(
     part: &AdapterPart,
     folder: &Folder,
-    sources: &[Arc<Watched>],
+    served: &[Served],
     surroundings: &Surroundings,
 ) -> Result<Adapter, HostError> {
     let (mut config, decider) = (adapter_config(part, folder)?, decider()?);
     config.limits.back_ms = BACK_MS;
     config.limits.journal_wait_ms = JOURNAL_WAIT_MS;
-    let mapped = sources.iter().map(|source| source.mapped.clone()).collect();
+    let mapped = served.iter().map(|served| served.source.mapped.clone()).collect();
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let opening = tokio::task::spawn_blocking(move || Adapter::open(config, mapped, decider, clock, entropy));
     let adapter = opening.await.map_err(|_| HostError::Died("opening of the adapter"))??;

@@ -38,11 +38,6 @@ name = "a row"
 operation = "person.all"
 rows = [{ NR = 1, XM = "云甲", SFZH = "98010119900101005x", GXSJ = "2026-11-01 08:00:00" }]
 expect = [{ name = "云甲", id_number = "98010119900101005X", as_of = "2026-11-01T08:00:00+08:00" }]
-[[test]]
-name = "a table"
-operation = "person.count"
-rows = [{ XB = "1", count = 30 }, { XB = "2", count = 40 }]
-expect = [{ sex = "male", count = 30 }, { sex = "female", count = 40 }]
 "#;
 
 struct Many {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use yiwang_adapter::HostError;
 use yiwang_client::exchange::Ending;
 use yiwang_policies::RecordTypeText;
 use yiwang_proto::document::SignedDocument;
@@ -285,4 +286,88 @@ async fn a_record_type_that_members_added_is_known_when_a_mapping_changes() {
     let digest = hex(&sha256(PASS.as_bytes()));
     until(&host, "taken up", |status| status["mappings"]["served"][0]["sha256"] == digest.as_str()).await;
     host.stop().await;
+}
+
+/// The register as it is, and the register's residences, of which each test makes what it needs.
+async fn two_files(seed: u64) -> (Scene, PathBuf, PathBuf, String) {
+    let mut scene = Scene::new(seed).await;
+    scene.adapter.take().unwrap().stop().await;
+    let folder = scene.world.dir.path();
+    let (residence, person) = (folder.join("residence.toml"), folder.join("person.toml"));
+    std::fs::copy(&scene.police.mappings[0], &person).unwrap();
+    scene.police.mappings = vec![residence.clone(), person.clone()];
+    let good = include_str!("../../../departments/police/residence.toml").to_owned();
+    (scene, residence, person, good)
+}
+
+/// What a reload refuses does not serve after a restart either, which an upgrade performs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_leaves_out_what_check_refuses_and_the_others_serve() {
+    let (scene, file, person, good) = two_files(154).await;
+    for (bad, why) in [
+        // By its shape, by its names, by whose it is, and by what serves already; the last is one that cannot be read.
+        (
+            good.replace("timeout = ", "timeuot = "),
+            "residence.toml:31:1: unknown key `timeuot` in an operation (did you mean",
+        ),
+        (good.replace("\"1\" = \"registered\"", "\"1\" = \"key person\""), "A-MAP-002"),
+        (good.replace("owner = \"police\"", "owner = \"health\""), "belongs to `health`"),
+        (std::fs::read_to_string(&person).unwrap(), "two mappings serve `person.by_id` of `Person`"),
+        (String::new(), "cannot be read"),
+    ] {
+        assert_ne!(bad, good);
+        std::fs::remove_file(&file).ok();
+        if !bad.is_empty() {
+            std::fs::write(&file, &bad).unwrap();
+        }
+        // The first that serves an operation keeps it.
+        let twice = why.starts_with("two mappings");
+        let host = Host::start(&scene.world, &scene.police, &adapter_config(&scene.police)).await;
+        host.until_ready().await;
+        let status = status(&host).await;
+        assert!(status["degraded"].to_string().contains(why), "{why}: {status:#}");
+        let (served, left) = if twice { (&file, &person) } else { (&person, &file) };
+        let mappings = &status["mappings"];
+        assert_eq!(mappings["served"].as_array().unwrap().len(), 1, "{status:#}");
+        assert_eq!(mappings["served"][0]["file"], served.display().to_string());
+        assert_eq!(mappings["left_out"][0]["file"], left.display().to_string());
+        let ready = host.health("/ready").await;
+        assert!(
+            ready.status == 200 && ready.body.contains("is left out; its operations are unavailable: "),
+            "{ready:?}"
+        );
+        assert!(host.health("/metrics").await.body.contains("\nyiwang_mapping_reload_failed 1\n"));
+        assert_eq!(scene.outcome(&scene.signed()).await, "answered", "{why}");
+        // Once it is mended it serves in its place, without another start.
+        std::fs::write(&file, &good).unwrap();
+        if !twice {
+            let both = |status: &Value| status["mappings"]["served"].as_array().unwrap().len() == 2;
+            let status = until(&host, "mended", both).await;
+            assert_eq!(status["degraded"], Value::Array(Vec::new()), "{status:#}");
+            let served = status["mappings"]["served"].as_array().unwrap();
+            let files: Vec<_> = served.iter().map(|one| one["file"].as_str().unwrap()).collect();
+            assert_eq!(files, [file.display().to_string(), person.display().to_string()], "{why}");
+            assert_eq!(status["mappings"]["left_out"], Value::Array(Vec::new()));
+        }
+        host.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_mapping_holds_the_host_does_not_start_and_says_all() {
+    let (scene, file, person, good) = two_files(155).await;
+    std::fs::write(&file, good.replace("timeout = ", "timeuot = ")).unwrap();
+    let text = std::fs::read_to_string(&person).unwrap();
+    std::fs::write(&person, text.replace("sex = \"male\"", "sex = \"female\"")).unwrap();
+    let Err(error) = Host::try_start(&scene.world, &scene.police, &adapter_config(&scene.police)).await
+    else {
+        panic!("started")
+    };
+    let HostError::Mapping(faults) = &error else { panic!("{error}") };
+    let told: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    assert!(!error.is_environment(), "exit code 2");
+    assert!(
+        told.contains("timeuot") && told.contains("person.toml:") && told.contains("A-MAP-010"),
+        "{told}"
+    );
 }

@@ -54,6 +54,14 @@ impl Adapter {
         Ok(())
     }
 
+    /// Whether these can serve together for a member.
+    ///
+    /// # Errors
+    /// [`AdapterError::OtherOwner`], [`AdapterError::ServedTwice`], [`AdapterError::CountedTwice`].
+    pub fn would_serve(sources: Vec<MappedSource>, member: &MemberId) -> Result<(), AdapterError> {
+        table(sources, member).map(drop)
+    }
+
     /// Whether what was last given to [`Adapter::replace_sources`] is what serves.
     pub fn sources_settled(&self) -> bool {
         self.sources.both().next.is_none()
