@@ -38,8 +38,8 @@ pub(crate) struct Mappings {
     state: Mutex<State>,
     /// All files of the configuration, in its order; what does not serve is looked at too.
     files: Vec<PathBuf>,
-    /// What was left out at the start, by the digest of its text.
-    left_out: BTreeMap<PathBuf, Option<Digest>>,
+    /// What was left out at the start: the digest of its text, and whether it only lacks a setting.
+    left_out: BTreeMap<PathBuf, (Option<Digest>, bool)>,
     environment: Arc<dyn Environment>,
     /// A changed file is judged by it, as `check` does: with the record types that members added.
     catalogue: Catalogue,
@@ -82,7 +82,7 @@ impl Mappings {
         for left in found.left_out {
             let why = left.told();
             tracing::error!(file = %left.file.display(), %why, "A-REL-002 a mapping does not hold and is left out; its operations are unavailable until it does");
-            left_out.insert(left.file.clone(), left.digest);
+            left_out.insert(left.file.clone(), (left.digest, open::lacks_setting(&left.error)));
             refused.insert(left.file, why);
         }
         let state = State { served: found.served, refused, ..State::default() };
@@ -121,15 +121,27 @@ impl Mappings {
         state.refused.insert(file.to_owned(), why);
     }
 
+    /// As [`Self::refuse`]; what is still as it was is not told twice.
+    fn refuse_again(&self, file: &Path, why: &str, again: bool) {
+        let known = self.state().refused.get(file).is_some_and(|known| *known == one_line(why));
+        if !(again && known) {
+            self.refuse(file, why);
+        }
+    }
+
     /// What is looked at for changes.
     fn to_watch(&self) -> Files {
         let served = self.served();
-        Files::new(self.files.iter().map(|file| {
+        let mut files = Files::new(self.files.iter().map(|file| {
             let serves = served.iter().find(|one| one.file == *file);
             let digest = serves.map(|one| one.source.mapped.mapping().digest());
-            let seen = digest.or_else(|| self.left_out.get(file).copied().flatten());
+            let seen = digest.or_else(|| self.left_out.get(file).and_then(|(digest, _)| *digest));
             (file.clone(), digest, seen)
-        }))
+        }));
+        for (file, _) in self.left_out.iter().filter(|(_, (_, lacks_setting))| *lacks_setting) {
+            files.try_again(file);
+        }
+        files
     }
 
     /// Puts a source into the place that its file has in the configuration.
@@ -207,7 +219,7 @@ impl Mappings {
         let changes = files.look(read);
         let mut next = self.served();
         let mut changed = Vec::new();
-        for Change { file, found } in changes {
+        for Change { file, found, again } in changes {
             match found {
                 // Again what serves: whatever was wrong has been taken back.
                 None => drop(self.state().refused.remove(&file)),
@@ -217,7 +229,12 @@ impl Mappings {
                         self.put(&mut next, &file, source);
                         changed.push(file);
                     }
-                    Err(error) => self.refuse(&file, &open::told(&error)),
+                    Err(error) => {
+                        if open::lacks_setting(&error) {
+                            files.try_again(&file);
+                        }
+                        self.refuse_again(&file, &open::told(&error), again);
+                    }
                 },
             }
         }
@@ -240,6 +257,8 @@ impl Mappings {
         for file in &changed {
             state.refused.remove(file);
         }
+        // What stood in the way of others may be gone.
+        state.refused.keys().for_each(|file| files.try_again(file));
         state.coming = Some(next);
         for served in changed {
             files.taken(&served);

@@ -150,9 +150,20 @@ async fn sound_batches(source: &Watched) -> Result<(), HostError> {
     }
 }
 
+/// Whether a setting is missing, which comes without a change of the mapping.
+pub(super) const fn lacks_setting(error: &HostError) -> bool {
+    matches!(error, HostError::Source { source: SourceError::Setting(_), .. })
+}
+
 /// Why a mapping does not hold, on one line: the first places, what is wrong there, and what to do.
 pub(super) fn told(error: &HostError) -> String {
-    let HostError::Mapping(faults) = error else { return error.to_string() };
+    let faults = match error {
+        HostError::Mapping(faults) => faults,
+        error if lacks_setting(error) => {
+            return format!("{error}; it is looked for again every half a minute at the least");
+        }
+        error => return error.to_string(),
+    };
     let one = |fault: &MappingFault| {
         let help = fault.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
         format!("{fault}{help}")

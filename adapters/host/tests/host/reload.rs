@@ -371,3 +371,36 @@ async fn where_no_mapping_holds_the_host_does_not_start_and_says_all() {
         "{told}"
     );
 }
+
+/// A setting comes without a change of the mapping: whoever puts its file there need not touch the mapping too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_whose_setting_is_missing_is_taken_up_once_the_setting_is_there() {
+    let (scene, file, person, good) = two_files(156).await;
+    let database = scene.police.settings.0["POLICE_DB"].clone();
+    let elsewhere = |text: &str, name: &str| {
+        let bent = text.replace("{ env = \"POLICE_DB\" }", &format!("{{ file = \"{name}\" }}"));
+        assert_ne!(bent, text);
+        bent
+    };
+    // One from the start, and one that changes later.
+    std::fs::write(&file, elsewhere(&good, "first")).unwrap();
+    let host = Host::start(&scene.world, &scene.police, &adapter_config(&scene.police)).await;
+    host.until_ready().await;
+    let why = |status: &Value| status["degraded"].to_string();
+    assert!(why(&status(&host).await).contains("it is looked for again"));
+    std::fs::write(file.with_file_name("first"), &database).unwrap();
+    until(&host, "taken up", |status| status["degraded"] == Value::Array(Vec::new())).await;
+    let changed = elsewhere(&std::fs::read_to_string(&person).unwrap(), "second");
+    std::fs::write(&person, &changed).unwrap();
+    let told = until(&host, "refused", |status| why(status).contains("it is looked for again")).await;
+    let failures = told["mappings"]["refused_changes"].clone();
+    // Long enough for another try, which tells nothing new.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(status(&host).await["mappings"]["refused_changes"], failures);
+    std::fs::write(person.with_file_name("second"), &database).unwrap();
+    let digest = hex(&sha256(changed.as_bytes()));
+    let serves = |status: &Value| status["mappings"]["served"][1]["sha256"] == digest.as_str();
+    let status = until(&host, "taken up", serves).await;
+    assert_eq!(status["degraded"], Value::Array(Vec::new()), "{status:#}");
+    host.stop().await;
+}
