@@ -241,6 +241,7 @@ fn of_source(source: &SourceHealth, watched: &Watched) -> Value {
                 "asked": one.asked,
                 "failed": one.failed,
                 "last_failure": last_failure,
+                "rows_left_out": one.left_out,
                 "p50_us": one.p50_us,
                 "p95_us": one.p95_us,
             })

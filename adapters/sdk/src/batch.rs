@@ -11,6 +11,7 @@ pub(crate) use ends::Ends;
 
 use crate::adapter::Adapter;
 use crate::fetch::{AnswerError, Ask, Mapped, MappedSource, empty};
+use crate::mapping::{Mapping, SourceDef};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
@@ -21,7 +22,7 @@ use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
-use yiwang_proto::ids::FieldName;
+use yiwang_proto::ids::{FieldName, Operation};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, TAGS_MAX};
 use yiwang_proto::merkle::{Frontier, leaf_hash};
 use yiwang_proto::request::Request;
@@ -43,8 +44,8 @@ pub(crate) enum ResumeError {
     /// fields: who tries a token that is not its own learns nothing of it.
     #[error("argument `resume` is none that this member gave for this batch")]
     Foreign,
-    /// Made under another mapping.
-    #[error("the mapping has changed since the page before; begin the batch anew")]
+    /// Made over another source, or by another key.
+    #[error("the source or key of the batch has changed since the page before; begin the batch anew")]
     Mapping,
     /// The key of a row is too long, or none.
     #[error("the key of a row is null or too long")]
@@ -63,8 +64,23 @@ pub(crate) enum ResumeError {
 pub(crate) struct Whole {
     /// App, contract, case, operation and fields, by SHA-256.
     pub(crate) asked: Digest,
-    /// The mapping's digest.
+    /// What its keys are of, as [`keys_of`] says.
     pub(crate) mapping: Digest,
+}
+
+/// What a key is good for: the source and the column, by SHA-256. Not the mapping's text: a code that is added to a table
+/// while a batch is under way lets it go on, and each page names the mapping that made it.
+fn keys_of(mapping: &Mapping, operation: &Operation) -> Digest {
+    let page = mapping.operation(operation).and_then(|operation| operation.page.as_ref());
+    let source = match mapping.source() {
+        SourceDef::Sqlite(source) => format!("sqlite {:?}", source.path),
+        SourceDef::Postgres(source) => format!("postgres {:?}", source.url),
+        SourceDef::Mariadb(source) => format!("mariadb {:?}", source.url),
+        // None of them hands over batches.
+        SourceDef::Csv(_) | SourceDef::Http(_) | SourceDef::Fhir(_) => String::new(),
+    };
+    let key = page.map(|page| page.key.as_ref()).unwrap_or_default();
+    yiwang_proto::sha256(format!("{source}\0{key}").as_bytes())
 }
 
 /// Where a batch stands.
@@ -217,7 +233,8 @@ impl Adapter {
         self.names_everybody(source, &ask, request)?;
         let key = self.tag_key.resume_key();
         let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
-        let whole = Whole::of(&request.contract_digest, named, ask.fields, source.mapping().digest());
+        let keys = keys_of(source.mapping(), ask.operation);
+        let whole = Whole::of(&request.contract_digest, named, ask.fields, keys);
         let mut arguments = ask.arguments.clone();
         let from = named_in(&mut arguments, &key, &whole).map_err(refused)?;
         // Before anything is waited for, so that the page after this one finds it.
@@ -249,6 +266,9 @@ impl Adapter {
             }
             let (mapped, end) = page.write()?;
             let sealed = ahead.map_or_else(|| handing.seal(end.next, self.entropy.as_ref()), Ok)?;
+            if !end.left_out.is_empty() {
+                source.note_left_out(&request.operation, handing.pages, &end.left_out);
+            }
             Ok((mapped, end.subjects, sealed))
         };
         let came: Result<_, AnswerError> = came.await;
@@ -372,6 +392,48 @@ mod tests {
         assert_eq!(long.seal(&key, &entropy), Err(ResumeError::Key));
         for text in ["", "A", "!", &"A".repeat(1024)] {
             assert_eq!(Resume::open(text, &key, &whole(1)), Err(ResumeError::Foreign), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_holds_over_changes_of_a_mapping_that_leave_its_source_and_key() {
+        let text = r#"format = "adapter/1"
+mapping = "a.b"
+record = "Person"
+owner = "police"
+[source.sqlite]
+path = { env = "DB" }
+time_zone = "Asia/Shanghai"
+[codes.sex]
+"1" = "male"
+unknown = "fail"
+[[operation]]
+name = "person.all"
+kind = "batch"
+key = "NR"
+sql = "select NR, XX, A from T"
+limit = 100
+timeout = "1s"
+[operation.fields]
+sex = { from = "A", type = "code", codes = "sex" }
+"#;
+        let operation = "person.all".parse().unwrap();
+        let keys = |text: &str| {
+            let mapping = Mapping::parse(text, std::path::Path::new("m.toml"));
+            keys_of(&mapping.unwrap_or_else(|faults| panic!("{faults:?}")), &operation)
+        };
+        let before = keys(text);
+        for (from, to) in
+            [("unknown =", "\"2\" = \"female\"\nunknown ="), ("100", "50"), ("kind = ", "kind   = ")]
+        {
+            assert!(text.contains(from));
+            assert_eq!(keys(&text.replace(from, to)), before, "{to}");
+        }
+        for (from, to) in
+            [("\"DB\"", "\"OTHER\""), ("{ env = \"DB\" }", "\"DB\""), ("key = \"NR\"", "key = \"XX\"")]
+        {
+            assert!(text.contains(from));
+            assert_ne!(keys(&text.replace(from, to)), before, "{to}");
         }
     }
 }

@@ -130,13 +130,18 @@ impl<'o> Writer<'o> {
     /// Takes back what was written since the mark, unless nothing stood before it: false then, and nothing is changed.
     pub(crate) fn back_to(&mut self, mark: &Mark) -> bool {
         if mark.rows > 0 {
-            self.out.truncate(mark.bytes);
-            (self.rows, self.oldest_ms) = (mark.rows, mark.oldest_ms);
+            self.undo(mark);
         }
         mark.rows > 0
     }
 
-    /// Adds one row. After an error the writer must be dropped: a record is half written.
+    /// Takes back all that was written since the mark, also a record that is half written.
+    pub(crate) fn undo(&mut self, mark: &Mark) {
+        self.out.truncate(mark.bytes);
+        (self.rows, self.oldest_ms) = (mark.rows, mark.oldest_ms);
+    }
+
+    /// Adds one row. After an error a record is half written: the writer must be dropped, or what was written undone.
     pub fn row(&mut self, rows: &Rows, row: usize, layout: &Layout) -> Result<(), RowFault> {
         if self.rows > 0 {
             self.out.push(b',');

@@ -147,7 +147,7 @@ impl Ends {
     /// last, and the page, which may still fail.
     ///
     /// # Errors
-    /// [`ResumeError`] where it is of another mapping, unknown here, failed, or takes too long. One of another batch is
+    /// [`ResumeError`] where it is of another source or key, unknown here, failed, or takes too long. One of another batch is
     /// not told from one that is unknown.
     pub(crate) async fn of(
         &self,

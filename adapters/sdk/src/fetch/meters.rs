@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_proto::codes::Code;
-use yiwang_proto::ids::Operation;
+use yiwang_proto::ids::{FieldName, Operation};
 
 /// Steps of a time's histogram for each doubling: a percentile is told to within a fifth.
 const STEPS: u64 = 4;
@@ -21,9 +21,13 @@ pub(super) struct Meter {
     operation: Operation,
     times: [AtomicU64; BUCKETS],
     failed: AtomicU64,
+    left_out: AtomicU64,
     last_failure: Mutex<Option<LastFailure>>,
     drifted: AtomicBool,
 }
+
+/// Rows that are named of those that a page leaves out: what is wrong with more is mostly the same.
+const LEFT_OUT_TOLD: usize = 8;
 
 /// Characters of a failure's words: what a role may do that it must not is the longest, with what to do about it.
 const DETAIL_MAX: usize = 2000;
@@ -59,6 +63,8 @@ pub struct OperationHealth {
     pub failed: u64,
     /// The last of these times, but for those that an app brought about by asking for what is not there; none before.
     pub last_failure: Option<LastFailure>,
+    /// Rows of batches that no record could be made of, each as often as its page was asked for.
+    pub left_out: u64,
     /// Half of the times are under so many microseconds.
     pub p50_us: u64,
     /// Of twenty, nineteen are.
@@ -90,6 +96,7 @@ impl Meter {
             operation: operation.name.clone(),
             times: array::from_fn(|_| AtomicU64::new(0)),
             failed: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
             last_failure: Mutex::new(None),
             drifted: AtomicBool::new(false),
         }
@@ -128,6 +135,7 @@ impl Meter {
             asked,
             failed: self.failed.load(Ordering::Relaxed),
             last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            left_out: self.left_out.load(Ordering::Relaxed),
             p50_us: under(50),
             p95_us: under(95),
             drifted: self.drifted.load(Ordering::Relaxed),
@@ -145,6 +153,17 @@ impl MappedSource {
         if let Some(meter) = self.meter(operation) {
             meter.note(took_us, now_ms, failure);
         }
+    }
+
+    /// Counts rows that are left out of a batch's page, and says where in it they stand: their keys are of the source.
+    pub(crate) fn note_left_out(&self, operation: &Operation, page: u32, rows: &[(usize, FieldName)]) {
+        if let Some(meter) = self.meter(operation) {
+            meter.left_out.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        }
+        let told = rows.iter().take(LEFT_OUT_TOLD).map(|(row, field)| format!("row {row}: `{field}`"));
+        let told = told.collect::<Vec<_>>().join(", ");
+        let (mapping, count) = (self.mapping.name(), rows.len());
+        tracing::warn!(mapping, %operation, page, rows = count, %told, "A-BAT-001 rows do not hold and are left out of a batch's page; mend them in the source, or the code table");
     }
 
     /// Keeps whether the source still fits an operation.

@@ -6,10 +6,11 @@ use crate::batch::KEY_BYTES_MAX;
 use crate::mapping::{FieldDef, OperationDef, OperationKind, PageDef};
 use crate::reduce::convert::{Converted, convert};
 use crate::reduce::size::bytes_at_most;
-use crate::reduce::{Layout, Writer};
+use crate::reduce::{Layout, RowFault, Writer};
 use crate::source::{Page, SourceError};
 use crate::value::{Cell, Rows, TooMuchText};
 use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
@@ -35,10 +36,26 @@ pub(crate) struct PageEnd {
     pub(crate) next: Option<Scalar>,
     /// Identifiers of the subjects whose rows are in the page, as they are converted; each as often as it occurs.
     pub(crate) subjects: Vec<String>,
+    /// Rows that no record could be made of, by their place in the page, from 1, and the field that does not hold.
+    pub(crate) left_out: Vec<(usize, FieldName)>,
 }
 
-fn does_not_hold(field: &FieldName) -> AnswerError {
-    failed(&format!("a record does not hold: field `{field}`"))
+/// What the statement says of rows that are left out: for each field how many, beside the fields that are withheld
+/// wholly. One that was not asked for is told under the first that was, for a statement names no others.
+fn with_left_out(
+    mut withheld: Vec<(FieldName, String)>,
+    names: &[FieldName],
+    left_out: &[(usize, FieldName)],
+) -> Vec<(FieldName, String)> {
+    let mut counts: BTreeMap<&FieldName, usize> = BTreeMap::new();
+    for (_, field) in left_out {
+        let told = names.iter().find(|name| *name == field).or(names.first());
+        *counts.entry(told.unwrap_or(field)).or_default() += 1;
+    }
+    withheld
+        .extend(counts.into_iter().map(|(field, rows)| (field.clone(), format!("rows left out: {rows}"))));
+    withheld.sort();
+    withheld
 }
 
 fn failed(clause: &str) -> AnswerError {
@@ -120,7 +137,7 @@ impl FetchedPage<'_> {
         if fields.is_empty() {
             return Ok((empty(self.plan.withheld, self.now_ms), PageEnd::default()));
         }
-        let names = fields.iter().map(|field| field.name.clone()).collect();
+        let names: Vec<FieldName> = fields.iter().map(|field| field.name.clone()).collect();
         let mut writer = Writer::new(self.operation, fields, self.zone, self.now_ms);
         let mut end = PageEnd::default();
         let (rows, plan) = (&self.rows, &self.plan);
@@ -130,7 +147,16 @@ impl FetchedPage<'_> {
         while row < most && (self.fits || writer.size() < PAGE_BYTES) {
             if plan.filter.holds(rows, row, &plan.layout, self.zone) {
                 let before = writer.mark();
-                writer.row(rows, row, &plan.layout).map_err(|error| does_not_hold(error.field()))?;
+                let subject = match self.written(&mut writer, row) {
+                    Ok(subject) => subject,
+                    // One row that somebody typed wrongly does not hold up all that come after it.
+                    Err(fault) => {
+                        writer.undo(&before);
+                        end.left_out.push((row + 1, fault.field().clone()));
+                        row += 1;
+                        continue;
+                    }
+                };
                 if writer.size() > PAGE_MAX {
                     // A large row may still have a page of its own.
                     if writer.back_to(&before) {
@@ -138,9 +164,7 @@ impl FetchedPage<'_> {
                     }
                     return Err(SourceError::TooLarge(TooMuchText).into());
                 }
-                if let Some(field) = self.subject {
-                    end.subjects.push(self.subject_of(field, row)?);
-                }
+                end.subjects.extend(subject);
             }
             row += 1;
         }
@@ -151,18 +175,24 @@ impl FetchedPage<'_> {
             records: records.into(),
             rows,
             as_of_ms,
-            withheld: self.plan.withheld,
+            withheld: with_left_out(self.plan.withheld, &names, &end.left_out),
             fields: names,
             truncated,
         };
         Ok((mapped, end))
     }
 
-    fn subject_of(&self, field: &FieldDef, row: usize) -> Result<String, AnswerError> {
-        let converted = convert(field, &self.rows, row, &self.plan.layout, self.zone);
-        match converted.map_err(|error| does_not_hold(error.field()))?.0 {
+    /// Writes a row's record; yields whom it is about.
+    fn written(&self, writer: &mut Writer<'_>, row: usize) -> Result<Option<String>, RowFault> {
+        let subject = self.subject.map(|field| self.subject_of(field, row)).transpose()?;
+        writer.row(&self.rows, row, &self.plan.layout)?;
+        Ok(subject)
+    }
+
+    fn subject_of(&self, field: &FieldDef, row: usize) -> Result<String, RowFault> {
+        match convert(field, &self.rows, row, &self.plan.layout, self.zone)?.0 {
             Converted::Text(id) if !id.is_empty() => Ok(id.into_owned()),
-            _ => Err(does_not_hold(&field.name)),
+            _ => Err(RowFault::Empty(field.name.clone())),
         }
     }
 

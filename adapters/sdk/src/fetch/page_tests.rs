@@ -210,6 +210,38 @@ async fn a_row_that_is_larger_than_a_page_says_so() {
     assert!(error.detail.contains("large") || error.clause.contains("large"), "{error:?}");
 }
 
+#[tokio::test]
+async fn a_row_that_does_not_hold_is_left_out_and_counted_and_the_page_goes_on() {
+    // In the first, one in the middle, and the last row of a page; and one nobody stands in.
+    let texts: Vec<String> =
+        (1..=150).map(|row| if [1, 40, 100].contains(&row) { "9" } else { "1" }.to_owned()).collect();
+    let mut texts = texts;
+    texts[120].clear();
+    let source =
+        register(texts, r#"code = { from = "B", type = "code", codes = { "1" = "one", unknown = "fail" } }"#);
+    let operation = "person.all".parse().unwrap();
+    let names: Vec<FieldName> = ["code", "id_number"].map(|name| name.parse().unwrap()).to_vec();
+    let arguments = Arguments::new();
+    let ask = || asking(&operation, &names, &arguments);
+    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    assert_eq!((first.rows, end.subjects.len(), end.next.clone()), (97, 97, Some(Scalar::Integer(100))));
+    let records: Vec<serde_json::Value> = serde_json::from_slice(&first.records).unwrap();
+    assert!(
+        records.len() == 97 && records.iter().all(|record| record["fields"]["code"] == "one"),
+        "{records:?}"
+    );
+    let rows: Vec<usize> = end.left_out.iter().map(|(row, _)| *row).collect();
+    assert_eq!(rows, [1, 40, 100]);
+    assert_eq!(first.withheld, [(names[0].clone(), "rows left out: 3".to_owned())]);
+    let (last, end) = source.page(ask(), end.next).await.unwrap().write().unwrap();
+    assert_eq!((last.rows, end.subjects.len(), end.next), (49, 49, None));
+    assert_eq!(last.withheld, [(names[1].clone(), "rows left out: 1".to_owned())]);
+    // A field that was not asked for is told under one that was.
+    let ask = Ask { fields: &names[..1], ..asking(&operation, &names, &arguments) };
+    let (last, _) = source.page(ask, Some(Scalar::Integer(100))).await.unwrap().write().unwrap();
+    assert_eq!(last.withheld, [(names[0].clone(), "rows left out: 1".to_owned())]);
+}
+
 proptest! {
     #[test]
     fn records_never_take_more_than_they_may(
