@@ -1,11 +1,13 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
+mod names;
+
 use crate::mapping::{
     FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, ParamType, UnknownCode,
 };
 use crate::source::Source;
-use yiwang_policies::{Catalogue, RecordDef, SubjectKind, lint_name};
+use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
 use yiwang_proto::nearest::did_you_mean;
 
 /// How bad a finding is.
@@ -111,7 +113,7 @@ pub async fn check(mapping: &Mapping, level: Level<'_>) -> Vec<Finding> {
 /// Checks a mapping that parsed, against a catalogue that may have record types which members added.
 pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    names(mapping, catalogue, &mut findings);
+    catalogued(mapping, catalogue, &mut findings);
     tests(mapping, &mut findings);
     if let Level::Live { source, now_ms } = level {
         let told = source.check(mapping.operations().to_vec()).await;
@@ -127,36 +129,8 @@ pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>
     findings
 }
 
-fn names(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) {
-    let mut judge = |name: &str, what: &str, span: std::ops::Range<usize>| {
-        if let Some(refusal) = lint_name(name) {
-            let message = format!("{what} `{name}`: {refusal}");
-            findings.push(Finding::new(Severity::Error, "A-MAP-002", message).at(span));
-        }
-    };
-    judge(mapping.record().as_str(), "record", mapping.record_span());
-    for operation in mapping.operations() {
-        judge(operation.name.as_str(), "operation", operation.span.clone());
-        for field in operation.fields.iter().chain(operation.as_of.as_ref()) {
-            judge(field.name.as_str(), "field", field.span.clone());
-            for column in field.columns() {
-                judge(&column, "column", field.span.clone());
-            }
-        }
-        for param in &operation.params {
-            judge(param.name.as_str(), "parameter", operation.span.clone());
-        }
-        let values = operation.count.iter().flat_map(|count| &count.values).flatten().flatten();
-        for value in values {
-            judge(value, "value", operation.span.clone());
-        }
-    }
-    for table in mapping.codes().values() {
-        judge(&table.name, "code table", table.span.clone());
-        for word in table.words.values() {
-            judge(word, "code", table.span.clone());
-        }
-    }
+fn catalogued(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) {
+    names::judge(mapping, findings);
     let Some(record) = catalogue.record(mapping.record()) else {
         findings.push(unknown_record(mapping, catalogue));
         return;

@@ -39,6 +39,7 @@ pub use service::{
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,
 };
 pub use source::FILES;
+pub(crate) use sql_text::names_in;
 pub use sql_text::{parameters, without_constants};
 pub use test_run::{TestResult, run_tests};
 pub use test_update::{TestChange, TestUpdate, test_updates};
@@ -59,6 +60,7 @@ pub struct Mapping {
     file: PathBuf,
     digest: [u8; 32],
     name: String,
+    name_span: std::ops::Range<usize>,
     record: RecordType,
     record_span: std::ops::Range<usize>,
     owner: MemberId,
@@ -92,6 +94,11 @@ impl Mapping {
     /// Its own name, like `police.person`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its name stands in the file.
+    pub fn name_span(&self) -> std::ops::Range<usize> {
+        self.name_span.clone()
     }
 
     /// The record type of the catalogue.

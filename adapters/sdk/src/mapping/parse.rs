@@ -71,6 +71,7 @@ fn build(root: &Table<'_, '_>, faults: &mut Faults<'_>, file: &Path) -> Option<M
         file: file.to_path_buf(),
         digest: yiwang_proto::sha256(faults.text().as_bytes()),
         name: name?.to_owned(),
+        name_span: root.get("mapping").map_or(0..0, toml::Spanned::span),
         record: record?,
         record_span: root.get("record").map_or(0..0, toml::Spanned::span),
         owner: owner?,

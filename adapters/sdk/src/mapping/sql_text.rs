@@ -64,6 +64,43 @@ pub fn without_constants(sql: &str, double: bool) -> String {
     out
 }
 
+/// The names in a statement, and the texts; what stands between double quotes is a text for some databases. Parameters,
+/// numbers and comments are neither.
+pub(crate) fn names_in(sql: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut names, mut texts) = (Vec::new(), Vec::new());
+    let (mut rest, mut unused) = (sql, Scanned::default());
+    while let Some(next) = rest.chars().next() {
+        let quote = |end| {
+            let after = quoted(rest, end, &mut Scanned::default());
+            let piece = rest.get(1..rest.len() - after.len()).unwrap_or_default();
+            (piece.strip_suffix(end).unwrap_or(piece), after)
+        };
+        rest = match next {
+            '\'' | '"' => {
+                let (piece, after) = quote(next);
+                texts.push(piece);
+                after
+            }
+            '`' | '[' => {
+                let (piece, after) = quote(if next == '[' { ']' } else { next });
+                names.push(piece);
+                after
+            }
+            '-' if rest.starts_with("--") => rest.split_once('\n').map_or("", |(_, after)| after),
+            '/' if rest.starts_with("/*") => rest.split_once("*/").map_or("", |(_, after)| after),
+            ':' => parameter(sql, rest, &mut unused),
+            _ => match word(rest) {
+                ("", _) => rest.get(next.len_utf8()..).unwrap_or_default(),
+                (name, after) => {
+                    names.push(name);
+                    after
+                }
+            },
+        };
+    }
+    (names, texts)
+}
+
 const UNBALANCED: &str = "parentheses do not match: each opens and closes inside the statement";
 
 /// Scans a statement; texts, quoted names and comments are skipped.
@@ -227,6 +264,20 @@ mod tests {
         }
         let balanced = "select ')', \"(\" -- )\n from (select (1)) q /* ( */ where f(:a, (:b)) = 1";
         assert_eq!(scan(balanced).faults, [""; 0]);
+    }
+
+    #[test]
+    fn names_and_texts_are_told_apart_and_comments_are_neither() {
+        let sql = "select a.\"B\", [c d], `e` from 重点 t -- face\n where x = 'it''s' /* dna */ and n > 80 and y = :iris";
+        let (names, texts) = names_in(sql);
+        assert_eq!(
+            names,
+            ["select", "a", "c d", "e", "from", "重点", "t", "where", "x", "and", "n", "80", "and", "y"]
+        );
+        assert_eq!(texts, ["B", "it", "s"]);
+        for odd in ["'open", "\"", "`", "[", "", ":", "--", "/*", "- 1 / 2"] {
+            names_in(odd);
+        }
     }
 
     #[test]
