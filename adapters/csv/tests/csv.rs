@@ -336,7 +336,9 @@ async fn found(mapped: &MappedSource, area: Option<&str>, state: Option<&str>) -
     };
     let answer = mapped.answer(ask).await.map_err(|error| error.code)?;
     let records: Vec<serde_json::Value> = serde_json::from_slice(&answer.records).unwrap();
-    let id = |record: &serde_json::Value| record["fields"]["name"].as_str().unwrap().to_owned();
+    let id = |record: &serde_json::Value| {
+        record.pointer("/fields/name").and_then(serde_json::Value::as_str).unwrap().to_owned()
+    };
     Ok(records.iter().map(id).collect())
 }
 
