@@ -53,3 +53,6 @@ pub const PREPARED_MAX: usize = QUERY_MAX;
 /// Bytes of a prepared document: each request is a statement of some kilobytes and a plain body of at most
 /// twenty, both in base64.
 pub const PREPARED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Further sizes for which one question asks consistency proofs: an answer of 256 of them stays under a megabyte.
+pub const CONSISTENCY_SIZES_MAX: usize = 256;

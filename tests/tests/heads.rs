@@ -9,6 +9,8 @@ mod claimed;
 mod cosigned;
 #[path = "heads/offers.rs"]
 mod offers;
+#[path = "heads/receipts.rs"]
+mod receipts;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

@@ -299,6 +299,7 @@ pub async fn run(batch: &Batch) -> Outcome {
     }
     // Nothing may stand behind the last page.
     pages.finish().await.map_err(Failure::refused)?;
+    setup::settled(&asking.client).await?;
     let ended = if state.complete { "complete" } else { "the same command goes on" };
     let (rows, pages) = (counted(state.rows, "row"), counted(state.pages, "page"));
     println!("{rows} in {pages}, each page an entry of the ledger; {ended}");

@@ -106,6 +106,7 @@ pub fn run(command: &Command) -> Outcome {
                 let client = setup::met_client(app).await?;
                 let opened = client.open_case(matter, subjects).await;
                 let (case, receipt) = opened.map_err(|error| hints::refused(app, error))?;
+                setup::settled(&client).await?;
                 println!("{case}");
                 eprintln!("opened as entry {}", receipt.index);
                 if subjects.is_empty() {
@@ -124,6 +125,7 @@ pub fn run(command: &Command) -> Outcome {
                 let client = setup::met_client(app).await?;
                 let acted = client.act_on_case(case, act, subjects).await;
                 let receipt = acted.map_err(|error| hints::refused(app, error))?;
+                setup::settled(&client).await?;
                 println!("added as entry {}", receipt.index);
             }
             Command::Close { app, which, reason: why } => {
@@ -131,6 +133,7 @@ pub fn run(command: &Command) -> Outcome {
                 let act = Act::Close { reason: reason(why)? };
                 let client = setup::met_client(app).await?;
                 let receipt = client.act_on_case(case, act, &[]).await.map_err(Failure::refused)?;
+                setup::settled(&client).await?;
                 println!("closed as entry {}", receipt.index);
             }
             Command::Show { app, which } => {

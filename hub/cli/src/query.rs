@@ -246,6 +246,7 @@ async fn record(app: &AppArgs, query: &RecordQuery, extras: Extras<'_>) -> Outco
     if let Some(dir) = extras.evidence {
         answer::evidence(&client, &record, dir).await?;
     }
+    setup::settled(&client).await?;
     shown
 }
 
@@ -268,6 +269,7 @@ async fn send(app: &AppArgs, signed: &Path, evidence: Option<&Path>) -> Outcome 
     if let Some(dir) = evidence {
         answer::evidence(&client, &record, dir).await?;
     }
+    setup::settled(&client).await?;
     shown
 }
 
@@ -280,7 +282,7 @@ async fn count(app: &AppArgs, query: &CountQuery) -> Outcome {
         ));
     }
     println!("{}", serde_json::to_string_pretty(&counted).map_err(Failure::environment)?);
-    Ok(())
+    setup::settled(&client).await
 }
 
 pub fn run(command: &Command) -> Outcome {

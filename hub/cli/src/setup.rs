@@ -5,6 +5,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
+use yiwang_client::error::ClientError;
 use yiwang_client::folder::{Folder, FolderError};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
@@ -139,4 +140,19 @@ pub async fn met_client(args: &AppArgs) -> Result<Client, Failure> {
     let client = client(args)?;
     client.meet().await.map_err(Failure::refused)?;
     Ok(client)
+}
+
+/// Has the heads of all receipts proved before the program ends: it remembers none of them, so nobody else would. A hub
+/// that does not prove them just now is told of, and what was shown stands.
+pub async fn settled(client: &Client) -> Result<(), Failure> {
+    match client.settle().await {
+        Ok(()) => Ok(()),
+        Err(error @ ClientError::Unverified(_)) => Err(Failure::refused(error)),
+        Err(error) => {
+            eprintln!(
+                "the hub did not prove that its receipts are of the one ledger: {error}; if it goes on so, give the numbers of the entries to an auditor"
+            );
+            Ok(())
+        }
+    }
 }

@@ -83,6 +83,8 @@ pub struct Client {
     pub(crate) sealing: Sealing,
     heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
+    // Meetings one after another: two at once would prove the same heads.
+    meeting: tokio::sync::Mutex<()>,
     delegations: Mutex<HashMap<Digest, Arc<Delegation>>>,
     pub(crate) seen: HeadsSeen,
     pub(crate) streams: Option<Streams>,
@@ -137,6 +139,7 @@ impl Client {
             sealing: Sealing::default(),
             heads,
             head: Mutex::new(kept),
+            meeting: tokio::sync::Mutex::default(),
             delegations: Mutex::default(),
             seen: HeadsSeen::default(),
             streams: None,
@@ -176,8 +179,29 @@ impl Client {
     }
 
     /// Shows the hub the head that this member kept and takes the newer one, if it is proved to grow from
-    /// it. A hub that was rolled back or shows another history is found out here.
+    /// it. A hub that was rolled back or shows another history is found out here, and so is one that signed a head for a
+    /// receipt alone: the heads of all receipts since the last meeting must lie on the history too.
     pub async fn meet(&self) -> Result<Head, ClientError> {
+        let _one = self.meeting.lock().await;
+        self.meet_now().await
+    }
+
+    /// Meets the hub where too many heads of receipts wait for the next meeting. One exchange in some thousand does.
+    pub(crate) async fn meet_if_crowded(&self) -> Result<(), ClientError> {
+        if !self.seen.is_crowded() {
+            return Ok(());
+        }
+        let Ok(_one) = self.meeting.try_lock() else { return Ok(()) };
+        match self.meet_now().await {
+            Err(error @ ClientError::Unverified(_)) => Err(error),
+            // What cannot be asked now waits on.
+            _ => Ok(()),
+        }
+    }
+
+    async fn meet_now(&self) -> Result<Head, ClientError> {
+        // Before the hub says how large its ledger is: none of them is newer than that.
+        let waiting = self.waiting_heads();
         // Another program of this member may have kept another head meanwhile: each must lead to the new one, or
         // a fork that was shown to one program would be forgotten by the other.
         let stored = load(self.heads.as_ref(), &self.identity.checkpoints);
@@ -204,7 +228,11 @@ impl Client {
             grows(old, &newer, &proof)?;
         }
         if let Some(Kept { checkpoint: older, .. }) = &older {
-            let sizes = pb::GetConsistencyRequest { from_size: older.size, to_size: newer.size };
+            let sizes = pb::GetConsistencyRequest {
+                from_size: older.size,
+                to_size: newer.size,
+                more_from_sizes: Vec::new(),
+            };
             let answer = ledger.get_consistency(sizes).await?.into_inner();
             grows(older, &newer, &answer.proof)?;
         }
@@ -215,6 +243,7 @@ impl Client {
         }
         *self.kept() = Some(Kept { checkpoint: newer, note: note.to_vec() });
         self.seen.note_proved(&self.head());
+        self.prove_receipts(waiting).await?;
         Ok(self.head())
     }
 

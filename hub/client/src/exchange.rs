@@ -189,6 +189,7 @@ impl Client {
         response: pb::ExchangeResponse,
     ) -> Result<Exchanged, ClientError> {
         let receipt = self.verify_receipt(response.receipt)?;
+        self.meet_if_crowded().await?;
         let Some(Kind::Exchange(entry)) = receipt.entry.kind.clone() else {
             return Err(ClientError::unverified("the entry is no exchange"));
         };

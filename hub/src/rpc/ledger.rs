@@ -10,6 +10,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::ids::MemberId;
+use yiwang_proto::limits::CONSISTENCY_SIZES_MAX;
 use yiwang_proto::pb;
 use yiwang_rpc::ledger_service_server::LedgerService;
 
@@ -74,10 +75,19 @@ impl LedgerService for Service {
         request: Request<pb::GetConsistencyRequest>,
     ) -> Result<Response<pb::GetConsistencyResponse>, Status> {
         caller(&request)?;
-        let sizes = request.get_ref();
-        let (from, to) = (sizes.from_size, sizes.to_size);
-        let proof = self.read(move |ledger| ledger.consistency(from, to)).await?;
-        Ok(Response::new(pb::GetConsistencyResponse { proof }))
+        let sizes = request.into_inner();
+        if sizes.more_from_sizes.len() > CONSISTENCY_SIZES_MAX {
+            return Err(status::of(Code::Malformed));
+        }
+        let answer = self.read(move |ledger| {
+            let from = |from_size| ledger.consistency(from_size, sizes.to_size);
+            let proof = from(sizes.from_size)?;
+            let more = sizes.more_from_sizes.iter().map(|from_size| {
+                Ok(pb::ConsistencyProof { from_size: *from_size, proof: from(*from_size)? })
+            });
+            Ok(pb::GetConsistencyResponse { proof, more: more.collect::<Result<_, _>>()? })
+        });
+        answer.await.map(Response::new)
     }
 
     async fn get_entry(
