@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{Mapping, MappingFault, render};
 
+#[path = "mapping_faults/judged.rs"]
+mod judged;
+#[path = "mapping_faults/passwords.rs"]
+mod passwords;
+
 const SQLITE: &str = include_str!("mappings/sqlite.toml");
 const CSV: &str = include_str!("mappings/csv.toml");
 const HTTP: &str = include_str!("mappings/http.toml");
@@ -245,115 +250,6 @@ fn each_fault_has_its_place_and_no_secret_is_shown() {
     insta::assert_snapshot!("faults", shown);
 }
 
-/// One address with a password, in every way in which TOML lets it be written, or somebody gets it wrong.
-const WAYS: &[&str] = &[
-    "[source.postgres]\nurl = \"postgres://role:hunter2@db/x\"",
-    "[ source.postgres ]\nurl = \"postgres://role:hunter2@db/x\"",
-    "[ source . postgres ]\n  url = 'postgres://role:hunter2@db/x'",
-    "[\"source\".postgres]\nurl = \"host=db password=hunter2\"",
-    "['source'.\"postgres\"]\n\"url\" = \"host=db password=hunter2\"",
-    "[\"so\\u0075rce\".postgres]\nurl = \"host=db password=hunter2\"",
-    "source.postgres.url = \"postgres://role:hunter2@db/x\"",
-    "source . postgres . \"url\" = \"password=hunter2\"",
-    "source = { postgres = { url = \"password=hunter2\", read_only = 7 } }",
-    "source.postgres = { read_only = true, url = 'password=hunter2' }",
-    "source = { postgres = {\n  read_only = true,\n  url = \"password=hunter2\",\n} }",
-    "[[source]]\npostgres.url = \"password=hunter2\"",
-    "[[ source.postgres ]]\nurl = [\"password=hunter2\"]",
-    "[source.postgres]\nurl = \"\"\"\n\\\n  password=hunter2\"\"\"",
-    "[source.postgres]\nurl = '''\nread_only = hunter2\ntime_zone=hunter2\n'''",
-    "[source.postgres]\nread_only = true # once hunter2\nurl = 7 # password=hunter2",
-    "[source.postgres] # hunter2\nurl = [ # hunter2\n  \"hunter2\",\n  # hunter2\n]",
-    "[source.postgres]\ntime_zone = \"postgres://role:hunter2@db/x\"",
-    "[source.postgres]\n\"postgres://role:hunter2@db/x\" = true",
-    "[source.postgres.\"postgres://role:hunter2@db/x\"]\nurl = 1",
-    "[source.postgres]\npool = { max = 8, password = \"hunter2\" }\nretry.value = \"hunter2\"",
-    "[sourc.postgres]\nurl = \"hunter2\"",
-    "[source.postgres]\nhealth = { probe = \"select 1 from t where k = 'hunter2' -- hunter2\" }",
-    "url = \"hunter2\"\npassword = \"hunter2\"",
-    "[[operation]]\npassword = \"hunter2\"\nsql = \"\"\"select 1 from t\n  where a = $$hunter2$$ or b = 'x\nhunter2'\"\"\"",
-    "[[operation]]\nbody = { token = \"Bearer:hunter2\", \"a\" = [\"x:y hunter2\"] }\nheaders.token = \"hunter2\"",
-    "[[ test ]]\nargs = { id = \"hunter2\" }\nrows = [\n  { XM = \"hunter2\" },\n]\nexpect=[{name='hunter2'}]",
-    // None of these is TOML.
-    "[source.postgres]\nurl = \"postgres://role:hunter2@db/x",
-    "[source.postgres]\nurl = postgres://role:hunter2@db/x?a=b",
-    "[source.postgres]\nurl \"postgres://role:hunter2@db/x?sslmode=off\"",
-    "[source.postgres]\nurl =\n  \"postgres://role:hunter2@db/x?sslmode=off\"",
-    "[source.postgres]\nclient_secret = \"\nhunter2=\n\"",
-    "[source.postgres]\nurl = \"\"\"\nhunter2 = a\n[hunter2]",
-    "[ source.postgres ] url = \"password=hunter2\"",
-    "[source.\"postgres://role:hunter2@db\"\nurl = 1",
-    "source = { postgres = { url = \"password=hunter2\", read_only = } }",
-    "source.postgres.url = \"password=hunter2\" read_only = true",
-    "time_zone = \"UTC\", url = \"hunter2\"",
-    "# hunter2\nurl = = hunter2",
-];
-
-/// Every line of a text that holds the password is pointed at, as a fault of it could.
-fn every_line(text: &str) -> String {
-    let mut shown = String::new();
-    let mut start = 0;
-    for (at, line) in text.split('\n').enumerate() {
-        if line.contains("hunter2") {
-            let fault = MappingFault {
-                file: "m.toml".into(),
-                span: start..text.len(),
-                line: at + 1,
-                column: 1,
-                message: "wrong".to_owned(),
-                help: None,
-            };
-            shown.push_str(&render(&fault, text));
-        }
-        start += line.len() + 1;
-    }
-    shown
-}
-
-#[test]
-fn a_password_is_shown_in_no_way_of_writing_it() {
-    for way in WAYS {
-        // At the beginning, so that a broken end breaks the whole file; with the rest of a mapping and without.
-        for text in [
-            (*way).to_owned(),
-            format!("{way}\n{SQLITE}"),
-            format!("{SQLITE}\n{way}"),
-            format!("\u{feff}{way}"),
-        ] {
-            for text in [text.replace('\n', "\r\n"), text] {
-                let mut shown = every_line(&text);
-                for fault in Mapping::parse(&text, Path::new("m.toml")).err().unwrap_or_default() {
-                    shown.push_str(&format!("{fault} {:?}", fault.help));
-                    shown.push_str(&render(&fault, &text));
-                }
-                assert!(!shown.contains("hunter2"), "{way}\n\n{shown}");
-            }
-        }
-        // While it is being written, and with each sign forgotten.
-        for (at, sign) in way.char_indices() {
-            let cut = way.get(..at).unwrap_or_default();
-            let rest = way.get(at + sign.len_utf8()..).unwrap_or_default();
-            for text in [cut.to_owned(), format!("{cut}{rest}"), format!("{cut}{sign}{sign}{rest}")] {
-                // What is left of the word itself is not looked for, and a bare key is named where it stands.
-                let whole = text.matches("hunter2").count() == way.matches("hunter2").count();
-                // What was a comment may be a name by then.
-                if whole && !sign.is_alphanumeric() && !way.contains("--") {
-                    let shown = every_line(&text);
-                    assert!(!shown.contains("hunter2") || is_key(&text), "{text}\n\n{shown}");
-                }
-            }
-        }
-    }
-}
-
-/// Whether the password is a key of its own by now, which faults name.
-fn is_key(text: &str) -> bool {
-    let bare = |line: &str| {
-        line.split(['=', '.']).any(|word| word.trim().trim_matches(['"', '\'', '[', ']', ' ']) == "hunter2")
-    };
-    text.parse::<toml::Table>().is_ok() && text.lines().any(bare)
-}
-
 #[test]
 fn all_faults_come_at_once_in_the_order_of_the_file() {
     let text = SQLITE
@@ -547,70 +443,4 @@ async fn a_mapping_that_parses_is_held_against_the_catalogue() {
         }
     }
     insta::assert_snapshot!("findings", shown);
-}
-
-/// A mapping reads what is not built, and calls none of its fields so.
-#[tokio::test]
-async fn whatever_a_mapping_reads_by_is_judged_and_not_only_its_fields() {
-    use yiwang_adapter_sdk::check::{Level, Severity, check};
-    let where_id = "SFZH = :id";
-    for (base, from, to, told) in [
-        (
-            SQLITE,
-            "mapping = \"police.person\"",
-            "mapping = \"police.blacklist\"",
-            Some("mapping `police.blacklist`"),
-        ),
-        (
-            SQLITE,
-            "from T_RY where",
-            "from zhongdian_renyuan where",
-            Some("in the statement `zhongdian_renyuan`"),
-        ),
-        (SQLITE, where_id, "SFZH = :id and face_id is not null", Some("in the statement `face_id`")),
-        (SQLITE, where_id, "SFZH = :id and `risk_score` > 80", Some("in the statement `risk_score`")),
-        (SQLITE, where_id, "SFZH = :id and LB = '重点人员'", Some("a text in the statement: ")),
-        (
-            SQLITE,
-            "select max(GXSJ) from T_RY",
-            "select max(GXSJ) from watchlist",
-            Some("in the statement `watchlist`"),
-        ),
-        (
-            SQLITE,
-            "\"1\" = \"male\"",
-            "\"重点人员\" = \"male\"\n\"1\" = \"male\"",
-            Some("code of the source `重点人员`"),
-        ),
-        (CSV, "where = { ", "where = { RISK_SCORE = \"9\", ", Some("in `where` `RISK_SCORE`")),
-        (CSV, "where = { ", "where = { KIND = \"key person\", ", Some("a value in `where`: ")),
-        (HTTP, "/connections/search", "/watchlist/search", Some("in the path `watchlist`")),
-        (HTTP, "open = true", "face_id = true", Some("in the body `face_id`")),
-        (HTTP, "open = true", "kind = \"blacklist\"", Some("a value in the body: ")),
-        (HTTP, "sort = \"date\"", "trajectory = \"date\"", Some("in the query `trajectory`")),
-        (FHIR, "recorded-date = ", "ethnicity = ", Some("in the search `ethnicity`")),
-        // What is only commented out, or only a parameter, is judged elsewhere or is nothing.
-        (SQLITE, where_id, "SFZH = :id /* face_id */", None),
-    ] {
-        assert!(base.contains(from), "{from}");
-        let mut text = base.replacen(from, to, 1);
-        if to.contains("= { RISK") || to.contains("= { KIND") {
-            let column = if to.contains("RISK") { "RISK_SCORE" } else { "KIND" };
-            text =
-                text.replacen("AREA = \"string\"", &format!("AREA = \"string\"\n{column} = \"string\""), 1);
-        }
-        let mapping =
-            Mapping::parse(&text, Path::new("m.toml")).unwrap_or_else(|faults| panic!("{to}: {faults:?}"));
-        let findings = check(&mapping, Level::Offline).await;
-        let found: Vec<_> = findings.iter().filter(|finding| finding.code == "A-MAP-002").collect();
-        match told {
-            None => assert_eq!(found, [].iter().collect::<Vec<_>>(), "{to}"),
-            Some(told) => {
-                let [one] = found.as_slice() else { panic!("{to}: {findings:?}") };
-                assert!(one.message.starts_with(told) && one.severity == Severity::Error, "{to}: {one:?}");
-                assert!(one.span.is_some(), "{to}");
-                assert!(!told.ends_with(": ") || !one.message.contains('9'), "{one:?}");
-            }
-        }
-    }
 }
