@@ -301,7 +301,9 @@ pub fn get(hub: &Hub, peer: &MemberId, members: &[MemberId]) -> pb::GetStandings
             continue;
         }
         answer.standings.extend(hub.standings.of(member, views).map(|held| held.to_pb()));
-        answer.revocations.extend(views.revocations_of(member).iter().map(|view| view.document.clone()));
+        if !hub.switches.hide_revocations {
+            answer.revocations.extend(views.revocations_of(member).iter().map(|view| view.document.clone()));
+        }
     }
     answer
 }

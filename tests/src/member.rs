@@ -18,7 +18,8 @@ use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
 use yiwang_adapter_sdk::source::{Environment, Source};
 use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
-use yiwang_client::folder::Folder;
+use yiwang_client::counterparts::Counterparts;
+use yiwang_client::folder::{Enrolled, Folder};
 use yiwang_client::standing::{Acknowledged, StandingHealth};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::Clock;
@@ -142,6 +143,17 @@ impl HeadStore for FolderHeads {
         let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
         let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
         enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
+    }
+
+    fn counterparts(&self) -> std::io::Result<Counterparts> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        folder.enrolled().and_then(Enrolled::counterparts).map_err(std::io::Error::other)
+    }
+
+    fn keep_counterparts(&self, more: &Counterparts) -> std::io::Result<()> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        let kept = folder.enrolled().and_then(|enrolled| enrolled.keep_counterparts(more));
+        kept.map_err(std::io::Error::other)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use yiwang_client::client::HeadStore;
+use yiwang_client::counterparts::Counterparts;
 use yiwang_client::folder::Enrolled;
 
 /// The folder's newest head, as one client sees it.
@@ -31,5 +32,13 @@ impl HeadStore for FolderHeads {
         self.enrolled.keep_checkpoint(note).map_err(io::Error::other)?;
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(note.to_vec());
         Ok(())
+    }
+
+    fn counterparts(&self) -> io::Result<Counterparts> {
+        self.enrolled.counterparts().map_err(io::Error::other)
+    }
+
+    fn keep_counterparts(&self, more: &Counterparts) -> io::Result<()> {
+        self.enrolled.keep_counterparts(more).map_err(io::Error::other)
     }
 }

@@ -5,8 +5,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yiwang_client::client::{AppIdentity, Client, HeadStore};
+use yiwang_client::counterparts::Counterparts;
 use yiwang_client::error::ClientError;
-use yiwang_client::folder::{Folder, FolderError};
+use yiwang_client::folder::{Enrolled, Folder, FolderError};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, Role};
@@ -60,6 +61,17 @@ impl HeadStore for FolderHeads {
         let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
         let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
         enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
+    }
+
+    fn counterparts(&self) -> std::io::Result<Counterparts> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        folder.enrolled().and_then(Enrolled::counterparts).map_err(std::io::Error::other)
+    }
+
+    fn keep_counterparts(&self, more: &Counterparts) -> std::io::Result<()> {
+        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
+        let kept = folder.enrolled().and_then(|enrolled| enrolled.keep_counterparts(more));
+        kept.map_err(std::io::Error::other)
     }
 }
 

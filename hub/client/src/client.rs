@@ -1,12 +1,13 @@
 //! A member's app towards the hub: it signs, sends, verifies. Nothing that the hub says is believed
 //! without a signature under a root that this member knows.
 
+use crate::counterparts::Counterparts;
 use crate::error::ClientError;
 use crate::heads::HeadsSeen;
 use crate::keep::Keep;
 use crate::record_type::RecordTypes;
 use crate::sealed::Sealing;
-use crate::standing::Word;
+use crate::standing::{KeptWords, Word};
 use crate::stream::Streams;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,12 +50,20 @@ pub struct AppIdentity {
     pub checkpoints: Arc<CheckpointVerifier>,
 }
 
-/// Keeps the newest verified head between runs. Durable when `keep` returns.
+/// Keeps the newest verified head between runs, and what other members said last. Durable when `keep` returns.
 pub trait HeadStore: Send + Sync {
     /// The kept signed note, if any.
     fn load(&self) -> Option<Vec<u8>>;
     /// Keeps a newer one.
     fn keep(&self, note: &[u8]) -> std::io::Result<()>;
+    /// What is kept of other members' words. What cannot be read is an error, never nothing.
+    fn counterparts(&self) -> std::io::Result<Counterparts> {
+        Ok(Counterparts::default())
+    }
+    /// Adds to what is kept of other members' words. Durable when it returns.
+    fn keep_counterparts(&self, _more: &Counterparts) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Forgets heads when the process ends; for tools that only read.
@@ -81,7 +90,7 @@ pub struct Client {
     pub(crate) record_types: RecordTypes,
     pub(crate) keep: Option<Keep>,
     pub(crate) sealing: Sealing,
-    heads: Arc<dyn HeadStore>,
+    pub(crate) heads: Arc<dyn HeadStore>,
     head: Mutex<Option<Kept>>,
     // Meetings one after another: two at once would prove the same heads.
     meeting: tokio::sync::Mutex<()>,
@@ -91,6 +100,7 @@ pub struct Client {
     pub(crate) roots: Roots,
     pub(crate) together: Together,
     pub(crate) words: Mutex<HashMap<MemberId, Arc<Word>>>,
+    pub(crate) kept_words: Mutex<KeptWords>,
 }
 
 /// Whether the hub's head continues one that was kept.
@@ -127,6 +137,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let catalogue = Catalogue::builtin().map_err(|error| ClientError::Ask(error.to_string()))?;
         let kept = load(heads.as_ref(), &identity.checkpoints);
+        let counterparts = heads.counterparts().map_err(|error| ClientError::Ask(error.to_string()))?;
         let together = Together::new(payload_type::REQUEST, identity.key.clone());
         Ok(Self {
             identity,
@@ -146,6 +157,7 @@ impl Client {
             roots: Roots::default(),
             together,
             words: Mutex::default(),
+            kept_words: Mutex::new(KeptWords::new(counterparts)),
         })
     }
 

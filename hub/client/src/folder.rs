@@ -18,6 +18,7 @@
 
 mod auditor;
 mod contracts;
+mod counterparts;
 mod enrolled;
 mod enrolment;
 mod error;

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod cases;
 pub mod client;
 pub mod count;
+pub mod counterparts;
 pub mod error;
 pub mod exchange;
 pub mod folder;

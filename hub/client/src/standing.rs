@@ -2,12 +2,15 @@
 //! changes, and asking for those of its counterparts.
 
 use crate::client::Client;
+use crate::counterparts::{Counterparts, Floor};
 use crate::error::ClientError;
 use crate::folder::{Folder, FolderError, IssuedStanding, ListStamp};
 use crate::tls::{Dial, SystemDial};
+use bytes::Bytes;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -188,10 +191,64 @@ impl<D: Dial> Keeper<'_, D> {
     }
 }
 
+/// How often floors are written while nobody takes anything back: one that is a little old lets pass only a word that
+/// said the same, and that is over within its own life.
+const FLOORS_EVERY_MS: i64 = 60_000;
+
+/// What counts of all counterparts, also after a restart.
+#[derive(Debug)]
+pub(crate) struct KeptWords {
+    // Floors as high as they are known; the store's may be a little lower.
+    known: Counterparts,
+    // What the newest word under each root takes back, where this process heard it.
+    said: HashMap<PublicKey, (Revoked, Vec<u64>)>,
+    written_ms: Option<i64>,
+}
+
+impl KeptWords {
+    pub(crate) fn new(known: Counterparts) -> Self {
+        Self { known, said: HashMap::new(), written_ms: None }
+    }
+
+    /// What must be durable before a word counts; none where nothing new is in it, most of the time.
+    fn due(&self, word: &Word, revocations: &[(Revocation, Bytes)], now_ms: i64) -> Option<Counterparts> {
+        let mut due = Counterparts::default();
+        for (revocation, document) in revocations.iter().filter(|(known, _)| !self.known.has(known)) {
+            due.add(revocation, document.clone());
+        }
+        let said = self.said.get(&word.root);
+        let same = said.is_some_and(|(revoked, serials)| {
+            *revoked == word.standing.revoked && *serials == word.standing.revoked_serials
+        });
+        let fresh =
+            self.written_ms.is_some_and(|at| (at..at.saturating_add(FLOORS_EVERY_MS)).contains(&now_ms));
+        if due == Counterparts::default() && same && fresh {
+            return None;
+        }
+        due.raise_all(&self.known);
+        due.raise(&word.root, word.floor());
+        Some(due)
+    }
+
+    /// A word counts from now on.
+    fn took(&mut self, word: &Word, revocations: Vec<(Revocation, Bytes)>) {
+        if self.known.floor(&word.root).is_none_or(|held| held.sequence <= word.standing.sequence) {
+            self.known.raise(&word.root, word.floor());
+            let said = (word.standing.revoked.clone(), word.standing.revoked_serials.clone());
+            self.said.insert(word.root, said);
+        }
+        for (revocation, document) in revocations {
+            self.known.add(&revocation, document);
+        }
+    }
+}
+
 /// A counterpart's word, verified.
 #[derive(Debug)]
 pub(crate) struct Word {
     standing: Standing,
+    // Of the standing's signed payload.
+    digest: Digest,
     /// The key that signed it.
     key: Digest,
     key_until_ms: i64,
@@ -265,21 +322,33 @@ impl Client {
 
     async fn ask_word(&self, member: &MemberId, root: &PublicKey) -> Result<Arc<Word>, ClientError> {
         let held = self.word_of(member).filter(|word| word.root == *root);
-        let held = held.map_or(0, |word| word.standing.sequence);
+        let floor = self.kept_words().known.floor(root);
+        let held = held.map_or(0, |word| word.standing.sequence).max(floor.map_or(0, |floor| floor.sequence));
         let mut directory = DirectoryServiceClient::new(self.channel.clone());
         let request = pb::GetStandingsRequest { members: vec![member.as_str().to_owned()] };
         let answer = directory.get_standings(request).await?.into_inner();
         let raw = answer.standings.into_iter().next();
         let raw = raw.ok_or_else(|| ClientError::unverified("the hub shows no standing of the provider"))?;
         let mut word = open_word(&raw, member, root)?;
+        if held > word.standing.sequence {
+            return Err(older());
+        }
+        if floor.is_some_and(|floor| floor.sequence == word.standing.sequence && floor.digest != word.digest)
+        {
+            return Err(ClientError::unverified(
+                "the hub shows another standing than before under one number",
+            ));
+        }
+        let mut revocations = Vec::new();
         for document in answer.revocations {
-            let signed = SignedDocument::parse(document, DOCUMENT_MAX).map_err(ClientError::unverified)?;
+            let signed =
+                SignedDocument::parse(document.clone(), DOCUMENT_MAX).map_err(ClientError::unverified)?;
             let revocation = Revocation::open(&signed).map_err(ClientError::unverified)?;
             if revocation.counts_under(root, None) {
-                word.whole_root |= revocation.whole_root;
-                word.revoked.merge(&revocation.revoked);
+                revocations.push((revocation, document));
             }
         }
+        self.keep_word(&mut word, revocations).await?;
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = words.get(member).filter(|old| old.root == *root) {
             word = word.after(old, held)?;
@@ -290,15 +359,59 @@ impl Client {
     }
 }
 
+impl Client {
+    fn kept_words(&self) -> MutexGuard<'_, KeptWords> {
+        self.kept_words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes durable what a word changes, before it counts, and lets it know what its root revoked, now or long ago.
+    async fn keep_word(
+        &self,
+        word: &mut Word,
+        revocations: Vec<(Revocation, Bytes)>,
+    ) -> Result<(), ClientError> {
+        let now_ms = self.clock.now_ms();
+        let due = self.kept_words().due(word, &revocations, now_ms);
+        let written = due.is_some();
+        if let Some(due) = due {
+            let store = Arc::clone(&self.heads);
+            let kept = tokio::task::spawn_blocking(move || store.keep_counterparts(&due)).await;
+            let kept = kept.map_err(std::io::Error::other).and_then(|kept| kept);
+            kept.map_err(|error| {
+                ClientError::Ask(format!("what the provider takes back cannot be kept: {error}"))
+            })?;
+        }
+        let mut kept = self.kept_words();
+        if written {
+            kept.written_ms = Some(now_ms);
+        }
+        kept.took(word, revocations);
+        for revocation in kept.known.revocations(&word.root) {
+            word.whole_root |= revocation.whole_root;
+            word.revoked.merge(&revocation.revoked);
+        }
+        Ok(())
+    }
+}
+
+fn older() -> ClientError {
+    ClientError::unverified("the hub shows an older standing than before")
+}
+
 impl Word {
+    fn floor(&self) -> Floor {
+        Floor { sequence: self.standing.sequence, digest: self.digest }
+    }
+
     /// What counts after this one was shown: nothing older than what was held when it was asked for. Questions run at
     /// once, and their answers come in any order, so a newer word may be held by now; that one stays.
     fn after(mut self, old: &Self, held: u64) -> Result<Self, ClientError> {
         if held > self.standing.sequence {
-            return Err(ClientError::unverified("the hub shows an older standing than before"));
+            return Err(older());
         }
         if old.standing.sequence > self.standing.sequence {
             self.standing = old.standing.clone();
+            self.digest = old.digest;
             (self.key, self.key_until_ms) = (old.key, old.key_until_ms);
         }
         // What a root revoked stays revoked, also when the hub shows it no more.
@@ -319,6 +432,7 @@ fn open_word(raw: &pb::SignedStanding, member: &MemberId, root: &PublicKey) -> R
     }
     Ok(Word {
         standing,
+        digest: signed.digest(),
         key: key.digest,
         key_until_ms: key.valid_until_ms,
         root: *root,
@@ -347,6 +461,7 @@ mod tests {
         let revoked = Revoked { officers, ..Revoked::default() };
         Word {
             standing,
+            digest: [3; 32],
             key: [2; 32],
             key_until_ms: 60_000,
             root: SecretKey::from_seed(&[7; 32]).public(),

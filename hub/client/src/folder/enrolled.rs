@@ -17,7 +17,8 @@ use yiwang_proto::pb;
 use yiwang_rpc::directory_service_client::DirectoryServiceClient;
 
 use super::files::{self, PUBLIC};
-use super::{FolderError, enrolment};
+use super::{FolderError, counterparts, enrolment};
+use crate::counterparts::Counterparts;
 use crate::tls::{self, ConnectError, Dial, Leaf, SystemDial, check_issued};
 use crate::token::Holder;
 
@@ -190,6 +191,22 @@ impl Enrolled {
         }
         files::replace(&self.dir.join(CHECKPOINT), bytes, PUBLIC)?;
         Ok(shown)
+    }
+
+    /// What is kept of other members' standings and revocations.
+    ///
+    /// # Errors
+    /// [`FolderError::Content`] where the file cannot be read; it is never taken for an empty one.
+    pub fn counterparts(&self) -> Result<Counterparts, FolderError> {
+        counterparts::load(&self.dir)
+    }
+
+    /// Adds to what is kept of other members; durable when it returns.
+    ///
+    /// # Errors
+    /// [`FolderError::Content`] where there is no room, or the file cannot be read.
+    pub fn keep_counterparts(&self, more: &Counterparts) -> Result<(), FolderError> {
+        counterparts::keep(&self.dir, more)
     }
 
     /// The hub's authority, as pinned at enrolment.
