@@ -14,9 +14,10 @@ use yiwang_proto::ticket::from_hex;
 const FORMAT: &str = "yiwang-counterparts/1";
 /// Roots: more than one department has counterparts, as at its adapter.
 const ROOTS_MAX: usize = 4096;
-/// Revocations of all roots, and of one: a root signs one for an incident, and none may take the others' places.
-const REVOCATIONS_MAX: usize = 1024;
-const OF_ONE_MAX: usize = 64;
+/// Revocations of all roots, half a kilobyte each; and of one: what an honest hub enters for a member at the most, and the
+/// last word of its root. None may take the others' places.
+const REVOCATIONS_MAX: usize = 16_384;
+const OF_ONE_MAX: usize = 1_025;
 
 /// Why counterparts cannot be read or kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -193,15 +194,17 @@ mod tests {
     use yiwang_proto::keys::SecretKey;
     use yiwang_proto::revocation::Revoked;
 
-    fn revocation(root: u8, delegation: u8) -> (Revocation, Bytes) {
+    fn revocation(root: u8, delegation: u16) -> (Revocation, Bytes) {
         let root = SecretKey::from_seed(&[root; 32]);
-        let list = Revoked { delegations: [[delegation; 32]].into(), ..Revoked::default() };
+        let mut digest = [0; 32];
+        digest[..2].copy_from_slice(&delegation.to_be_bytes());
+        let list = Revoked { delegations: [digest].into(), ..Revoked::default() };
         let member = MemberId::parse("police").unwrap();
         let document = Revocation::sign(&root, &root.public(), &member, &list, false, 0);
         (Revocation::open(&document).unwrap(), document.bytes().clone())
     }
 
-    fn with(floors: &[(u8, u64)], revocations: &[(u8, u8)]) -> Counterparts {
+    fn with(floors: &[(u8, u64)], revocations: &[(u8, u16)]) -> Counterparts {
         let mut all = Counterparts::default();
         for (root, sequence) in floors {
             let root = SecretKey::from_seed(&[*root; 32]).public();
@@ -233,10 +236,9 @@ mod tests {
             assert!(error.to_string().contains("put back a copy"), "{from}: {error}");
         }
         let mut all = Counterparts::default();
-        for delegation in 0..64 {
-            assert_eq!(all.merge(&with(&[], &[(1, delegation)])), Ok(true));
-        }
-        assert_eq!(all.merge(&with(&[], &[(1, 64)])), Err(CounterpartsError::Full));
+        let many: Vec<(u8, u16)> = (0..1_025).map(|delegation| (1, delegation)).collect();
+        assert_eq!(all.merge(&with(&[], &many)), Ok(true));
+        assert_eq!(all.merge(&with(&[], &[(1, 1_025)])), Err(CounterpartsError::Full));
         assert_eq!(all.merge(&with(&[], &[(2, 1)])), Ok(true));
     }
 }

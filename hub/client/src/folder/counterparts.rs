@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 
 const COUNTERPARTS: &str = "counterparts.json";
-/// A file at its limits is some 12 MiB: 4,096 standings and 1,024 revocations.
-const FILE_MAX: usize = 16 << 20;
+/// A file at its limits is some 16 MiB: 4,096 standings and 16,384 revocations of the usual length.
+const FILE_MAX: usize = 64 << 20;
 
 /// What the folder keeps of counterparts; nothing where the file is not there.
 pub(super) fn load(dir: &Path) -> Result<Counterparts, FolderError> {
