@@ -5,7 +5,9 @@ mod masked;
 
 use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use crate::config::{Config, ConfigError};
+use crate::error::HostError;
 use crate::names::near;
+use crate::record_types;
 use crate::run::Surroundings;
 use crate::sources::{open, read_mapping};
 use clap::Args;
@@ -46,6 +48,9 @@ pub struct Call {
     /// The mappings of this adapter.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A signed record type that members added, where a mapping is of one
+    #[arg(long = "record-type", value_name = "FILE", conflicts_with = "config")]
+    pub record_types: Vec<PathBuf>,
     /// The contract that is asked under: its file, signed or a draft, or with --config its id
     #[arg(long = "as", value_name = "contract:FILE|ID")]
     pub under: String,
@@ -107,10 +112,15 @@ pub(super) async fn call(
 
 async fn run(arguments: &Call, surroundings: &Surroundings) -> Result<(String, serde_json::Value), Refused> {
     let config = arguments.config.as_ref().map(|path| Config::read(path)).transpose()?;
-    let files = match &config {
-        Some(config) => config.adapter.as_ref().map(|part| part.mappings.clone()).unwrap_or_default(),
-        None => arguments.mapping.clone(),
+    let (files, added) = match &config {
+        Some(config) => {
+            let part = config.adapter.as_ref();
+            part.map(|part| (part.mappings.clone(), part.record_types.clone())).unwrap_or_default()
+        }
+        None => (arguments.mapping.clone(), arguments.record_types.clone()),
     };
+    let bad = |error: HostError| Refused::new(CONFIG, format!("A-CAL-009 {error}"));
+    let catalogue = record_types::catalogue(&added).map_err(bad)?;
     let mappings = files.iter().map(|file| mapping(file)).collect::<Result<Vec<_>, _>>()?;
     let (mapping, operation) = find(&mappings, &arguments.operation)?;
     let now_ms = surroundings.clock.now_ms();
@@ -139,7 +149,7 @@ async fn run(arguments: &Call, surroundings: &Surroundings) -> Result<(String, s
         let code = if error.code == Code::ArgumentInvalid { CONFIG } else { ENVIRONMENT };
         Refused::new(code, format!("A-CAL-007 {}: {}", error.code, error.detail))
     })?;
-    Ok(shown(&under, mapping, operation, trace))
+    Ok(shown(&under, (mapping, operation), &catalogue, trace))
 }
 
 fn mapping(file: &Path) -> Result<Arc<Mapping>, Refused> {
@@ -273,12 +283,11 @@ fn not_mistyped(operation: &OperationDef, subject: &str, as_issued: bool) -> Res
 
 fn shown(
     under: &Under,
-    mapping: &Mapping,
-    operation: &OperationDef,
+    (mapping, operation): (&Mapping, &OperationDef),
+    catalogue: &Catalogue,
     trace: Trace,
 ) -> (String, serde_json::Value) {
-    let catalogue = Catalogue::builtin().ok();
-    let mask = Mask::new(mapping, operation, catalogue.as_ref());
+    let mask = Mask::new(mapping, operation, catalogue);
     let granted = &under.text.fields;
     let all = operation.fields.iter().map(|field| &field.name);
     let kept: Vec<&FieldName> = all.filter(|name| !granted.contains(name)).collect();

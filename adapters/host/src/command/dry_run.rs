@@ -43,10 +43,11 @@ pub(super) async fn dry_run(
     };
     let opening = async {
         let catalogue = record_types::catalogue(&part.record_types)?;
-        Found::open(&part.mappings, folder.member(), &catalogue, &surroundings.environment).await
+        let found = Found::open(&part.mappings, folder.member(), &catalogue, &surroundings.environment);
+        Ok((found.await?, catalogue))
     };
-    let found = match opening.await {
-        Ok(found) => found,
+    let (found, catalogue) = match opening.await {
+        Ok(opened) => opened,
         Err(error) => return refuse(&error, out),
     };
     let sources: Vec<Arc<Watched>> = found.served.into_iter().map(|served| served.source).collect();
@@ -79,7 +80,7 @@ pub(super) async fn dry_run(
         Ok(documents) => {
             let contracts = documents.iter().filter_map(|(_, document)| Contract::open(document).ok());
             for contract in contracts.filter(|contract| contract.text.provider.member == *folder.member()) {
-                under(&contract, now_ms, &sources, out)?;
+                under(&contract, now_ms, (&sources, &catalogue), out)?;
             }
         }
     }
@@ -98,7 +99,7 @@ async fn probe(source: &Watched) -> Result<(), String> {
 fn under(
     contract: &Contract,
     now_ms: i64,
-    sources: &[Arc<Watched>],
+    (sources, catalogue): (&[Arc<Watched>], &Catalogue),
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<()> {
     let text = &contract.text;
@@ -121,7 +122,7 @@ fn under(
         });
         match found {
             None => writeln!(out, "  ✗ {operation}: no mapping serves it")?,
-            Some((mapping, operation)) => fields(text, mapping, operation, out)?,
+            Some((mapping, operation)) => fields(text, (mapping, operation), catalogue, out)?,
         }
     }
     Ok(())
@@ -129,13 +130,12 @@ fn under(
 
 fn fields(
     contract: &ContractText,
-    mapping: &Mapping,
-    operation: &OperationDef,
+    (mapping, operation): (&Mapping, &OperationDef),
+    catalogue: &Catalogue,
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<()> {
-    let catalogue = Catalogue::builtin().ok();
     let class = |field: &FieldDef| {
-        let known = catalogue.as_ref().and_then(|known| known.field(mapping.record(), &field.name));
+        let known = catalogue.field(mapping.record(), &field.name);
         field.class.unwrap_or(0).max(known.map_or(4, |known| known.class))
     };
     let records = counted(operation.limit.min(contract.limits.rows), "record");

@@ -1,6 +1,7 @@
 //! The commands of whoever keeps a host running: `call`, `fmt`, `status`, `diff`, `run --dry-run`.
 
 use crate::commands::call;
+use crate::reload::{PASS, bus_pass};
 use crate::schema::mappings;
 use crate::town::{Host, adapter_config, surroundings, write_config};
 use serde_json::Value;
@@ -338,6 +339,42 @@ async fn tests_and_mappings_are_told_as_json_too() {
         (OK, &"Person".into(), &"fail".into()),
         "{said}"
     );
+}
+
+/// What members added to the catalogue says how far a value is shown, as it says how a contract lets it out.
+#[tokio::test]
+async fn a_record_type_that_members_added_masks_what_a_call_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let city = yiwang_city::build(yiwang_city::CityPlan { seed: 7, scale: 0.0005 }, dir.path()).unwrap();
+    let paths: Vec<(String, String)> =
+        city.sources().iter().map(|one| (one.variable.to_owned(), shown(&one.path))).collect();
+    let settings: Vec<(&str, &str)> =
+        paths.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+    let [mapping, pass, contract] =
+        ["pass.toml", "bus-pass.json", "contract.json"].map(|name| dir.path().join(name));
+    std::fs::write(&mapping, PASS).unwrap();
+    std::fs::write(&pass, bus_pass()).unwrap();
+    let person = yiwang_tests::departments().join("police/contracts/police-street-person.json");
+    let mut text: Value = serde_json::from_slice(&std::fs::read(person).unwrap()).unwrap();
+    for (key, value) in [
+        ("record", serde_json::json!("BusPass")),
+        ("operations", serde_json::json!(["pass.by_id"])),
+        ("fields", serde_json::json!(["in_force"])),
+        ("rows", serde_json::json!([])),
+    ] {
+        text.as_object_mut().unwrap().insert(key.to_owned(), value);
+    }
+    std::fs::write(&contract, text.to_string()).unwrap();
+    let (id, under) =
+        (format!("id={}", city.household().mother.id), format!("contract:{}", shown(&contract)));
+    let (mapping, pass) = (shown(&mapping), shown(&pass));
+    let asked = ["call", "pass.by_id", &id, "--mapping", &mapping, "--as", &under];
+    let (code, said) = call(&asked, around(&settings)).await;
+    assert!(code == OK && said.contains("(class 4)"), "nobody knows it: {said}");
+    let (code, said) = call(&[&asked[..], &["--record-type", &pass]].concat(), around(&settings)).await;
+    assert!(code == OK && said.contains("(class 2)"), "{said}");
+    let (code, said) = call(&[&asked[..], &["--record-type", &mapping]].concat(), around(&settings)).await;
+    assert!(code == CONFIG && said.contains("A-CAL-009") && said.contains("pass.toml"), "{said}");
 }
 
 #[tokio::test]

@@ -224,7 +224,7 @@ async fn a_file_of_another_member_or_that_is_gone_changes_nothing() {
     host.stop().await;
 }
 
-const PASS: &str = r#"format = "adapter/1"
+pub(crate) const PASS: &str = r#"format = "adapter/1"
 mapping = "police.pass"
 record = "BusPass"
 owner = "police"
@@ -249,7 +249,7 @@ as_of = { from = "GXSJ", type = "timestamp", required = true }
 "#;
 
 /// `BusPass`, signed by one provider.
-fn bus_pass() -> Vec<u8> {
+pub(crate) fn bus_pass() -> Vec<u8> {
     let root = SecretKey::from_seed(&[7; 32]);
     let text = serde_json::json!({
         "format": "yiwang-record-type/1", "record": "BusPass", "version": 1, "owner": "police", "subject": "person",

@@ -54,10 +54,10 @@ fn masked(text: &str, class: u8) -> String {
 }
 
 impl Mask {
-    pub(super) fn new(mapping: &Mapping, operation: &OperationDef, catalogue: Option<&Catalogue>) -> Self {
+    pub(super) fn new(mapping: &Mapping, operation: &OperationDef, catalogue: &Catalogue) -> Self {
         let (mut fields, mut columns) = (BTreeMap::new(), BTreeMap::new());
         for field in operation.fields.iter().chain(operation.as_of.as_ref()) {
-            let known = catalogue.and_then(|known| known.field(mapping.record(), &field.name));
+            let known = catalogue.field(mapping.record(), &field.name);
             // What nobody knows is masked whole; when a row was good is about nobody.
             let known = match field.name.as_str() {
                 "as_of" => 1,
