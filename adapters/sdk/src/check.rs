@@ -4,7 +4,8 @@
 mod names;
 
 use crate::mapping::{
-    FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, ParamType, UnknownCode,
+    Access, FieldDef, FieldType, Mapping, MappingFault, OperationDef, OperationKind, ParamType, SourceDef,
+    UnknownCode, is_ordered,
 };
 use crate::source::Source;
 use yiwang_policies::{Catalogue, RecordDef, SubjectKind};
@@ -131,6 +132,7 @@ pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>
 
 fn catalogued(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) {
     names::judge(mapping, findings);
+    forgotten_order(mapping, findings);
     let Some(record) = catalogue.record(mapping.record()) else {
         findings.push(unknown_record(mapping, catalogue));
         return;
@@ -157,6 +159,31 @@ fn catalogued(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Findi
                 format!("operation {}: no `as_of`; records are as old as nobody knows", operation.name);
             let finding = Finding::new(Severity::Warning, "A-MAP-004", message).at(operation.span.clone());
             findings.push(finding.help("name the column that says when a row was last good"));
+        }
+    }
+}
+
+/// An order that MariaDB forgets: the adapter asks for columns of the statement, and in a table that is made of a
+/// statement rows have none.
+fn forgotten_order(mapping: &Mapping, findings: &mut Vec<Finding>) {
+    if !matches!(mapping.source(), SourceDef::Mariadb(_)) {
+        return;
+    }
+    for operation in mapping.operations() {
+        let asked = matches!(operation.kind, OperationKind::Lookup | OperationKind::Search);
+        if asked
+            && operation.order.is_empty()
+            && let Access::Sql(statement) = &operation.access
+            && is_ordered(statement)
+        {
+            let message = format!(
+                "operation {}: MariaDB forgets the `order by` of its statement: rows come in any order, and a limit leaves out any",
+                operation.name
+            );
+            let finding = Finding::new(Severity::Warning, "A-MAP-017", message).at(operation.span.clone());
+            findings.push(finding.help(
+                "take it out of the statement, select its columns there, and write order = [\"COLUMN desc\", …] below",
+            ));
         }
     }
 }

@@ -11,6 +11,7 @@ mod field;
 mod help;
 mod masked;
 mod operation;
+mod order;
 mod parse;
 mod read;
 mod server;
@@ -34,12 +35,13 @@ pub(crate) use fault::position;
 pub use fault::{MappingFault, fault_at, render, render_masked};
 pub use help::next_step;
 pub use operation::{LIMIT, TIMEOUT};
+pub use order::OrderDef;
 pub use service::{
     AuthDef, CallDef, ClientDef, FhirDef, HttpDef, Method, ParamPlace, Piece, RetryDef, SearchDef,
     ServiceDef, ServiceTlsDef, Template, is_pointer, search_name,
 };
 pub use source::FILES;
-pub(crate) use sql_text::names_in;
+pub(crate) use sql_text::{is_ordered, names_in};
 pub use sql_text::{parameters, without_constants};
 pub use test_run::{TestResult, run_tests};
 pub use test_update::{TestChange, TestUpdate, test_updates};

@@ -55,6 +55,15 @@ const SQLITE_CHANGES: &[Change] = &[
     ("conditions of a CSV source", "limit = 1", "where = { SFZH = \":id\" }\nlimit = 1"),
     ("a limit of nothing", "limit = 1\n", "limit = 0\n"),
     ("a limit that is too large", "limit = 1", "limit = 1001"),
+    ("an order that is no list", "limit = 1\n", "order = \"GXSJ\"\nlimit = 1\n"),
+    ("an order of nothing", "limit = 1\n", "order = []\nlimit = 1\n"),
+    (
+        "an order by what is no column",
+        "limit = 1\n",
+        "order = [\"GXSJ+1\", \"1\", \"\\\"XM\\\"\", 7]\nlimit = 1\n",
+    ),
+    ("an order with more words", "limit = 1\n", "order = [\"GXSJ decs\", \"XM desc, XB\"]\nlimit = 1\n"),
+    ("a column twice in an order", "limit = 1\n", "order = [\"XM\", \"XM desc\"]\nlimit = 1\n"),
     ("a timeout that is misspelt", "timeout = \"2s\"", "timeuot = \"2s\""),
     ("a timeout in words", "timeout = \"2s\"", "timeout = \"2 sec\""),
     ("a timeout that is too long", "timeout = \"2s\"", "timeout = \"1m\""),
@@ -95,6 +104,7 @@ const CSV_CHANGES: &[Change] = &[
     ("the day of a text", "\"CALL_TIME@date\"", "\"CALL_NO@date\""),
     ("a condition on another parameter", "\":day\"", "\":dya\""),
     ("a statement", "limit = 200", "sql = \"select 1\"\nlimit = 200"),
+    ("an order of files", "limit = 200", "order = [\"CALL_NO\"]\nlimit = 200"),
     ("a field of another column", "from = \"CALL_NO\"", "from = \"CALLNO\""),
     ("no columns", "[source.csv.columns]", "[source.csv.colums]"),
     ("a probe", "time_zone", "health = { probe = \"select 1\" }\ntime_zone"),
@@ -167,6 +177,7 @@ const FHIR_CHANGES: &[Change] = &[
     ("a parameter that is misspelt in the search", "urn:national-id|:id", "urn:national-id|:idd"),
     ("a parameter that the search does not use", "urn:national-id|:id", "urn:national-id|1"),
     ("an identifier in the address of a search", "[0-9X]$\" }", "[0-9X]$\", in = \"query\" }"),
+    ("an order of a search", "elements = true", "order = [\"date\"]\nelements = true"),
     ("no search", "search = {", "serach = {"),
     ("freshness of what is no type", "probe = \"Condition\"", "probe = \"/Condition\""),
 ];
@@ -404,6 +415,34 @@ async fn what_is_asked_about_a_subject_and_declares_none_is_warned_of() {
             let help = finding.help.as_deref().unwrap_or_default();
             assert!(help.starts_with("write subject = \"area\" below its name"), "{help}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_mariadb_forgets_is_told_and_one_of_the_mapping_is_not() {
+    use yiwang_adapter_sdk::check::{Level, Severity, check};
+    let mariadb = POSTGRES.replace("[source.postgres]", "[source.mariadb]");
+    for (base, condition, more, told) in [
+        (&mariadb, " order by GXSJ", "", 1),
+        (&mariadb, " order by GXSJ desc limit 5", "", 1),
+        (&mariadb, " order by GXSJ desc limit 1", "", 0),
+        (&mariadb, "", "order = [\"GXSJ desc\"]\n", 0),
+        (&mariadb, "", "", 0),
+        (&POSTGRES.to_owned(), " order by GXSJ", "", 0),
+    ] {
+        let text = base.replacen("SFZH = :id", &format!("SFZH = :id{condition}"), 1).replacen(
+            "limit = 1\n",
+            &format!("{more}limit = 1\n"),
+            1,
+        );
+        let mapping = match Mapping::parse(&text, Path::new("m.toml")) {
+            Ok(mapping) => mapping,
+            Err(faults) => panic!("{faults:?}"),
+        };
+        let findings = check(&mapping, Level::Offline).await;
+        let about: Vec<_> = findings.iter().filter(|finding| finding.code == "A-MAP-017").collect();
+        assert_eq!(about.len(), told, "{condition}: {findings:?}");
+        assert!(about.iter().all(|one| one.severity == Severity::Warning && one.help.is_some()));
     }
 }
 

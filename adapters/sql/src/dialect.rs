@@ -1,6 +1,6 @@
 //! What differs between databases in the text of a statement.
 
-use yiwang_adapter_sdk::mapping::parameters;
+use yiwang_adapter_sdk::mapping::{OrderDef, parameters};
 use yiwang_adapter_sdk::source::{Page, SourceError, SourceFilter};
 use yiwang_policies::rows;
 use yiwang_proto::contract::Scalar;
@@ -53,13 +53,15 @@ pub trait Dialect: Send + Sync {
     }
 
     /// `select <columns> from (<statement>) q where <filter> and <key> > ? order by <key> limit <n>`; without columns,
-    /// all of them.
+    /// all of them. What is no page comes in the order that is given, which stands outside because MariaDB forgets one
+    /// inside.
     fn wrap(
         &self,
         statement: &str,
         columns: &[impl AsRef<str>],
         filter: Option<&SourceFilter>,
         page: Option<&Page>,
+        order: &[OrderDef],
     ) -> Result<Wrapped, SourceError>
     where
         Self: Sized,
@@ -107,11 +109,24 @@ pub trait Dialect: Send + Sync {
             if page.after.is_none() {
                 text.push_str(self.nulls_first());
             }
+        } else {
+            push_order(self, order, &mut text)?;
         }
         text.push_str(" limit ");
         text.push_str(&self.placeholder(named.len() + filter_values.len() + 1));
         Ok(Wrapped { text, named, filter_values })
     }
+}
+
+fn push_order(dialect: &impl Dialect, order: &[OrderDef], text: &mut String) -> Result<(), SourceError> {
+    for (at, OrderDef { column, descending }) in order.iter().enumerate() {
+        text.push_str(if at == 0 { " order by " } else { ", " });
+        text.push_str(&dialect.quote(column)?);
+        if *descending {
+            text.push_str(" desc");
+        }
+    }
+    Ok(())
 }
 
 /// Writes a mapping's statement with the database's placeholders; yields whose they are.
@@ -225,29 +240,30 @@ mod tests {
 
     #[test]
     fn only_named_columns_are_selected_and_names_cannot_break_out() {
-        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None, None).unwrap();
+        let wrapped = Sqlite.wrap("select * from t -- all", &["A", "b\"c"], None, None, &[]).unwrap();
         assert_eq!(wrapped.text, "select \"A\", \"b\"\"c\" from (\nselect * from t -- all\n) q limit ?");
         assert_eq!(
-            Mariadb.wrap("select 1", &["a`b\"c"], None, None).unwrap().text,
+            Mariadb.wrap("select 1", &["a`b\"c"], None, None, &[]).unwrap().text,
             "select `a``b\"c` from (\nselect 1\n) q limit ?"
         );
         for name in ["a\0b", ""] {
-            assert!(Sqlite.wrap("select 1", &[name], None, None).is_err());
-            assert!(Postgres.wrap("select 1", &[name], None, None).is_err());
-            assert!(Mariadb.wrap("select 1", &[name], None, None).is_err());
+            assert!(Sqlite.wrap("select 1", &[name], None, None, &[]).is_err());
+            assert!(Postgres.wrap("select 1", &[name], None, None, &[]).is_err());
+            assert!(Mariadb.wrap("select 1", &[name], None, None, &[]).is_err());
         }
     }
 
     #[test]
     fn a_page_goes_on_above_its_key_in_the_keys_order() {
         let page = |after: Option<Scalar>| Page { key: "id\"no".into(), after };
-        let first = Postgres.wrap("select 1", &["x"], None, Some(&page(None))).unwrap();
+        let first = Postgres.wrap("select 1", &["x"], None, Some(&page(None)), &[]).unwrap();
         assert_eq!(
             first.text,
             "select \"x\" from (\nselect 1\n) q order by \"id\"\"no\" nulls first limit $1"
         );
         let statement = "select x from t where a = :id";
-        let next = Postgres.wrap(statement, &["x"], None, Some(&page(Some(Scalar::Integer(7))))).unwrap();
+        let next =
+            Postgres.wrap(statement, &["x"], None, Some(&page(Some(Scalar::Integer(7)))), &[]).unwrap();
         assert!(
             next.text.ends_with(") q where \"id\"\"no\" > $2 order by \"id\"\"no\" limit $3"),
             "{}",
@@ -257,20 +273,40 @@ mod tests {
     }
 
     #[test]
+    fn an_order_stands_outside_of_the_statement_behind_the_filter() {
+        let order = [("QS\"RQ", true), ("`B`", false)]
+            .map(|(column, descending)| OrderDef { column: column.into(), descending });
+        let text = |wrapped: Result<Wrapped, SourceError>| wrapped.unwrap().text;
+        for (text, wanted) in [
+            (text(Sqlite.wrap("select 1", &["x"], None, None, &order)), "\"QS\"\"RQ\" desc, \"`B`\" limit ?"),
+            (
+                text(Postgres.wrap("select 1", &["x"], None, None, &order)),
+                "\"QS\"\"RQ\" desc, \"`B`\" limit $1",
+            ),
+            (text(Mariadb.wrap("select 1", &["x"], None, None, &order)), "`QS\"RQ` desc, ```B``` limit ?"),
+        ] {
+            assert!(text.ends_with(&format!("\n) q order by {wanted}")), "{text}");
+        }
+        let page = Page { key: "k".into(), after: None };
+        let paged = Sqlite.wrap("select 1", &["x"], None, Some(&page), &order).unwrap();
+        assert!(paged.text.ends_with("order by \"k\" limit ?"), "{}", paged.text);
+    }
+
+    #[test]
     fn a_name_becomes_the_placeholder_that_the_database_knows() {
         let statement = "select x from t where a = :id and b in (lower(:id), :day) and c = ':id'";
-        let wrapped = Postgres.wrap(statement, &["x"], None, None).unwrap();
+        let wrapped = Postgres.wrap(statement, &["x"], None, None, &[]).unwrap();
         assert_eq!(
             wrapped.text,
             "select \"x\" from (\nselect x from t where a = $1 and b in (lower($1), $2) and c = ':id'\n) q limit $3"
         );
         assert_eq!(wrapped.named, ["id", "day"]);
-        let wrapped = Mariadb.wrap(statement, &["x"], None, None).unwrap();
+        let wrapped = Mariadb.wrap(statement, &["x"], None, None, &[]).unwrap();
         assert_eq!(
             wrapped.text,
             "select `x` from (\nselect x from t where a = ? and b in (lower(?), ?) and c = ':id'\n) q limit ?"
         );
         assert_eq!(wrapped.named, ["id", "id", "day"]);
-        assert!(Sqlite.wrap(statement, &["x"], None, None).unwrap().text.contains(statement));
+        assert!(Sqlite.wrap(statement, &["x"], None, None, &[]).unwrap().text.contains(statement));
     }
 }

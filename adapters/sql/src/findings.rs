@@ -1,6 +1,7 @@
 //! What live checks of all SQL sources say, in the same words under the same codes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::OperationDef;
 use yiwang_adapter_sdk::source::SourceError;
@@ -31,7 +32,8 @@ pub(crate) fn compare_columns(
     names: &BTreeSet<String>,
     findings: &mut Vec<Finding>,
 ) {
-    let declared = operation.columns();
+    let mut declared = operation.columns();
+    declared.extend(operation.order.iter().map(|order| Arc::clone(&order.column)));
     for column in declared.iter().filter(|column| !names.contains(column.as_ref())) {
         let known = names.iter().cloned().collect::<Vec<_>>().join(", ");
         let message = format!("the statement gives no column `{column}`");

@@ -20,7 +20,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
-use yiwang_adapter_sdk::mapping::{Access, OperationDef, ParamType, SourceCommon};
+use yiwang_adapter_sdk::mapping::{Access, OperationDef, OrderDef, ParamType, SourceCommon};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError, Usage};
 use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
@@ -358,7 +358,13 @@ pub(crate) fn wrap<S: Server>(
     };
     let filter = query.and_then(|query| query.filter.as_ref());
     let page = query.and_then(|query| query.page.as_ref());
-    S::Dialect::default().wrap(statement, columns, filter, page)
+    S::Dialect::default().wrap(statement, columns, filter, page, order(operation, columns))
+}
+
+/// The order of an operation's rows. What is asked for all its columns is only described: without an order, so that a
+/// column of it that is not there is told of by its name.
+pub(crate) fn order<'o>(operation: &'o OperationDef, columns: &[impl AsRef<str>]) -> &'o [OrderDef] {
+    if columns.is_empty() { &[] } else { &operation.order }
 }
 
 fn statement<S: Server>(query: &FetchQuery) -> Result<Statement, SourceError> {

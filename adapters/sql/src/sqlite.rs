@@ -4,6 +4,7 @@
 
 use crate::dialect::{Dialect, Sqlite, Wrapped};
 use crate::pool::{Cancel, CancelOnDrop, Pool, Shares, WAITING_MAX};
+use crate::server::order;
 use crate::{findings, live};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
@@ -244,7 +245,7 @@ pub(crate) fn wrap(
     };
     let filter = query.and_then(|query| query.filter.as_ref());
     let page = query.and_then(|query| query.page.as_ref());
-    Sqlite.wrap(statement, columns, filter, page)
+    Sqlite.wrap(statement, columns, filter, page, order(operation, columns))
 }
 
 fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceError> {

@@ -1,6 +1,9 @@
 //! SQLite as a source: the compliance suite, injection, read-only proofs, what is really read.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "sqlite/order.rs"]
+mod order;
+
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +31,9 @@ fn database(folder: &Path) -> PathBuf {
     ))
     .unwrap();
     for row in compliance::rows() {
-        let cells: Vec<Option<&str>> =
-            row.iter().map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty())).collect();
-        db.execute("insert into PERSON values (?, ?, ?, ?, ?, ?, ?, ?)", rusqlite::params_from_iter(cells))
-            .unwrap();
+        let cells = row.iter().map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty()));
+        let insert = "insert into PERSON values (?, ?, ?, ?, ?, ?, ?, ?)";
+        db.execute(insert, rusqlite::params_from_iter(cells)).unwrap();
     }
     path
 }
@@ -44,11 +46,8 @@ fn parse(text: &str, folder: &Path) -> Mapping {
 
 fn suite_mapping(path: &Path) -> String {
     let source = format!("[source.sqlite]\npath = '{}'\ntime_zone = \"Asia/Shanghai\"", path.display());
-    compliance::mapping(
-        &source,
-        &format!("sql = \"{SELECT} ID = :id\""),
-        &format!("sql = \"\"\"{SELECT} AREA = :area -- by area\"\"\""),
-    )
+    let by_area = format!("sql = \"\"\"{SELECT} AREA = :area -- by area\"\"\"");
+    compliance::mapping(&source, &format!("sql = \"{SELECT} ID = :id\""), &by_area)
 }
 
 fn open(path: &Path) -> (Arc<Mapping>, Arc<dyn Source>) {
@@ -223,7 +222,7 @@ fn sqlite_itself_loads_only_the_columns_that_are_granted() {
         (vec!["NM"], vec![1, 6]),
         (vec!["SEX", "AREA"], vec![2, 4, 6]),
     ] {
-        let wrapped = Sqlite.wrap(&statement, &columns, None, None).unwrap();
+        let wrapped = Sqlite.wrap(&statement, &columns, None, None, &[]).unwrap();
         assert_eq!(columns_read(&db, &wrapped.text), wanted, "{}", wrapped.text);
     }
     assert_eq!(columns_read(&db, &statement), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -244,7 +243,7 @@ fn the_statement_that_runs_names_only_granted_columns() {
         }),
     )
     .unwrap();
-    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None, None).unwrap();
+    let wrapped = Sqlite.wrap(&format!("{SELECT} ID = :id"), &["NM"], None, None, &[]).unwrap();
     let mut statement = db.prepare(&wrapped.text).unwrap();
     let secret = "P1' or '1'='1";
     statement.query_row(rusqlite::params![secret, 2], |_| Ok(())).unwrap_err();

@@ -274,6 +274,13 @@ fn operation() -> Value {
             "where",
             json!({ "type": "object", "description": "csv: column = value or :name; column@date compares the day, column@id an identity number however it is written" }),
         ),
+        (
+            "order",
+            list(
+                &text("a column of the statement, alone or with asc or desc"),
+                "databases: in which order rows come",
+            ),
+        ),
         ("method", words(&["GET", "POST"], "http")),
         ("path", text("http: beneath the source's address, with :name for a segment")),
         ("query", json!({ "type": "object", "description": "http: of the address" })),

@@ -113,6 +113,8 @@ struct ShownOperation {
     /// Where constants are masked: by it two statements that differ in one are told apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     access_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    order: Vec<String>,
     params: Vec<String>,
     fields: BTreeMap<String, String>,
 }
@@ -275,6 +277,7 @@ fn shown_operation(
                 format!("POST {}/_search by {}", search.resource, names.join(", "))
             }
         },
+        order: operation.order.iter().map(ToString::to_string).collect(),
         params: operation.params.iter().map(|param| param.name.to_string()).collect(),
         fields: all.map(|one| (one.name.to_string(), field(one))).collect(),
     }

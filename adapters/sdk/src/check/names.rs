@@ -112,6 +112,9 @@ impl Judge<'_> {
 
     fn operation(&mut self, operation: &OperationDef) {
         self.name(operation.name.as_str(), "operation", &operation.span);
+        for order in &operation.order {
+            self.name(&order.column, "in `order`", &operation.span);
+        }
         for field in operation.fields.iter().chain(operation.as_of.as_ref()) {
             self.name(field.name.as_str(), "field", &field.span);
             for column in field.columns() {

@@ -70,6 +70,7 @@ pub(crate) fn read(
         fields,
         as_of,
         count: None,
+        order: Vec::new(),
         page: Some(PageDef { key: key?, subject }),
         span,
     })

@@ -94,6 +94,7 @@ pub(crate) fn read(
         timeout: timeout?,
         fields,
         as_of: None,
+        order: Vec::new(),
         page: None,
         count: Some(CountDef { k, values, definition }),
         span,

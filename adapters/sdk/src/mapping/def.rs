@@ -2,6 +2,7 @@
 
 use super::count::CountDef;
 use super::expression::Expression;
+use super::order::OrderDef;
 use super::service::{CallDef, FhirDef, HttpDef, ParamPlace, SearchDef};
 use crate::source::Setting;
 use jiff::tz::TimeZone;
@@ -260,6 +261,8 @@ pub struct OperationDef {
     pub fields: Vec<FieldDef>,
     /// When a row was last good; read always, never a field.
     pub as_of: Option<FieldDef>,
+    /// In which order a look-up or search of a database gives its rows; any, where it is empty.
+    pub order: Vec<OrderDef>,
     /// How a batch is paged.
     pub page: Option<PageDef>,
     /// What a count has besides; its dimensions are the fields.

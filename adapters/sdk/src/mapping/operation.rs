@@ -9,6 +9,7 @@ use super::def::{
 };
 use super::fault::Faults;
 use super::field;
+use super::order;
 use super::read::{Node, Table, id, kind, one_of, shown, text};
 use super::service::ParamPlace;
 use super::service_operation::{self, CALL_KEYS, SEARCH_KEYS};
@@ -28,7 +29,8 @@ pub const LIMIT: u32 = 20;
 /// What a source may take where a mapping does not say: whoever asks waits for it.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-const KEYS: [&str; 9] = ["name", "kind", "subject", "params", "sql", "where", "limit", "timeout", "fields"];
+const KEYS: [&str; 10] =
+    ["name", "kind", "subject", "params", "sql", "where", "order", "limit", "timeout", "fields"];
 /// Keys of sources that have neither statements nor columns.
 const PLAIN_KEYS: [&str; 7] = ["name", "kind", "subject", "params", "limit", "timeout", "fields"];
 
@@ -68,6 +70,7 @@ pub(crate) fn read(
     let params = table.get("params").map(|node| params(node, called, faults)).unwrap_or_default();
     let subject = subject(table, &params, faults);
     let access = access(table, source, &params, faults);
+    let order = order::read(table, source, faults);
     let limit = match table.get("limit") {
         None => Some(i64::from(LIMIT)),
         Some(_) => table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults),
@@ -85,6 +88,7 @@ pub(crate) fn read(
         timeout: timeout?,
         fields,
         as_of,
+        order,
         count: None,
         page: None,
         span: name_span,

@@ -101,6 +101,36 @@ pub(crate) fn names_in(sql: &str) -> (Vec<&str>, Vec<&str>) {
     (names, texts)
 }
 
+/// Whether a statement orders its rows, and not only to take the first of them. What stands in parentheses is another
+/// statement's.
+pub(crate) fn is_ordered(sql: &str) -> bool {
+    let (mut rest, mut open, mut unused) = (sql, 0_usize, Scanned::default());
+    let mut words: Vec<String> = Vec::new();
+    while let Some(next) = rest.chars().next() {
+        let after = rest.get(next.len_utf8()..).unwrap_or_default();
+        rest = match next {
+            '\'' | '"' | '`' => quoted(rest, next, &mut unused),
+            '[' => quoted(rest, ']', &mut unused),
+            '-' if rest.starts_with("--") => rest.split_once('\n').map_or("", |(_, after)| after),
+            '/' if rest.starts_with("/*") => rest.split_once("*/").map_or("", |(_, after)| after),
+            ':' => parameter(sql, rest, &mut unused),
+            '(' | ')' => {
+                open = if next == '(' { open + 1 } else { open.saturating_sub(1) };
+                after
+            }
+            _ => match word(rest) {
+                ("", _) => after,
+                (name, after) => {
+                    words.extend((open == 0).then(|| name.to_ascii_lowercase()));
+                    after
+                }
+            },
+        };
+    }
+    let orders = words.windows(2).any(|pair| *pair == ["order", "by"]);
+    orders && !words.ends_with(&["limit".to_owned(), "1".to_owned()])
+}
+
 const UNBALANCED: &str = "parentheses do not match: each opens and closes inside the statement";
 
 /// Scans a statement; texts, quoted names and comments are skipped.
@@ -226,6 +256,28 @@ mod tests {
         assert!(scanned.faults.is_empty(), "{:?}", scanned.faults);
         assert_eq!(scan("select 'it''s :no' where a = :b").params, ["b"]);
         assert_eq!(scan("-- c\nWITH x as (select 1) select 1").first, "with");
+    }
+
+    #[test]
+    fn an_order_is_seen_where_it_is_the_statements_own() {
+        for sql in [
+            "select a from t order by a",
+            "select a from t where b = :id\nORDER  BY a desc, b limit 10",
+            "select a from t order/* */by a -- limit 1",
+            "select a from (select 1 limit 1) q order by a",
+        ] {
+            assert!(is_ordered(sql), "{sql}");
+        }
+        for sql in [
+            "select a from t",
+            "select a from t order by a desc limit 1",
+            "select row_number() over (order by a) from t",
+            "select a from (select a from t order by a) q",
+            "select 'order by', \"order by\" from t -- order by a\n/* order by a */",
+            "select a from t where order = :by",
+        ] {
+            assert!(!is_ordered(sql), "{sql}");
+        }
     }
 
     #[test]

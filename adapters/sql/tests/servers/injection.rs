@@ -63,8 +63,8 @@ async fn identifiers(people: &People<'_>) {
                 let name: String = format!("{first}{glue}{second}").chars().take(40).collect();
                 let statement = query(&mapping, "P1", &[]);
                 let quoted = match people.lab.kind {
-                    Kind::Postgres => Postgres.wrap("select 1", &[name.as_str()], None, None),
-                    Kind::Mariadb => Mariadb.wrap("select 1", &[name.as_str()], None, None),
+                    Kind::Postgres => Postgres.wrap("select 1", &[name.as_str()], None, None, &[]),
+                    Kind::Mariadb => Mariadb.wrap("select 1", &[name.as_str()], None, None, &[]),
                 };
                 asked += 1;
                 if asked % 8 != 0 && quoted.is_ok() {

@@ -253,6 +253,37 @@ async fn the_check_finds_scans_missing_columns_and_odd_types() {
     }
 }
 
+async fn ordered(lab: &Lab) {
+    let people = People::new(lab, "ordered");
+    let of = |order: &str| people.text.replace("limit = 100", &format!("order = {order}\nlimit = 3"));
+    // Which rows a limit leaves out is the order's word as well.
+    for (order, wanted) in [
+        ("[\"SEX desc\", \"ID desc\"]", ["many 19", "many 17", "many 15"]),
+        ("[\"SEX\", \"ID asc\"]", ["many 0", "many 2", "many 4"]),
+    ] {
+        let (mapping, source) = people.open_text(&of(order));
+        let mapped = MappedSource::new(mapping, source);
+        let answer = ask(&mapped, "person.by_area", "", Some("980199"), &["name"], &[]).await.unwrap();
+        let records: Vec<serde_json::Value> = serde_json::from_slice(&answer.records).unwrap();
+        let names: Vec<&str> =
+            records.iter().map(|record| record.pointer("/fields/name").unwrap().as_str().unwrap()).collect();
+        assert_eq!((names.as_slice(), answer.truncated), (&wanted[..], true), "{order}");
+    }
+    for (order, code) in [("[\"ID desc\"]", None), ("[\"NOBODY\"]", Some("A-SQL-003"))] {
+        let (mapping, source) = people.open_text(&of(order));
+        let findings = source.check(mapping.operations().to_vec()).await;
+        let told = findings.iter().find(|finding| finding.message.contains("NOBODY"));
+        assert_eq!(told.map(|finding| finding.code), code, "{findings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_come_in_the_order_that_the_mapping_says() {
+    for lab in servers() {
+        ordered(lab).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_the_server_folds_is_no_key_of_a_batch() {
     for lab in servers() {
