@@ -252,7 +252,12 @@ fn whole(withheld: &[(FieldName, String)]) -> Result<u64, Failure> {
 }
 
 /// Puts a page into the file, and then into the state.
-fn put(out: &Path, path: &Path, mut state: State, (page, left_out): (BatchPage, u64)) -> Result<State, Failure> {
+fn put(
+    out: &Path,
+    path: &Path,
+    mut state: State,
+    (page, left_out): (BatchPage, u64),
+) -> Result<State, Failure> {
     if state.entries.len() >= PAGES_MAX {
         return Err(Failure::refused(format!("over {PAGES_MAX} pages came, and there are more")));
     }
@@ -330,7 +335,8 @@ mod tests {
     #[test]
     fn rows_that_a_provider_leaves_out_are_counted_and_a_field_that_it_withholds_ends_the_batch() {
         let withheld = |clauses: &[(&str, &str)]| {
-            let one = |(field, clause): &(&str, &str)| (FieldName::parse(field).unwrap(), (*clause).to_owned());
+            let one =
+                |(field, clause): &(&str, &str)| (FieldName::parse(field).unwrap(), (*clause).to_owned());
             whole(&clauses.iter().map(one).collect::<Vec<_>>())
         };
         assert_eq!(withheld(&[]).ok(), Some(0));

@@ -28,10 +28,11 @@ enum Show {
 type Piece = (Range<usize>, String);
 
 /// Keys of an operation, and of what is under it, that say how something is read and hold nothing that is read.
-const OPERATION: [&str; 34] = [
+const OPERATION: [&str; 35] = [
     "name",
     "kind",
     "subject",
+    "order",
     "limit",
     "timeout",
     "key",
@@ -72,7 +73,7 @@ const SOURCE_INNER: [&str; 8] =
     ["every", "unhealthy_after", "warn", "fail", "max", "idle", "acquire", "attempts"];
 
 /// Words that a line may begin with where the file cannot be read as TOML.
-const WORDS: [&str; 43] = [
+const WORDS: [&str; 44] = [
     "format",
     "mapping",
     "record",
@@ -112,6 +113,7 @@ const WORDS: [&str; 43] = [
     "fields",
     "sql",
     "where",
+    "order",
     "limit",
     "timeout",
     "args",
