@@ -36,6 +36,7 @@ pub(super) fn places(said: u32) -> (usize, usize) {
 }
 
 /// Milliseconds for which somebody still waits. At least one: none would say that nothing is said.
+/// By the runtime's time, as the wait itself is: a simulation moves both.
 fn still(until: Instant) -> u32 {
     let left = until.saturating_duration_since(Instant::now());
     u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
