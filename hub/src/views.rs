@@ -320,7 +320,9 @@ impl Views {
     pub fn holdings(&self, member: &MemberId, time_ms: i64) -> Holdings {
         let (revocations, revocation_bytes) = self.revocations_held(member);
         let registry = self.registry();
-        let Some(held) = registry.held.get(member) else { return Holdings::default() };
+        let Some(held) = registry.held.get(member) else {
+            return Holdings { revocations, revocation_bytes, ..Holdings::default() };
+        };
         Holdings {
             revocations,
             revocation_bytes,
