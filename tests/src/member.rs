@@ -17,9 +17,8 @@ use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
 use yiwang_adapter_sdk::source::{Environment, Source};
 use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
-use yiwang_client::client::{AppIdentity, Client, HeadStore};
-use yiwang_client::counterparts::Counterparts;
-use yiwang_client::folder::{Enrolled, Folder};
+use yiwang_client::client::{AppIdentity, Client};
+use yiwang_client::folder::{Folder, FolderHeads};
 use yiwang_client::standing::{Acknowledged, StandingHealth};
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::Clock;
@@ -127,33 +126,6 @@ impl RunningAdapter {
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
-    }
-}
-
-/// Keeps the newest head in a member's folder.
-pub struct FolderHeads(pub PathBuf);
-
-impl HeadStore for FolderHeads {
-    fn load(&self) -> Option<Vec<u8>> {
-        let folder = Folder::open(&self.0).ok()?;
-        folder.enrolled().ok()?.checkpoint().ok()?.map(|(_, bytes)| bytes.to_vec())
-    }
-
-    fn keep(&self, note: &[u8]) -> std::io::Result<()> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
-        enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
-    }
-
-    fn counterparts(&self) -> std::io::Result<Counterparts> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        folder.enrolled().and_then(Enrolled::counterparts).map_err(std::io::Error::other)
-    }
-
-    fn keep_counterparts(&self, more: &Counterparts) -> std::io::Result<()> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        let kept = folder.enrolled().and_then(|enrolled| enrolled.keep_counterparts(more));
-        kept.map_err(std::io::Error::other)
     }
 }
 
@@ -298,7 +270,7 @@ impl Member {
         }
         let identity = app_identity(&self.folder, &name);
         let channel = self.folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
-        let heads = Arc::new(FolderHeads(self.folder.path().to_owned()));
+        let heads = Arc::new(FolderHeads::open(self.folder.enrolled().unwrap().clone()).unwrap());
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let client = Client::new(identity, channel, heads, clock, entropy).unwrap();
         match self.folder.load_sealing(&name).unwrap() {

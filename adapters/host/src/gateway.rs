@@ -43,7 +43,6 @@ pub(crate) use meet::keep_met;
 
 use crate::config::GatewayPart;
 use crate::error::HostError;
-use crate::heads::FolderHeads;
 use crate::names;
 use axum::Router;
 use axum::body::Body;
@@ -58,7 +57,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use yiwang_client::client::{AppIdentity, Client};
-use yiwang_client::folder::Folder;
+use yiwang_client::folder::{Folder, FolderHeads};
 use yiwang_proto::Digest;
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;

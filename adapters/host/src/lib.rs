@@ -13,7 +13,6 @@ mod metrics;
 mod serve;
 
 mod error;
-mod heads;
 mod names;
 mod record_types;
 mod renew;

@@ -4,10 +4,9 @@ use crate::fail::Failure;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use yiwang_client::client::{AppIdentity, Client, HeadStore};
-use yiwang_client::counterparts::Counterparts;
+use yiwang_client::client::{AppIdentity, Client};
 use yiwang_client::error::ClientError;
-use yiwang_client::folder::{Enrolled, Folder, FolderError};
+use yiwang_client::folder::{Folder, FolderError, FolderHeads};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, Role};
@@ -46,33 +45,6 @@ pub struct AppArgs {
 /// Opens a member folder.
 pub fn folder(dir: &Path) -> Result<Folder, Failure> {
     Folder::open(dir).map_err(Failure::usage)
-}
-
-/// Keeps heads in the member's folder.
-struct FolderHeads(PathBuf);
-
-impl HeadStore for FolderHeads {
-    fn load(&self) -> Option<Vec<u8>> {
-        let folder = Folder::open(&self.0).ok()?;
-        folder.enrolled().ok()?.checkpoint().ok()?.map(|(_, bytes)| bytes.to_vec())
-    }
-
-    fn keep(&self, note: &[u8]) -> std::io::Result<()> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        let enrolled = folder.enrolled().map_err(std::io::Error::other)?;
-        enrolled.keep_checkpoint(note).map(drop).map_err(std::io::Error::other)
-    }
-
-    fn counterparts(&self) -> std::io::Result<Counterparts> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        folder.enrolled().and_then(Enrolled::counterparts).map_err(std::io::Error::other)
-    }
-
-    fn keep_counterparts(&self, more: &Counterparts) -> std::io::Result<()> {
-        let folder = Folder::open(&self.0).map_err(std::io::Error::other)?;
-        let kept = folder.enrolled().and_then(|enrolled| enrolled.keep_counterparts(more));
-        kept.map_err(std::io::Error::other)
-    }
 }
 
 /// Opens checkpoints of the ledger that the folder pinned.
@@ -138,7 +110,7 @@ pub fn client(args: &AppArgs) -> Result<Client, Failure> {
     let folder = folder(&args.folder)?;
     let enrolled = folder.enrolled().map_err(Failure::usage)?;
     let channel = enrolled.channel_lazy(clock()).map_err(Failure::environment)?;
-    let heads = Arc::new(FolderHeads(args.folder.clone()));
+    let heads = Arc::new(FolderHeads::open(enrolled.clone()).map_err(Failure::usage)?);
     let client = Client::new(identity(&folder, &args.app)?, channel, heads, clock(), entropy())
         .map_err(Failure::usage)?;
     match folder.load_sealing(&args.app).map_err(Failure::usage)? {

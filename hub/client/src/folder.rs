@@ -23,6 +23,7 @@ mod enrolled;
 mod enrolment;
 mod error;
 pub(crate) mod files;
+mod heads;
 mod record_types;
 mod sealing;
 mod standing;
@@ -31,6 +32,7 @@ mod witness;
 pub use auditor::AuditorFolder;
 pub use enrolled::Enrolled;
 pub use error::FolderError;
+pub use heads::FolderHeads;
 pub use record_types::{StaleError, not_older};
 pub use standing::{IssuedStanding, ListStamp};
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use yiwang_client::client::Client;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending, SignedRequest};
-use yiwang_client::folder::Folder;
+use yiwang_client::folder::{Folder, FolderHeads};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::ids::{AppId, CaseId, Matter, Operation};
-use yiwang_tests::member::{FolderHeads, app_identity};
+use yiwang_tests::member::app_identity;
 use yiwang_tests::scene::fields;
 
 /// The person that everybody asks about.
@@ -61,7 +61,7 @@ fn client(town: &Town, app: usize) -> Client {
     let folder = Folder::open(&town.member_dir(STREET)).unwrap();
     let host = town.host(DESK);
     let channel = folder.enrolled().unwrap().channel_lazy_over(Wire, Arc::clone(&host.clock)).unwrap();
-    let heads = Arc::new(FolderHeads(folder.path().to_owned()));
+    let heads = Arc::new(FolderHeads::open(folder.enrolled().unwrap().clone()).unwrap());
     let identity = app_identity(&folder, &AppId::parse(APPS[app]).unwrap());
     let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
     let folder = kept(town, app);

@@ -1,14 +1,14 @@
 //! Keeps the heads that an app's client verified in the member's folder, so that a hub that was rolled
 //! back is found out also after a restart.
 
+use super::{Enrolled, FolderError};
+use crate::client::HeadStore;
+use crate::counterparts::Counterparts;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use yiwang_client::client::HeadStore;
-use yiwang_client::counterparts::Counterparts;
-use yiwang_client::folder::Enrolled;
 
 /// The folder's newest head, as one client sees it.
-pub(crate) struct FolderHeads {
+pub struct FolderHeads {
     enrolled: Enrolled,
     // INVARIANT: a head that this client has verified or begun with. The folder may hold a newer one, from
     // another app, whose growth from this client's own nobody proved to it.
@@ -17,7 +17,10 @@ pub(crate) struct FolderHeads {
 
 impl FolderHeads {
     /// Begins with the folder's head.
-    pub(crate) fn open(enrolled: Enrolled) -> Result<Self, yiwang_client::folder::FolderError> {
+    ///
+    /// # Errors
+    /// [`FolderError`] where the head that is kept cannot be read, or does not hold.
+    pub fn open(enrolled: Enrolled) -> Result<Self, FolderError> {
         let own = enrolled.checkpoint()?.map(|(_, bytes)| bytes.to_vec());
         Ok(Self { enrolled, own: Mutex::new(own) })
     }
