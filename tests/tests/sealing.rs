@@ -119,6 +119,7 @@ async fn prepare_sign_send_brings_one_record_and_withholds_what_nobody_can_sign_
         officer: Some(clinic.officer.name.clone()),
         fields: std::collections::BTreeMap::new(),
         arguments: Arguments::new(),
+        resume: [].into(),
     };
     let states = |record: &yiwang_client::record::UnifiedRecord| {
         let field = |record_type: &str, name: &str| {

@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod clocks;
 mod completions;
 mod diff;
 mod door;
@@ -29,6 +30,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::HostError;
 use crate::run::{self, Addresses, Surroundings};
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +140,9 @@ pub struct Run {
     /// Everything but the hub: open and probe the sources, and tell what would be announced and let out
     #[arg(long)]
     pub dry_run: bool,
+    /// How the result of --dry-run is written
+    #[arg(short, long, value_enum, default_value = "text", requires = "dry_run")]
+    pub output: Output,
 }
 
 /// Arguments of `accept-clock`.
@@ -187,7 +192,7 @@ pub async fn execute(
         }
         Command::AcceptClock(arguments) => accept_clock(&arguments.config, &surroundings, out).await,
         Command::Run(arguments) if arguments.dry_run => {
-            dry_run::dry_run(&arguments.config, &surroundings, out).await
+            dry_run::dry_run(&arguments, &surroundings, out).await
         }
         Command::Run(arguments) => run_host(&arguments.config, surroundings, stop, out).await,
     }
@@ -271,4 +276,20 @@ fn refuse(error: &HostError, out: &mut (dyn Write + Send)) -> std::io::Result<u8
         error => writeln!(out, "{error}")?,
     }
     Ok(if error.is_environment() { ENVIRONMENT } else { CONFIG })
+}
+
+/// Says why there is nothing to tell, in the form that was asked for; `say` writes it as text and yields the exit code.
+fn refuse_as(
+    output: Output,
+    out: &mut (dyn Write + Send),
+    say: impl FnOnce(&mut (dyn Write + Send)) -> std::io::Result<u8>,
+) -> std::io::Result<u8> {
+    if output == Output::Text {
+        return say(out);
+    }
+    let mut said: Vec<u8> = Vec::new();
+    let exit = say(&mut said)?;
+    let error = String::from_utf8_lossy(&said);
+    writeln!(out, "{}", json!({ "ok": false, "exit": exit, "error": error.trim_end() }))?;
+    Ok(exit)
 }

@@ -1,4 +1,5 @@
-//! Batches: all rows of an operation, page by page in the order of a key. Each page is an exchange of its own; what the
+//! Batches: all rows of an operation, page by page in the order of a key, and searches that have pages: the rows that are
+//! asked for, a few pages at most. Each page is an exchange of its own; what the
 //! next one begins after travels in the answer's body, sealed so that only this member's adapters read it, and names the
 //! page before by its request. Where the last pages ended is kept for a moment, so that the next one can be asked for
 //! while the one before it is still under way; nothing else is kept here between two pages.
@@ -11,7 +12,7 @@ pub(crate) use ends::Ends;
 
 use crate::adapter::Adapter;
 use crate::fetch::{AnswerError, Ask, Mapped, MappedSource, empty};
-use crate::mapping::{Mapping, SourceDef};
+use crate::mapping::{Mapping, OperationKind, SourceDef};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
@@ -21,7 +22,7 @@ use yiwang_policies::SubjectKind;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::Scalar;
+use yiwang_proto::contract::{Method, Scalar};
 use yiwang_proto::ids::{FieldName, Operation};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, TAGS_MAX};
 use yiwang_proto::merkle::{Frontier, leaf_hash};
@@ -108,6 +109,17 @@ impl Whole {
         Self { asked: yiwang_proto::sha256(&bytes), mapping }
     }
 
+    /// Narrowed to what a search is asked with; a batch is asked with nothing.
+    fn about(mut self, subject: &str, arguments: &Arguments) -> Self {
+        let mut bytes = self.asked.to_vec();
+        bytes.extend_from_slice(subject.as_bytes());
+        bytes.push(0);
+        // A map of scalars always serialises, and in the order of its names.
+        bytes.extend(serde_json::to_vec(arguments).unwrap_or_default());
+        self.asked = yiwang_proto::sha256(&bytes);
+        self
+    }
+
     /// Whether another page is of this batch.
     fn same(&self, other: &Self) -> Result<(), ResumeError> {
         if self.asked != other.asked {
@@ -182,6 +194,8 @@ struct Handing {
     whole: Whole,
     /// With this one.
     pages: u32,
+    /// How many there are at most.
+    most: u32,
     /// The request of this one.
     before: Digest,
 }
@@ -193,7 +207,7 @@ impl Handing {
         next: Option<Scalar>,
         entropy: &dyn Entropy,
     ) -> Result<(Option<Begin>, String), AnswerError> {
-        let Some(after) = next else { return Ok((None, String::new())) };
+        let Some(after) = next.filter(|_| self.pages < self.most) else { return Ok((None, String::new())) };
         let (pages, before) = (self.pages, self.before);
         let resume = Resume { whole: self.whole.clone(), pages, before, after };
         let token = resume.seal(&self.key, entropy).map_err(|error| AnswerError {
@@ -221,22 +235,42 @@ fn refused(error: ResumeError) -> AnswerError {
     AnswerError { code, clause: clause.clone(), detail: clause }
 }
 
+/// Whether an operation is asked page by page under a contract of that method, and as what.
+pub(crate) fn paged_as(source: &MappedSource, name: &Operation, method: Method) -> Option<OperationKind> {
+    match method {
+        Method::Batch => Some(OperationKind::Batch),
+        Method::Query => {
+            let found = source.mapping().operation(name).filter(|operation| operation.page.is_some());
+            found.map(|operation| operation.kind).filter(|kind| *kind == OperationKind::Search)
+        }
+        Method::Count => None,
+    }
+}
+
 impl Adapter {
-    /// One page: opens what the request names, fetches, and seals where the next one begins.
+    /// One page of a batch or a search: opens what the request names, fetches, and seals where the next one begins.
     pub(crate) async fn page(
         &self,
         source: &MappedSource,
         ask: Ask<'_>,
         request: &Request,
         digest: Digest,
+        kind: OperationKind,
     ) -> Result<(Mapped, Handed), AnswerError> {
-        self.names_everybody(source, &ask, request)?;
+        let operation = source.paged(ask.operation, kind)?;
+        if kind == OperationKind::Batch {
+            self.names_everybody(source, &ask, request)?;
+        }
         let key = self.tag_key.resume_key();
         let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
         let keys = keys_of(source.mapping(), ask.operation);
-        let whole = Whole::of(&request.contract_digest, named, ask.fields, keys);
         let mut arguments = ask.arguments.clone();
-        let from = named_in(&mut arguments, &key, &whole).map_err(refused)?;
+        let begins = [RESUME, FOLLOWS].map(|name| take(&mut arguments, name));
+        let mut whole = Whole::of(&request.contract_digest, named, ask.fields, keys);
+        if kind == OperationKind::Search {
+            whole = whole.about(ask.subject, &arguments);
+        }
+        let from = named_in(begins, &key, &whole).map_err(refused)?;
         // Before anything is waited for, so that the page after this one finds it.
         let under_way = self.ends.begin(digest, whole.clone());
         let (begin, before) = match from {
@@ -252,12 +286,14 @@ impl Adapter {
             return Ok((empty(Vec::new(), self.now_ms()), Handed::default()));
         };
         // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
-        let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
+        let (highest, missing) = ask.highest_class;
+        let highest_class = (if kind == OperationKind::Batch { highest.min(2) } else { highest }, missing);
         let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
         let asked_us = self.clock.monotonic_us();
-        let handing = Handing { key, whole, pages: begin.pages.saturating_add(1), before: digest };
+        let (pages, most) = (begin.pages.saturating_add(1), operation.1.most);
+        let handing = Handing { key, whole, pages, most, before: digest };
         let came = async {
-            let page = source.page(ask, begin.after).await?;
+            let page = source.page(ask, operation, begin.after).await?;
             // Where it is certain, the next page learns of it before this one is written.
             let ahead =
                 page.end_ahead()?.map(|next| handing.seal(next, self.entropy.as_ref())).transpose()?;
@@ -315,13 +351,19 @@ impl Adapter {
     }
 }
 
-/// Takes out of the arguments what they say of where the page begins.
-fn named_in(arguments: &mut Arguments, key: &[u8; 32], whole: &Whole) -> Result<Named, ResumeError> {
-    let mut take = |wanted: &str| {
-        let given = arguments.keys().find(|name| name.as_str() == wanted).cloned();
-        given.and_then(|name| arguments.remove(&name))
-    };
-    match (take(RESUME), take(FOLLOWS)) {
+/// Takes an argument out of them.
+fn take(arguments: &mut Arguments, wanted: &str) -> Option<Scalar> {
+    let given = arguments.keys().find(|name| name.as_str() == wanted).cloned();
+    given.and_then(|name| arguments.remove(&name))
+}
+
+/// What a request's `resume` and `follows` say of where the page begins.
+fn named_in(
+    [resume, follows]: [Option<Scalar>; 2],
+    key: &[u8; 32],
+    whole: &Whole,
+) -> Result<Named, ResumeError> {
+    match (resume, follows) {
         (None, None) => Ok(Named::Here(Begin { pages: 0, after: None, token: None })),
         (Some(Scalar::Text(token)), None) => {
             let resume = Resume::open(&token, key, whole)?;

@@ -12,7 +12,7 @@ pub use meters::{LastFailure, OperationHealth, Sight};
 pub use trace::{Trace, TracedField, TracedRow};
 
 use crate::mapping::{FieldDef, Mapping, OperationDef, OperationKind};
-use crate::reduce::{Layout, Writer};
+use crate::reduce::{Layout, RowFault, Writer};
 use crate::source::{FetchQuery, Fetched, Source, SourceError};
 use bytes::Bytes;
 use filter::Filter;
@@ -165,13 +165,18 @@ impl MappedSource {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
         let fetched = self.fetch_within(query, timeout).await;
-        match &fetched {
-            Ok(_) => self.note_drift(ask.operation, false),
-            Err(SourceError::Drift(_)) => self.note_drift(ask.operation, true),
-            Err(_) => {}
-        }
+        self.note_whether_drifted(ask.operation, &fetched);
         let fetched = fetched?;
         self.reduce(operation, plan, &fetched, ask.now_ms)
+    }
+
+    /// What an answer of the source says of whether its tables are still what the mapping was written for.
+    fn note_whether_drifted(&self, operation: &Operation, fetched: &Result<Fetched, SourceError>) {
+        match fetched {
+            Ok(_) => self.note_drift(operation, false),
+            Err(SourceError::Drift(_)) => self.note_drift(operation, true),
+            Err(_) => {}
+        }
     }
 
     fn plan<'o>(
@@ -232,11 +237,9 @@ impl MappedSource {
                 break;
             }
             kept += 1;
-            writer.row(rows, row, &plan.layout).map_err(|fault| {
-                let clause = format!("a record does not hold: field `{}`", fault.field());
-                let detail = format!("{}: {}: {fault}", self.mapping.name(), operation.name);
-                AnswerError { code: Code::SourceError, clause, detail }
-            })?;
+            writer
+                .row(rows, row, &plan.layout)
+                .map_err(|fault| does_not_hold(self.mapping.name(), operation, &fault))?;
             if writer.size() > RECORDS_MAX {
                 let clause = "the records are too large for one answer".to_owned();
                 return Err(AnswerError { code: Code::TooLarge, clause: clause.clone(), detail: clause });
@@ -252,6 +255,12 @@ impl MappedSource {
             truncated,
         })
     }
+}
+
+/// One row of what somebody asked for is no record: the whole answer fails, for a hole in it would look like the truth.
+fn does_not_hold(mapping: &str, operation: &OperationDef, fault: &RowFault) -> AnswerError {
+    let clause = format!("a record does not hold: field `{}`", fault.field());
+    AnswerError { code: Code::SourceError, clause, detail: format!("{mapping}: {}: {fault}", operation.name) }
 }
 
 pub(crate) fn empty(withheld: Vec<(FieldName, String)>, now_ms: i64) -> Mapped {

@@ -12,6 +12,7 @@ mod help;
 mod masked;
 mod operation;
 mod order;
+mod paging;
 mod parse;
 mod read;
 mod server;

@@ -16,6 +16,7 @@ mod pool;
 mod postgres;
 mod server;
 mod sqlite;
+mod types;
 
 pub use dialect::{Dialect, Mariadb, Naming, Postgres, Sqlite, Wrapped};
 pub use inspect::{Column, ColumnKind, Inspected, Key, Table, inspect};

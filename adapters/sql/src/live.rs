@@ -4,8 +4,9 @@ use crate::dialect::{Dialect as _, Sqlite};
 use crate::findings::{about, compare_columns, no_plan, not_prepared, reads_in_full};
 use crate::server::without_rows;
 use crate::sqlite::{connect, prepare_text, wrap};
-use rusqlite::{Connection, OpenFlags};
-use std::collections::BTreeSet;
+use crate::types::{Typed, compare_types, declared};
+use rusqlite::{Connection, OpenFlags, Statement};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind};
@@ -59,18 +60,28 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
     };
     let names: BTreeSet<String> = statement.column_names().map(str::to_owned).collect();
     compare_columns(operation, &names, findings);
+    compare_types(operation, &types(&statement), findings);
     if !statement.readonly() {
         findings.push(add(Severity::Error, "A-SQL-004", "the statement writes".to_owned()));
     }
     match operation.kind {
         OperationKind::Lookup => scans(connection, operation, &names, findings),
-        OperationKind::Batch => match unfit_key(connection, operation) {
+        _ if operation.page.is_some() => match unfit_key(connection, operation) {
             Ok(None) => {}
             Ok(Some(what)) => findings.push(crate::findings::unfit_key(operation, &what)),
             Err(error) => findings.push(not_prepared(operation, &error.to_string())),
         },
         _ => {}
     }
+}
+
+/// What columns were declared to hold; a cell may hold something else. What a statement computes was not declared.
+fn types(statement: &Statement<'_>) -> BTreeMap<String, Typed> {
+    let typed = |name: &str| Some(Typed { holds: declared(name)?, name: name.to_owned(), sure: false });
+    statement
+        .columns()
+        .filter_map(|column| Some((column.name().to_owned(), column.decl_type().and_then(typed)?)))
+        .collect()
 }
 
 /// What other databases take for a text, some of them by a setting, is a column to SQLite.
@@ -201,5 +212,42 @@ mod tests {
         let [column, table] = helps.as_slice() else { panic!("{findings:?}") };
         assert!(column.contains("in double quotes is the name of a column"), "{column}");
         assert_eq!(*table, "compare its tables and columns with the database");
+    }
+
+    #[test]
+    fn a_declared_type_is_told_of_and_refuses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people.db");
+        let table = "create table PERSON (ID text primary key, NM REAL, SEX INTEGER, BORN INTEGER, AREA text, AMT DECIMAL(9,2), \
+                     STATE text, UPD datetime)";
+        Connection::open(&path).unwrap().execute_batch(table).unwrap();
+        let columns = "ID, NM, SEX, AREA, AMT, STATE, UPD";
+        let text = compliance::mapping(
+            &format!("[source.sqlite]\npath = '{}'\ntime_zone = \"UTC\"", path.display()),
+            &format!("sql = 'select {columns}, BORN + 0 as BORN from PERSON where ID = :id'"),
+            &format!("sql = 'select {columns}, BORN from PERSON where AREA = :area'"),
+        );
+        let mapping =
+            Mapping::parse(&text.replace(", format = \"%Y%m%d\"", ""), Path::new("m.toml")).unwrap();
+        let connection = connect(&path).unwrap();
+        let mut findings = Vec::new();
+        mapping.operations().iter().for_each(|one| operation(&connection, one, &mut findings));
+        assert!(findings.iter().all(|finding| finding.severity != Severity::Error), "{findings:?}");
+        let told: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding.code == "A-SQL-021")
+            .map(|finding| finding.message.as_str())
+            .collect();
+        let rounds = "column `NM` is of type REAL, which rounds: digits may be lost, and added";
+        let no_day =
+            "column `BORN` is of type INTEGER, and without a `format` no date can be read from such a value";
+        assert_eq!(
+            told,
+            [
+                format!("operation person.by_id, field `name`: {rounds}"),
+                format!("operation person.by_area, field `name`: {rounds}"),
+                format!("operation person.by_area, field `birth_date`: {no_day}"),
+            ]
+        );
     }
 }

@@ -219,6 +219,7 @@ impl Link for MyLink {
         Ok(Described {
             names: columns.iter().map(|column| column.name_str().into_owned()).collect(),
             opaque: opaque.map(|column| (column.name_str().into_owned(), cells::type_name(column))).collect(),
+            types: columns.iter().filter_map(cells::typed).collect(),
             // A placeholder takes any type here; the plan shows whether an index still serves.
             unfit: Vec::new(),
         })

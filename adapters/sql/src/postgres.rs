@@ -265,6 +265,7 @@ impl Link for PgLink {
         Ok(Described {
             names: columns.iter().map(|column| column.name().to_owned()).collect(),
             opaque: opaque.map(|column| (column.name().to_owned(), column.type_().to_string())).collect(),
+            types: columns.iter().filter_map(cells::typed).collect(),
             unfit: unfit.collect(),
         })
     }

@@ -12,15 +12,16 @@ pub(crate) use target::{Host, Settings, Target, not_reached};
 pub(crate) use trust::trust;
 pub(crate) use yiwang_adapter_sdk::words::words;
 
-use crate::dialect::{Dialect, Wrapped};
+use crate::dialect::{Dialect, Naming, Wrapped};
 use crate::findings::key_fault;
+use crate::types::Typed;
 use pool::Pool;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
-use yiwang_adapter_sdk::mapping::{Access, OperationDef, OrderDef, ParamType, SourceCommon};
+use yiwang_adapter_sdk::mapping::{Access, OperationDef, OrderDef, ParamType, SourceCommon, parameters};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError, Usage};
 use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
@@ -108,6 +109,8 @@ pub(crate) struct Described {
     pub(crate) names: BTreeSet<String>,
     /// Columns whose type no field can take, with the type.
     pub(crate) opaque: Vec<(String, String)>,
+    /// The types of the others.
+    pub(crate) types: BTreeMap<String, Typed>,
     /// Parameters that do not fit what they are compared with: name, what is wrong.
     pub(crate) unfit: Vec<(String, String)>,
 }
@@ -199,7 +202,7 @@ impl<S: Server> ServerSource<S> {
         }
     }
 
-    /// Whether pages can be gone on after a batch's key, as the server compares it.
+    /// Whether pages can be gone on after an operation's key, as the server compares it.
     async fn prove_key(&self, operation: &OperationDef) -> Result<(), SourceError> {
         let keys = || self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys().contains(&operation.name) {
@@ -339,12 +342,26 @@ fn named(what: &str, error: SourceError) -> SourceError {
     }
 }
 
-/// A batch's statement as one that gives its key and no row.
+/// The statement of what is paged as one that gives its key and no row. What a search is asked with is null in it: the key
+/// is compared in the same way whatever is looked for.
 pub(crate) fn without_rows(dialect: &impl Dialect, operation: &OperationDef) -> Result<String, SourceError> {
     let (Access::Sql(statement), Some(page)) = (&operation.access, &operation.page) else {
-        return Err(SourceError::Query("the operation is no batch".to_owned()));
+        return Err(SourceError::Query("the operation has no pages".to_owned()));
     };
-    Ok(format!("select q.{} from (\n{statement}\n) q where 1 = 0", dialect.quote(&page.key)?))
+    let key = dialect.quote(&page.key)?;
+    let mut text = format!("select q.{key} from (\n");
+    if dialect.naming() == Naming::Names {
+        text.push_str(statement);
+    } else {
+        let (pieces, rest) = parameters(statement);
+        for (before, _) in pieces {
+            text.push_str(before);
+            text.push_str("null");
+        }
+        text.push_str(rest);
+    }
+    text.push_str("\n) q where 1 = 0");
+    Ok(text)
 }
 
 /// The wrapped statement of an operation.

@@ -1,5 +1,7 @@
 //! `yiwang catalogue`: record types that members add, from draft to ledger.
 
+mod review;
+
 use crate::fail::{Failure, Outcome, file};
 use crate::{member, setup};
 use clap::Subcommand;
@@ -28,6 +30,9 @@ pub enum Command {
         /// The version before, draft or envelope.
         #[arg(long, value_name = "FILE")]
         previous: Option<PathBuf>,
+        /// How the result is written.
+        #[arg(long, short, value_enum, default_value = "text")]
+        output: Output,
     },
     /// Signs a record type with the member's root; the next provider signs the first one's file.
     Sign {
@@ -54,6 +59,9 @@ pub enum Command {
         old: PathBuf,
         /// The new one.
         new: PathBuf,
+        /// How the result is written.
+        #[arg(long, short, value_enum, default_value = "text")]
+        output: Output,
     },
     /// Lists the record types with fields, types and classes, those of the program and with a folder those that members
     /// added; then purposes and matters.
@@ -79,7 +87,7 @@ pub enum Command {
     },
 }
 
-/// How a list is written.
+/// How a list or result is written.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// For people.
@@ -91,7 +99,9 @@ pub enum Output {
 pub fn run(command: &Command) -> Outcome {
     let builtin = Catalogue::builtin().map_err(Failure::environment)?;
     match command {
-        Command::Check { file, previous } => check(file, previous.as_deref(), &builtin),
+        Command::Check { file, previous, output } => {
+            review::check(file, previous.as_deref(), *output, &builtin)
+        }
         Command::Sign { folder, file, out } => sign(folder, file, out, &builtin),
         Command::Add { folder, file } => {
             let document = envelope(file)?;
@@ -108,7 +118,7 @@ pub fn run(command: &Command) -> Outcome {
             );
             Ok(())
         }
-        Command::Diff { old, new } => diff(old, new, &builtin),
+        Command::Diff { old, new, output } => review::diff(old, new, *output, &builtin),
         Command::List { folder, output } => list(folder.as_deref(), *output, &builtin),
         Command::Show { folder, record, out } => match builtin.record(record) {
             // What members added under the name before the program had it is still to be had, as its envelope.
@@ -245,34 +255,6 @@ fn stands(faults: &[String]) -> Outcome {
     Err(Failure::usage(format!("the record type cannot stand:\n  - {}", faults.join("\n  - "))))
 }
 
-fn check(path: &Path, previous: Option<&Path>, builtin: &Catalogue) -> Outcome {
-    let (text, signed) = read(path)?;
-    let mut faults = text.faults(builtin);
-    match previous {
-        Some(previous) => faults.extend(text.breaks(&read_signed(previous)?, |_| false)),
-        None if text.version > 1 => {
-            println!("without `--previous` it is not held against version {}", text.version - 1)
-        }
-        None => {}
-    }
-    stands(&faults)?;
-    let fields = counted(text.fields.len(), "field");
-    println!("`{}` version {}: {fields}; it can stand", text.record, text.version);
-    match signed {
-        None => {
-            let providers = counted(text.providers.len(), "provider");
-            println!("a draft, for {providers} to sign with `yiwang catalogue sign`")
-        }
-        Some(signed) => match RecordTypeVersion::open(&signed) {
-            Ok(version) => {
-                println!("signed by all its providers; digest {}", yiwang_proto::hex(&version.digest))
-            }
-            Err(error) => println!("{error}"),
-        },
-    }
-    Ok(())
-}
-
 fn sign(dir: &Path, path: &Path, out: &Path, builtin: &Catalogue) -> Outcome {
     let folder = setup::folder(dir)?;
     let root = folder.root_key().map_err(Failure::usage)?;
@@ -303,33 +285,6 @@ fn sign(dir: &Path, path: &Path, out: &Path, builtin: &Catalogue) -> Outcome {
         text.providers.len()
     );
     Ok(())
-}
-
-fn diff(old: &Path, new: &Path, builtin: &Catalogue) -> Outcome {
-    let (before, signed) = read(old)?;
-    let (after, _) = read(new)?;
-    // Before a word of them is shown: what is not seen, or turns the line around, would hide what changes.
-    stands(&before.faults(builtin))?;
-    stands(&after.faults(builtin))?;
-    let changes = after.changes(&before);
-    println!("`{}` version {} to version {}", before.record, before.version, after.version);
-    for line in &changes {
-        println!("  {line}");
-    }
-    if changes.is_empty() {
-        println!("  no change");
-    }
-    let Some(signed) = signed else {
-        return Err(Failure::usage(
-            "the version before is a draft: whether the new one may follow is seen with its envelope",
-        ));
-    };
-    let before = RecordTypeVersion::open(&signed).map_err(Failure::usage)?;
-    let faults = after.breaks(&before, |_| false);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::refused(format!("the new version may not follow:\n  - {}", faults.join("\n  - "))))
 }
 
 /// Asks the member's hub.

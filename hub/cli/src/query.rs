@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use yiwang_client::batch::RESUME;
 use yiwang_client::count::CountQuery;
 use yiwang_client::exchange::Ask;
 use yiwang_client::record::RecordQuery;
@@ -19,7 +20,7 @@ use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::{Contract, Scalar};
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::plural::counted;
 use yiwang_proto::prepared::{Checked, Prepared};
@@ -42,6 +43,10 @@ pub struct Common {
     /// A further argument, NAME=VALUE; may be given several times.
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     arguments: Vec<String>,
+    /// The next page of a search: what its source said under `resume`; only the contracts that are named so are asked. May
+    /// be given several times.
+    #[arg(long = "resume", value_name = "CONTRACT=TOKEN")]
+    resume: Vec<String>,
 }
 
 impl Common {
@@ -176,6 +181,32 @@ fn arguments(raw: &[String]) -> Result<Arguments, Failure> {
         .collect()
 }
 
+fn resume(raw: &[String]) -> Result<BTreeMap<ContractId, String>, Failure> {
+    raw.iter()
+        .map(|text| {
+            let (contract, token) =
+                text.split_once('=').filter(|(_, token)| !token.is_empty()).ok_or_else(|| {
+                    Failure::usage("what a next page is asked for with is written as CONTRACT=TOKEN")
+                })?;
+            Ok((ContractId::parse(contract).map_err(Failure::usage)?, token.to_owned()))
+        })
+        .collect()
+}
+
+/// The arguments of one request, with what its page begins after.
+fn with_resume(common: &Common, contract: &Contract) -> Result<Arguments, Failure> {
+    let (mut arguments, resume) = (arguments(&common.arguments)?, resume(&common.resume)?);
+    if let Some(other) = resume.keys().find(|id| **id != contract.text.id) {
+        let what =
+            format!("`--resume` names contract `{other}`, and the request is for `{}`", contract.text.id);
+        return Err(Failure::usage(what));
+    }
+    for token in resume.into_values() {
+        arguments.insert(FieldName::parse(RESUME).map_err(Failure::usage)?, Scalar::Text(token));
+    }
+    Ok(arguments)
+}
+
 fn wanted(fields: &[String]) -> Result<BTreeMap<RecordType, Vec<FieldName>>, Failure> {
     let mut wanted: BTreeMap<RecordType, Vec<FieldName>> = BTreeMap::new();
     for text in fields {
@@ -194,6 +225,7 @@ fn query(common: &Common, purpose: &Purpose, fields: &[String]) -> Result<Record
         officer: common.officer.clone(),
         fields: wanted(fields)?,
         arguments: arguments(&common.arguments)?,
+        resume: resume(&common.resume)?,
     })
 }
 
@@ -328,7 +360,7 @@ pub fn run(command: &Command) -> Outcome {
                     case: common.case.clone(),
                     officer: common.officer.clone(),
                     subject,
-                    arguments: arguments(&common.arguments)?,
+                    arguments: with_resume(common, &contract)?,
                     retry_of: None,
                 };
                 let signed = client.sign(&contract, &ask);

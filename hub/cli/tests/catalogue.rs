@@ -120,6 +120,47 @@ fn another_version(dir: &Path, mut draft: Value, digest: &str, signed: &str) {
     assert!(refused.code == 1 && refused.error.contains("classes only rise"), "{}", refused.error);
     let refused = yiwang(&["catalogue", "check", &lower, "--previous", signed]);
     assert!(refused.code == 2 && refused.error.contains("classes only rise"), "{}", refused.error);
+    checks_are_told_as_json_too(dir, digest, signed, &lower);
+    changes_are_told_as_json_too(dir, signed, &second, &lower);
+}
+
+/// One line of JSON, with the exit code of the text.
+fn told(arguments: &[&str], code: i32) -> Value {
+    let ran = yiwang(&[&["catalogue"], arguments, &["-o", "json"]].concat());
+    assert_eq!((ran.code, ran.out.lines().count()), (code, 1), "{}{}", ran.out, ran.error);
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn checks_are_told_as_json_too(dir: &Path, digest: &str, signed: &str, lower: &str) {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let whole = json!({
+        "ok": true, "record": "BusPass", "version": 1, "previous": null, "fields": 1, "faults": [],
+        "signed": true, "unsigned": null, "digest": digest,
+    });
+    assert_eq!(told(&["check", signed], 0), whole);
+    let draft = told(&["check", &at("bus-pass.json")], 0);
+    assert_eq!((&draft["signed"], &draft["digest"]), (&json!(false), &Value::Null), "{draft}");
+    assert!(draft["unsigned"].as_str().unwrap().contains("a draft, for 1 provider to sign"), "{draft}");
+    let refused = told(&["check", &at("bad.json")], 2);
+    assert_eq!((&refused["ok"], &refused["fields"]), (&json!(false), &json!(2)), "{refused}");
+    assert!(refused["faults"].to_string().contains("refused by rule"), "{refused}");
+    let refused = told(&["check", lower, "--previous", signed], 2);
+    assert_eq!((&refused["version"], &refused["previous"]), (&json!(2), &json!(1)), "{refused}");
+    assert!(refused["faults"].to_string().contains("classes only rise"), "{refused}");
+}
+
+fn changes_are_told_as_json_too(dir: &Path, signed: &str, second: &str, lower: &str) {
+    let follows = json!({
+        "record": "BusPass", "from": 1, "to": 2, "changes": ["~ kind: class 2 becomes 3"],
+        "may_follow": true, "faults": [],
+    });
+    assert_eq!(told(&["diff", signed, second], 0), follows);
+    let refused = told(&["diff", signed, lower], 1);
+    assert_eq!(refused["may_follow"], false, "{refused}");
+    assert!(refused["faults"][0].as_str().unwrap().contains("classes only rise"), "{refused}");
+    // Of a draft it cannot be told.
+    let draft = told(&["diff", dir.join("bus-pass.json").to_str().unwrap(), second], 2);
+    assert_eq!((&draft["may_follow"], &draft["faults"]), (&Value::Null, &json!([])), "{draft}");
 }
 
 #[test]

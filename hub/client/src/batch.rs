@@ -16,7 +16,7 @@ use yiwang_proto::request::OfficerBy;
 use yiwang_proto::{Digest, hex, sha256};
 
 /// The argument under which a request names what its page begins after (`adapters/SPEC.md`).
-const RESUME: &str = "resume";
+pub const RESUME: &str = "resume";
 /// The one under which it names the request of a page that is still under way.
 const FOLLOWS: &str = "follows";
 
@@ -125,6 +125,13 @@ pub(crate) fn continues(page: &BatchPage, resume: &str) -> Result<(), ClientErro
         return Err(ClientError::unverified("the provider's next page is the same page"));
     }
     Ok(())
+}
+
+/// Whether a page of a search begins where the one ended that gave `token`, which is empty for the first, and goes on from
+/// there.
+pub(crate) fn follows_on(follows: Option<Digest>, resume: &str, token: &str) -> bool {
+    let wanted = Some(token).filter(|token| !token.is_empty()).map(|token| sha256(token.as_bytes()));
+    follows == wanted && (token.is_empty() || resume != token)
 }
 
 impl Client {

@@ -1,5 +1,6 @@
 //! The unified record: plan → verify contracts → sign → one call → verify → merge.
 
+use crate::batch::{RESUME, follows_on};
 use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::{Contract, Method};
-use yiwang_proto::ids::{CaseId, FieldName, Officer, Operation, Purpose, RecordType};
+use yiwang_proto::contract::{Contract, Method, Scalar};
+use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::pb;
 use yiwang_proto::request::OfficerBy;
 use yiwang_proto::time::format_rfc3339;
@@ -33,6 +34,9 @@ pub struct RecordQuery {
     pub fields: BTreeMap<RecordType, Vec<FieldName>>,
     /// Further arguments.
     pub arguments: Arguments,
+    /// For the next pages of searches: what the answers before said under `resume`, by contract. Only these are asked then,
+    /// and with the same question; empty for the first pages.
+    pub resume: BTreeMap<ContractId, String>,
 }
 
 /// How one source did.
@@ -51,8 +55,11 @@ pub struct SourceState {
     pub clause: String,
     /// The ledger entry.
     pub receipt: Option<u64>,
-    /// Whether more rows existed than the contract lets out.
+    /// Whether more rows existed than the answer holds.
     pub truncated: bool,
+    /// What this contract's next page is asked for with; none where there is none, or where the provider gives no pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
 }
 
 /// One record over all departments.
@@ -192,6 +199,8 @@ impl Client {
         }
         let endings = self.send_all(&sent).await?;
         for ((plan, signed), ending) in sent.iter().zip(endings) {
+            let after = query.and_then(|query| query.resume.get(&plan.contract.text.id));
+            let ending = ending.and_then(|exchanged| in_order(exchanged, query.map(|_| after)));
             let (part, state) = self.part(plan, signed, ending);
             parts.push(part);
             sources.push(state);
@@ -220,6 +229,14 @@ impl Client {
             .filter(|field| wanted.is_none_or(|wanted| wanted.contains(field)))
             .cloned()
             .collect();
+        let mut arguments = query.arguments.clone();
+        if !query.resume.is_empty() {
+            // The others gave all that they have, or are asked for their next page by themselves.
+            let (Some(token), Ok(name)) = (query.resume.get(&text.id), FieldName::parse(RESUME)) else {
+                return Vec::new();
+            };
+            arguments.insert(name, Scalar::Text(token.clone()));
+        }
         let by_subject = !query.subject.is_empty();
         let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
         let Some(operation) = operation else { return Vec::new() };
@@ -245,7 +262,7 @@ impl Client {
                     case: query.case.clone(),
                     officer: query.officer.clone(),
                     subject: query.subject.clone(),
-                    arguments: query.arguments.clone(),
+                    arguments: arguments.clone(),
                     retry_of: None,
                 };
                 (ask, sealed)
@@ -321,6 +338,7 @@ impl Client {
         let receipt = ending.as_ref().ok().map(|exchanged| exchanged.receipt.index);
         let since = plan.unavailable_since.clone();
         let mut truncated = false;
+        let resume = ending.as_ref().ok().map(|exchanged| exchanged.resume.clone());
         let (outcome, state, clause) = match ending {
             Ok(Exchanged { ending: Ending::Answered { answer, records }, .. }) => {
                 truncated = answer.truncated;
@@ -370,9 +388,22 @@ impl Client {
             clause,
             receipt,
             truncated,
+            resume: resume.filter(|token| !token.is_empty()),
         };
         (part, source)
     }
+}
+
+/// An answer that begins after the page that was named, where that is known. Another one is its provider's fault alone, and
+/// none of it is used.
+fn in_order(exchanged: Exchanged, after: Option<Option<&String>>) -> Result<Exchanged, Code> {
+    let named = after.map(|token| token.map_or("", String::as_str));
+    let held = named.is_none_or(|token| follows_on(exchanged.follows, &exchanged.resume, token));
+    if held || !matches!(exchanged.ending, Ending::Answered { .. }) {
+        return Ok(exchanged);
+    }
+    tracing::error!(entry = exchanged.receipt.index, "a page begins after another one than was asked for");
+    Err(Code::AnswerInvalid)
 }
 
 /// The rows of an answer, which must hold what its statement says and nothing else.

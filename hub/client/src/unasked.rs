@@ -30,6 +30,8 @@ pub enum Why {
     NoSubject,
     /// It is about none, and the query names one.
     Subject,
+    /// The query asks for the next pages of others.
+    NotResumed,
     /// It is for counts or batches.
     Method(Method),
 }
@@ -55,6 +57,9 @@ impl fmt::Display for Unasked {
                 "is asked without a subject: leave it out; what is asked with one is called by_id or by_person, in `operations` \
                  of the contract and as `name` of its [[operation]] in the provider's mapping file, with subject = \"id\" there",
             ),
+            Why::NotResumed => f.write_str(
+                "is not named in `resume`, which asks for the next pages of the contracts that it names; leave it out to begin anew",
+            ),
             Why::Method(Method::Count) => f.write_str("is for counts only"),
             Why::Method(Method::Batch) => f.write_str("is for batches only"),
             Why::Method(Method::Query) => f.write_str("is for queries only"),
@@ -65,6 +70,9 @@ impl fmt::Display for Unasked {
 fn why(text: &ContractText, query: &RecordQuery) -> Option<Why> {
     if text.method != Method::Query {
         return Some(Why::Method(text.method));
+    }
+    if !query.resume.is_empty() && !query.resume.contains_key(&text.id) {
+        return Some(Why::NotResumed);
     }
     let by_subject = !query.subject.is_empty();
     if !text.operations.iter().any(|operation| takes_subject(operation) == by_subject) {
@@ -119,6 +127,7 @@ mod tests {
             officer: None,
             fields: BTreeMap::from([("Person".parse().unwrap(), fields)]),
             arguments: BTreeMap::new(),
+            resume: BTreeMap::new(),
         }
     }
 
@@ -146,6 +155,13 @@ mod tests {
             said(&count, &query("x", &["name"])),
             ["contract `civil-street-person` is for counts only"]
         );
+        let next = |contract: &str| RecordQuery {
+            resume: BTreeMap::from([(contract.parse().unwrap(), "token".to_owned())]),
+            ..query("x", &["name"])
+        };
+        let others = said(&text, &next("civil-other-person")).concat();
+        assert!(others.contains("is not named in `resume`"), "{others}");
+        assert!(said(&text, &next("civil-street-person")).is_empty());
         assert!(said(&text, &query("x", &["name", "nationality"])).is_empty(), "one that serves");
     }
 

@@ -67,7 +67,8 @@ impl LedgerService for Service {
     ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
         caller(&request)?;
         let head = self.0.ledger.published().ok_or_else(|| status::of(Code::NotWitnessed))?;
-        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: head.note }))
+        let now_ms = self.0.ledger.now_ms();
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: head.note, now_ms }))
     }
 
     async fn get_consistency(

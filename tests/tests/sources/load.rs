@@ -69,6 +69,7 @@ impl Asking {
             officer: None,
             fields: [].into(),
             arguments: Arguments::new(),
+            resume: [].into(),
         };
         Self { app: Arc::new(app), query: Arc::new(query), of, kept }
     }

@@ -2,10 +2,13 @@
 //! announce and what each contract would let out. Nothing listens, nothing is journalled, nothing is sent; single
 //! values, masked, are shown by `call`.
 
-use super::{CONFIG, ENVIRONMENT, OK, refuse, refuse_config};
+mod told;
+
+use self::told::{Announced, Field, Left, LetOut, Told, Under, When};
+use super::{CONFIG, ENVIRONMENT, OK, Output, Run, refuse, refuse_as};
 use crate::config::Config;
 use crate::error::HostError;
-use crate::mappings::Found;
+use crate::mappings::{Found, LeftOut};
 use crate::record_types;
 use crate::run::Surroundings;
 use crate::sources::Watched;
@@ -18,74 +21,98 @@ use yiwang_client::folder::Folder;
 use yiwang_policies::Catalogue;
 use yiwang_proto::contract::{Contract, ContractText};
 use yiwang_proto::hex;
-use yiwang_proto::plural::counted;
-use yiwang_proto::time::format_rfc3339;
+use yiwang_proto::ids::AppId;
 
 /// How long a source may take for its probe: sources give up sooner by themselves.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the host would serve with.
+struct Opened {
+    adapter: AppId,
+    folder: Folder,
+    sources: Vec<Arc<Watched>>,
+    left_out: Vec<LeftOut>,
+    catalogue: Catalogue,
+}
+
 pub(super) async fn dry_run(
-    path: &Path,
+    arguments: &Run,
     surroundings: &Surroundings,
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
-    let config = match Config::read(path) {
-        Ok(config) => config,
-        Err(error) => return refuse_config(&error, out),
-    };
-    let Some(part) = &config.adapter else {
-        writeln!(out, "`{}` names no adapter: nothing would be answered", path.display())?;
-        return Ok(OK);
-    };
-    let folder = match Folder::open(&config.member_folder) {
-        Ok(folder) => folder,
-        Err(error) => return refuse(&HostError::Folder(error), out),
-    };
-    let opening = async {
-        let catalogue = record_types::catalogue(&part.record_types)?;
-        let found = Found::open(&part.mappings, folder.member(), &catalogue, &surroundings.environment);
-        Ok((found.await?, catalogue))
-    };
-    let (found, catalogue) = match opening.await {
-        Ok(opened) => opened,
-        Err(error) => return refuse(&error, out),
-    };
-    let sources: Vec<Arc<Watched>> = found.served.into_iter().map(|served| served.source).collect();
-    writeln!(out, "adapter `{}` of `{}` would announce", part.name, folder.member())?;
-    let mut code = OK;
-    for source in &sources {
-        let mapping = source.mapped.mapping();
-        let digest = hex(&mapping.digest());
-        for operation in mapping.operations() {
-            writeln!(
-                out,
-                "  {} of {}, mapping {}",
-                operation.name,
-                mapping.record(),
-                digest.get(..16).unwrap_or(&digest)
-            )?;
+    let (path, output) = (&arguments.config, arguments.output);
+    let opened = match open(path, surroundings).await {
+        Ok(Some(opened)) => opened,
+        Ok(None) => {
+            match output {
+                Output::Json => Told::default().write_json(OK, out)?,
+                Output::Text => {
+                    writeln!(out, "`{}` names no adapter: nothing would be answered", path.display())?;
+                }
+            }
+            return Ok(OK);
         }
-        if let Err(why) = probe(source).await {
-            writeln!(out, "  ✗ source of `{}`: {why}", mapping.name())?;
+        Err(error) => return refuse_as(output, out, |out| refuse(&error, out)),
+    };
+    let (adapter, member) = (opened.adapter.to_string(), opened.folder.member().to_string());
+    let text = output == Output::Text;
+    if text {
+        writeln!(out, "adapter `{adapter}` of `{member}` would announce")?;
+    }
+    let mut told = Told::of(adapter, member);
+    let mut code = OK;
+    for source in &opened.sources {
+        let announced = announced(source).await;
+        if announced.trouble.is_some() {
             code = code.max(ENVIRONMENT);
         }
+        if text {
+            announced.write(out)?;
+        }
+        told.sources.push(announced);
     }
-    for left in &found.left_out {
-        writeln!(out, "  ✗ mapping file `{}` is left out: {}", left.file.display(), left.told())?;
+    for left in &opened.left_out {
+        let left = Left { file: left.file.display().to_string(), why: left.told() };
+        if text {
+            left.write(out)?;
+        }
+        told.left_out.push(left);
         code = CONFIG;
     }
-    let now_ms = surroundings.clock.now_ms();
-    match folder.contracts() {
-        Err(error) => return refuse(&HostError::Folder(error), out),
-        Ok(documents) => {
-            let contracts = documents.iter().filter_map(|(_, document)| Contract::open(document).ok());
-            for contract in contracts.filter(|contract| contract.text.provider.member == *folder.member()) {
-                under(&contract, now_ms, (&sources, &catalogue), out)?;
-            }
-        }
+    told.contracts = match contracts(&opened, surroundings.clock.now_ms()) {
+        Ok(contracts) => contracts,
+        Err(error) => return refuse_as(output, out, |out| refuse(&error, out)),
+    };
+    if !text {
+        told.write_json(code, out)?;
+        return Ok(code);
     }
+    told.contracts.iter().try_for_each(|contract| contract.write(out))?;
     writeln!(out, "nothing was sent")?;
     Ok(code)
+}
+
+/// Opens all of it; none where the configuration names no adapter.
+async fn open(path: &Path, surroundings: &Surroundings) -> Result<Option<Opened>, HostError> {
+    let config = Config::read(path)?;
+    let Some(part) = config.adapter else { return Ok(None) };
+    let folder = Folder::open(&config.member_folder)?;
+    let catalogue = record_types::catalogue(&part.record_types)?;
+    let found = Found::open(&part.mappings, folder.member(), &catalogue, &surroundings.environment).await?;
+    let sources = found.served.into_iter().map(|served| served.source).collect();
+    Ok(Some(Opened { adapter: part.name, folder, sources, left_out: found.left_out, catalogue }))
+}
+
+async fn announced(source: &Watched) -> Announced {
+    let trouble = probe(source).await.err();
+    let mapping = source.mapped.mapping();
+    Announced {
+        mapping: mapping.name().to_owned(),
+        record: mapping.record().to_string(),
+        sha256: hex(&mapping.digest()),
+        operations: mapping.operations().iter().map(|operation| operation.name.to_string()).collect(),
+        trouble,
+    }
 }
 
 async fn probe(source: &Watched) -> Result<(), String> {
@@ -96,68 +123,59 @@ async fn probe(source: &Watched) -> Result<(), String> {
     }
 }
 
-fn under(
-    contract: &Contract,
-    now_ms: i64,
-    (sources, catalogue): (&[Arc<Watched>], &Catalogue),
-    out: &mut (dyn Write + Send),
-) -> std::io::Result<()> {
+/// What each contract of the folder by which the member provides would let out.
+fn contracts(opened: &Opened, now_ms: i64) -> Result<Vec<Under>, HostError> {
+    let documents = opened.folder.contracts()?;
+    let contracts = documents.iter().filter_map(|(_, document)| Contract::open(document).ok());
+    let own = contracts.filter(|contract| contract.text.provider.member == *opened.folder.member());
+    Ok(own.map(|contract| under(&contract, now_ms, opened)).collect())
+}
+
+fn under(contract: &Contract, now_ms: i64, opened: &Opened) -> Under {
     let text = &contract.text;
-    let words = if now_ms < contract.valid_from_ms {
-        format!("begins {}", format_rfc3339(contract.valid_from_ms))
-    } else if now_ms >= contract.valid_until_ms {
-        format!("is over since {}", format_rfc3339(contract.valid_until_ms))
-    } else {
-        format!("until {}", format_rfc3339(contract.valid_until_ms))
-    };
-    writeln!(
-        out,
-        "contract `{}` version {}, for `{}`, {words}",
-        text.id, text.version, text.consumer.member
-    )?;
-    for operation in &text.operations {
-        let found = sources.iter().map(|source| source.mapped.mapping()).find_map(|mapping| {
+    let operations = text.operations.iter().map(|operation| {
+        let found = opened.sources.iter().map(|source| source.mapped.mapping()).find_map(|mapping| {
             let of = mapping.record() == &text.record;
             of.then(|| Some((mapping, mapping.operation(operation)?))).flatten()
         });
         match found {
-            None => writeln!(out, "  ✗ {operation}: no mapping serves it")?,
-            Some((mapping, operation)) => fields(text, (mapping, operation), catalogue, out)?,
+            None => LetOut {
+                operation: operation.to_string(),
+                served: false,
+                records_max: None,
+                fields: Vec::new(),
+                clauses: Vec::new(),
+            },
+            Some((mapping, operation)) => let_out(text, (mapping, operation), &opened.catalogue),
         }
+    });
+    Under {
+        contract: text.id.to_string(),
+        version: text.version,
+        consumer: text.consumer.member.to_string(),
+        when: When::new(now_ms, contract.valid_from_ms, contract.valid_until_ms),
+        operations: operations.collect(),
     }
-    Ok(())
 }
 
-fn fields(
+fn let_out(
     contract: &ContractText,
     (mapping, operation): (&Mapping, &OperationDef),
     catalogue: &Catalogue,
-    out: &mut (dyn Write + Send),
-) -> std::io::Result<()> {
+) -> LetOut {
     let class = |field: &FieldDef| {
         let known = catalogue.field(mapping.record(), &field.name);
         field.class.unwrap_or(0).max(known.map_or(4, |known| known.class))
     };
-    let records = counted(operation.limit.min(contract.limits.rows), "record");
-    writeln!(out, "  {}: at most {records} of", operation.name)?;
-    for name in &contract.fields {
-        match operation.field(name) {
-            None => writeln!(out, "    ✗ {name}: not mapped, so withheld")?,
-            Some(field) => {
-                let class = class(field);
-                let how = match class {
-                    0..=2 if !contract.sealed => "",
-                    0..=2 => ", sealed",
-                    3 => ", sealed, for an officer who signs",
-                    _ => ", sealed, after two approvals",
-                };
-                writeln!(out, "    {name}, class {class}{how}")?;
-            }
-        }
+    let fields = contract.fields.iter().map(|name| match operation.field(name) {
+        None => Field::unmapped(name.to_string()),
+        Some(field) => Field::mapped(name.to_string(), class(field), contract.sealed),
+    });
+    LetOut {
+        operation: operation.name.to_string(),
+        served: true,
+        records_max: Some(operation.limit.min(contract.limits.rows)),
+        fields: fields.collect(),
+        clauses: contract.rows.iter().map(|row| row.field.to_string()).collect(),
     }
-    let clauses: Vec<&str> = contract.rows.iter().map(|row| row.field.as_str()).collect();
-    if !clauses.is_empty() {
-        writeln!(out, "    of rows that pass its clauses on {}", clauses.join(", "))?;
-    }
-    Ok(())
 }

@@ -2,11 +2,13 @@
 //! and what the file says stays the same, which is compared before it is written.
 
 use super::replace::replace;
-use super::{CONFIG, ENVIRONMENT, FAILED, OK};
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use crate::sources::read_mapping;
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
@@ -19,40 +21,73 @@ pub struct Fmt {
     /// Change nothing; exit with 1 if a file is in another form
     #[arg(long)]
     pub check: bool,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Same,
+    Formed,
+    OtherForm,
+    Failed,
+}
+
+/// What became of one file.
+#[derive(Serialize)]
+struct File {
+    file: String,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip)]
+    exit: u8,
 }
 
 pub(super) fn fmt(arguments: &Fmt, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
-    let mut worst = OK;
-    for file in &arguments.files {
-        let shown = file.display();
-        let formed = read_mapping(file).map_err(|error| error.to_string()).and_then(|text| {
-            let formed = form(&text).map_err(|why| format!("`{shown}`: {why}"))?;
-            Ok((text, formed))
-        });
-        let code = match formed {
-            Err(why) => {
-                writeln!(out, "A-FMT-001 {why}")?;
-                CONFIG
-            }
-            Ok((text, formed)) if text == formed => OK,
-            Ok(_) if arguments.check => {
-                writeln!(out, "`{shown}` is in another form")?;
-                FAILED
-            }
-            Ok((_, formed)) => match replace(file, &formed) {
-                Ok(()) => {
-                    writeln!(out, "`{shown}` is in its form now; its digest is another")?;
-                    OK
-                }
-                Err(error) => {
-                    writeln!(out, "A-FMT-002 `{shown}`: {error}")?;
-                    ENVIRONMENT
-                }
-            },
-        };
-        worst = worst.max(code);
+    let mut files = Vec::new();
+    for path in &arguments.files {
+        let file = one(path, arguments.check);
+        if let (Output::Text, Some(message)) = (arguments.output, &file.message) {
+            let code = file.code.map(|code| format!("{code} ")).unwrap_or_default();
+            writeln!(out, "{code}{message}")?;
+        }
+        files.push(file);
     }
-    Ok(worst)
+    let exit = files.iter().map(|file| file.exit).max().unwrap_or(OK);
+    if arguments.output == Output::Json {
+        writeln!(out, "{}", json!({ "ok": exit == OK, "exit": exit, "files": files }))?;
+    }
+    Ok(exit)
+}
+
+fn one(path: &Path, only_check: bool) -> File {
+    let shown = path.display();
+    let formed = read_mapping(path).map_err(|error| error.to_string()).and_then(|text| {
+        let formed = form(&text).map_err(|why| format!("`{shown}`: {why}"))?;
+        Ok((text, formed))
+    });
+    let (state, code, message, exit) = match formed {
+        Err(why) => (State::Failed, Some("A-FMT-001"), Some(why), CONFIG),
+        Ok((text, formed)) if text == formed => (State::Same, None, None, OK),
+        Ok(_) if only_check => {
+            (State::OtherForm, None, Some(format!("`{shown}` is in another form")), FAILED)
+        }
+        Ok((_, formed)) => match replace(path, &formed) {
+            Ok(()) => {
+                let said = format!("`{shown}` is in its form now; its digest is another");
+                (State::Formed, None, Some(said), OK)
+            }
+            Err(error) => {
+                (State::Failed, Some("A-FMT-002"), Some(format!("`{shown}`: {error}")), ENVIRONMENT)
+            }
+        },
+    };
+    File { file: shown.to_string(), state, code, message, exit }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `check --config`: the member folder, the keys that the configuration needs, the contracts that use its
 //! mappings, and the way to the hub.
 
+use super::clocks;
 use super::report::{LIVE, NAMES, Report, Section};
 use crate::config::Config;
 use crate::names;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Severity;
 use yiwang_adapter_sdk::mapping::Mapping;
+use yiwang_adapter_sdk::words::words;
 use yiwang_client::folder::{Enrolled, Folder};
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
@@ -162,9 +164,25 @@ async fn hub(enrolled: &Enrolled, surroundings: &Surroundings, section: &mut Sec
         Ok(leaf) => section.good(format!("certificate until {}", format_rfc3339(leaf.ends_ms))),
     }
     let connecting = enrolled.channel(Arc::clone(&surroundings.clock));
-    match tokio::time::timeout(PATIENCE, connecting).await {
-        Ok(Ok(_channel)) => section.good(format!("the hub answers at {}", enrolled.hub())),
-        Ok(Err(error)) => section.bad(error.to_string()),
-        Err(_elapsed) => section.bad(format!("the hub does not answer at {}", enrolled.hub())),
-    }
+    let channel = match tokio::time::timeout(PATIENCE, connecting).await {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => return section.bad(error.to_string()),
+        Err(_elapsed) => return section.bad(format!("the hub does not answer at {}", enrolled.hub())),
+    };
+    section.good(format!("the hub answers at {}", enrolled.hub()));
+    let asked_ms = surroundings.clock.now_ms();
+    let told = tokio::time::timeout(PATIENCE, enrolled.hub_time(channel)).await;
+    let unknown = match told {
+        Ok(Ok(Some(hub_ms))) => {
+            let told_ms = surroundings.clock.now_ms();
+            return section.finding(clocks::compare(asked_ms, hub_ms, told_ms));
+        }
+        Ok(Ok(None)) => "it is of a version that does not tell its time".to_owned(),
+        Ok(Err(error)) => words(&error.to_string()),
+        Err(_elapsed) => "it does not tell its time".to_owned(),
+    };
+    let text = format!(
+        "this machine's clock cannot be compared with the hub's: {unknown}; `timedatectl` says whether it is synchronized"
+    );
+    section.say(Severity::Warning, text);
 }

@@ -1,10 +1,11 @@
 //! `init`: writes a proposed mapping to standard output or into a file that was not there.
 
 use super::replace::replace;
-use super::{CONFIG, ENVIRONMENT, OK};
+use super::{CONFIG, ENVIRONMENT, OK, Output, refuse_as};
 use crate::init::{Ask, InitError, Kind, Proposal, UNKNOWN, propose};
 use crate::run::Surroundings;
 use clap::Args;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use yiwang_adapter_sdk::mapping::FILES;
@@ -72,6 +73,9 @@ pub struct Init {
     /// Write over a file that is there
     #[arg(long, requires = "out")]
     pub force: bool,
+    /// How the result is written; -o is --out
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
 }
 
 impl Init {
@@ -108,38 +112,78 @@ pub(super) async fn init(
     surroundings: &Surroundings,
     out: &mut (dyn Write + Send),
 ) -> std::io::Result<u8> {
+    let output = arguments.output;
     // What the mapping will name lies beside it, and `..` leads nowhere from a folder that is not there.
     if let Some(folder) = arguments.out.as_deref().and_then(Path::parent)
         && let Err(error) = std::fs::create_dir_all(folder)
     {
-        writeln!(out, "A-INI-007 `{}`: {error}", folder.display())?;
-        return Ok(ENVIRONMENT);
+        let why = format!("A-INI-007 `{}`: {error}", folder.display());
+        return refuse_as(output, out, |out| writeln!(out, "{why}").map(|()| ENVIRONMENT));
     }
     let proposed = match arguments.ask() {
         Ok(ask) => propose(&ask, &surroundings.environment).await,
         Err(error) => Err(error),
     };
-    let Proposal { text, seen, notes } = match proposed {
+    let proposal = match proposed {
         Ok(proposal) => proposal,
-        Err(error) => return refuse(&error, out),
+        Err(error) => return refuse_as(output, out, |out| refuse(&error, out)),
     };
-    let Some(file) = &arguments.out else {
-        out.write_all(text.as_bytes())?;
-        return Ok(OK);
-    };
-    if let Err(error) = write(file, &text, arguments.force) {
+    if let Some(file) = &arguments.out
+        && let Err(error) = write(file, &proposal.text, arguments.force)
+    {
         let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
         let next = if exists { "; name another file, or say --force" } else { "" };
-        writeln!(out, "A-INI-007 `{}`: {error}{next}", file.display())?;
-        return Ok(if exists { CONFIG } else { ENVIRONMENT });
+        let why = format!("A-INI-007 `{}`: {error}{next}", file.display());
+        let code = if exists { CONFIG } else { ENVIRONMENT };
+        return refuse_as(output, out, |out| writeln!(out, "{why}").map(|()| code));
     }
+    match (output, &arguments.out) {
+        (Output::Json, _) => writeln!(out, "{}", as_json(arguments, &proposal))?,
+        (Output::Text, None) => out.write_all(proposal.text.as_bytes())?,
+        (Output::Text, Some(file)) => written(arguments, file, &proposal, out)?,
+    }
+    Ok(OK)
+}
+
+/// The record of the proposal, where its columns tell one.
+fn record(text: &str) -> Option<&str> {
     let record = text.lines().find_map(|line| line.strip_prefix("record = \"")?.split('"').next());
-    let choices = text.lines().skip(2).filter(|line| line.contains("choose: ")).count();
-    writeln!(out, "written: `{}`, {} with `choose:`", file.display(), counted(choices, "line"))?;
+    record.filter(|record| *record != UNKNOWN)
+}
+
+/// Lines that are left to whoever knows the source; the heading tells of the mark.
+fn choices(text: &str) -> usize {
+    text.lines().skip(2).filter(|line| line.contains("choose: ")).count()
+}
+
+/// What the text form says. A mapping that was written is not shown: with `--sample` it has codes of real rows.
+fn as_json(arguments: &Init, proposal: &Proposal) -> Value {
+    let Proposal { text, seen, notes } = proposal;
+    json!({
+        "ok": true,
+        "exit": OK,
+        "mapping": arguments.out.is_none().then_some(text),
+        "file": arguments.out.as_ref().map(|file| file.display().to_string()),
+        "record": record(text),
+        "choices": choices(text),
+        "notes": notes,
+        "seen": seen,
+    })
+}
+
+/// What is said of a mapping that was written to a file.
+fn written(
+    arguments: &Init,
+    file: &Path,
+    proposal: &Proposal,
+    out: &mut (dyn Write + Send),
+) -> std::io::Result<()> {
+    let Proposal { text, seen, notes } = proposal;
+    writeln!(out, "written: `{}`, {} with `choose:`", file.display(), counted(choices(text), "line"))?;
     notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
     let has_columns = !matches!(arguments.source, Kind::Fhir | Kind::Http);
     let by_key = if has_columns { ", for rows found by another column --key COLUMN" } else { "" };
-    match record.filter(|record| *record != UNKNOWN) {
+    match record(text) {
         Some(record) => {
             writeln!(out, "  record `{record}`; for another one --record RECORD --force{by_key}")?;
         }
@@ -157,7 +201,7 @@ pub(super) async fn init(
             writeln!(out, "  nothing: the source leaves nothing open that rows could tell")?;
         }
     }
-    Ok(OK)
+    Ok(())
 }
 
 /// Whole or not at all: a host that watches the file never sees half of it.

@@ -281,6 +281,16 @@ fn operation() -> Value {
                 "databases: in which order rows come",
             ),
         ),
+        (
+            "key",
+            text(
+                "databases: a search in pages; a column whose values are unique and never null, in whose order they come",
+            ),
+        ),
+        (
+            "pages",
+            json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 10, "description": "of one question; needs key" }),
+        ),
         ("method", words(&["GET", "POST"], "http")),
         ("path", text("http: beneath the source's address, with :name for a segment")),
         ("query", json!({ "type": "object", "description": "http: of the address" })),

@@ -3,7 +3,7 @@
 //! app, contract, case, operation and choice of fields.
 
 use super::answer;
-use super::body::{Faults, present, read};
+use super::body::{Faults, is_token, present, read};
 use super::guard::Caller;
 use super::paced::paced;
 use super::problem::{BUSY, INTERNAL, INVALID, NO_CONTRACT, Problem};
@@ -24,7 +24,6 @@ use yiwang_policies::Catalogue;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method};
 use yiwang_proto::ids::{ContractId, FieldName, Operation, RecordType};
-use yiwang_proto::limits::ARGUMENT_BYTES_MAX;
 
 /// Pages of one app that are under way at once, from the question until the caller has read the answer: each is up to
 /// 4 MiB, which is held as it came and as it goes, and a batch asks for one after the other.
@@ -211,10 +210,4 @@ fn check(raw: &Raw, record: RecordType, (catalogue, meant): (&Catalogue, &Meant)
     }
     let checked = || Some(Query { record, fields: fields?, contract, operation, resume: resume?, why: why? });
     faults.finish(checked())
-}
-
-/// Base64 without padding, as providers write it.
-fn is_token(text: &str) -> bool {
-    (1..=ARGUMENT_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use yiwang_policies::RecordDef;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Scalar;
-use yiwang_proto::ids::{FieldName, IdError, RecordType};
+use yiwang_proto::ids::{ContractId, FieldName, IdError, RecordType};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, FIELDS_MAX, SUBJECT_MAX};
 use yiwang_proto::nearest::did_you_mean;
 use yiwang_proto::resident_id;
@@ -214,6 +214,34 @@ impl Faults {
         }
         Some(checked)
     }
+
+    /// Tokens of next pages by contract. An empty object is refused, for it would begin anew: whoever loops until nothing is
+    /// left is told.
+    pub(super) fn resume(&mut self, value: Option<&Value>) -> Option<BTreeMap<ContractId, String>> {
+        let Some(value) = value else { return Some(BTreeMap::new()) };
+        let given = value.as_object().filter(|given| (1..=RECORDS_MAX).contains(&given.len()));
+        let Some(given) = given else {
+            let what =
+                "is not an object of contracts and what their sources gave; leave it out for the first pages";
+            self.add("#/resume", what);
+            return None;
+        };
+        let token = |value: &Value| value.as_str().filter(|text| is_token(text)).map(str::to_owned);
+        let checked: Option<BTreeMap<ContractId, String>> = given
+            .iter()
+            .map(|(contract, value)| Some((ContractId::parse(contract).ok()?, token(value)?)))
+            .collect();
+        if checked.is_none() {
+            self.add("#/resume", "has a contract or a token that no answer gave");
+        }
+        checked
+    }
+}
+
+/// Base64 without padding, as providers write what a next page is asked for with.
+pub(super) fn is_token(text: &str) -> bool {
+    (1..=ARGUMENT_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn scalar(value: &Value) -> Option<Scalar> {

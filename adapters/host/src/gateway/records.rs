@@ -37,9 +37,13 @@ pub(super) struct Raw {
     fields: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     arguments: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    resume: Option<Value>,
 }
 
-/// Asks every department that a contract allows, and merges the answers.
+/// Asks every department that a contract allows, and merges the answers. A source that is `truncated` and says `resume` has
+/// more rows: send the same body with `resume` = {its contract: what it said} for its next page. Each page is an exchange
+/// of its own with its entry.
 #[utoipa::path(
     post,
     path = "/v1/records/query",
@@ -107,6 +111,7 @@ fn check(raw: &Raw, catalogue: &Catalogue, meant: &Meant) -> Result<(RecordQuery
     let why = Why::check(purpose, case, officer, ticket, (catalogue, meant), &mut faults);
     let fields = faults.fields(raw.fields.as_ref());
     let arguments = faults.arguments(raw.arguments.as_ref());
+    let resume = faults.resume(raw.resume.as_ref());
     for (record, names) in fields.iter().flatten() {
         let pointer = format!("#/fields/{record}");
         match catalogue.record(record) {
@@ -116,9 +121,8 @@ fn check(raw: &Raw, catalogue: &Catalogue, meant: &Meant) -> Result<(RecordQuery
     }
     let checked = || {
         let Why { purpose, case, officer, by } = why?;
-        let query =
-            RecordQuery { subject: subject?, purpose, case, officer, fields: fields?, arguments: arguments? };
-        Some((query, by))
+        let (subject, fields, arguments, resume) = (subject?, fields?, arguments?, resume?);
+        Some((RecordQuery { subject, purpose, case, officer, fields, arguments, resume }, by))
     };
     faults.finish(checked())
 }

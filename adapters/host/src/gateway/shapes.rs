@@ -132,6 +132,10 @@ pub(super) struct QueryBody {
     /// Further arguments by name.
     #[schema(schema_with = arguments)]
     arguments: Option<BTreeMap<String, String>>,
+    /// For next pages: what sources said under `resume`, by contract; left out for the first. Only these contracts are
+    /// asked, and with the same question.
+    #[schema(schema_with = resume)]
+    resume: Option<BTreeMap<String, String>>,
 }
 
 /// A query that an officer will sign.
@@ -302,8 +306,10 @@ pub(super) struct SourceBody {
     clause: Option<String>,
     /// The ledger entry.
     receipt: Option<u64>,
-    /// Whether more rows existed than the contract lets out.
+    /// Whether more rows existed than the answer holds.
     truncated: bool,
+    /// What the next page is asked for with; left out where there is none, or where the provider gives no pages.
+    resume: Option<String>,
 }
 
 /// A problem (RFC 9457). It never repeats a value of the request.
@@ -406,6 +412,15 @@ fn fields() -> RefOr<Schema> {
         records = records.property(record.name.to_string(), list);
     }
     records.into()
+}
+
+fn resume() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .property_names(Some(text().pattern(Some("^[a-z][a-z0-9]*(-[a-z0-9]+)*$")).max_length(Some(64))))
+        .min_properties(Some(1))
+        .max_properties(Some(super::body::RECORDS_MAX))
+        .additional_properties(Some(many::token()))
+        .into()
 }
 
 fn arguments() -> RefOr<Schema> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::Adapter;
 use yiwang_adapter_sdk::check::{Finding, Level, Severity, check_by};
 use yiwang_adapter_sdk::fetch::MappedSource;
-use yiwang_adapter_sdk::mapping::{Mapping, MappingFault, OperationKind, fault_at};
+use yiwang_adapter_sdk::mapping::{Mapping, MappingFault, fault_at};
 use yiwang_adapter_sdk::source::{Environment, SourceError};
 use yiwang_policies::Catalogue;
 use yiwang_proto::ids::MemberId;
@@ -130,11 +130,11 @@ fn fault(file: &Path, text: &str, finding: Finding) -> MappingFault {
     fault_at(file, text, finding.span.unwrap_or(0..0), &message, help)
 }
 
-/// A batch whose key the source does not compare as it stands would lose rows: such a mapping does not serve. A source
+/// What is paged by a key that the source does not compare as it stands would lose rows: such a mapping does not serve. A source
 /// that is away is not waited for; it proves the key before its first page.
 async fn sound_batches(source: &Watched) -> Result<(), HostError> {
     let mapping = source.mapped.mapping();
-    let batches = mapping.operations().iter().filter(|operation| operation.kind == OperationKind::Batch);
+    let batches = mapping.operations().iter().filter(|operation| operation.page.is_some());
     let batches: Vec<_> = batches.cloned().collect();
     if batches.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use yiwang_adapter::command::{CONFIG, Command, ENVIRONMENT, FAILED, OK, execute};
 use yiwang_adapter::run::Surroundings;
-use yiwang_proto::ambient::{SystemClock, SystemEntropy};
+use yiwang_proto::ambient::{Clock, SystemClock, SystemEntropy};
 use yiwang_tests::member::Settings;
 
 #[derive(Parser)]
@@ -166,6 +166,8 @@ async fn a_whole_configuration_is_checked_with_its_folder_and_its_hub() {
     assert_eq!(code, OK, "{out}");
     assert!(out.contains("member `police`") && out.contains("the hub answers at"), "{out}");
     assert!(out.contains("adapter `main`: delegated until"), "{out}");
+    assert!(out.contains("✓ this machine's clock is"), "{out}");
+    off_the_hubs_clock(&around, &path).await;
     let spare = adapter_config(&town.police).replace("\"main\"", "\"spare\"");
     let spare = write_config(&town.police, &spare).display().to_string();
     let (code, out) = call(&["check", "--config", &spare], around.clone()).await;
@@ -178,6 +180,34 @@ async fn a_whole_configuration_is_checked_with_its_folder_and_its_hub() {
     let (code, out) = call(&["check", "--offline", "--config", &path], around).await;
     assert_eq!(code, OK, "{out}");
     town.stop().await;
+}
+
+/// A clock beside the world's.
+struct Off(Arc<dyn Clock>, i64);
+
+impl Clock for Off {
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms() + self.1
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.0.monotonic_us()
+    }
+}
+
+/// How far the own clock may be off the hub's, and what is said beyond it.
+async fn off_the_hubs_clock(around: &Surroundings, path: &str) {
+    for (ahead_ms, wanted, mark, told) in [
+        (15_000, OK, "    ! this machine's clock is 1", "up to 30 s is tolerated"),
+        (45_000, ENVIRONMENT, "    ✗ this machine's clock is 4", "over 30 s requests, answers and standings"),
+    ] {
+        let clock = Arc::new(Off(Arc::clone(&around.clock), ahead_ms));
+        let (code, out) = call(&["check", "--config", path], Surroundings { clock, ..around.clone() }).await;
+        assert_eq!(code, wanted, "{out}");
+        let line = out.lines().find(|line| line.starts_with(mark)).unwrap_or_else(|| panic!("{out}"));
+        assert!(line.contains("s ahead of the hub's; ") && line.contains(told), "{out}");
+        assert!(out.contains("help: let a time service set the clock"), "{out}");
+    }
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ fn is_short(text: &str) {
     assert!(lines <= 30, "{lines} lines\n{text}");
 }
 
-fn sqlite(folder: &Path) -> PathBuf {
+pub(crate) fn sqlite(folder: &Path) -> PathBuf {
     let path = folder.join("register.db");
     let database = rusqlite::Connection::open(&path).unwrap();
     database

@@ -1,6 +1,7 @@
 //! The host as a department runs it: configuration, commands, gateway over plain HTTP against a real hub.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod as_json;
 #[expect(dead_code, reason = "the example's own `main` is not run here")]
 #[path = "../../examples/batch.rs"]
 mod batch_example;

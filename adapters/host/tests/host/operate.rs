@@ -1,10 +1,11 @@
 //! The commands of whoever keeps a host running: `call`, `fmt`, `status`, `diff`, `run --dry-run`.
 
+use crate::as_json::told;
 use crate::commands::call;
 use crate::reload::{PASS, bus_pass};
 use crate::schema::mappings;
 use crate::town::{Host, adapter_config, surroundings, write_config};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -310,8 +311,51 @@ async fn dry_run(scene: &Scene) {
     let asked = ["call", "person.by_id", &id, "--config", &config, "--as", &mistyped];
     let (code, said) = call(&asked, surroundings(&scene.world, &scene.police)).await;
     assert!(code == CONFIG && said.contains(&format!("did you mean `{}`?", contract.text.id)), "{said}");
+    let_out(scene, &config).await;
     let kept = scene.police.folder.path().join("contracts").join(format!("{}.json", contract.text.id));
     std::fs::remove_file(kept).unwrap();
+}
+
+/// What a contract that the folder keeps would let out, for people and for programs.
+async fn let_out(scene: &Scene, config: &str) {
+    let asked = ["run", "--dry-run", "--config", config];
+    let around = || surroundings(&scene.world, &scene.police);
+    let (code, said) = call(&asked, around()).await;
+    let id = &scene.contract.text.id;
+    let lines = "Z\n  person.by_id: at most 1 record of\n    birth_date, class 2\n    name, class 2\nnothing was sent\n";
+    assert!(code == OK && said.ends_with(lines), "{said}");
+    assert!(said.contains(&format!("\ncontract `{id}` version 1, for `street-office`, until ")), "{said}");
+    let (code, json) = told(&[&asked[..], &["-o", "json"]].concat(), around()).await;
+    assert_eq!((code, &json["ok"], &json["exit"]), (OK, &json!(true), &json!(OK)), "{json}");
+    assert_eq!((&json["adapter"], &json["member"]), (&json!("main"), &json!("police")), "{json}");
+    let source = &json["sources"][0];
+    assert_eq!(
+        (&source["mapping"], &source["record"]),
+        (&json!("police.person"), &json!("Person")),
+        "{json}"
+    );
+    assert_eq!(
+        (&source["operations"], &source["trouble"]),
+        (&json!(["person.by_id"]), &Value::Null),
+        "{json}"
+    );
+    assert!(said.contains(&source["sha256"].as_str().unwrap()[..16]), "{json}");
+    let contract = &json["contracts"][0];
+    assert_eq!(
+        (&contract["contract"], &contract["state"]),
+        (&json!(id.as_str()), &json!("in_force")),
+        "{json}"
+    );
+    let field =
+        |name: &str| json!({ "field": name, "mapped": true, "class": 2, "sealed": false, "needs": null });
+    let operation = json!({
+        "operation": "person.by_id",
+        "served": true,
+        "records_max": 1,
+        "fields": [field("birth_date"), field("name")],
+        "clauses": [],
+    });
+    assert_eq!(contract["operations"], json!([operation]), "{json}");
 }
 
 #[tokio::test]

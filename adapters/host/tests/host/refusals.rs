@@ -90,6 +90,17 @@ async fn values(town: &Town, id: &str) {
     refuse(with("fields", json!({ "Nobody": ["name"] })), &["no record of the catalogue"]).await;
     refuse(with("fields", json!({ "Persn": ["name"] })), &["#/fields/Persn", "did you mean `Person`?"]).await;
     refuse(with("arguments", json!({ "area_code": [id] })), &["#/arguments/area_code"]).await;
+    // Whoever loops until nothing is left to ask for is told, and does not begin anew.
+    for resume in [Value::Null, json!({}), json!("x"), json!([id])] {
+        refuse(with("resume", resume), &["#/resume", "leave it out for the first pages"]).await;
+    }
+    for resume in [json!({ "No Contract": "x" }), json!({ "a-contract": "" }), json!({ "a-contract": "a b" })]
+    {
+        refuse(with("resume", resume), &["#/resume", "that no answer gave"]).await;
+    }
+    let other = post(at, "/v1/records/query", TOKEN, &with("resume", json!({ "a-contract": "token" }))).await;
+    other.problem(403, "no_contract");
+    assert!(other.body.contains("is not named in `resume`"), "{other:?}");
     let several = json!({ "subject": 5, "purpose": "x", "case": "y", "officer": "z" });
     refuse(several, &["#/subject", "#/purpose", "#/case", "#/officer"]).await;
     let twice = format!("{{\"case\": \"{case}\", \"case\": \"{case}\"}}");

@@ -1,7 +1,7 @@
-//! One page of a batch: rows above a key, in its order. A page ends where its rows or bytes are full, and says after
+//! One page of a batch or a search: rows above a key, in its order. A page ends where its rows or bytes are full, and says after
 //! which key the next one begins.
 
-use super::{AnswerError, Ask, Mapped, MappedSource, Plan, empty};
+use super::{AnswerError, Ask, Mapped, MappedSource, Plan, does_not_hold, empty};
 use crate::batch::KEY_BYTES_MAX;
 use crate::mapping::{FieldDef, OperationDef, OperationKind, PageDef};
 use crate::reduce::convert::{Converted, convert};
@@ -63,28 +63,35 @@ fn failed(clause: &str) -> AnswerError {
 }
 
 impl MappedSource {
-    fn paged(&self, name: &Operation) -> Result<(&Arc<OperationDef>, &PageDef), AnswerError> {
+    /// An operation of that kind, which is a batch or a search, and how it is paged.
+    pub(crate) fn paged(
+        &self,
+        name: &Operation,
+        kind: OperationKind,
+    ) -> Result<(&Arc<OperationDef>, &PageDef), AnswerError> {
         let operation = self.mapping.operation(name);
         let found = operation.and_then(|operation| operation.page.as_ref().map(|page| (operation, page)));
-        found.filter(|(operation, _)| operation.kind == OperationKind::Batch).ok_or_else(|| {
-            let clause = format!("operation `{name}` is no batch");
+        found.filter(|(operation, _)| operation.kind == kind).ok_or_else(|| {
+            let what = if kind == OperationKind::Batch { "batch" } else { "search that has pages" };
+            let clause = format!("operation `{name}` is no {what}");
             AnswerError { code: Code::OperationNotGranted, clause: clause.clone(), detail: clause }
         })
     }
 
     /// Fetches one page. No source is touched if nothing may be let out.
-    pub(crate) async fn page(
-        &self,
+    pub(crate) async fn page<'o>(
+        &'o self,
         ask: Ask<'_>,
+        (operation, page): (&'o Arc<OperationDef>, &'o PageDef),
         after: Option<Scalar>,
-    ) -> Result<FetchedPage<'_>, AnswerError> {
-        let (operation, page) = self.paged(ask.operation)?;
+    ) -> Result<FetchedPage<'o>, AnswerError> {
         let (mut plan, mut query) = self.plan(operation, &ask)?;
         let subject = page.subject.as_ref().and_then(|name| operation.field(name));
         let (zone, now_ms) = (&self.mapping.source().common().zone, ask.now_ms);
+        let mapping = self.mapping.name();
         if plan.fields.is_empty() {
             let (rows, fits) = (Rows::default(), true);
-            return Ok(FetchedPage { operation, page, subject, plan, rows, zone, now_ms, fits });
+            return Ok(FetchedPage { mapping, operation, page, subject, plan, rows, zone, now_ms, fits });
         }
         let read = [Arc::clone(&page.key)].into_iter().chain(subject.into_iter().flat_map(FieldDef::columns));
         for column in read {
@@ -97,17 +104,21 @@ impl MappedSource {
         // Rows that the source cannot filter itself only make a page shorter: the next one goes on after them.
         query.limit = plan.limit + 1;
         let timeout = query.timeout;
-        let rows = self.fetch_within(query, timeout).await?.rows;
+        let fetched = self.fetch_within(query, timeout).await;
+        self.note_whether_drifted(ask.operation, &fetched);
+        let rows = fetched?.rows;
         if (0..rows.len()).any(|row| plan.layout.cell(&rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
         }
         let fits = bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < CERTAIN_BYTES);
-        Ok(FetchedPage { operation, page, subject, plan, rows, zone, now_ms, fits })
+        Ok(FetchedPage { mapping, operation, page, subject, plan, rows, zone, now_ms, fits })
     }
 }
 
 /// The rows of a page as the source gave them.
 pub(crate) struct FetchedPage<'o> {
+    /// The mapping's name.
+    mapping: &'o str,
     operation: &'o OperationDef,
     page: &'o PageDef,
     subject: Option<&'o FieldDef>,
@@ -149,6 +160,10 @@ impl FetchedPage<'_> {
                 let before = writer.mark();
                 let subject = match self.written(&mut writer, row) {
                     Ok(subject) => subject,
+                    // What somebody reads is told at once, as by an answer without pages.
+                    Err(fault) if self.operation.kind == OperationKind::Search => {
+                        return Err(does_not_hold(self.mapping, self.operation, &fault));
+                    }
                     // One row that somebody typed wrongly does not hold up all that come after it.
                     Err(fault) => {
                         writer.undo(&before);

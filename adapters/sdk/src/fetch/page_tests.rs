@@ -101,6 +101,10 @@ struct Paged {
     rows: usize,
 }
 
+fn batch_of(source: &MappedSource) -> (&Arc<OperationDef>, &PageDef) {
+    source.paged(&"person.all".parse().unwrap(), OperationKind::Batch).unwrap()
+}
+
 fn asking<'a>(operation: &'a Operation, fields: &'a [FieldName], arguments: &'a Arguments) -> Ask<'a> {
     Ask {
         operation,
@@ -122,7 +126,8 @@ async fn all(source: &MappedSource) -> Paged {
     let (arguments, mut after) = (Arguments::new(), None);
     let mut paged = Paged { pages: 0, ahead: 0, rows: 0 };
     loop {
-        let page = source.page(asking(&operation, &names, &arguments), after).await.unwrap();
+        let page =
+            source.page(asking(&operation, &names, &arguments), batch_of(source), after).await.unwrap();
         let most = bytes_at_most(&page.plan.fields, &page.rows);
         let ahead = page.end_ahead().unwrap();
         let (mapped, end) = page.write().unwrap();
@@ -190,9 +195,9 @@ async fn rows_of_more_text_than_a_fetch_takes_come_in_more_pages() {
     let names = ["id_number", "name"].map(|name| name.parse().unwrap());
     let arguments = Arguments::new();
     let ask = || asking(&operation, &names, &arguments);
-    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    let (first, end) = source.page(ask(), batch_of(&source), None).await.unwrap().write().unwrap();
     assert_eq!((first.rows, end.next.clone()), (4, Some(Scalar::Integer(4))));
-    let error = source.page(ask(), end.next).await.map(|_| ()).unwrap_err();
+    let error = source.page(ask(), batch_of(&source), end.next).await.map(|_| ()).unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (Code::TooLarge, "rows hold more text than they may"));
 }
 
@@ -203,10 +208,11 @@ async fn a_row_that_is_larger_than_a_page_says_so() {
     let names = ["id_number", "name"].map(|name| name.parse().unwrap());
     let arguments = Arguments::new();
     let ask = || asking(&operation, &names, &arguments);
-    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    let (first, end) = source.page(ask(), batch_of(&source), None).await.unwrap().write().unwrap();
     assert_eq!(first.rows, 1);
     assert!(end.next.is_some());
-    let error = source.page(ask(), end.next).await.unwrap().write().map(|_| ()).unwrap_err();
+    let error =
+        source.page(ask(), batch_of(&source), end.next).await.unwrap().write().map(|_| ()).unwrap_err();
     assert!(error.detail.contains("large") || error.clause.contains("large"), "{error:?}");
 }
 
@@ -223,7 +229,7 @@ async fn a_row_that_does_not_hold_is_left_out_and_counted_and_the_page_goes_on()
     let names: Vec<FieldName> = ["code", "id_number"].map(|name| name.parse().unwrap()).to_vec();
     let arguments = Arguments::new();
     let ask = || asking(&operation, &names, &arguments);
-    let (first, end) = source.page(ask(), None).await.unwrap().write().unwrap();
+    let (first, end) = source.page(ask(), batch_of(&source), None).await.unwrap().write().unwrap();
     assert_eq!((first.rows, end.subjects.len(), end.next.clone()), (97, 97, Some(Scalar::Integer(100))));
     let records: Vec<serde_json::Value> = serde_json::from_slice(&first.records).unwrap();
     assert!(
@@ -233,12 +239,13 @@ async fn a_row_that_does_not_hold_is_left_out_and_counted_and_the_page_goes_on()
     let rows: Vec<usize> = end.left_out.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows, [1, 40, 100]);
     assert_eq!(first.withheld, [(names[0].clone(), "rows left out: 3".to_owned())]);
-    let (last, end) = source.page(ask(), end.next).await.unwrap().write().unwrap();
+    let (last, end) = source.page(ask(), batch_of(&source), end.next).await.unwrap().write().unwrap();
     assert_eq!((last.rows, end.subjects.len(), end.next), (49, 49, None));
     assert_eq!(last.withheld, [(names[1].clone(), "rows left out: 1".to_owned())]);
     // A field that was not asked for is told under one that was.
     let ask = Ask { fields: &names[..1], ..asking(&operation, &names, &arguments) };
-    let (last, _) = source.page(ask, Some(Scalar::Integer(100))).await.unwrap().write().unwrap();
+    let (last, _) =
+        source.page(ask, batch_of(&source), Some(Scalar::Integer(100))).await.unwrap().write().unwrap();
     assert_eq!(last.withheld, [(names[0].clone(), "rows left out: 1".to_owned())]);
 }
 

@@ -12,6 +12,16 @@ use yiwang_proto::nearest::did_you_mean;
 
 const KEYS: [&str; 8] = ["name", "kind", "key", "subject", "sql", "limit", "timeout", "fields"];
 
+/// The column whose order pages follow.
+pub(super) fn key(table: &Table<'_, '_>, faults: &mut Faults<'_>) -> Option<Arc<str>> {
+    let key = table.need_text("key", faults).map(Arc::<str>::from);
+    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 128 || key.contains('\0')) {
+        let help = "name a column of the statement whose values are unique and never null".to_owned();
+        faults.add(table.key_span("key"), "`key` is no name of a column", Some(help));
+    }
+    key
+}
+
 pub(crate) fn read(
     table: &Table<'_, '_>,
     source: Option<&SourceDef>,
@@ -34,11 +44,7 @@ pub(crate) fn read(
     table.only(&[&KEYS[..], &["params"]].concat(), faults);
     let span = table.get("name").map_or_else(|| table.span.clone(), toml::Spanned::span);
     let name = table.need_text("name", faults).and_then(|given| id(given, span.clone(), "name", faults));
-    let key = table.need_text("key", faults).map(Arc::<str>::from);
-    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 128 || key.contains('\0')) {
-        let help = "name a column of the statement whose values are unique and never null".to_owned();
-        faults.add(table.key_span("key"), "`key` is no name of a column", Some(help));
-    }
+    let key = key(table, faults);
     let statement = table.need("sql", faults).and_then(|node| sql(node, &[], server, faults));
     table.need("limit", faults);
     let limit = table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults);
@@ -71,7 +77,7 @@ pub(crate) fn read(
         as_of,
         count: None,
         order: Vec::new(),
-        page: Some(PageDef { key: key?, subject }),
+        page: Some(PageDef { key: key?, subject, most: u32::MAX }),
         span,
     })
 }

@@ -231,13 +231,15 @@ pub enum OperationKind {
     Batch,
 }
 
-/// How a batch is paged.
+/// How a batch, or a search that has pages, is paged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageDef {
     /// A column of the statement whose values are unique; pages follow its order.
     pub key: Arc<str>,
-    /// The field with the identifier of the row's subject, whether it is granted or not.
+    /// The field with the identifier of the row's subject, whether it is granted or not. A search has none.
     pub subject: Option<FieldName>,
+    /// Pages that one question gives at most; a batch gives all.
+    pub most: u32,
 }
 
 /// One operation.
@@ -263,7 +265,7 @@ pub struct OperationDef {
     pub as_of: Option<FieldDef>,
     /// In which order a look-up or search of a database gives its rows; any, where it is empty.
     pub order: Vec<OrderDef>,
-    /// How a batch is paged.
+    /// How it is paged, if it is: a batch always, a search where its mapping says so.
     pub page: Option<PageDef>,
     /// What a count has besides; its dimensions are the fields.
     pub count: Option<CountDef>,

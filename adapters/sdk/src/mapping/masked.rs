@@ -28,11 +28,12 @@ enum Show {
 type Piece = (Range<usize>, String);
 
 /// Keys of an operation, and of what is under it, that say how something is read and hold nothing that is read.
-const OPERATION: [&str; 35] = [
+const OPERATION: [&str; 36] = [
     "name",
     "kind",
     "subject",
     "order",
+    "pages",
     "limit",
     "timeout",
     "key",

@@ -4,12 +4,13 @@ use super::batch;
 use super::count;
 use super::date_format::{self, Of};
 use super::def::{
-    Access, CodeTable, Compared, FieldDef, OperationDef, OperationKind, ParamDef, ParamType, SourceDef,
-    WhereDef, WhereValue,
+    Access, CodeTable, Compared, FieldDef, OperationDef, OperationKind, PageDef, ParamDef, ParamType,
+    SourceDef, WhereDef, WhereValue,
 };
 use super::fault::Faults;
 use super::field;
-use super::order;
+use super::order::{self, OrderDef};
+use super::paging;
 use super::read::{Node, Table, id, kind, one_of, shown, text};
 use super::service::ParamPlace;
 use super::service_operation::{self, CALL_KEYS, SEARCH_KEYS};
@@ -29,8 +30,10 @@ pub const LIMIT: u32 = 20;
 /// What a source may take where a mapping does not say: whoever asks waits for it.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-const KEYS: [&str; 10] =
-    ["name", "kind", "subject", "params", "sql", "where", "order", "limit", "timeout", "fields"];
+const KEYS: [&str; 12] = [
+    "name", "kind", "subject", "params", "sql", "where", "order", "key", "pages", "limit", "timeout",
+    "fields",
+];
 /// Keys of sources that have neither statements nor columns.
 const PLAIN_KEYS: [&str; 7] = ["name", "kind", "subject", "params", "limit", "timeout", "fields"];
 
@@ -71,6 +74,10 @@ pub(crate) fn read(
     let subject = subject(table, &params, faults);
     let access = access(table, source, &params, faults);
     let order = order::read(table, source, faults);
+    let page = paging::read(table, source, kind, (&params, &order), faults);
+    // Also where it is asked without pages, as on the command line.
+    let by_key = |page: &PageDef| vec![OrderDef { column: Arc::clone(&page.key), descending: false }];
+    let order = page.as_ref().map_or(order, by_key);
     let limit = match table.get("limit") {
         None => Some(i64::from(LIMIT)),
         Some(_) => table.integer("limit", 1..i64::from(ROWS_MAX) + 1, faults),
@@ -90,7 +97,7 @@ pub(crate) fn read(
         as_of,
         order,
         count: None,
-        page: None,
+        page,
         span: name_span,
     })
 }

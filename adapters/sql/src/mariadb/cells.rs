@@ -1,6 +1,7 @@
 //! Cells of MariaDB's binary form. Decimals come as texts and stay exact.
 
 use crate::server::Trouble;
+use crate::types::{Holds, Typed};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use mysql_async::consts::ColumnType;
@@ -37,10 +38,56 @@ pub(super) fn can_take(column: &Column) -> bool {
 
 /// What the type of a column is called.
 pub(super) fn type_name(column: &Column) -> String {
-    match column.column_type() {
-        ColumnType::MYSQL_TYPE_GEOMETRY => "geometry".to_owned(),
-        _ => "binary".to_owned(),
-    }
+    use ColumnType as T;
+    let name = match column.column_type() {
+        T::MYSQL_TYPE_GEOMETRY => "geometry",
+        _ if is_binary(column) => "binary",
+        T::MYSQL_TYPE_TINY => "tinyint",
+        T::MYSQL_TYPE_SHORT => "smallint",
+        T::MYSQL_TYPE_INT24 => "mediumint",
+        T::MYSQL_TYPE_LONG => "int",
+        T::MYSQL_TYPE_LONGLONG => "bigint",
+        T::MYSQL_TYPE_YEAR => "year",
+        T::MYSQL_TYPE_BIT => "bit",
+        T::MYSQL_TYPE_FLOAT => "float",
+        T::MYSQL_TYPE_DOUBLE => "double",
+        T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => "decimal",
+        T::MYSQL_TYPE_DATE => "date",
+        T::MYSQL_TYPE_TIME => "time",
+        T::MYSQL_TYPE_DATETIME => "datetime",
+        T::MYSQL_TYPE_TIMESTAMP => "timestamp",
+        T::MYSQL_TYPE_JSON => "json",
+        _ => "text",
+    };
+    name.to_owned()
+}
+
+/// The name and type of a column that a field can take.
+pub(super) fn typed(column: &Column) -> Option<(String, Typed)> {
+    use ColumnType as T;
+    let exact = is_decimal(column);
+    let holds = match column.column_type() {
+        _ if is_binary(column) => return None,
+        T::MYSQL_TYPE_TINY
+        | T::MYSQL_TYPE_SHORT
+        | T::MYSQL_TYPE_INT24
+        | T::MYSQL_TYPE_LONG
+        | T::MYSQL_TYPE_LONGLONG
+        | T::MYSQL_TYPE_YEAR
+        | T::MYSQL_TYPE_BIT => Holds::Whole,
+        T::MYSQL_TYPE_FLOAT | T::MYSQL_TYPE_DOUBLE => Holds::Rounded,
+        _ if exact && column.decimals() > 0 => Holds::Fraction,
+        _ if exact => Holds::Exact,
+        T::MYSQL_TYPE_DATE => Holds::Day,
+        T::MYSQL_TYPE_TIME => Holds::Shaped,
+        T::MYSQL_TYPE_DATETIME => Holds::Local,
+        T::MYSQL_TYPE_TIMESTAMP => Holds::Moment,
+        T::MYSQL_TYPE_JSON => Holds::Document,
+        _ => Holds::Text,
+    };
+    // What a statement computes may come with fewer places than were announced.
+    let sure = holds != Holds::Fraction;
+    Some((column.name_str().into_owned(), Typed { holds, name: type_name(column), sure }))
 }
 
 /// Reads a cell of a row. A `timestamp` is a moment in the session's offset, a `datetime` one in the source's
@@ -141,6 +188,28 @@ mod tests {
         assert_eq!(read(ColumnType::MYSQL_TYPE_DATE, day, (0, 0, 0, 0)), Some(Cell::Date(date)));
         assert_eq!(read(ColumnType::MYSQL_TYPE_DATE, (0, 0, 0), (0, 0, 0, 0)), None);
         assert_eq!(read(ColumnType::MYSQL_TYPE_DATETIME, (2026, 0, 0), (0, 0, 0, 0)), None);
+    }
+
+    #[test]
+    fn a_column_holds_what_its_type_says() {
+        let of = |kind, set, decimals| {
+            let column = Column::new(kind).with_character_set(set).with_decimals(decimals).with_name(b"C");
+            typed(&column).map(|(name, typed)| {
+                assert_eq!(name, "C");
+                (typed.holds, typed.name, typed.sure)
+            })
+        };
+        let is = |holds, name: &str, sure| Some((holds, name.to_owned(), sure));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_LONG, BINARY, 0), is(Holds::Whole, "int", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_BIT, BINARY, 0), is(Holds::Whole, "bit", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_NEWDECIMAL, BINARY, 0), is(Holds::Exact, "decimal", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_NEWDECIMAL, BINARY, 2), is(Holds::Fraction, "decimal", false));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_DOUBLE, BINARY, 31), is(Holds::Rounded, "double", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_TIMESTAMP, BINARY, 0), is(Holds::Moment, "timestamp", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_BLOB, 45, 0), is(Holds::Text, "text", true));
+        assert_eq!(of(ColumnType::MYSQL_TYPE_BLOB, BINARY, 0), None);
+        assert_eq!(of(ColumnType::MYSQL_TYPE_GEOMETRY, BINARY, 0), None);
+        assert_eq!(type_name(&Column::new(ColumnType::MYSQL_TYPE_BLOB).with_character_set(BINARY)), "binary");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! its text, because not every one of them is a floating-point number.
 
 use crate::server::Trouble;
+use crate::types::{Holds, Typed};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Kind, Type};
+use tokio_postgres::{Column, Row};
 use yiwang_adapter_sdk::source::SourceError;
 use yiwang_adapter_sdk::value::{Cell, Rows};
 
@@ -73,6 +74,43 @@ fn form(ty: &Type) -> Form {
 /// Whether a field can take values of a type.
 pub(super) fn can_take(ty: &Type) -> bool {
     form(ty) != Form::Opaque
+}
+
+/// The name and type of a column that a field can take.
+pub(super) fn typed(column: &Column) -> Option<(String, Typed)> {
+    let holds = holds(column.type_(), column.type_modifier())?;
+    Some((column.name().to_owned(), Typed { holds, name: column.type_().to_string(), sure: true }))
+}
+
+fn holds(ty: &Type, modifier: i32) -> Option<Holds> {
+    Some(match form(ty) {
+        Form::Bool => Holds::Bool,
+        Form::Whole => Holds::Whole,
+        Form::Single | Form::Double => Holds::Rounded,
+        Form::Decimal if has_places(modifier) => Holds::Fraction,
+        Form::Decimal => Holds::Exact,
+        Form::Text if [Type::JSON, Type::XML].contains(base(ty)) => Holds::Document,
+        Form::Text | Form::Padded => Holds::Text,
+        Form::Date => Holds::Day,
+        Form::Time | Form::Uuid => Holds::Shaped,
+        Form::Local => Holds::Local,
+        Form::Instant => Holds::Moment,
+        Form::Opaque => return None,
+    })
+}
+
+/// The type beneath a domain.
+fn base(ty: &Type) -> &Type {
+    match ty.kind() {
+        Kind::Domain(inner) => base(inner),
+        _ => ty,
+    }
+}
+
+/// Whether all values of a `numeric(p, s)` have places behind the point. The scale is the lower eleven bits of what
+/// lies behind four bytes of length, as a number with a sign; without a modifier each value has its own.
+const fn has_places(modifier: i32) -> bool {
+    modifier >= 4 && matches!((modifier - 4) & 0x7ff, 1..=1000)
 }
 
 /// Reads a cell of a row.
@@ -253,6 +291,24 @@ mod tests {
         assert_eq!(read(&[1, 0, 0xC000u16.cast_signed(), 0, 1]), None, "no number");
         assert_eq!(read(&[1, 0, 0, 0]), None, "cut short");
         assert_eq!(read(&[1, 8000, 0, 0, 1]), None, "too long");
+    }
+
+    #[test]
+    fn a_decimal_has_places_where_its_column_says_so() {
+        let numeric = |precision: i32, scale: i32| ((precision << 16) | (scale & 0x7ff)) + 4;
+        for (modifier, wanted) in [
+            (-1, Holds::Exact),
+            (numeric(10, 0), Holds::Exact),
+            (numeric(10, 2), Holds::Fraction),
+            (numeric(1000, 1000), Holds::Fraction),
+            (numeric(5, -3), Holds::Exact),
+        ] {
+            assert_eq!(holds(&Type::NUMERIC, modifier), Some(wanted), "{modifier}");
+        }
+        let domain = |inner| Type::new("own".to_owned(), 0, Kind::Domain(inner), "public".to_owned());
+        assert_eq!(holds(&domain(Type::JSON), -1), Some(Holds::Document));
+        assert_eq!(holds(&domain(domain(Type::INT4)), -1), Some(Holds::Whole));
+        assert_eq!(holds(&Type::JSONB, -1), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Link, MAY_NOT_READ, Server, Trouble, without_rows, wrap};
 use crate::findings::{
     about, compare_columns, failed, may_not_read, no_plan, not_prepared, reads_in_full, unfit_key,
 };
+use crate::types::compare_types;
 use std::sync::Arc;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind, ParamType, SourceCommon};
@@ -68,6 +69,7 @@ async fn check_operation<S: Server>(
         }
     };
     compare_columns(operation, &described.names, findings);
+    compare_types(operation, &described.types, findings);
     let declared = operation.columns();
     for (column, kind) in described.opaque {
         if declared.iter().any(|known| known.as_ref() == column.as_str()) {
@@ -85,7 +87,7 @@ async fn check_operation<S: Server>(
                 .help("give the parameter the column's type: else no index is used, or nothing is found"),
         );
     }
-    if operation.kind == OperationKind::Batch {
+    if operation.page.is_some() {
         let unfit = match without_rows(&S::Dialect::default(), operation) {
             Ok(none) => link.unfit_key(&none).await.map_err(SourceError::from),
             Err(error) => Err(error),

@@ -22,7 +22,17 @@ pub async fn finds(lab: &Lab) {
     let sound = findings(&people, &people.text).await;
     let proved = with(&sound, "A-SQL-010");
     assert!(proved.iter().all(|text| text.contains("finds")) && proved.len() == 1, "{sound:?}");
-    for code in ["A-SQL-002", "A-SQL-003", "A-SQL-006", "A-SQL-008", "A-SQL-012", "A-SQL-016", "A-SQL-017"] {
+    for code in [
+        "A-SQL-002",
+        "A-SQL-003",
+        "A-SQL-006",
+        "A-SQL-008",
+        "A-SQL-012",
+        "A-SQL-016",
+        "A-SQL-017",
+        "A-SQL-020",
+        "A-SQL-021",
+    ] {
         assert_eq!(with(&sound, code), Vec::<String>::new(), "{sound:?}");
     }
     let by_id = select(lab.kind, "ID", ":id");

@@ -4,11 +4,12 @@ use crate::lab::{Kind, Lab};
 use crate::{People, quoted, source_section};
 use std::sync::Arc;
 use std::time::Duration;
-use yiwang_adapter_sdk::check::{Level, check};
+use yiwang_adapter_sdk::check::{Finding, Level, Severity, check};
 use yiwang_adapter_sdk::compliance;
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{FetchQuery, Page, Source, SourceError};
-use yiwang_adapter_sdk::value::TEXT_MAX;
+use yiwang_adapter_sdk::value::{Cell, TEXT_MAX};
+use yiwang_proto::contract::Scalar;
 
 /// Columns, what each is declared as, and whether pages may go on after it.
 const POSTGRES: [(&str, &str, bool); 13] = [
@@ -54,17 +55,20 @@ fn mapping(lab: &Lab, expression: &str) -> String {
     )
 }
 
-async fn page(mapping: &Mapping, source: &dyn Source) -> Result<usize, SourceError> {
-    let query = FetchQuery {
+fn asked(mapping: &Mapping, after: Option<Scalar>, limit: u32) -> FetchQuery {
+    FetchQuery {
         operation: Arc::clone(mapping.operations().first().unwrap()),
         columns: vec![Arc::from("NM"), Arc::from("K")],
         params: Vec::new(),
         filter: None,
-        page: Some(Page { key: Arc::from("K"), after: None }),
-        limit: 5,
+        page: Some(Page { key: Arc::from("K"), after }),
+        limit,
         timeout: Duration::from_secs(10),
-    };
-    source.fetch(query).await.map(|fetched| fetched.rows.len())
+    }
+}
+
+async fn page(mapping: &Mapping, source: &dyn Source) -> Result<usize, SourceError> {
+    source.fetch(asked(mapping, None, 5)).await.map(|fetched| fetched.rows.len())
 }
 
 /// What is said of a key, by the check and by the first page.
@@ -170,4 +174,69 @@ pub async fn full_page(lab: &Lab) {
     for _ in 0..6 {
         assert_eq!(page(&mapping, source.as_ref()).await, Ok(3));
     }
+}
+
+/// A search in pages: what is looked for stands in the statement beside the key that the next page begins after.
+pub async fn searched(lab: &Lab) {
+    let people = People::new(lab, "searchedkeys");
+    let (table, name) = (quoted(lab.kind, "KEYS"), quoted(lab.kind, "NM"));
+    let (number, folded) = (quoted(lab.kind, "NUMBER"), quoted(lab.kind, "FOLDED"));
+    let (before, kind, to) = match lab.kind {
+        Kind::Postgres => (
+            "create collation nd (provider = icu, locale = 'und-u-ks-level2', deterministic = false);",
+            "text collate nd",
+            "searchedkeys",
+        ),
+        Kind::Mariadb => {
+            ("", "varchar(20) character set utf8mb4 collate utf8mb4_general_ci", "searchedkeys@'%'")
+        }
+    };
+    let rows: Vec<String> =
+        (1..=7).map(|at| format!("('{}', {at}, 'k{at}')", if at == 4 { "b" } else { "a" })).collect();
+    lab.admin(
+        "searchedkeys",
+        &format!(
+            "{before} create table {table} ({name} varchar(10), {number} bigint unique, {folded} {kind} unique); \
+             insert into {table} values {}; grant select on {table} to {to};",
+            rows.join(", ")
+        ),
+    );
+    let text = |expression: &str| {
+        mapping(lab, expression)
+            .replace(
+                "kind = \"batch\"",
+                "kind = \"search\"\nparams.who = { type = \"string\", pattern = \"^[a-z]$\" }",
+            )
+            .replace(" -- all'''", &format!(" where {name} = :who and {name} in (:who, 'x')'''"))
+    };
+    let (mapping, source) = people.open_text(&text(&number));
+    let level = Level::Live { source: source.as_ref(), now_ms: compliance::NOW_MS };
+    let findings = check(&mapping, level).await;
+    let wrong = |finding: &Finding| finding.severity == Severity::Error && finding.code.starts_with("A-SQL");
+    assert!(!findings.iter().any(wrong), "{findings:?}");
+    let (mut after, mut came) = (None, Vec::new());
+    for _ in 0..4 {
+        let fetched = source
+            .fetch(FetchQuery { params: who(), ..asked(&mapping, after.take(), 2) })
+            .await
+            .unwrap()
+            .rows;
+        for row in 0..fetched.len() {
+            let Cell::Integer(key) = fetched.cell(row, 1) else { panic!("{:?}", fetched.cell(row, 1)) };
+            came.push(key);
+            after = Some(Scalar::Integer(key));
+        }
+    }
+    assert_eq!(came, [1, 2, 3, 5, 6, 7], "{}", lab.kind.name());
+    // A key that is folded is found with the parameter in the statement as well.
+    let (mapping, source) = people.open_text(&text(&folded));
+    let level = Level::Live { source: source.as_ref(), now_ms: compliance::NOW_MS };
+    let findings = check(&mapping, level).await;
+    assert!(findings.iter().any(|finding| finding.code == "A-SQL-019"), "{findings:?}");
+    let refused = source.fetch(FetchQuery { params: who(), ..asked(&mapping, None, 2) }).await;
+    assert!(matches!(refused, Err(SourceError::Drift(_))), "{:?}", refused.map(|fetched| fetched.rows.len()));
+}
+
+fn who() -> Vec<(Arc<str>, Option<Scalar>)> {
+    vec![(Arc::from("who"), Some(Scalar::Text("a".to_owned())))]
 }

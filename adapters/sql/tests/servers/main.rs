@@ -11,6 +11,7 @@ mod lab;
 mod minimal;
 mod probes;
 mod settings;
+mod types;
 mod values;
 
 use lab::{Kind, Lab, Settings};
@@ -253,6 +254,13 @@ async fn the_check_finds_scans_missing_columns_and_odd_types() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_check_says_of_types_is_what_becomes_of_values() {
+    for lab in servers() {
+        types::compared(lab).await;
+    }
+}
+
 async fn ordered(lab: &Lab) {
     let people = People::new(lab, "ordered");
     let of = |order: &str| people.text.replace("limit = 100", &format!("order = {order}\nlimit = 3"));
@@ -288,6 +296,13 @@ async fn rows_come_in_the_order_that_the_mapping_says() {
 async fn a_key_that_the_server_folds_is_no_key_of_a_batch() {
     for lab in servers() {
         keys::unfit(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_in_pages_comes_in_the_order_of_its_key_and_goes_on_after_it() {
+    for lab in servers() {
+        keys::searched(lab).await;
     }
 }
 

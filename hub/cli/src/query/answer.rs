@@ -169,6 +169,7 @@ mod tests {
             clause: String::new(),
             receipt: None,
             truncated: false,
+            resume: None,
         };
         let mut some = answer(&[refused(Code::SealingRequired)]);
         some.sources = vec![

@@ -15,6 +15,7 @@ use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::note::{MAX_NOTE_BYTES, VerifierKey};
 use yiwang_proto::pb;
 use yiwang_rpc::directory_service_client::DirectoryServiceClient;
+use yiwang_rpc::ledger_service_client::LedgerServiceClient;
 
 use super::files::{self, PUBLIC};
 use super::{FolderError, counterparts, enrolment};
@@ -155,6 +156,16 @@ impl Enrolled {
         let leaf = check_issued(&chain, |der| *der == *authority, &uri, &spki, clock.now_ms())?;
         files::replace(&self.tls_file("chain.pem"), enrolment::pem_of(&chain).as_bytes(), PUBLIC)?;
         Ok(leaf)
+    }
+
+    /// The time by which the hub judges requests, milliseconds; none of a hub that does not tell it.
+    ///
+    /// # Errors
+    /// [`FolderError::Refused`].
+    pub async fn hub_time(&self, channel: Channel) -> Result<Option<i64>, FolderError> {
+        let answer = LedgerServiceClient::new(channel).get_checkpoint(pb::GetCheckpointRequest {}).await;
+        let answer = answer.map_err(|status| FolderError::Refused(status.message().to_owned()))?;
+        Ok(Some(answer.into_inner().now_ms).filter(|now_ms| *now_ms > 0))
     }
 
     /// The newest head of the ledger that was kept here, verified again, with its exact bytes.

@@ -4,7 +4,7 @@ use super::{field_names, officer, purpose, text};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema};
 use yiwang_proto::limits::ARGUMENT_BYTES_MAX;
 
 /// What is counted.
@@ -142,5 +142,10 @@ pub(in crate::gateway) struct WithheldBody {
 }
 
 fn resume() -> RefOr<Schema> {
-    text().min_length(Some(1)).max_length(Some(ARGUMENT_BYTES_MAX)).pattern(Some("^[A-Za-z0-9_-]+$")).into()
+    token().into()
+}
+
+/// What a next page is asked for with.
+pub(super) fn token() -> ObjectBuilder {
+    text().min_length(Some(1)).max_length(Some(ARGUMENT_BYTES_MAX)).pattern(Some("^[A-Za-z0-9_-]+$"))
 }
