@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use yiwang_client::client::Client;
+use yiwang_client::error::ClientError;
 use yiwang_client::record::{RecordQuery, UnifiedRecord};
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{ContractId, FieldName, Matter, Purpose, RecordType};
-use yiwang_tests::contracts::draft;
+use yiwang_tests::contracts::{Draft, draft};
 use yiwang_tests::departments;
 use yiwang_tests::member::{Member, RunningAdapter};
 use yiwang_tests::scene::verify_ledger;
@@ -46,6 +47,10 @@ struct Town {
 
 impl Town {
     async fn new(seed: u64, operation: &str) -> Self {
+        Self::agreed(seed, operation, |contract| contract).await
+    }
+
+    async fn agreed(seed: u64, operation: &str, bend: impl FnOnce(Draft) -> Draft) -> Self {
         let world = World::new(seed).await;
         let city = world.city();
         let more = city.more(&world.dir.path().join("more")).unwrap();
@@ -61,7 +66,7 @@ impl Town {
         let contract = draft(&centre, &street, "calls-street-area", world.clock.now_ms())
             .record("Incident", "incident.by_area", &["incident_id", "opened_at", "type"], 1)
             .limit("rows", 5);
-        world.agree(&contract, &centre, &street).await;
+        world.agree(&bend(contract), &centre, &street).await;
         let adapter = Some(centre.run_adapter(&world).await);
         let app = street.app(&world, "assistance-desk").await;
         let mother = city.household().mother.clone();
@@ -82,10 +87,15 @@ impl Town {
 
     /// The calls of the area, in the order of their numbers.
     fn calls(&self) -> Vec<String> {
+        self.of("%")
+    }
+
+    /// Those of one type.
+    fn of(&self, code: &str) -> Vec<String> {
         let db = rusqlite::Connection::open(&self.db).unwrap();
-        let mut select =
-            db.prepare("select CALL_NO from CALL_LOG where AREA_CODE = ? order by CALL_NO").unwrap();
-        select.query_map([AREA], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        let sql = "select CALL_NO from CALL_LOG where AREA_CODE = ? and CALL_TYPE like ? order by CALL_NO";
+        let mut select = db.prepare(sql).unwrap();
+        select.query_map([AREA, code], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     async fn page(&self, resume: Option<&str>) -> UnifiedRecord {
@@ -154,7 +164,8 @@ async fn what_is_looked_for_comes_in_pages_over_a_restart_and_each_is_an_entry()
 async fn a_token_is_of_one_question_and_a_question_has_so_many_pages() {
     let town = Town::new(172, &SEARCH.replace("key = \"CALL_NO\"", "key = \"CALL_NO\"\npages = 2")).await;
     let first = town.page(None).await.sources[0].resume.clone().unwrap();
-    let unknown = town.refused(&town.query, &first.chars().rev().collect::<String>()).await;
+    let bent: String = first[1..].chars().rev().collect();
+    let unknown = town.refused(&town.query, &format!("o{bent}")).await;
     assert!(
         unknown.starts_with("argument_invalid argument-resume-is-none-that-this-member-gave"),
         "{unknown}"
@@ -171,9 +182,27 @@ async fn a_token_is_of_one_question_and_a_question_has_so_many_pages() {
     assert!(second.sources[0].truncated && second.sources[0].resume.is_none(), "{second:?}");
     assert_eq!(ids(&second), town.calls()[5..10]);
     // With a page of another contract only that one would be asked.
-    let resume = [(ContractId::parse("calls-street-other").unwrap(), first)].into();
+    let other = ContractId::parse("calls-street-other").unwrap();
+    let resume = BTreeMap::from([(other.clone(), first.clone())]);
     let none = town.app.query_record(&RecordQuery { resume, ..town.query.clone() }).await.unwrap();
     assert!(none.sources.is_empty(), "{none:?}");
+    // Beside one that answers it would seem to have no more.
+    let resume = BTreeMap::from([(other.clone(), first.clone()), (town.contract.clone(), first)]);
+    let both = town.app.query_record(&RecordQuery { resume, ..town.query.clone() }).await;
+    assert!(matches!(&both, Err(ClientError::Resume { contract }) if *contract == other), "{both:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_outside_of_a_clause_are_passed_over_within_a_page() {
+    let clause = json!([{ "field": "type", "op": "eq", "value": "medical" }]);
+    // A code that the source cannot tell: the adapter chooses.
+    let town = Town::agreed(175, SEARCH, |contract| contract.with("rows", clause)).await;
+    let wanted = town.of("JJ");
+    assert!(wanted.len() > 5 && wanted.len() < town.calls().len(), "{}", wanted.len());
+    let first = town.page(None).await;
+    assert_eq!(ids(&first), wanted[..5]);
+    let second = town.page(first.sources[0].resume.as_deref()).await;
+    assert_eq!(ids(&second), wanted[5..wanted.len().min(10)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

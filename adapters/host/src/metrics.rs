@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use yiwang_adapter_sdk::adapter::Adapter;
+use yiwang_adapter_sdk::fetch::OperationHealth;
 use yiwang_adapter_sdk::health::{LinkState, Snapshot};
 use yiwang_telemetry::{CONTENT_TYPE, Kind, Page, process};
 
@@ -94,6 +95,7 @@ fn of_sources(health: &Health, page: &mut Page) {
         let up = source.trouble.is_none().into();
         page.sample("yiwang_source_up", &[("mapping", source.mapping.as_str())], up);
     }
+    of_operations(health, page);
     let reloads = health.mappings.reloads();
     let help =
         "Mapping files that do not hold: changed, and the ones before serve on, or left out since the start.";
@@ -102,4 +104,37 @@ fn of_sources(health: &Health, page: &mut Page) {
     page.metric(name, Kind::Counter, "Changed mapping files, by outcome.");
     page.sample(name, &[("outcome", "taken")], reloads.changes);
     page.sample(name, &[("outcome", "refused")], reloads.failures);
+}
+
+/// What is said of each operation, by mapping.
+type OfOperation = (&'static str, Kind, &'static str, fn(&OperationHealth) -> u64);
+const OF_OPERATIONS: [OfOperation; 4] = [
+    ("yiwang_operation_asked_total", Kind::Counter, "How often a source was asked.", |one| one.asked),
+    ("yiwang_operation_failed_total", Kind::Counter, "How often it gave no answer.", |one| one.failed),
+    (
+        "yiwang_operation_drifted",
+        Kind::Gauge,
+        "1 if the source's tables are no longer what the mapping reads.",
+        |one| one.drifted.into(),
+    ),
+    (
+        "yiwang_operation_rows_left_out_total",
+        Kind::Counter,
+        "Rows of batches of which no record could be made.",
+        |one| one.left_out,
+    ),
+];
+
+fn of_operations(health: &Health, page: &mut Page) {
+    let sources = health.mappings.sources();
+    for (name, kind, help, value) in OF_OPERATIONS {
+        page.metric(name, kind, help);
+        for source in &sources {
+            let mapping = source.mapped.mapping().name();
+            for one in source.mapped.operations_health() {
+                let labels = [("mapping", mapping), ("operation", one.operation.as_str())];
+                page.sample(name, &labels, value(&one));
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod serving;
 
 pub use config::{AdapterConfig, AdapterError, AdapterLimits, ClockRule};
 
-use crate::batch::{Ends, Handed, paged_as, said};
+use crate::batch::{Ends, Handed, is_paged_search, said};
 use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::Ask;
@@ -32,6 +32,7 @@ use yiwang_proto::batch::Roots;
 use yiwang_proto::body::RequestBody;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
+use yiwang_proto::contract::Method;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
@@ -208,15 +209,15 @@ impl Adapter {
             highest_class: permit.highest_class(),
         };
         let method = permit.contract().text.method;
-        let paged = paged_as(&source, &request.operation, method);
-        let answered = match paged {
-            Some(kind) => self.page(&source, ask, request, incoming.digest, kind).await,
-            None => self.counts.answer(&source, ask, method).await.map(|mapped| (mapped, Handed::default())),
+        let paged = method == Method::Batch || is_paged_search(&source, ask.operation, method);
+        let answered = match method {
+            Method::Batch => self.page(&source, ask, request, incoming.digest).await,
+            _ if paged => self.search_page(&source, ask, request, incoming.digest).await,
+            _ => self.counts.answer(&source, ask, method).await.map(|mapped| (mapped, Handed::default())),
         };
         let took_us = self.clock.monotonic_us().saturating_sub(now_us);
         // What is wrong with an argument says nothing of the source; a page says for itself how long it took.
-        let said =
-            paged.is_some() || answered.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid);
+        let said = paged || answered.as_ref().is_err_and(|error| error.code == Code::ArgumentInvalid);
         if !said {
             source.note(&request.operation, took_us, self.now_ms(), answered.as_ref().err());
         }

@@ -1,14 +1,16 @@
-//! Batches: all rows of an operation, page by page in the order of a key, and searches that have pages: the rows that are
-//! asked for, a few pages at most. Each page is an exchange of its own; what the
+//! Batches: all rows of an operation, page by page in the order of a key. Each page is an exchange of its own; what the
 //! next one begins after travels in the answer's body, sealed so that only this member's adapters read it, and names the
 //! page before by its request. Where the last pages ended is kept for a moment, so that the next one can be asked for
-//! while the one before it is still under way; nothing else is kept here between two pages.
+//! while the one before it is still under way; nothing else is kept here between two pages. Searches that have pages use
+//! the same tokens ([`search`]).
 
 mod ends;
+mod search;
 
 use ends::Before;
 
 pub(crate) use ends::Ends;
+pub(crate) use search::is_paged_search;
 
 use crate::adapter::Adapter;
 use crate::fetch::{AnswerError, Ask, Mapped, MappedSource, empty};
@@ -22,7 +24,7 @@ use yiwang_policies::SubjectKind;
 use yiwang_proto::ambient::{Entropy, random};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::codes::Code;
-use yiwang_proto::contract::{Method, Scalar};
+use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, TAGS_MAX};
 use yiwang_proto::merkle::{Frontier, leaf_hash};
@@ -54,6 +56,9 @@ pub(crate) enum ResumeError {
     /// No page of this batch under this request here: another of the member's adapters gave it, or it is too long ago.
     #[error("argument `follows` names no page of this batch that is under way here; name its `resume`")]
     Unknown,
+    /// A search has had all its pages.
+    #[error("argument `resume` goes beyond the pages that one question has")]
+    Over,
     /// The page before failed, or is not there soon.
     #[error("the page before is not there")]
     Before,
@@ -107,17 +112,6 @@ impl Whole {
             bytes.push(0);
         }
         Self { asked: yiwang_proto::sha256(&bytes), mapping }
-    }
-
-    /// Narrowed to what a search is asked with; a batch is asked with nothing.
-    fn about(mut self, subject: &str, arguments: &Arguments) -> Self {
-        let mut bytes = self.asked.to_vec();
-        bytes.extend_from_slice(subject.as_bytes());
-        bytes.push(0);
-        // A map of scalars always serialises, and in the order of its names.
-        bytes.extend(serde_json::to_vec(arguments).unwrap_or_default());
-        self.asked = yiwang_proto::sha256(&bytes);
-        self
     }
 
     /// Whether another page is of this batch.
@@ -235,41 +229,23 @@ fn refused(error: ResumeError) -> AnswerError {
     AnswerError { code, clause: clause.clone(), detail: clause }
 }
 
-/// Whether an operation is asked page by page under a contract of that method, and as what.
-pub(crate) fn paged_as(source: &MappedSource, name: &Operation, method: Method) -> Option<OperationKind> {
-    match method {
-        Method::Batch => Some(OperationKind::Batch),
-        Method::Query => {
-            let found = source.mapping().operation(name).filter(|operation| operation.page.is_some());
-            found.map(|operation| operation.kind).filter(|kind| *kind == OperationKind::Search)
-        }
-        Method::Count => None,
-    }
-}
-
 impl Adapter {
-    /// One page of a batch or a search: opens what the request names, fetches, and seals where the next one begins.
+    /// One page: opens what the request names, fetches, and seals where the next one begins.
     pub(crate) async fn page(
         &self,
         source: &MappedSource,
         ask: Ask<'_>,
         request: &Request,
         digest: Digest,
-        kind: OperationKind,
     ) -> Result<(Mapped, Handed), AnswerError> {
-        let operation = source.paged(ask.operation, kind)?;
-        if kind == OperationKind::Batch {
-            self.names_everybody(source, &ask, request)?;
-        }
+        let operation = source.paged(ask.operation, OperationKind::Batch)?;
+        self.names_everybody(source, &ask, request)?;
         let key = self.tag_key.resume_key();
         let named = [request.app.as_str(), request.case.as_str(), request.operation.as_str()];
         let keys = keys_of(source.mapping(), ask.operation);
+        let whole = Whole::of(&request.contract_digest, named, ask.fields, keys);
         let mut arguments = ask.arguments.clone();
         let begins = [RESUME, FOLLOWS].map(|name| take(&mut arguments, name));
-        let mut whole = Whole::of(&request.contract_digest, named, ask.fields, keys);
-        if kind == OperationKind::Search {
-            whole = whole.about(ask.subject, &arguments);
-        }
         let from = named_in(begins, &key, &whole).map_err(refused)?;
         // Before anything is waited for, so that the page after this one finds it.
         let under_way = self.ends.begin(digest, whole.clone());
@@ -286,8 +262,7 @@ impl Adapter {
             return Ok((empty(Vec::new(), self.now_ms()), Handed::default()));
         };
         // What a mapping raises to class 3 is not in a batch either, whoever signed for it.
-        let (highest, missing) = ask.highest_class;
-        let highest_class = (if kind == OperationKind::Batch { highest.min(2) } else { highest }, missing);
+        let highest_class = (ask.highest_class.0.min(2), ask.highest_class.1);
         let ask = Ask { arguments: &arguments, highest_class, now_ms: self.now_ms(), ..ask };
         let asked_us = self.clock.monotonic_us();
         let (pages, most) = (begin.pages.saturating_add(1), operation.1.most);

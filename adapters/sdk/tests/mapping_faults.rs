@@ -68,6 +68,7 @@ const SQLITE_CHANGES: &[Change] = &[
     ("pages without a key", "kind = \"lookup\"", "kind = \"search\"\npages = 3"),
     ("a key beside an order", "kind = \"lookup\"", "kind = \"search\"\nkey = \"SFZH\"\norder = [\"XM\"]"),
     ("a key without a name, and no pages", "kind = \"lookup\"", "kind = \"search\"\nkey = \"\"\npages = 0"),
+    ("pages of no question", "kind = \"lookup\"", "kind = \"search\"\nkey = \"SFZH\"\npages = 21"),
     (
         "a parameter called as a next page is",
         "kind = \"lookup\"",

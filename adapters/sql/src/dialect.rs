@@ -130,7 +130,7 @@ fn push_order(dialect: &impl Dialect, order: &[OrderDef], text: &mut String) -> 
 }
 
 /// Writes a mapping's statement with the database's placeholders; yields whose they are.
-fn own(dialect: &impl Dialect, statement: &str, text: &mut String) -> Vec<String> {
+pub(crate) fn own(dialect: &impl Dialect, statement: &str, text: &mut String) -> Vec<String> {
     let naming = dialect.naming();
     if naming == Naming::Names {
         text.push_str(statement);

@@ -78,5 +78,5 @@ pub(crate) fn unfit_key(operation: &OperationDef, what: &str) -> Finding {
 /// The same in one line, for whoever asks for a page.
 pub(crate) fn key_fault(operation: &OperationDef, what: &str) -> String {
     let key = operation.page.as_ref().map_or("", |page| page.key.as_ref());
-    format!("batch key `{key}` {what}: pages in its order could lose a row")
+    format!("the key `{key}` {what}: pages in its order could lose a row")
 }

@@ -103,7 +103,7 @@ pub(crate) fn unfit_key(
     operation: &OperationDef,
 ) -> Result<Option<String>, SourceError> {
     let drift = |error: rusqlite::Error| SourceError::Drift(prepare_text(&error));
-    let none = without_rows(&Sqlite, operation)?;
+    let (none, _) = without_rows(&Sqlite, operation)?;
     let statement = connection.prepare(&none).map_err(drift)?;
     let declared =
         statement.columns().next().and_then(|column| column.decl_type().map(str::to_ascii_uppercase));

@@ -225,8 +225,8 @@ impl Link for MyLink {
         })
     }
 
-    async fn unfit_key(&mut self, none: &str) -> Result<Option<String>, Trouble> {
-        key::unfit(&mut self.conn, none).await
+    async fn unfit_key(&mut self, none: &str, values: usize) -> Result<Option<String>, Trouble> {
+        key::unfit(&mut self.conn, none, values).await
     }
 
     async fn scans(

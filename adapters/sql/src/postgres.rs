@@ -270,8 +270,8 @@ impl Link for PgLink {
         })
     }
 
-    async fn unfit_key(&mut self, none: &str) -> Result<Option<String>, Trouble> {
-        key::unfit(self.client()?, none).await
+    async fn unfit_key(&mut self, none: &str, values: usize) -> Result<Option<String>, Trouble> {
+        key::unfit(self.client()?, none, values).await
     }
 
     async fn scans(

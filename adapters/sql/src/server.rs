@@ -12,7 +12,7 @@ pub(crate) use target::{Host, Settings, Target, not_reached};
 pub(crate) use trust::trust;
 pub(crate) use yiwang_adapter_sdk::words::words;
 
-use crate::dialect::{Dialect, Naming, Wrapped};
+use crate::dialect::{Dialect, Wrapped, own};
 use crate::findings::key_fault;
 use crate::types::Typed;
 use pool::Pool;
@@ -21,7 +21,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
-use yiwang_adapter_sdk::mapping::{Access, OperationDef, OrderDef, ParamType, SourceCommon, parameters};
+use yiwang_adapter_sdk::mapping::{Access, OperationDef, OrderDef, ParamType, SourceCommon};
 use yiwang_adapter_sdk::source::{BoxFuture, FetchQuery, Fetched, Probe, Source, SourceError, Usage};
 use yiwang_adapter_sdk::value::{Rows, TooMuchText};
 use yiwang_proto::ambient::SystemClock;
@@ -148,8 +148,13 @@ pub(crate) trait Link: Send + 'static {
         kinds: &[ParamType],
     ) -> impl Future<Output = Result<Described, Trouble>> + Send;
 
-    /// What is wrong with the one column of a statement as the key of pages; `none` gives that column and no row.
-    fn unfit_key(&mut self, none: &str) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
+    /// What is wrong with the one column of a statement as the key of pages; `none` gives that column and no row, and takes so
+    /// many values.
+    fn unfit_key(
+        &mut self,
+        none: &str,
+        values: usize,
+    ) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
 
     /// Tables that the statement reads in full; none if the plan cannot be shown.
     fn scans(
@@ -212,7 +217,7 @@ impl<S: Server> ServerSource<S> {
         let mut first = true;
         let unfit = loop {
             let mut lease = self.pool.lease().await?;
-            let unfit = lease.begin()?.unfit_key(&none).await;
+            let unfit = lease.begin()?.unfit_key(&none.0, none.1).await;
             lease.done(unfit.as_ref().err().is_none_or(Trouble::keeps));
             match unfit {
                 Err(Trouble::Lost(_)) if first && lease.was_used() => self.pool.renew(),
@@ -342,26 +347,20 @@ fn named(what: &str, error: SourceError) -> SourceError {
     }
 }
 
-/// The statement of what is paged as one that gives its key and no row. What a search is asked with is null in it: the key
-/// is compared in the same way whatever is looked for.
-pub(crate) fn without_rows(dialect: &impl Dialect, operation: &OperationDef) -> Result<String, SourceError> {
+/// The statement of what is paged as one that gives its key and no row, and how many values it takes: what a search is asked
+/// with, of which null is one that any parameter takes.
+pub(crate) fn without_rows(
+    dialect: &impl Dialect,
+    operation: &OperationDef,
+) -> Result<(String, usize), SourceError> {
     let (Access::Sql(statement), Some(page)) = (&operation.access, &operation.page) else {
         return Err(SourceError::Query("the operation has no pages".to_owned()));
     };
     let key = dialect.quote(&page.key)?;
     let mut text = format!("select q.{key} from (\n");
-    if dialect.naming() == Naming::Names {
-        text.push_str(statement);
-    } else {
-        let (pieces, rest) = parameters(statement);
-        for (before, _) in pieces {
-            text.push_str(before);
-            text.push_str("null");
-        }
-        text.push_str(rest);
-    }
+    let named = own(dialect, statement, &mut text);
     text.push_str("\n) q where 1 = 0");
-    Ok(text)
+    Ok((text, named.len()))
 }
 
 /// The wrapped statement of an operation.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use yiwang_client::batch::RESUME;
 use yiwang_client::count::CountQuery;
 use yiwang_client::exchange::Ask;
+use yiwang_client::paging::read;
 use yiwang_client::record::RecordQuery;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::{Contract, Scalar};
@@ -182,7 +183,8 @@ fn arguments(raw: &[String]) -> Result<Arguments, Failure> {
 }
 
 fn resume(raw: &[String]) -> Result<BTreeMap<ContractId, String>, Failure> {
-    raw.iter()
+    let read: Vec<(ContractId, String)> = raw
+        .iter()
         .map(|text| {
             let (contract, token) =
                 text.split_once('=').filter(|(_, token)| !token.is_empty()).ok_or_else(|| {
@@ -190,7 +192,16 @@ fn resume(raw: &[String]) -> Result<BTreeMap<ContractId, String>, Failure> {
                 })?;
             Ok((ContractId::parse(contract).map_err(Failure::usage)?, token.to_owned()))
         })
-        .collect()
+        .collect::<Result<_, Failure>>()?;
+    let mut resume = BTreeMap::new();
+    for (contract, token) in read {
+        if resume.insert(contract.clone(), token).is_some() {
+            let what =
+                format!("`--resume` names contract `{contract}` twice: ask for each of its pages by itself");
+            return Err(Failure::usage(what));
+        }
+    }
+    Ok(resume)
 }
 
 /// The arguments of one request, with what its page begins after.
@@ -201,8 +212,10 @@ fn with_resume(common: &Common, contract: &Contract) -> Result<Arguments, Failur
             format!("`--resume` names contract `{other}`, and the request is for `{}`", contract.text.id);
         return Err(Failure::usage(what));
     }
-    for token in resume.into_values() {
-        arguments.insert(FieldName::parse(RESUME).map_err(Failure::usage)?, Scalar::Text(token));
+    for named in resume.into_values() {
+        let (_, token) =
+            read(&named).ok_or_else(|| Failure::usage("`--resume` has a token that no answer gave"))?;
+        arguments.insert(FieldName::parse(RESUME).map_err(Failure::usage)?, Scalar::Text(token.to_owned()));
     }
     Ok(arguments)
 }

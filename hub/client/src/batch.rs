@@ -127,13 +127,6 @@ pub(crate) fn continues(page: &BatchPage, resume: &str) -> Result<(), ClientErro
     Ok(())
 }
 
-/// Whether a page of a search begins where the one ended that gave `token`, which is empty for the first, and goes on from
-/// there.
-pub(crate) fn follows_on(follows: Option<Digest>, resume: &str, token: &str) -> bool {
-    let wanted = Some(token).filter(|token| !token.is_empty()).map(|token| sha256(token.as_bytes()));
-    follows == wanted && (token.is_empty() || resume != token)
-}
-
 impl Client {
     /// The page of a batch that begins after `resume`, or the first where it is empty. Asking for a page again gives the
     /// rows that are there now, and another entry.

@@ -1,6 +1,7 @@
 //! What can go wrong at the client's side.
 
 use yiwang_proto::codes::Code;
+use yiwang_proto::ids::ContractId;
 
 /// Why a call gave no verified result.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,15 @@ pub enum ClientError {
     /// What came does not verify: the hub or the provider broke a promise. Keep it as evidence.
     #[error("the answer does not verify: {0}")]
     Unverified(String),
+    /// The next page of a contract is wanted that is not asked.
+    #[error(
+        "`resume` names contract `{contract}`, which this question does not ask, or not with such a token: ask with the body whose \
+         answer gave it, or leave it out"
+    )]
+    Resume {
+        /// The contract.
+        contract: ContractId,
+    },
     /// What was asked cannot be asked.
     #[error("{0}")]
     Ask(String),

@@ -15,6 +15,7 @@ mod heads;
 pub mod keep;
 pub mod merge;
 pub mod pages;
+pub mod paging;
 pub mod prepared;
 pub mod record;
 pub mod record_type;

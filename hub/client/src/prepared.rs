@@ -4,8 +4,10 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::exchange::SignedRequest;
+use crate::paging::all_asked;
 use crate::record::{Planned, RecordQuery, UnifiedRecord};
 use crate::sealed::Manner;
+use std::collections::BTreeSet;
 use yiwang_proto::Digest;
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::pb;
@@ -30,15 +32,17 @@ impl Client {
         // All of them sealed: only so may a field leave whose class a provider's mapping raises.
         let manner = Manner { officer_by: OfficerBy::Signature(officer_delegation), sealed: self.can_seal() };
         let planned = self.plan_of(query).await?;
-        let mut signed = Vec::new();
+        let (mut signed, mut asked) = (Vec::new(), BTreeSet::new());
         for plan in &planned {
             for (ask, _) in self.asks(&plan.contract, query) {
+                asked.insert(&plan.contract.text.id);
                 let one = self.prepare(&plan.contract, &ask, manner);
                 let statement = yiwang_proto::envelope::SignedStatement::parse(one.message.request.clone())
                     .map_err(|error| ClientError::Ask(error.to_string()))?;
                 signed.push((statement, one.message.body));
             }
         }
+        all_asked(query, &asked)?;
         Ok(Prepared::new(signed.iter().map(|(statement, body)| (statement, body))))
     }
 

@@ -1,10 +1,11 @@
 //! The unified record: plan → verify contracts → sign → one call → verify → merge.
 
-use crate::batch::{RESUME, follows_on};
+use crate::batch::RESUME;
 use crate::client::{Client, MESSAGE_MAX, call};
 use crate::error::ClientError;
 use crate::exchange::{Ask, Ending, Exchanged, SignedRequest};
 use crate::merge::{FieldState, Part, PartOutcome, Row, Unified, merge};
+use crate::paging::{self, GROUPS, follows_on, group_of};
 use crate::sealed::Manner;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +16,7 @@ use yiwang_proto::codes::Code;
 use yiwang_proto::contract::{Contract, Method, Scalar};
 use yiwang_proto::ids::{CaseId, ContractId, FieldName, Officer, Operation, Purpose, RecordType};
 use yiwang_proto::pb;
-use yiwang_proto::request::OfficerBy;
+use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::time::format_rfc3339;
 use yiwang_rpc::record_service_client::RecordServiceClient;
 
@@ -35,7 +36,7 @@ pub struct RecordQuery {
     /// Further arguments.
     pub arguments: Arguments,
     /// For the next pages of searches: what the answers before said under `resume`, by contract. Only these are asked then,
-    /// and with the same question; empty for the first pages.
+    /// and only for the fields whose answer said it, with the same question; empty for the first pages.
     pub resume: BTreeMap<ContractId, String>,
 }
 
@@ -161,6 +162,7 @@ impl Client {
         }
         // At the same time, so that those which may be are signed together.
         let asks = futures_util::future::join_all(requests).await;
+        paging::all_asked(query, &asks.iter().map(|(plan, _)| &plan.contract.text.id).collect())?;
         self.exchange_all(asks, Some(query)).await
     }
 
@@ -173,14 +175,18 @@ impl Client {
         let mut parts = Vec::new();
         let mut sources = Vec::new();
         let mut sent = Vec::with_capacity(asks.len());
+        let mut begins_after = Vec::with_capacity(asks.len());
         for (plan, signed) in asks {
             let unsealed = signed.clone();
             match self.seal_body(&plan.contract, signed).await {
-                Ok(sealed) => sent.push((plan, sealed)),
+                Ok(sealed) => {
+                    sent.push((plan, sealed));
+                    begins_after.push(paging::begins_after(&unsealed.message.body));
+                }
                 // Without the provider's key nothing is sent, least of all in the open.
                 Err(ClientError::Hub { code }) => {
                     let code = if plan.connected { code } else { Code::ProviderUnavailable };
-                    let (part, state) = self.part(plan, &unsealed, Err(code));
+                    let (part, state) = self.part(plan, &unsealed, (Err(code), ""));
                     parts.push(part);
                     sources.push(state);
                 }
@@ -190,7 +196,7 @@ impl Client {
                     tracing::error!(%error, %provider, "a key for sealing does not hold");
                     let code =
                         if plan.connected { Code::SealingKeyUnknown } else { Code::ProviderUnavailable };
-                    let (part, state) = self.part(plan, &unsealed, Err(code));
+                    let (part, state) = self.part(plan, &unsealed, (Err(code), ""));
                     parts.push(part);
                     sources.push(state);
                 }
@@ -198,15 +204,14 @@ impl Client {
             }
         }
         let endings = self.send_all(&sent).await?;
-        for ((plan, signed), ending) in sent.iter().zip(endings) {
-            let after = query.and_then(|query| query.resume.get(&plan.contract.text.id));
-            let ending = ending.and_then(|exchanged| in_order(exchanged, query.map(|_| after)));
-            let (part, state) = self.part(plan, signed, ending);
+        for (((plan, signed), ending), after) in sent.iter().zip(endings).zip(&begins_after) {
+            let (part, state) = self.part(plan, signed, (ending, after));
             parts.push(part);
             sources.push(state);
         }
         let mut unified = merge(&parts);
-        if let Some(query) = query {
+        // Of a next page the others' fields were told with the first.
+        if let Some(query) = query.filter(|query| query.resume.is_empty()) {
             fill_ungranted(&mut unified, query);
         }
         let complete = !sources.is_empty() && sources.iter().all(|source| source.state == "answered");
@@ -229,33 +234,33 @@ impl Client {
             .filter(|field| wanted.is_none_or(|wanted| wanted.contains(field)))
             .cloned()
             .collect();
-        let mut arguments = query.arguments.clone();
+        let (mut arguments, mut only) = (query.arguments.clone(), None);
         if !query.resume.is_empty() {
             // The others gave all that they have, or are asked for their next page by themselves.
-            let (Some(token), Ok(name)) = (query.resume.get(&text.id), FieldName::parse(RESUME)) else {
+            let named = query.resume.get(&text.id).and_then(|named| paging::read(named));
+            let (Some((group, token)), Ok(name)) = (named, FieldName::parse(RESUME)) else {
                 return Vec::new();
             };
-            arguments.insert(name, Scalar::Text(token.clone()));
+            arguments.insert(name, Scalar::Text(token.to_owned()));
+            only = Some(group);
         }
         let by_subject = !query.subject.is_empty();
         let operation = text.operations.iter().find(|operation| takes_subject(operation) == by_subject);
         let Some(operation) = operation else { return Vec::new() };
         let record = self.record_of(contract);
-        let class = |field: &FieldName| {
-            record.as_ref().and_then(|record| record.field(field)).map_or(4, |known| known.class)
-        };
-        let (mut open, mut signed, mut approved) = (Vec::new(), Vec::new(), Vec::new());
+        let mut groups: [Vec<FieldName>; GROUPS] = Default::default();
         for field in fields {
-            match class(&field) {
-                0..=2 => open.push(field),
-                3 => signed.push(field),
-                _ => approved.push(field),
-            }
+            let class =
+                record.as_ref().and_then(|record| record.field(&field)).map_or(4, |known| known.class);
+            groups.get_mut(group_of(class)).into_iter().for_each(|fields| fields.push(field.clone()));
         }
-        [(open, text.sealed), (signed, true), (approved, true)]
+        let sealed = [text.sealed, true, true];
+        groups
             .into_iter()
-            .filter(|(fields, _)| !fields.is_empty())
-            .map(|(fields, sealed)| {
+            .zip(sealed)
+            .enumerate()
+            .filter(|(group, (fields, _))| !fields.is_empty() && only.is_none_or(|only| only == *group))
+            .map(|(_, (fields, sealed))| {
                 let ask = Ask {
                     operation: operation.clone(),
                     fields,
@@ -328,22 +333,35 @@ impl Client {
         Ok(endings)
     }
 
+    /// What an app is given to ask for the next page of this request with.
+    fn next_page(&self, contract: &Contract, request: &Request, token: &str) -> Option<String> {
+        let record = self.record_of(contract).filter(|_| !token.is_empty())?;
+        let class = request.fields.first().and_then(|field| record.field(field))?.class;
+        Some(paging::named(group_of(class), token))
+    }
+
+    /// What became of one request, which begins after the page that gave `after`, if it is not empty.
     fn part(
         &self,
         plan: &Planned,
         signed: &SignedRequest,
-        ending: Result<Exchanged, Code>,
+        (ending, after): (Result<Exchanged, Code>, &str),
     ) -> (Part, SourceState) {
         let text = &plan.contract.text;
         let receipt = ending.as_ref().ok().map(|exchanged| exchanged.receipt.index);
         let since = plan.unavailable_since.clone();
-        let mut truncated = false;
-        let resume = ending.as_ref().ok().map(|exchanged| exchanged.resume.clone());
+        let (mut truncated, mut next) = (false, None);
         let (outcome, state, clause) = match ending {
-            Ok(Exchanged { ending: Ending::Answered { answer, records }, .. }) => {
-                truncated = answer.truncated;
-                match open_rows(&records, &answer) {
+            Ok(Exchanged { ending: Ending::Answered { answer, records }, resume, follows, .. }) => {
+                let rows = if follows_on(follows, &resume, after) {
+                    open_rows(&records, &answer)
+                } else {
+                    Err(ClientError::unverified("the page begins after another one than was asked for"))
+                };
+                match rows {
                     Ok(rows) => {
+                        truncated = answer.truncated;
+                        next = self.next_page(&plan.contract, &signed.request, &resume);
                         let withheld = answer.withheld.clone();
                         (PartOutcome::Answered { rows, withheld }, "answered".to_owned(), String::new())
                     }
@@ -388,22 +406,10 @@ impl Client {
             clause,
             receipt,
             truncated,
-            resume: resume.filter(|token| !token.is_empty()),
+            resume: next,
         };
         (part, source)
     }
-}
-
-/// An answer that begins after the page that was named, where that is known. Another one is its provider's fault alone, and
-/// none of it is used.
-fn in_order(exchanged: Exchanged, after: Option<Option<&String>>) -> Result<Exchanged, Code> {
-    let named = after.map(|token| token.map_or("", String::as_str));
-    let held = named.is_none_or(|token| follows_on(exchanged.follows, &exchanged.resume, token));
-    if held || !matches!(exchanged.ending, Ending::Answered { .. }) {
-        return Ok(exchanged);
-    }
-    tracing::error!(entry = exchanged.receipt.index, "a page begins after another one than was asked for");
-    Err(Code::AnswerInvalid)
 }
 
 /// The rows of an answer, which must hold what its statement says and nothing else.

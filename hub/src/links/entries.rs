@@ -146,7 +146,9 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
             None => return,
             Some(Ok(indexes)) => indexes,
             Some(Err(code)) => {
-                tracing::error!(member = %link.member, %code, "a member's entries cannot be followed");
+                tracing::error!(member = %link.member, %code, "a member's entries cannot be followed; its link is closed");
+                // Its next one begins where its adapter is: without its own entries an adapter stops.
+                link.close();
                 return;
             }
         };

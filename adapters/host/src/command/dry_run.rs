@@ -143,6 +143,7 @@ fn under(contract: &Contract, now_ms: i64, opened: &Opened) -> Under {
                 operation: operation.to_string(),
                 served: false,
                 records_max: None,
+                pages_max: None,
                 fields: Vec::new(),
                 clauses: Vec::new(),
             },
@@ -175,6 +176,7 @@ fn let_out(
         operation: operation.name.to_string(),
         served: true,
         records_max: Some(operation.limit.min(contract.limits.rows)),
+        pages_max: operation.page.as_ref().map(|page| page.most).filter(|most| *most < u32::MAX),
         fields: fields.collect(),
         clauses: contract.rows.iter().map(|row| row.field.to_string()).collect(),
     }

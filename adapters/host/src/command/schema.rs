@@ -289,7 +289,7 @@ fn operation() -> Value {
         ),
         (
             "pages",
-            json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 10, "description": "of one question; needs key" }),
+            json!({ "type": "integer", "minimum": 1, "maximum": 20, "default": 10, "description": "of one question; needs key" }),
         ),
         ("method", words(&["GET", "POST"], "http")),
         ("path", text("http: beneath the source's address, with :name for a segment")),

@@ -115,6 +115,12 @@ struct ShownOperation {
     access_sha256: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     order: Vec<String>,
+    /// Of what comes in pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Of a search: a batch has all there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pages: Option<u32>,
     params: Vec<String>,
     fields: BTreeMap<String, String>,
 }
@@ -248,6 +254,7 @@ fn shown_operation(
         format!("{} from {}, class {class}{steps}{required}", field.kind.as_str(), columns.join(" "))
     };
     let all = operation.fields.iter().chain(operation.as_of.as_ref());
+    let page = operation.page.as_ref();
     ShownOperation {
         name: operation.name.to_string(),
         kind: format!("{:?}", operation.kind).to_lowercase(),
@@ -277,7 +284,10 @@ fn shown_operation(
                 format!("POST {}/_search by {}", search.resource, names.join(", "))
             }
         },
-        order: operation.order.iter().map(ToString::to_string).collect(),
+        // Of pages it follows from their key.
+        order: operation.order.iter().filter(|_| page.is_none()).map(ToString::to_string).collect(),
+        key: page.map(|page| page.key.to_string()),
+        pages: page.map(|page| page.most).filter(|most| *most < u32::MAX),
         params: operation.params.iter().map(|param| param.name.to_string()).collect(),
         fields: all.map(|one| (one.name.to_string(), field(one))).collect(),
     }

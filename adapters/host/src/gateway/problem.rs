@@ -210,6 +210,9 @@ impl From<ClientError> for Problem {
                 tracing::error!(%error, "an answer does not verify");
                 Self::new(&UNVERIFIED)
             }
+            ClientError::Resume { .. } => {
+                Self::new(&INVALID).errors(vec![("#/resume".to_owned(), error.to_string())])
+            }
             ClientError::Ask(_) => {
                 tracing::error!(%error, "the gateway failed");
                 Self::new(&INTERNAL)

@@ -162,9 +162,16 @@ async fn a_changed_mapping_is_taken_up_under_load_and_a_broken_one_is_not() {
     let digest = hex(&sha256(wide.as_bytes()));
     until(&host, "changed", |status| status["mappings"]["served"][0]["sha256"] == digest.as_str()).await;
     load.more(40).await;
-    assert!(
-        host.health("/metrics").await.body.contains("yiwang_mapping_reloads_total{outcome=\"taken\"} 1\n")
-    );
+    let page = host.health("/metrics").await.body;
+    assert!(page.contains("yiwang_mapping_reloads_total{outcome=\"taken\"} 1\n"), "{page}");
+    // Counted anew with the mapping that was changed.
+    let of = |name: &str| {
+        let begin =
+            format!("yiwang_operation_{name}{{mapping=\"police.person\",operation=\"person.by_id\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&begin)).unwrap().parse::<u64>().unwrap()
+    };
+    assert!(of("asked_total") >= 40, "{page}");
+    assert_eq!([of("failed_total"), of("drifted"), of("rows_left_out_total")], [0; 3], "{page}");
     load.stop.store(true, Ordering::SeqCst);
     for worker in workers {
         worker.await.unwrap();

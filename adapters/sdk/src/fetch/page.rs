@@ -90,8 +90,19 @@ impl MappedSource {
         let (zone, now_ms) = (&self.mapping.source().common().zone, ask.now_ms);
         let mapping = self.mapping.name();
         if plan.fields.is_empty() {
-            let (rows, fits) = (Rows::default(), true);
-            return Ok(FetchedPage { mapping, operation, page, subject, plan, rows, zone, now_ms, fits });
+            let (rows, fits, look_at) = (Rows::default(), true, 0);
+            return Ok(FetchedPage {
+                mapping,
+                operation,
+                page,
+                subject,
+                plan,
+                rows,
+                zone,
+                now_ms,
+                fits,
+                look_at,
+            });
         }
         let read = [Arc::clone(&page.key)].into_iter().chain(subject.into_iter().flat_map(FieldDef::columns));
         for column in read {
@@ -101,8 +112,11 @@ impl MappedSource {
         }
         plan.layout = Layout::new(query.columns.clone());
         query.page = Some(Page { key: Arc::clone(&page.key), after });
-        // Rows that the source cannot filter itself only make a page shorter: the next one goes on after them.
-        query.limit = plan.limit + 1;
+        // Rows of a batch that the source cannot filter itself only make its page shorter: the next one goes on after them. A
+        // search chooses from as many as one without pages, since what it leaves over is hardly ever asked for.
+        let search = operation.kind == OperationKind::Search;
+        query.limit = if search { plan.fetch_limit } else { plan.limit + 1 };
+        let look_at = query.limit as usize - 1;
         let timeout = query.timeout;
         let fetched = self.fetch_within(query, timeout).await;
         self.note_whether_drifted(ask.operation, &fetched);
@@ -110,8 +124,9 @@ impl MappedSource {
         if (0..rows.len()).any(|row| plan.layout.cell(&rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
         }
-        let fits = bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < CERTAIN_BYTES);
-        Ok(FetchedPage { mapping, operation, page, subject, plan, rows, zone, now_ms, fits })
+        let certain = !search || plan.filter.all_pushed;
+        let fits = certain && bytes_at_most(&plan.fields, &rows).is_some_and(|bytes| bytes < CERTAIN_BYTES);
+        Ok(FetchedPage { mapping, operation, page, subject, plan, rows, zone, now_ms, fits, look_at })
     }
 }
 
@@ -128,12 +143,14 @@ pub(crate) struct FetchedPage<'o> {
     now_ms: i64,
     /// All of them, however long their records become.
     fits: bool,
+    /// Rows that the page is made of at most; one more shows that there are others.
+    look_at: usize,
 }
 
 impl FetchedPage<'_> {
     fn most(&self) -> usize {
         let whole = self.rows.len().saturating_sub(usize::from(self.rows.ended_early()));
-        whole.min(self.plan.limit as usize)
+        whole.min(self.look_at)
     }
 
     /// The key after which the next page begins, if that is certain before the records are written. The next page can then
@@ -155,7 +172,8 @@ impl FetchedPage<'_> {
         // At once, instead of again and again while a page grows to a megabyte.
         writer.reserve((rows.text_bytes() + rows.len() * ROW_BYTES).min(PAGE_MAX));
         let (most, mut row) = (self.most(), 0);
-        while row < most && (self.fits || writer.size() < PAGE_BYTES) {
+        let mut kept = 0;
+        while row < most && kept < plan.limit && (self.fits || writer.size() < PAGE_BYTES) {
             if plan.filter.holds(rows, row, &plan.layout, self.zone) {
                 let before = writer.mark();
                 let subject = match self.written(&mut writer, row) {
@@ -180,6 +198,7 @@ impl FetchedPage<'_> {
                     return Err(SourceError::TooLarge(TooMuchText).into());
                 }
                 end.subjects.extend(subject);
+                kept += 1;
             }
             row += 1;
         }

@@ -5,11 +5,11 @@ use super::trouble::{At, trouble};
 use crate::server::Trouble;
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error};
+use mysql_async::{Conn, Error, Params, Value};
 use std::time::Duration;
 
 /// What is wrong with the one column of a statement that gives no row.
-pub(super) async fn unfit(conn: &mut Conn, none: &str) -> Result<Option<String>, Trouble> {
+pub(super) async fn unfit(conn: &mut Conn, none: &str, values: usize) -> Result<Option<String>, Trouble> {
     let at = |error: Error| trouble(&error, At::Prepare, Duration::ZERO);
     let prepared = conn.prep(none).await.map_err(at)?;
     let columns = prepared.columns();
@@ -37,8 +37,12 @@ pub(super) async fn unfit(conn: &mut Conn, none: &str) -> Result<Option<String>,
         }
     }
     // The collation of whatever the statement makes of the column; what the server sends is in the connection's.
+    let nulls = match values {
+        0 => Params::Empty,
+        some => Params::Positional(vec![Value::NULL; some]),
+    };
     let collation: Option<Option<String>> =
-        conn.exec_first(format!("select collation(({none}))"), ()).await.map_err(at)?;
+        conn.exec_first(format!("select collation(({none}))"), nulls).await.map_err(at)?;
     let collation = collation.flatten().unwrap_or_default();
     if collation == "binary" || collation.ends_with("_bin") {
         return Ok(None);

@@ -89,7 +89,7 @@ fn holds(ty: &Type, modifier: i32) -> Option<Holds> {
         Form::Single | Form::Double => Holds::Rounded,
         Form::Decimal if has_places(modifier) => Holds::Fraction,
         Form::Decimal => Holds::Exact,
-        Form::Text if [Type::JSON, Type::XML].contains(base(ty)) => Holds::Document,
+        Form::Text if *base(ty) == Type::JSON => Holds::Document,
         Form::Text | Form::Padded => Holds::Text,
         Form::Date => Holds::Day,
         Form::Time | Form::Uuid => Holds::Shaped,

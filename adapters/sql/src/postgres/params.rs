@@ -12,6 +12,11 @@ use yiwang_proto::contract::Scalar;
 #[derive(Debug)]
 pub(super) struct Param(Option<String>);
 
+impl Param {
+    /// What any parameter takes.
+    pub(super) const NULL: Self = Self(None);
+}
+
 impl ToSql for Param {
     fn to_sql(
         &self,

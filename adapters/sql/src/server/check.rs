@@ -89,7 +89,7 @@ async fn check_operation<S: Server>(
     }
     if operation.page.is_some() {
         let unfit = match without_rows(&S::Dialect::default(), operation) {
-            Ok(none) => link.unfit_key(&none).await.map_err(SourceError::from),
+            Ok((none, values)) => link.unfit_key(&none, values).await.map_err(SourceError::from),
             Err(error) => Err(error),
         };
         match unfit {

@@ -112,7 +112,7 @@ pub async fn unfit(lab: &Lab) {
             Ok(rows) => assert!(*fit && rows == 0, "{column} {kind}"),
             Err(SourceError::Drift(what)) => {
                 assert!(
-                    !fit && what.contains("batch key `K`") && told.iter().all(|told| told.contains(&what)),
+                    !fit && what.contains("the key `K`") && told.iter().all(|told| told.contains(&what)),
                     "{what}"
                 );
             }
@@ -149,7 +149,7 @@ async fn altered(people: &People<'_>) {
     );
     source.probe().await.unwrap();
     let refused = page(&mapping, source.as_ref()).await;
-    assert!(matches!(&refused, Err(SourceError::Drift(what)) if what.contains("batch key")), "{refused:?}");
+    assert!(matches!(&refused, Err(SourceError::Drift(what)) if what.contains("the key")), "{refused:?}");
 }
 
 /// Rows of more text than is fetched at once: the page ends before those that do not fit, and the source serves on.
@@ -201,13 +201,18 @@ pub async fn searched(lab: &Lab) {
             rows.join(", ")
         ),
     );
+    // What the parameter is in one place says what it is in the others.
+    let typed = match lab.kind {
+        Kind::Postgres => "(cast(:many as int) is null or abs(:many) > 0)",
+        Kind::Mariadb => "1 in (select * from (select 1 limit :many) one)",
+    };
     let text = |expression: &str| {
         mapping(lab, expression)
             .replace(
                 "kind = \"batch\"",
-                "kind = \"search\"\nparams.who = { type = \"string\", pattern = \"^[a-z]$\" }",
+                "kind = \"search\"\nparams.who = { type = \"string\", pattern = \"^[a-z]$\" }\nparams.many = { type = \"integer\" }",
             )
-            .replace(" -- all'''", &format!(" where {name} = :who and {name} in (:who, 'x')'''"))
+            .replace(" -- all'''", &format!(" where {name} = :who and {name} in (:who, 'x') and {typed}'''"))
     };
     let (mapping, source) = people.open_text(&text(&number));
     let level = Level::Live { source: source.as_ref(), now_ms: compliance::NOW_MS };
@@ -238,5 +243,6 @@ pub async fn searched(lab: &Lab) {
 }
 
 fn who() -> Vec<(Arc<str>, Option<Scalar>)> {
-    vec![(Arc::from("who"), Some(Scalar::Text("a".to_owned())))]
+    let text = Scalar::Text("a".to_owned());
+    vec![(Arc::from("who"), Some(text)), (Arc::from("many"), Some(Scalar::Integer(1)))]
 }

@@ -138,7 +138,9 @@ pub async fn ask_once(client: &Client, question: &Question, number: u64, seen: &
             seen.unverified.fetch_add(1, Ordering::Relaxed);
             Came::Nothing
         }
-        Ok(Err(ClientError::Transport(_) | ClientError::Ask(_))) | Err(_) => Came::Nothing,
+        Ok(Err(ClientError::Transport(_) | ClientError::Ask(_) | ClientError::Resume { .. })) | Err(_) => {
+            Came::Nothing
+        }
     };
     let count = match came {
         Came::Answer => &seen.answered,

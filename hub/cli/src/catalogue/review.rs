@@ -64,8 +64,11 @@ pub fn diff(old: &Path, new: &Path, output: Output, builtin: &Catalogue) -> Outc
     let (before, signed) = read(old)?;
     let (after, _) = read(new)?;
     // Before a word of them is shown: what is not seen, or turns the line around, would hide what changes.
-    stands(&before.faults(builtin))?;
-    stands(&after.faults(builtin))?;
+    let faults = [before.faults(builtin), after.faults(builtin)];
+    if output == Output::Json && faults.iter().any(|faults| !faults.is_empty()) {
+        println!("{}", json!({ "ok": false, "faults": faults.concat() }));
+    }
+    faults.iter().try_for_each(|faults| stands(faults))?;
     let changes = after.changes(&before);
     let follows = follows(&after, signed.as_ref());
     match output {
@@ -74,6 +77,7 @@ pub fn diff(old: &Path, new: &Path, output: Output, builtin: &Catalogue) -> Outc
             println!(
                 "{}",
                 json!({
+                    "ok": faults.is_some_and(Vec::is_empty),
                     "record": before.record.as_str(),
                     "from": before.version,
                     "to": after.version,

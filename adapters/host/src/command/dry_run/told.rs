@@ -131,6 +131,9 @@ pub(super) struct LetOut {
     /// Whether a mapping serves it; nothing else is known where none does.
     pub(super) served: bool,
     pub(super) records_max: Option<u32>,
+    /// Of a search in pages, each of so many records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pages_max: Option<u32>,
     pub(super) fields: Vec<Field>,
     /// Fields that the contract's clauses on rows compare.
     pub(super) clauses: Vec<String>,
@@ -142,7 +145,8 @@ impl LetOut {
         let Some(most) = self.records_max.filter(|_| self.served) else {
             return writeln!(out, "  ✗ {operation}: no mapping serves it");
         };
-        writeln!(out, "  {operation}: at most {} of", counted(most, "record"))?;
+        let pages = self.pages_max.map(|pages| format!(" in each of {}", counted(pages, "page")));
+        writeln!(out, "  {operation}: at most {}{} of", counted(most, "record"), pages.unwrap_or_default())?;
         self.fields.iter().try_for_each(|field| field.write(out))?;
         if self.clauses.is_empty() {
             return Ok(());
