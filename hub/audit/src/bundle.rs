@@ -83,7 +83,7 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     }
     state.finish(&mut report);
     report.note(
-        "a bundle shows one exchange: whether its contract was replaced, its case closed or its request repeated \
+        "a bundle shows one exchange: whether its contract was replaced, its case closed, its request repeated, or a key, officer, contract or root of it revoked \
          by an entry that is not in the bundle, only `verify --ledger` can tell",
     );
     report.note("not checked, because no ledger holds it: rows, arguments, rates, bodies");

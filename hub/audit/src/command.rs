@@ -86,7 +86,8 @@ pub struct Verify {
     /// A checkpoint that you kept: the ledger must continue it
     #[arg(long, value_name = "FILE")]
     older: Option<PathBuf>,
-    /// A member's root that you know from elsewhere; may be given many times
+    /// A member's root that you know from elsewhere; may be given many times, also for one member: every root that its
+    /// cards ever named must be among them
     #[arg(long, value_name = "MEMBER=BASE64")]
     root: Vec<String>,
     /// Only checksums, tree, tiles and heads of a ledger: quick, and no signature or decision is judged

@@ -59,8 +59,9 @@ pub(crate) fn check(
     report: &mut Report,
 ) {
     let folds = state.folds();
-    let denials: u64 = folds.iter().map(|fold| fold.count).sum();
-    let unkept: u64 = folds.iter().map(|fold| fold.unkept).sum();
+    // Counts are the hub's word: a sum that went round would make them none.
+    let denials = folds.iter().fold(0_u64, |sum, fold| sum.saturating_add(fold.count));
+    let unkept = folds.iter().fold(0_u64, |sum, fold| sum.saturating_add(fold.unkept));
     if unkept > 0 {
         let unkept = counted(unkept, "denial");
         report.note(format!("{unkept} only counted: the hub could not keep the statements"));
@@ -372,7 +373,7 @@ pub(crate) fn prove(folder: &Path, index: u64, place: u64) -> Result<Proved, Aud
         return Err(AuditError::Usage(what));
     }
     // Entries of the same kind and minute take their statements first. None is older than its minute.
-    let mut before = 0;
+    let mut before = 0_u64;
     for item in reader.scan_back(index) {
         let (at, bytes, _) = item.map_err(|error| bad(error.to_string()))?;
         let entry =
@@ -380,7 +381,7 @@ pub(crate) fn prove(folder: &Path, index: u64, place: u64) -> Result<Proved, Aud
         if let Some(Kind::Folded(other)) = &entry.kind
             && key_of(other) == Some((key.clone(), minute_ms))
         {
-            before += other.count;
+            before = before.saturating_add(other.count);
         }
         if entry.time_ms < minute_ms {
             break;

@@ -82,6 +82,13 @@ struct Held {
     time_ms: i64,
 }
 
+/// Mappings that a member announced for an operation.
+#[derive(Debug)]
+struct Announced {
+    newest: Digest,
+    all: HashSet<Digest>,
+}
+
 /// What document an entry carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Document {
@@ -94,7 +101,7 @@ enum Document {
 pub(crate) struct State<'a> {
     decider: &'a Decider,
     scope: Scope,
-    pins: HashMap<MemberId, PublicKey>,
+    pins: HashMap<MemberId, Vec<PublicKey>>,
     time_ms: i64,
     members: HashMap<MemberId, Member>,
     documents: HashMap<u64, Document>,
@@ -112,8 +119,8 @@ pub(crate) struct State<'a> {
     case_statements: Seen,
     last_of: HashMap<MemberId, u64>,
     auditors: HashSet<AppId>,
-    /// Every mapping that a member announced for an operation, the newest last.
-    mappings: HashMap<(MemberId, String), Vec<Digest>>,
+    /// Mappings that a member announced for an operation.
+    mappings: HashMap<(MemberId, String), Announced>,
     unannounced: u64,
     goes_on_from: Option<String>,
     replaced: u64,
@@ -134,11 +141,15 @@ pub(crate) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    pub fn new(decider: &'a Decider, scope: Scope, pins: &[(MemberId, PublicKey)]) -> Self {
+    pub fn new(decider: &'a Decider, scope: Scope, pinned: &[(MemberId, PublicKey)]) -> Self {
+        let mut pins: HashMap<MemberId, Vec<PublicKey>> = HashMap::new();
+        for (member, root) in pinned {
+            pins.entry(member.clone()).or_default().push(*root);
+        }
         Self {
             decider,
             scope,
-            pins: pins.iter().cloned().collect(),
+            pins,
             time_ms: i64::MIN,
             members: HashMap::new(),
             documents: HashMap::new(),
@@ -282,18 +293,10 @@ impl<'a> State<'a> {
 
     /// The last checks, and all counts into the report.
     pub fn finish(mut self, report: &mut Report) {
-        for (id, pin) in &self.pins {
-            match self.members.get(id) {
-                Some(member) if member.root != *pin => {
-                    let what = format!("the card of `{id}` names another root than the one that you pinned");
-                    self.findings.push(Finding::new(Some(member.index), Rule::Pin, what));
-                }
-                Some(_) => {}
-                None if self.scope == Scope::Whole => {
-                    let what = format!("no card of `{id}`, whose root you pinned");
-                    self.findings.push(Finding::new(None, Rule::Pin, what));
-                }
-                None => {}
+        for id in self.pins.keys().filter(|id| !self.members.contains_key(*id)) {
+            if self.scope == Scope::Whole {
+                let what = format!("no card of `{id}`, whose root you pinned");
+                self.findings.push(Finding::new(None, Rule::Pin, what));
             }
         }
         report.add(self.findings);
@@ -357,7 +360,7 @@ impl<'a> State<'a> {
     fn root_of(&self, member: &MemberId) -> Option<&PublicKey> {
         self.members.get(member).map(|member| &member.root).or_else(|| match self.scope {
             Scope::Whole => None,
-            Scope::Parts => self.pins.get(member),
+            Scope::Parts => self.pins.get(member).and_then(|roots| roots.last()),
         })
     }
 }

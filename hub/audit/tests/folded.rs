@@ -123,6 +123,22 @@ fn an_entry_that_cannot_be_is_found_at_its_index() {
 }
 
 #[test]
+fn counts_that_add_up_to_nothing_hide_no_denials() {
+    let mut world = World::new();
+    for count in [3, u64::MAX - 2] {
+        let mut raw = fold(&world);
+        raw.count = count;
+        world.push(Kind::Folded(raw));
+    }
+    world.answered();
+    let folder = TempDir::new().unwrap();
+    world.write(folder.path());
+    let report = verify_with(&world, &folder, false);
+    let told = |finding: &yiwang_audit::Finding| finding.rule == Rule::Folded && finding.index.is_none();
+    assert!(report.findings.iter().any(told), "{report:#?}");
+}
+
+#[test]
 fn a_denial_that_no_entry_counts_is_found_once_its_minute_is_over() {
     let mut world = World::new();
     let folder = TempDir::new().unwrap();

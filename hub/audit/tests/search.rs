@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use yiwang_audit::fixture::{World, tag};
+use yiwang_audit::fixture::{STEP_MS, World, tag};
 use yiwang_audit::{Access, Ended, Filter, SearchIndex, accesses};
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::codes::Code;
+use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::{CaseId, Officer};
+use yiwang_proto::pb;
 use yiwang_proto::tile::encode_bundle;
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -98,6 +100,31 @@ fn search(path: &Path, more: &[&str]) -> Page {
 
 fn indexes(page: &Page) -> Vec<u64> {
     page.hits.iter().map(|hit| hit.index).collect()
+}
+
+#[test]
+fn a_span_of_time_is_found_also_where_an_accepted_clock_went_back() {
+    let mut world = World::new();
+    let began_ms = world.now_ms;
+    world.answered();
+    world.now_ms = began_ms + 900_000;
+    world.answered();
+    let old_ms = world.now_ms - STEP_MS;
+    world.now_ms = began_ms + 300_000;
+    world.push(Kind::Clock(pb::ClockEntry { old_ms, new_ms: world.now_ms }));
+    world.answered();
+    world.now_ms = began_ms + 920_000;
+    world.answered();
+    let folder = TempDir::new().unwrap();
+    world.write(folder.path());
+    let rfc = |after_ms: i64| yiwang_proto::time::format_rfc3339(began_ms + after_ms);
+    for (from, to, hits) in
+        [(890_000, 1_000_000, 2), (250_000, 910_000, 2), (0, 350_000, 2), (910_000, 990_000, 1)]
+    {
+        let (since, until) = (rfc(from), rfc(to));
+        let page = search(folder.path(), &["--from", &since, "--to", &until]);
+        assert_eq!(page.hits.len(), hits, "{from} {to}: {:?}", indexes(&page));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Filling the index: from nothing, in one transaction with the SQL indexes last; or from where it ended.
 
-use super::schema::{self, FORMAT, INDEXES, Shape, TABLES, case_bytes, prefixes, set_meta, word};
+use super::schema::{self, FORMAT, INDEXES, Shape, TABLES, WENT_BACK, case_bytes, prefixes, set_meta, word};
 use super::{Fault, number};
 use crate::accesses::{Found, glance};
 use crate::error::AuditError;
@@ -109,6 +109,9 @@ fn fill(
     if from == entries.oldest() {
         set_meta(db, "first_leaf", &entries.entry(from)?.1)?;
     }
+    let mut newest_ms: i64 =
+        db.query_row("SELECT coalesce(max(time_ms), ?1) FROM exchanges", [i64::MIN], |row| row.get(0))?;
+    let mut went_back = false;
     let mut rows = Inserts::new(db, shapes, officers)?;
     let (sender, chunks) = mpsc::sync_channel(WAITING);
     let done = std::thread::scope(|scope| {
@@ -118,12 +121,17 @@ fn fill(
             let chunk: Chunk = chunk;
             for found in &chunk.found {
                 rows.insert(found)?;
+                went_back |= found.time_ms < newest_ms;
+                newest_ms = newest_ms.max(found.time_ms);
             }
             last = Some((chunk.end, chunk.last));
         }
         reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok::<_, Fault>(last)
     })?;
+    if went_back {
+        set_meta(db, WENT_BACK, &[])?;
+    }
     if let Some((end, leaf)) = done {
         set_meta(db, "size", &end.to_be_bytes())?;
         set_meta(db, "last_leaf", &leaf)?;

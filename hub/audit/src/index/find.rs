@@ -1,6 +1,6 @@
 //! Searching: the index proposes entries in ascending order, the ledger decides.
 
-use super::schema::{self, Shape, case_bytes, prefix};
+use super::schema::{self, Shape, WENT_BACK, case_bytes, prefix};
 use super::{Fault, SearchIndex, number};
 use crate::accesses::{Access, Filter, Found, find};
 use crate::error::AuditError;
@@ -78,18 +78,28 @@ impl SearchIndex {
         Ok(page)
     }
 
-    /// Ledger time never decreases, so a span of time is a span of entries.
+    /// A span of time is a span of entries where time goes on from entry to entry. Where a clock was accepted that went back,
+    /// it is all from the first to the last entry of that time.
     fn bounds(&self, filter: &Filter, after: Option<u64>, size: u64) -> Result<Option<Bounds>, Fault> {
         let mut bounds = Bounds { after: after.map_or(-1, number), last: number(size) - 1 };
+        let went_back = schema::meta(&self.db, WENT_BACK)?.is_some();
         if let Some(since) = filter.since_ms {
-            let sql = "SELECT idx FROM exchanges WHERE time_ms >= ?1 ORDER BY time_ms, idx LIMIT 1";
+            let sql = if went_back {
+                "SELECT min(idx) FROM exchanges WHERE time_ms >= ?1 HAVING count(*) > 0"
+            } else {
+                "SELECT idx FROM exchanges WHERE time_ms >= ?1 ORDER BY time_ms, idx LIMIT 1"
+            };
             match self.db.query_row(sql, [since], |row| row.get::<_, i64>(0)).optional()? {
                 Some(first) => bounds.after = bounds.after.max(first - 1),
                 None => return Ok(None),
             }
         }
         if let Some(until) = filter.until_ms {
-            let sql = "SELECT idx FROM exchanges WHERE time_ms < ?1 ORDER BY time_ms DESC, idx DESC LIMIT 1";
+            let sql = if went_back {
+                "SELECT max(idx) FROM exchanges WHERE time_ms < ?1 HAVING count(*) > 0"
+            } else {
+                "SELECT idx FROM exchanges WHERE time_ms < ?1 ORDER BY time_ms DESC, idx DESC LIMIT 1"
+            };
             match self.db.query_row(sql, [until], |row| row.get::<_, i64>(0)).optional()? {
                 Some(last) => bounds.last = bounds.last.min(last),
                 None => return Ok(None),

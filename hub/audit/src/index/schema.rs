@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use yiwang_proto::tag::Tag;
 
 /// Changes with every change of tables or of what a row means.
-pub(super) const FORMAT: &str = "yiwang-search/3";
+pub(super) const FORMAT: &str = "yiwang-search/4";
+
+/// Is there where the time of an exchange is before that of an earlier one.
+pub(super) const WENT_BACK: &str = "went_back";
 
 /// Tables; on a rebuild the SQL indexes follow when all rows are in.
 pub(super) const TABLES: &str = "

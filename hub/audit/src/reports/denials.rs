@@ -52,8 +52,9 @@ pub(super) fn denials(entries: &dyn Entries, lines: &Lines) -> Result<Sheet, Aud
         });
         series.to_ms = refused.time_ms;
         series.last = refused.index;
-        series.count += refused.count;
-        *series.codes.entry(refused.code).or_default() += refused.count;
+        series.count = series.count.saturating_add(refused.count);
+        let of_code = series.codes.entry(refused.code).or_default();
+        *of_code = of_code.saturating_add(refused.count);
         if !refused.case.is_empty() {
             series.cases.insert(refused.case);
         }

@@ -56,8 +56,8 @@ impl State<'_> {
         match self.mappings.get(&(said.provider.clone(), operation)) {
             // Ledgers of before announcements were entries have none.
             None => self.unannounced += 1,
-            Some(announced) if announced.last() == Some(&said.mapping_digest) => {}
-            Some(announced) if announced.contains(&said.mapping_digest) => self.replaced += 1,
+            Some(announced) if announced.newest == said.mapping_digest => {}
+            Some(announced) if announced.all.contains(&said.mapping_digest) => self.replaced += 1,
             Some(_) => {
                 let what = "its answer names a mapping that its member never announced";
                 self.finding(subject.at, Rule::Answer, what);

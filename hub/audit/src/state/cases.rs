@@ -110,7 +110,11 @@ impl State<'_> {
         if let Some(used) = self.case_statements.get(id.0, id.1) {
             self.finding(at, Rule::Replay, format!("the same case statement as in entry {}", used.first));
         }
-        self.case_statements.insert(id, at.index, true, statement.expires_at_ms, at.time_ms);
+        if !self.case_statements.insert(id, (at.index, true), statement.expires_at_ms, at.time_ms) {
+            let what =
+                "its time went back behind what is remembered: whether it was entered before cannot be told";
+            self.finding(at, Rule::Replay, what);
+        }
         self.case_signer(at, stated);
         if let Err(fault) = self.cases.take(at, statement) {
             self.finding(at, Rule::Case, fault);

@@ -1,8 +1,9 @@
 //! Members, delegations, contracts, policies, and entries that stand alone.
 
-use super::{At, Document, Held, Known, Member, Scope, State};
+use super::{Announced, At, Document, Held, Known, Member, Scope, State};
 use crate::folded::Fold;
 use crate::rules::Rule;
+use std::collections::HashSet;
 use std::sync::Arc;
 use yiwang_proto::audit_scope::AuditScope;
 use yiwang_proto::checkpoint::Checkpoint;
@@ -33,6 +34,14 @@ impl State<'_> {
                     format!("card of `{}` is older than the one in entry {}", card.member, before.index);
                 return self.finding(at, Rule::Member, what);
             }
+        }
+        // Each of them, not the last: a hub that enrolled a false root first could promise the real one as its next.
+        if self.pins.get(&card.member).is_some_and(|roots| !roots.contains(&card.root)) {
+            let what = format!(
+                "the card of `{}` names a root that you did not pin; if the member says that it was its own, pin it too",
+                card.member
+            );
+            self.finding(at, Rule::Pin, what);
         }
         let member = Member {
             index: at.index,
@@ -180,14 +189,18 @@ impl State<'_> {
         if let Some(Ok(member)) = raw.who.strip_prefix("member:").map(MemberId::parse) {
             self.record_types.dismissed.insert(member);
         }
+        if let Some(Ok(auditor)) = raw.who.strip_prefix("auditor:").map(AppId::parse) {
+            self.auditors.remove(&auditor);
+        }
     }
 
     pub(super) fn mapping(&mut self, at: At, raw: &pb::MappingEntry) {
         match (MemberId::parse(&raw.member), raw.digest.as_ref().try_into()) {
             (Ok(member), Ok(digest)) => {
-                let announced = self.mappings.entry((member, raw.mapping.clone())).or_default();
-                announced.retain(|known| *known != digest);
-                announced.push(digest);
+                let new = || Announced { newest: digest, all: HashSet::new() };
+                let announced = self.mappings.entry((member, raw.mapping.clone())).or_insert_with(new);
+                announced.newest = digest;
+                announced.all.insert(digest);
             }
             _ => self.finding(at, Rule::Entry, "names no member, or its digest is not 32 bytes"),
         }

@@ -8,6 +8,7 @@ use crate::rules::Rule;
 use std::sync::Arc;
 use yiwang_proto::clause::is_clause;
 use yiwang_proto::codes::Code;
+use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::envelope::payload_type;
 use yiwang_proto::folded::Key;
 use yiwang_proto::ids::MemberId;
@@ -93,6 +94,11 @@ impl Ending {
     }
 }
 
+/// Whether a delegation is of the app and member that a request names.
+fn is_own(app: &Delegation, request: &Request) -> bool {
+    app.role == Role::App && app.member == request.consumer && app.name == request.app
+}
+
 impl State<'_> {
     pub(super) fn exchange(&mut self, at: At, exchange: &Exchange) {
         let raw = &exchange.raw;
@@ -137,8 +143,31 @@ impl State<'_> {
         self.references(subject, case.as_ref());
         self.officer_claims(subject);
         let mut signatures = Vec::with_capacity(2);
-        match &app {
-            Some(app) => signatures.push(Signature {
+        signatures.extend(self.app_signature(subject, app.as_deref()));
+        signatures.extend(self.officer_signature(subject));
+        signatures.extend(self.answer(subject, exchange.answer.as_ref(), contract.as_deref()));
+        let adapter = exchange.answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        let adapter = adapter.map(|answer| answer.statement.delegation_digest);
+        self.freshness(subject, app.as_deref(), contract.as_deref(), adapter);
+        let of_another = app.as_deref().is_some_and(|app| !is_own(app, &request.statement));
+        let decision = self.decision(subject, app, contract.as_ref(), case);
+        // What is decided again and let out is found by the rules. A hub keeps no refusal of a request that somebody else
+        // signed: it would say of the member that is named what another one did.
+        if of_another && (decision.is_none() || !subject.passed) {
+            self.finding(
+                at,
+                Rule::Request,
+                "is signed by a key that is none of the app's and member's that it names",
+            );
+        }
+        self.jobs.push(Job { index: at.index, signatures, decision });
+    }
+
+    /// The app's signature, to be checked under the key that its delegation names.
+    fn app_signature(&mut self, subject: Subject<'_>, app: Option<&Delegation>) -> Option<Signature> {
+        let Subject { at, raw, request, passed, .. } = subject;
+        match app {
+            Some(app) => Some(Signature {
                 signed: request.signed.clone(),
                 kind: payload_type::REQUEST,
                 key: app.key,
@@ -147,22 +176,16 @@ impl State<'_> {
                 whose: format!("app `{}` of `{}`", request.statement.app, request.statement.consumer),
             }),
             // A denial that points at no delegation has a bundle that may hold none.
-            None if self.scope == Scope::Parts && !subject.passed && raw.app_delegation_index == 0 => {
+            None if self.scope == Scope::Parts && !passed && raw.app_delegation_index == 0 => {
                 self.unverified_requests += 1;
+                None
             }
-            None => self.finding(
-                at,
-                Rule::Request,
-                "kept, though no earlier entry has the delegation that it names",
-            ),
+            None => {
+                let what = "kept, though no earlier entry has the delegation that it names";
+                self.finding(at, Rule::Request, what);
+                None
+            }
         }
-        signatures.extend(self.officer_signature(subject));
-        signatures.extend(self.answer(subject, exchange.answer.as_ref(), contract.as_deref()));
-        let adapter = exchange.answer.as_ref().and_then(|answer| answer.as_ref().ok());
-        let adapter = adapter.map(|answer| answer.statement.delegation_digest);
-        self.freshness(subject, app.as_deref(), contract.as_deref(), adapter);
-        let decision = self.decision(subject, app, contract.as_ref(), case);
-        self.jobs.push(Job { index: at.index, signatures, decision });
     }
 
     /// A request that the hub refused is kept only where all its names are known: what its app made up would stay.
@@ -307,7 +330,11 @@ impl State<'_> {
             let what = format!("request id `{}` was used in entry {first}", request.id);
             self.finding(at, Rule::Replay, what);
         }
-        self.requests.insert(id, at.index, spends, request.expires_at_ms, at.time_ms);
+        if !self.requests.insert(id, (at.index, spends), request.expires_at_ms, at.time_ms) {
+            let what =
+                "its time went back behind what is remembered: whether its id was used before cannot be told";
+            self.finding(at, Rule::Replay, what);
+        }
     }
 
     /// A refused replay names an entry with the same id.

@@ -44,7 +44,8 @@ impl State<'_> {
         let policy_ok = match policy {
             0 => !passed,
             index if decided_now && self.scope == Scope::Whole => newest == Some(index),
-            index => self.scope == Scope::Parts || self.policies.contains_key(&index),
+            // Without the policy nothing would be decided again.
+            index => (self.scope == Scope::Parts && !passed) || self.policies.contains_key(&index),
         };
         if !policy_ok {
             wrong.push(("policy", policy));

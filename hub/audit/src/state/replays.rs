@@ -26,6 +26,8 @@ pub(super) struct Use {
 pub(super) struct Seen {
     by_member: HashMap<MemberId, HashMap<u128, Use>>,
     since_clearing: usize,
+    /// Ids of statements that were over before then are forgotten.
+    forgotten_ms: i64,
 }
 
 /// The number in a UUID whose grammar was checked.
@@ -42,18 +44,20 @@ impl Seen {
         self.by_member.get(member)?.get(&number(id)).copied()
     }
 
-    /// Keeps an id; `spends` where the entry at `index` uses it up.
+    /// Keeps an id; `spends` where the entry at `index` uses it up. Whether it is told from one that was used before: not
+    /// where it could have been forgotten, which needs a time that goes back.
+    #[must_use]
     pub fn insert(
         &mut self,
         (member, id): (&MemberId, &RequestId),
-        index: u64,
-        spends: bool,
+        (index, spends): (u64, bool),
         expires_at_ms: i64,
         now_ms: i64,
-    ) {
+    ) -> bool {
         self.since_clearing += 1;
         if self.since_clearing >= CLEAR_EVERY {
             self.since_clearing = 0;
+            self.forgotten_ms = self.forgotten_ms.max(now_ms.saturating_sub(KEEP_MS));
             for ids in self.by_member.values_mut() {
                 ids.retain(|_, used| used.expires_at_ms.saturating_add(KEEP_MS) >= now_ms);
             }
@@ -62,12 +66,16 @@ impl Seen {
             Some(ids) => ids,
             None => self.by_member.entry(member.clone()).or_default(),
         };
+        let known = ids.contains_key(&number(id));
         let used =
             ids.entry(number(id)).or_insert(Use { first: index, last: index, spent: None, expires_at_ms });
         used.last = index;
+        // Another statement with the same id may be in time for longer.
+        used.expires_at_ms = used.expires_at_ms.max(expires_at_ms);
         if spends {
             used.spent = used.spent.or(Some(index));
         }
+        known || !spends || expires_at_ms >= self.forgotten_ms
     }
 }
 
@@ -80,16 +88,19 @@ mod tests {
         let member = MemberId::parse("police").unwrap();
         let id = |n: u32| RequestId::parse(&format!("0190a5c3-0000-7000-8000-{n:012x}")).unwrap();
         let mut seen = Seen::default();
-        seen.insert((&member, &id(1)), 10, false, 1000, 0);
-        seen.insert((&member, &id(1)), 11, true, 1000, 0);
-        seen.insert((&member, &id(1)), 12, true, 1000, 0);
+        for (index, spends) in [(10, false), (11, true), (12, true)] {
+            assert!(seen.insert((&member, &id(1)), (index, spends), 1000, 0));
+        }
         let used = seen.get(&member, &id(1)).unwrap();
         assert_eq!((used.first, used.spent, used.last), (10, Some(11), 12));
         assert_eq!(seen.get(&member, &id(2)), None);
         for n in 0..70_000 {
-            seen.insert((&member, &id(n + 5)), u64::from(n), true, 2_000_000, 1_000_000);
+            assert!(seen.insert((&member, &id(n + 5)), (u64::from(n), true), 2_000_000, 1_000_000));
         }
         assert_eq!(seen.get(&member, &id(1)), None, "over long ago");
         assert_eq!(seen.get(&member, &id(5)).unwrap().first, 0);
+        // Time went back: a statement that was over is in time again, and its id was forgotten.
+        assert!(!seen.insert((&member, &id(1)), (90_000, true), 1000, 500));
+        assert!(seen.insert((&member, &id(2)), (90_001, false), 1000, 500), "uses nothing up");
     }
 }
