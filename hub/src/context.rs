@@ -114,8 +114,8 @@ pub struct Hub {
     pub tasks: TaskTracker,
     /// What this hub noticed that should not be.
     pub alarms: Alarms,
-    /// Offers of answers are looked up one after another: at most one late entry per exchange.
-    pub offers: tokio::sync::Mutex<crate::offers::Known>,
+    /// Offers of answers of one provider are looked up one after another: at most one late entry per exchange.
+    pub offers: crate::offers::Known,
     /// Own entries that were found for adapters that are behind.
     pub chains: crate::links::Chains,
     /// For tests.
@@ -196,7 +196,7 @@ impl Hub {
             stop: parts.stop,
             tasks: TaskTracker::new(),
             alarms: Alarms::default(),
-            offers: tokio::sync::Mutex::default(),
+            offers: crate::offers::Known::default(),
             chains: crate::links::Chains::default(),
             switches: parts.switches,
             auditors: Auditors::new(parts.search_index),

@@ -8,6 +8,7 @@ pub mod publish;
 mod reads;
 mod recover;
 mod sequence;
+mod stall;
 pub mod store;
 pub mod store_files;
 pub mod tree;
@@ -110,6 +111,7 @@ struct Shared {
     publishing_behind: Arc<AtomicBool>,
     reads: reads::Reads,
     failed: AtomicBool,
+    batch: stall::Batch,
     gather: Gather,
     workers: Workers,
     signer: SignerKey,
@@ -221,7 +223,7 @@ impl Ledger {
             Err(Code::LedgerNotAppending)
         } else if self.shared.published.is_stuck() {
             Err(Code::NotWitnessed)
-        } else if self.queue.capacity() == 0 {
+        } else if self.stalled().is_some() || self.queue.capacity() == 0 {
             Err(Code::Overloaded)
         } else {
             self.clock_ready()
@@ -248,7 +250,7 @@ impl Ledger {
 
     /// Why nothing is appended, if so.
     pub fn waiting_reason(&self) -> Option<String> {
-        self.shared.heads.reason().or_else(|| self.clock_reason())
+        self.shared.heads.reason().or_else(|| self.clock_reason()).or_else(|| self.stall_reason())
     }
 
     /// Whether tile and checkpoint files lag because of an error.

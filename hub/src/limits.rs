@@ -111,6 +111,9 @@ pub const SEARCHES_AT_ONCE: usize = 1;
 pub const SEARCHES_WAITING: usize = 16;
 /// How long a read waits for its turn, where the disk is slow.
 pub const READ_WAIT: Duration = Duration::from_secs(5);
+/// How long a batch of the ledger may take until nothing new is taken: a thousand times what a good disk needs for its
+/// sync, and no longer than the usual deadline of contracts, so that little is asked for that could not be recorded.
+pub const BATCH_STALLED: Duration = Duration::from_secs(2);
 /// How often views are written behind the ledger.
 pub const VIEWS_EVERY: Duration = Duration::from_millis(200);
 /// Members active within this time must show their heads after a restart.

@@ -7,12 +7,13 @@ mod places;
 pub use places::Known;
 
 use crate::context::Hub;
-use crate::ledger::{Appended, Draft, Linear};
+use crate::ledger::{Appended, Draft, Linear, ReadFor};
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use places::{Found, Places};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
@@ -45,14 +46,15 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
         return Err(Code::NotFound);
     }
     let offered = check(hub, provider, offer)?;
-    // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one.
-    let mut known = hub.offers.lock().await;
-    let places = known.take(provider, hub.clock.monotonic_us());
+    // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one. An exchange
+    // has one provider, so that others need not wait.
+    let places = hub.offers.of(provider, hub.clock.monotonic_us()).lock_owned().await;
     let (places, found) = look(hub, provider, &offered, places).await?;
-    known.keep(provider, places, hub.clock.monotonic_us());
+    hub.offers.holds(provider, places.held(), hub.clock.monotonic_us());
     let found = found?;
     if let Some(index) = found.holding(&offered.answer_bytes) {
-        return hub.ledger.receipt(index);
+        drop(places);
+        return hub.ledger.reading(ReadFor::Link, move |ledger| ledger.receipt(index)).await;
     }
     let draft = match (&found.first, &found.late) {
         (_, Some(_)) => return Err(Code::AnswerInvalid),
@@ -62,18 +64,19 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
         (None, None) => lost(hub, &offered)?,
     };
     let appended = hub.ledger.append(Box::new(draft)).await?;
+    drop(places);
     hub.alarms.late();
     Ok(appended)
 }
 
 /// Looks for an exchange in what was read for offers before, and, where its answer is not there, in what came since and
-/// further back. An error itself loses what was read: the next look begins anew.
+/// further back.
 async fn look(
     hub: &Arc<Hub>,
     provider: &MemberId,
     offered: &Offered,
-    places: Places,
-) -> Result<(Places, Result<Found, Code>), Code> {
+    places: OwnedMutexGuard<Places>,
+) -> Result<(OwnedMutexGuard<Places>, Result<Found, Code>), Code> {
     let (walker, request, answer) =
         (Arc::clone(hub), offered.request_bytes.clone(), offered.answer_bytes.clone());
     let known = hub.ledger.off_runtime(move || {

@@ -9,6 +9,7 @@ use crate::views::{DelegationView, Held, Views};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::OwnedMutexGuard;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::document::SignedDocument;
@@ -24,23 +25,26 @@ use yiwang_proto::standing::Standing;
 /// longest deadline and this together stay under the shortest age that a contract may ask for (60 s).
 const RENEW_AFTER_MS: i64 = 15_000;
 
-/// One offer of a member at a time; inside: whether something was entered whose replies were not yet waited for,
-/// because whoever offered it went away meanwhile.
-type Turn = Arc<tokio::sync::Mutex<bool>>;
+/// One offer of a member at a time; inside: whether something was entered whose replies were not yet waited for to
+/// the end, because a reader did not go in time.
+pub type Turn = OwnedMutexGuard<bool>;
 
 /// The newest standing of each member that came since the start, entered or not.
 #[derive(Default)]
 pub struct Standings {
     newest: RwLock<HashMap<MemberId, Arc<Held>>>,
-    turns: Mutex<HashMap<MemberId, Turn>>,
+    turns: Mutex<HashMap<MemberId, Arc<tokio::sync::Mutex<bool>>>>,
 }
 
 impl Standings {
     /// Offers of one member are taken one after another: whoever offers the same once more gets an
     /// acknowledgement only when the first offer has its own.
-    fn turn(&self, member: &MemberId) -> Turn {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(member.clone()).or_default())
+    pub async fn turn(&self, member: &MemberId) -> Turn {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(member.clone()).or_default())
+        };
+        turn.lock_owned().await
     }
 
     fn newest(&self, member: &MemberId) -> Option<Arc<Held>> {
@@ -108,10 +112,21 @@ impl Draft for StandingDraft {
     }
 }
 
-/// Takes a standing from its member's connection.
-pub async fn offer(hub: &Hub, peer: &MemberId, offered: pb::SignedStanding) -> Result<Taken, Code> {
-    let turn = hub.standings.turn(peer);
-    let mut unsettled = turn.lock().await;
+/// Takes a standing from its member's connection. Once it is its turn it is not cancelled with the call: what was
+/// entered is passed on and closes links, whoever hangs up meanwhile.
+pub async fn offer(hub: &Arc<Hub>, peer: &MemberId, offered: pb::SignedStanding) -> Result<Taken, Code> {
+    let turn = hub.standings.turn(peer).await;
+    let (of, peer) = (Arc::clone(hub), peer.clone());
+    let taking = hub.tasks.spawn(async move { take(&of, &peer, offered, turn).await });
+    taking.await.unwrap_or(Err(Code::Internal))
+}
+
+async fn take(
+    hub: &Hub,
+    peer: &MemberId,
+    offered: pb::SignedStanding,
+    mut unsettled: Turn,
+) -> Result<Taken, Code> {
     let key = key_of(hub, peer, &offered).await?;
     let held = Arc::new(open(hub, peer, &offered, key)?);
     let views = hub.ledger.views();
@@ -227,8 +242,8 @@ pub(crate) fn check_revocation(
     if said { Err(Code::Replayed) } else { Ok(()) }
 }
 
-/// Enters a revocation under a root, if it is new: counterparts hear of it, and nothing decided before it is
-/// under way when this returns.
+/// Enters a revocation under a root in its member's turn, if it is new: counterparts hear of it, and nothing decided
+/// before it is under way when this returns. Not to be cancelled with a call.
 ///
 /// # Errors
 /// That of `enter`, which publishes the document or finds its entry; [`Code::Overloaded`] where the revocation stands and
@@ -237,13 +252,12 @@ pub async fn revoke<F: Future<Output = Result<Appended, Code>>>(
     hub: &Hub,
     peer: &MemberId,
     document: &Bytes,
+    mut unsettled: Turn,
     known: impl FnOnce() -> Option<u64>,
     enter: impl FnOnce(Option<u64>) -> F,
 ) -> Result<Taken, Code> {
-    let turn = hub.standings.turn(peer);
-    let mut unsettled = turn.lock().await;
     let known = known();
-    // Before it is entered: whoever published it may be gone by then.
+    // Before it is entered: an error does not say that it does not stand.
     *unsettled |= known.is_none();
     let appended = enter(known).await?;
     if *unsettled {

@@ -5,12 +5,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 use yiwang_hub::ledger::{self, Draft, Ledger, LedgerConfig, Linear, ReadFor};
 use yiwang_hub::limits::{READS_AT_ONCE, READS_WAITING};
 use yiwang_hub::views::{Persisted, SealKey, Views};
-use yiwang_journal::ground::Ground;
+use yiwang_journal::ground::{Ground, Workers};
+use yiwang_journal::simulated::SimulatedDisk;
 use yiwang_policies::Decider;
-use yiwang_proto::ambient::SystemClock;
+use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::checkpoint::Checkpoint;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -31,6 +33,10 @@ const SEED: [u8; 32] = [9; 32];
 const ORIGIN: &str = "test.example/log";
 
 fn open(dir: &Path) -> Ledger {
+    open_on(dir, Arc::new(SystemClock::default()), Ground::default())
+}
+
+fn open_on(dir: &Path, clock: Arc<dyn Clock>, ground: Ground) -> Ledger {
     let stored = Persisted::open(&dir.join("views"), 0, &SealKey::derive(&SEED)).unwrap();
     let views = Views::load(Arc::new(Decider::builtin().unwrap()), stored, &|_| None).unwrap();
     let signer = SignerKey::from_seed(ORIGIN, &SEED).unwrap();
@@ -40,10 +46,9 @@ fn open(dir: &Path) -> Ledger {
         segment_bytes: 4 << 20,
         salt: 1,
         signer,
-        ground: Ground::default(),
+        ground,
     };
-    ledger::open(config, Arc::new(views), Arc::new(SystemClock::default()), |error| panic!("{error}"))
-        .unwrap()
+    ledger::open(config, Arc::new(views), clock, |error| panic!("{error}")).unwrap()
 }
 
 async fn append(ledger: &Ledger, entries: u64) {
@@ -165,7 +170,7 @@ async fn more_readers_than_have_room_are_refused_and_links_read_on() {
     // All others wait for their turn now or are about to; one more than fits is refused once they do.
     let mut refused = None;
     while refused.is_none() {
-        let probe = tokio::time::timeout(std::time::Duration::from_millis(20), async {
+        let probe = tokio::time::timeout(Duration::from_millis(20), async {
             ledger.reading(ReadFor::Caller, |ledger| ledger.receipt(4)).await
         });
         refused = probe.await.ok();
@@ -178,5 +183,46 @@ async fn more_readers_than_have_room_are_refused_and_links_read_on() {
         assert_eq!(read.unwrap(), 3);
     }
     ledger.reading(ReadFor::Caller, |ledger| ledger.receipt(6)).await.unwrap();
+    ledger.close().await;
+}
+
+/// Waits for something that comes by itself, or with time.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..5000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("not within 10 s: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_stops_intake_until_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, clock) = (SimulatedDisk::new(), Arc::new(ManualClock::new(1_795_000_000_000)));
+    let ground = Ground { disk: Arc::new(disk.clone()), workers: Workers::Threads };
+    let ledger = open_on(dir.path(), Arc::clone(&clock) as Arc<dyn Clock>, ground);
+    append(&ledger, 10).await;
+    clock.advance_ms(60_000);
+    assert_eq!(ledger.ready(), Ok(()), "no time counts in which nothing is written");
+    disk.stall(true);
+    let writer = ledger.clone();
+    let waiting = tokio::spawn(async move { writer.append(Box::new(Filler(10))).await });
+    until("a sync that hangs", || disk.stalled() > 0).await;
+    assert_eq!(ledger.ready(), Ok(()), "each sync takes a moment");
+    until("intake stops", || {
+        clock.advance_ms(100);
+        ledger.ready().is_err()
+    })
+    .await;
+    assert_eq!(ledger.ready(), Err(Code::Overloaded));
+    assert!(ledger.batch_ms() > 2000 && !waiting.is_finished(), "nothing is acknowledged");
+    assert!(ledger.waiting_reason().unwrap().contains("look at the disk"));
+    assert_eq!(ledger.receipt(3).unwrap().index, 3, "reading goes on");
+    disk.stall(false);
+    assert_eq!(waiting.await.unwrap().unwrap().index, 10);
+    until("intake goes on", || ledger.ready() == Ok(())).await;
+    assert_eq!((ledger.batch_ms(), ledger.waiting_reason()), (0, None));
     ledger.close().await;
 }

@@ -9,6 +9,8 @@ mod claimed;
 mod cosigned;
 #[path = "heads/offers.rs"]
 mod offers;
+#[path = "heads/reads.rs"]
+mod reads;
 #[path = "heads/receipts.rs"]
 mod receipts;
 

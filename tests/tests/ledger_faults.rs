@@ -7,10 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::ledger::{Draft, Linear};
-use yiwang_proto::ambient::SystemClock;
+use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::pb;
+use yiwang_tests::held::HeldUp;
 use yiwang_tests::scene::{Scene, verify_ledger};
 use yiwang_tests::world::World;
 
@@ -233,4 +234,30 @@ async fn f05_a_full_disk_refuses_before_forwarding_and_space_heals_it() {
     let (code, report) = verify_ledger(&scene.world);
     // The filler entries name no real auditor; everything else must hold.
     assert!(code == 0 || report.contains("auditor"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn f05_a_disk_that_hangs_refuses_before_forwarding_and_goes_on_by_itself() {
+    let clock = Arc::new(ManualClock::new(SystemClock::default().now_ms()));
+    let world = World::with(37, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
+    let scene = Scene::build(world, |draft| draft).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let ledger = &scene.world.hub().hub.ledger;
+    let asked = || scene.adapter.as_ref().unwrap().adapter.health().answered;
+    let before = asked();
+    let held_up = HeldUp::new(ledger);
+    clock.advance_ms(2_500);
+    assert_eq!(scene.outcome(&scene.signed()).await, "unrecorded: overloaded");
+    assert_eq!(ledger.ready(), Err(Code::Overloaded));
+    assert_eq!(asked(), before, "the adapter was not asked");
+    held_up.let_go().await;
+    for _ in 0..100 {
+        if ledger.ready().is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered", "it goes on without a restart");
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
 }

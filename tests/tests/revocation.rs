@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+#[path = "revocation/hung_up.rs"]
+mod hung_up;
 #[path = "revocation/kept.rs"]
 mod kept;
 #[path = "revocation/keys.rs"]

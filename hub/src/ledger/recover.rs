@@ -6,6 +6,7 @@ use super::known::KnownRoots;
 use super::publish::{HeadSource, Publisher, SignedHead, Unsynced, clear_partials, write_durably};
 use super::reads::Reads;
 use super::sequence::Sequencer;
+use super::stall::Batch;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
 use super::tree::{TileFolder, Tiles};
@@ -94,6 +95,13 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> OpenLedgerError {
     move |source| OpenLedgerError::Io { path, source }
 }
 
+/// Takes away a head that was published before witnesses were demanded; the own head that covers it is durable.
+fn forget_unwitnessed(dir: &Path, is_there: bool) {
+    if is_there {
+        let _ = std::fs::remove_file(dir.join(CHECKPOINT));
+    }
+}
+
 /// Opens the embedded ledger and starts its threads. `failed` is called if the sequencer ends by a fault.
 pub fn open(
     config: LedgerConfig,
@@ -140,6 +148,7 @@ pub fn open(
         publishing_behind: Arc::clone(&publishing_behind),
         reads: Reads::default(),
         failed: AtomicBool::new(false),
+        batch: Batch::default(),
         gather: Gather::default(),
         workers: config.ground.workers,
         signer: config.signer,
@@ -156,10 +165,7 @@ pub fn open(
     let head = shared.sign_head(size, root)?;
     let head_file = if config.policy.is_some() { OWN_HEAD } else { CHECKPOINT };
     write_durably(&config.dir.join(head_file), &head.note).map_err(io(&config.dir))?;
-    if config.policy.is_some() && shared.published.head().is_none() {
-        // It was published before witnesses were demanded; the own head that covers it is durable above.
-        let _ = std::fs::remove_file(config.dir.join(CHECKPOINT));
-    }
+    forget_unwitnessed(&config.dir, config.policy.is_some() && shared.published.head().is_none());
     write_key(&config.dir, &verifier)?;
     shared.set_checkpoint(&head);
     let heads: Arc<dyn HeadSource> = Arc::clone(&shared) as _;

@@ -62,6 +62,7 @@ impl<S: EntryStore> Sequencer<S> {
                 }
             };
             self.shared.gather.wait(|| queue.len() + 1);
+            self.shared.begin_batch();
             let room = self.store.ensure_room();
             self.shared.set_full(matches!(room, Err(StoreError::NoSpace)));
             match room {
@@ -76,6 +77,7 @@ impl<S: EntryStore> Sequencer<S> {
                 Err(StoreError::NoSpace) => refuse(first, Code::LedgerFull),
                 Err(fatal) => return Err(fatal),
             }
+            self.shared.end_batch();
         }
         self.publisher.finish();
         Ok(())

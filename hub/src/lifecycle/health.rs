@@ -82,12 +82,23 @@ pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
     const SERVICES: [&str; 4] =
         ["", "yiwang.v1.ExchangeService", "yiwang.v1.RecordService", "yiwang.v1.CaseService"];
     hub.orders.forget();
+    let mut told = false;
     loop {
-        hub.orders.carry_out(&hub).await;
-        hub.ledger.probe_room().await;
-        record_policy(&hub).await;
+        let stalled = hub.ledger.stalled().is_some();
+        if stalled && !told {
+            tracing::error!("the ledger's disk hangs: exchanges are refused until it goes on");
+        }
+        told = stalled;
+        // Each of these waits for the ledger: while its disk hangs, health would be told no more.
+        if !stalled {
+            hub.orders.carry_out(&hub).await;
+            hub.ledger.probe_room().await;
+            record_policy(&hub).await;
+        }
         let status = match hub.ledger.ready() {
-            Ok(()) | Err(Code::Overloaded) => ServingStatus::Serving,
+            Ok(()) => ServingStatus::Serving,
+            // A full queue is over in a moment; a disk that hangs may not be.
+            Err(Code::Overloaded) if hub.ledger.stalled().is_none() => ServingStatus::Serving,
             Err(_) => ServingStatus::NotServing,
         };
         for service in SERVICES {

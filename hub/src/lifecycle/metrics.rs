@@ -132,6 +132,9 @@ fn ledger(hub: &Hub, page: &mut Page) {
     let age = hub.clock.now_ms().saturating_sub(ledger.last_time_ms());
     page.metric("yiwang_ledger_head_age_seconds", Kind::Gauge, "Since the newest entry.");
     page.seconds("yiwang_ledger_head_age_seconds", &[], u64::try_from(age).unwrap_or_default());
+    let name = "yiwang_ledger_batch_seconds";
+    page.metric(name, Kind::Gauge, "Since the batch began that is being made durable; 0 without one.");
+    page.seconds(name, &[], ledger.batch_ms());
     let help = "Drafts that wait for the sequencer.";
     page.one("yiwang_ledger_queue_drafts", Kind::Gauge, help, count(ledger.waiting()));
     page.one(

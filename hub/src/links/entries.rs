@@ -4,8 +4,7 @@
 
 use super::Link;
 use crate::context::Hub;
-use crate::ledger::Appended;
-use crate::ledger::publish::SignedHead;
+use crate::ledger::{Appended, Ledger, ReadFor};
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +28,8 @@ const TAKE_WAIT: Duration = Duration::from_secs(30);
 /// Entries and bytes of one batch: well under what a link's message may hold.
 const BATCH_ENTRIES: usize = 512;
 const BATCH_BYTES: usize = 2 << 20;
+/// Where too much is read at once, a batch is tried again after so long: a few turns of those that wait.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 
 /// The own entry of a member before this one, plus one; none where the entry is none of the member's.
 pub fn previous(entry: &pb::Entry, member: &MemberId) -> Option<u64> {
@@ -153,7 +154,7 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
             }
         };
         let mut rest = indexes.as_slice();
-        while let Some(last) = push(&hub, &link, &mut rest, &mut shown) {
+        while let Some(last) = push(&hub, &link, &mut rest, &mut shown).await {
             let wait = taken.wait_for(|next| *next > last);
             let taken_now = tokio::select! {
                 biased;
@@ -177,10 +178,13 @@ pub(super) async fn push_own(hub: Arc<Hub>, link: Arc<Link>, welcomed: u64) {
     }
 }
 
-/// Sends the next batch; the index of its last entry, none at the end.
-fn push(hub: &Hub, link: &Link, rest: &mut &[u64], shown: &mut u64) -> Option<u64> {
-    let head = hub.ledger.checkpoint();
-    let (batch, last, count) = match batch(hub, link, rest, *shown, &head) {
+/// Sends the next batch; the index of its last entry, none at the end or once the link is closed.
+async fn push(hub: &Hub, link: &Arc<Link>, rest: &mut &[u64], shown: &mut u64) -> Option<u64> {
+    if rest.is_empty() {
+        return None;
+    }
+    let read = link.closed.run_until_cancelled(batch(hub, link, rest, *shown)).await?;
+    let Batch { frame, size, last, count } = match read {
         Ok(batch) => batch?,
         Err(code) => {
             tracing::error!(member = %link.member, %code, "a member's entries cannot be read");
@@ -189,8 +193,8 @@ fn push(hub: &Hub, link: &Link, rest: &mut &[u64], shown: &mut u64) -> Option<u6
         }
     };
     *rest = rest.get(count..).unwrap_or_default();
-    *shown = head.size;
-    let frame = pb::HubFrame { kind: Some(ToAdapter::OwnEntries(batch)) };
+    *shown = size;
+    let frame = pb::HubFrame { kind: Some(ToAdapter::OwnEntries(frame)) };
     if link.frames.try_send(frame).is_err() {
         // A link that is behind is closed: its next one begins where its adapter is.
         link.close();
@@ -199,17 +203,37 @@ fn push(hub: &Hub, link: &Link, rest: &mut &[u64], shown: &mut u64) -> Option<u6
     Some(last)
 }
 
-type Batch = (pb::OwnEntries, u64, usize);
+/// What is sent at once, the size of its head, its last entry, and how many it has.
+struct Batch {
+    frame: pb::OwnEntries,
+    size: u64,
+    last: u64,
+    count: usize,
+}
 
-fn batch(hub: &Hub, link: &Link, rest: &[u64], shown: u64, head: &SignedHead) -> Result<Option<Batch>, Code> {
+/// Reads the next batch off the runtime, in turn with other links: an adapter that was away for long has thousands.
+async fn batch(hub: &Hub, link: &Arc<Link>, rest: &[u64], shown: u64) -> Result<Option<Batch>, Code> {
+    let next: Arc<[u64]> = rest.iter().take(BATCH_ENTRIES).copied().collect();
+    loop {
+        let (link, next) = (Arc::clone(link), Arc::clone(&next));
+        let read = move |ledger: &Ledger| read_batch(ledger, &link, &next, shown);
+        match hub.ledger.reading(ReadFor::Link, read).await {
+            Err(Code::Overloaded) => tokio::time::sleep(READ_AGAIN).await,
+            read => return read,
+        }
+    }
+}
+
+fn read_batch(ledger: &Ledger, link: &Link, next: &[u64], shown: u64) -> Result<Option<Batch>, Code> {
+    let head = ledger.checkpoint();
     let (mut entries, mut heads, mut bytes) = (Vec::new(), BTreeSet::new(), 0);
-    for index in rest.iter().take(BATCH_ENTRIES) {
+    for index in next {
         let proved = match link.side.take_receipt(*index).filter(|size| *size <= head.size) {
             Some(size) => {
                 heads.insert(size);
                 pb::LinkReceipt { index: *index, ..pb::LinkReceipt::default() }
             }
-            None => whole(hub.ledger.receipt_under(*index, head)?),
+            None => whole(ledger.receipt_under(*index, &head)?),
         };
         bytes += proved.entry.len();
         entries.push(proved);
@@ -219,15 +243,14 @@ fn batch(hub: &Hub, link: &Link, rest: &[u64], shown: u64, head: &SignedHead) ->
     }
     let Some(last) = entries.last().map(|entry| entry.index) else { return Ok(None) };
     let growth_from = |from_size| -> Result<pb::HeadGrowth, Code> {
-        Ok(pb::HeadGrowth { from_size, proof: hub.ledger.consistency(from_size, head.size)? })
+        Ok(pb::HeadGrowth { from_size, proof: ledger.consistency(from_size, head.size)? })
     };
     let receipt_heads = heads.into_iter().map(growth_from).collect::<Result<_, _>>()?;
     // From nothing everything grows; such a proof is empty.
-    let growth = if shown == 0 { Vec::new() } else { hub.ledger.consistency(shown, head.size)? };
+    let growth = if shown == 0 { Vec::new() } else { ledger.consistency(shown, head.size)? };
     let count = entries.len();
-    let checkpoint = head.note.clone();
-    let batch = pb::OwnEntries { checkpoint, from_size: shown, growth, entries, receipt_heads };
-    Ok(Some((batch, last, count)))
+    let frame = pb::OwnEntries { checkpoint: head.note, from_size: shown, growth, entries, receipt_heads };
+    Ok(Some(Batch { frame, size: head.size, last, count }))
 }
 
 fn whole(entry: Appended) -> pb::LinkReceipt {

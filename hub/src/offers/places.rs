@@ -5,7 +5,8 @@ use crate::context::Hub;
 use crate::links::previous;
 use bytes::Bytes;
 use prost::Message as _;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
@@ -13,9 +14,9 @@ use yiwang_proto::ids::MemberId;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::{pb, sha256};
 
-/// Own entries of the provider that are looked through: hours of a busy one, and 25 MB while they are remembered.
+/// Own entries of the provider that are looked through: hours of a busy one, and 50 MB while they are remembered.
 const WALK_MAX: usize = 500_000;
-/// Exchanges of all providers that are remembered together; above that only those of the last one are.
+/// Entries of all providers that are remembered together; above that those of who offered last longest ago are given up.
 const ALL_MAX: usize = 2 * WALK_MAX;
 /// After so long without an offer what was read for a provider is given up: an adapter offers twice a second as long as it has
 /// any, and again after half a minute what got nothing.
@@ -46,41 +47,69 @@ struct Place {
     late: u64,
 }
 
-/// The exchanges in the entries that were looked through, from the newest one back to where somebody asked. Entries never
-/// change, so that what was read once holds.
+/// The entries that were looked through, from the newest one back to where somebody asked. Entries never change, so that
+/// what was read once holds.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     /// The newest own entry that was looked at, plus one.
     newest: u64,
     /// The next older one that was not, plus one.
     below: u64,
-    /// When the oldest one was entered.
-    oldest_ms: i64,
-    /// How many were looked at.
-    walked: usize,
+    /// Those that were, the newest first.
+    steps: VecDeque<Step>,
     exchanges: HashMap<Key, Place>,
 }
 
 /// What was looked through for each provider that offers. It outlives links, so that an adapter whose links are short gets
 /// on all the same.
 #[derive(Debug, Default)]
-pub struct Known(HashMap<MemberId, (Places, u64)>);
+pub struct Known(Mutex<HashMap<MemberId, Looked>>);
+
+#[derive(Debug, Default)]
+struct Looked {
+    places: Arc<tokio::sync::Mutex<Places>>,
+    /// How many entries it held when it was looked at last.
+    held: usize,
+    used_us: u64,
+}
+
+impl Looked {
+    /// Whether somebody has it or waits for it: its lock must stay the only one.
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.places) > 1
+    }
+}
 
 impl Known {
-    /// Takes out what is known of a provider; what was not used for long is given up.
-    pub(super) fn take(&mut self, provider: &MemberId, now_us: u64) -> Places {
+    /// What is known of a provider; whoever looks holds its lock. What was not used for long is given up.
+    pub(super) fn of(&self, provider: &MemberId, now_us: u64) -> Arc<tokio::sync::Mutex<Places>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = |since_us: u64| u128::from(now_us.saturating_sub(since_us)) > APART.as_micros();
-        self.0.retain(|_, (_, since_us)| !old(*since_us));
-        self.0.remove(provider).map(|(places, _)| places).unwrap_or_default()
+        known.retain(|_, looked| looked.in_use() || !old(looked.used_us));
+        let looked = known.entry(provider.clone()).or_default();
+        looked.used_us = now_us;
+        Arc::clone(&looked.places)
     }
 
-    /// Puts it back.
-    pub(super) fn keep(&mut self, provider: &MemberId, places: Places, now_us: u64) {
-        let held: usize = self.0.values().map(|(places, _)| places.exchanges.len()).sum();
-        if held.saturating_add(places.exchanges.len()) > ALL_MAX {
-            self.0.clear();
+    /// Says how many entries are known of a provider. Where all become too many, those are given up that were not used for
+    /// the longest time.
+    pub(super) fn holds(&self, provider: &MemberId, held: usize, now_us: u64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looked) = known.get_mut(provider) {
+            (looked.held, looked.used_us) = (held, now_us);
         }
-        self.0.insert(provider.clone(), (places, now_us));
+        while known.values().fold(0_usize, |sum, one| sum.saturating_add(one.held)) > ALL_MAX {
+            let others = known.iter().filter(|(of, one)| *of != provider && one.held > 0 && !one.in_use());
+            let Some(oldest) = others.min_by_key(|(_, one)| one.used_us).map(|(of, _)| of.clone()) else {
+                return;
+            };
+            known.remove(&oldest);
+        }
+    }
+
+    /// Gives up all that nobody uses now.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, looked| looked.in_use());
     }
 }
 
@@ -117,40 +146,86 @@ impl Places {
         request: &Bytes,
         since_ms: i64,
     ) -> Result<Found, Code> {
-        self.look(hub, provider, newest, since_ms.saturating_sub(CLOCK_SKEW_MS))?;
+        let read = |at| step(hub, provider, at);
+        self.look(WALK_MAX, newest, since_ms.saturating_sub(CLOCK_SKEW_MS), &read)?;
         self.known(hub, request)
     }
 
-    /// Looks through what came since the last time, and back to a time.
-    fn look(&mut self, hub: &Hub, provider: &MemberId, newest: u64, since_ms: i64) -> Result<(), Code> {
-        // Forward is backward too, from the newest to what is known; kept apart until it is whole.
-        let (mut new, mut at) = (Vec::new(), newest);
-        while self.newest > 0 && at > self.newest && new.len() <= WALK_MAX {
-            let step = step(hub, provider, at)?;
-            at = step.before;
-            new.push(step);
+    /// Looks through what came since the last time, and back to a time; `read` gives an entry by its place. At most `max`
+    /// entries are read, and kept: with newer ones the oldest fall off.
+    ///
+    /// # Errors
+    /// Those of `read`, and [`Code::NotFound`] where the time lies further back than the entries that are kept.
+    fn look(
+        &mut self,
+        max: usize,
+        newest: u64,
+        since_ms: i64,
+        read: &dyn Fn(u64) -> Result<Step, Code>,
+    ) -> Result<(), Code> {
+        if self.newest == 0 {
+            (self.newest, self.below) = (newest, newest);
         }
-        if self.newest == 0 || self.walked.saturating_add(new.len()) > WALK_MAX {
-            *self = Self { newest, below: newest, oldest_ms: i64::MAX, ..Self::default() };
-        } else {
-            new.iter().for_each(|step| self.note(step));
-            self.newest = newest;
-        }
-        while self.below > 0 && self.oldest_ms >= since_ms {
-            if self.walked >= WALK_MAX {
+        self.take_newer(max, newest, read)?;
+        while self.below > 0 && self.oldest_ms() >= since_ms {
+            if self.held() >= max {
                 // It may lie further back, so nothing can be said of it, and nothing be entered for it.
                 return Err(Code::NotFound);
             }
-            let step = step(hub, provider, self.below)?;
-            self.oldest_ms = step.time_ms;
+            let step = read(self.below)?;
             self.below = step.before;
             self.note(&step);
+            self.steps.push_back(step);
         }
         Ok(())
     }
 
+    /// Takes up what came since the last time: forward is backward too, from the newest to what is known.
+    fn take_newer(
+        &mut self,
+        max: usize,
+        newest: u64,
+        read: &dyn Fn(u64) -> Result<Step, Code>,
+    ) -> Result<(), Code> {
+        if newest <= self.newest {
+            return Ok(());
+        }
+        // Kept apart until it is whole: an error on the way leaves no gap.
+        let (mut new, mut at) = (Vec::new(), newest);
+        while at > self.newest && new.len() < max {
+            let step = read(at)?;
+            at = step.before;
+            new.push(step);
+        }
+        if at != self.newest {
+            // More came than is kept.
+            *self = Self { below: at, ..Self::default() };
+        }
+        self.newest = newest;
+        for step in new.into_iter().rev() {
+            self.note(&step);
+            self.steps.push_front(step);
+        }
+        while self.held() > max
+            && let Some(oldest) = self.steps.pop_back()
+        {
+            self.below = oldest.place;
+            self.drop_place(&oldest);
+        }
+        Ok(())
+    }
+
+    /// How many entries are kept.
+    pub(super) fn held(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// When the oldest one that is kept was entered.
+    fn oldest_ms(&self) -> i64 {
+        self.steps.back().map_or(i64::MAX, |step| step.time_ms)
+    }
+
     fn note(&mut self, step: &Step) {
-        self.walked += 1;
         let Some((key, late)) = step.exchange else { return };
         let known = self.exchanges.entry(key).or_default();
         let known = if late { &mut known.late } else { &mut known.first };
@@ -158,9 +233,24 @@ impl Places {
             *known = step.place;
         }
     }
+
+    /// Its exchange is asked for no more: whoever does is told that it lies too far back.
+    fn drop_place(&mut self, step: &Step) {
+        let Some((key, _)) = step.exchange else { return };
+        let Some(known) = self.exchanges.get_mut(&key) else { return };
+        for place in [&mut known.first, &mut known.late] {
+            if *place == step.place {
+                *place = 0;
+            }
+        }
+        if known.first == 0 && known.late == 0 {
+            self.exchanges.remove(&key);
+        }
+    }
 }
 
 /// What is kept of an own entry; its place and that of the one before are indexes plus one.
+#[derive(Debug)]
 struct Step {
     place: u64,
     before: u64,
@@ -184,3 +274,6 @@ fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<Step, Code> {
     };
     Ok(Step { place, before, time_ms: entry.time_ms, exchange })
 }
+
+#[cfg(test)]
+mod tests;

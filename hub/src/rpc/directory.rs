@@ -64,6 +64,31 @@ impl Service {
         let draft = PublishDraft::open(peer.clone(), document.clone(), hub.ledger.views())?;
         hub.ledger.append(hub.quotas.publish(&peer, &document, Box::new(draft))).await
     }
+
+    /// Enters a document and tells whom it concerns; a revocation comes with its member's turn.
+    async fn enter(
+        &self,
+        peer: MemberId,
+        document: Bytes,
+        kind: &str,
+        turn: Option<standings::Turn>,
+    ) -> Result<standings::Taken, Code> {
+        let known = || self.known(&document);
+        let enter = async |known: Option<u64>| match known {
+            Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
+            None => self.publish_new(peer.clone(), document.clone()).await,
+        };
+        let taken = match turn {
+            Some(turn) => standings::revoke(&self.0, &peer, &document, turn, known, enter).await?,
+            None => standings::Taken { appended: Some(enter(known()).await?), dropped: 0 },
+        };
+        match kind {
+            payload_type::CONTRACT => standings::agreed(&self.0, &document),
+            payload_type::RECORD_TYPE => self.0.announce_anew(),
+            _ => {}
+        }
+        Ok(taken)
+    }
 }
 
 #[tonic::async_trait]
@@ -87,22 +112,16 @@ impl DirectoryService for Service {
         if self.0.switches.hide_revocations && kind == payload_type::REVOCATION {
             return Err(status::of(Code::Overloaded));
         }
-        let known = || self.known(&document);
-        let enter = async |known: Option<u64>| match known {
-            Some(index) => self.0.ledger.reading(ReadFor::Caller, move |ledger| ledger.receipt(index)).await,
-            None => self.publish_new(peer.clone(), document.clone()).await,
+        // Waited for here: of calls that hang up while others of their member run, none stays behind as a task.
+        let turn = match kind.as_str() {
+            payload_type::REVOCATION => Some(self.0.standings.turn(&peer).await),
+            _ => None,
         };
-        let taken = if kind == payload_type::REVOCATION {
-            standings::revoke(&self.0, &peer, &document, known, enter).await
-        } else {
-            enter(known()).await.map(|appended| standings::Taken { appended: Some(appended), dropped: 0 })
-        };
+        // A caller that hangs up stops nothing half-way: what was entered is passed on, and closes links.
+        let service = Self(Arc::clone(&self.0));
+        let entering = self.0.tasks.spawn(async move { service.enter(peer, document, &kind, turn).await });
+        let taken = entering.await.map_err(|_| status::of(Code::Internal))?;
         let standings::Taken { appended, dropped } = taken.map_err(status::of)?;
-        match kind.as_str() {
-            payload_type::CONTRACT => standings::agreed(&self.0, &document),
-            payload_type::RECORD_TYPE => self.0.announce_anew(),
-            _ => {}
-        }
         Ok(Response::new(pb::PublishResponse {
             receipt: appended.map(|appended| appended.to_receipt()),
             dropped: u32::try_from(dropped).unwrap_or(u32::MAX),

@@ -2,7 +2,7 @@
 
 use super::*;
 use yiwang_client::sealed::Manner;
-use yiwang_hub::offers::{self, Known};
+use yiwang_hub::offers;
 use yiwang_proto::request::OfficerBy;
 use yiwang_tests::clinic::Clinic;
 use yiwang_tests::scene::outcome;
@@ -140,7 +140,7 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     let first = offers::settle(&hub, &police, &late).await.unwrap();
     assert!(first.index > receipt.index);
     assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
-    *hub.offers.lock().await = Known::default();
+    hub.offers.forget();
     assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
     drop(hub);
     let (code, report) = scene.verify_ledger().await;
@@ -169,7 +169,7 @@ async fn offers_get_their_receipts_while_exchanges_go_on() {
         for entry in &recorded {
             let offer = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
             // As after a start of the hub: nothing is known of it yet.
-            *hub.offers.lock().await = Known::default();
+            hub.offers.forget();
             let receipt = offers::settle(&hub, &police, &offer).await.unwrap();
             let found = yiwang_proto::entry::decode(&receipt.entry).unwrap();
             assert!(matches!(found.kind, Some(Kind::Exchange(found)) if found.request == entry.request));
