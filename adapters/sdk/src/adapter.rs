@@ -63,7 +63,7 @@ pub struct Adapter {
     members_time: Mutex<PeerTime>,
     records_read: u64,
     // Since the last snapshot.
-    records: AtomicU64,
+    pub(crate) records: AtomicU64,
     counters: Arc<Counters>,
     pub(crate) roots: Roots,
     limits: AdapterLimits,
@@ -344,7 +344,7 @@ impl Adapter {
     pub(crate) async fn keep_head(&self, head: HeldHead) -> Result<(), JournalError> {
         if self.head() != head {
             let kept = KeptHead { checkpoint: head.checkpoint.clone() };
-            self.journal.append(Record::new(self.now_ms(), Kind::Head(kept)).encode()).await?;
+            self.write_down(Record::new(self.now_ms(), Kind::Head(kept))).await?;
             self.note_head(&head.head);
             self.memory().head = head;
         }

@@ -213,7 +213,7 @@ impl Adapter {
         }
         let kept = contract_seen(id, version, &contract.digest, pinned);
         // Durable before it counts: a cancelled exchange must not leave a version that a restart forgets.
-        self.journal.append(Record::new(now_ms, Kind::Contract(kept)).encode()).await?;
+        self.write_down(Record::new(now_ms, Kind::Contract(kept))).await?;
         self.memory().see(id, version, &contract.digest, pinned.cloned());
         Ok(())
     }

@@ -45,5 +45,17 @@ pub fn read(dir: &Path) -> Result<impl Iterator<Item = Result<Record, JournalErr
     }))
 }
 
+impl crate::adapter::Adapter {
+    /// Puts down what is no exchange. Counted like one: a year of standings is to be read at a start as well.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(crate) async fn write_down(&self, record: Record) -> Result<(), JournalError> {
+        self.journal.append(record.encode()).await?;
+        self.records.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests;

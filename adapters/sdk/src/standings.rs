@@ -349,8 +349,9 @@ impl Adapter {
             sequence: standing.sequence,
             digest: Bytes::copy_from_slice(&digest),
         };
-        let record = Record::new(now_ms, Kind::Standing(seen)).encode();
-        self.journal.append(record).await.map_err(|_| "the journal cannot take it")?;
+        self.write_down(Record::new(now_ms, Kind::Standing(seen)))
+            .await
+            .map_err(|_| "the journal cannot take it")?;
         let mut known = self.standings.write();
         // Another one of the same root may have become durable meanwhile.
         if known.floors.get(&key.root).is_none_or(|(sequence, _)| *sequence <= standing.sequence) {
@@ -379,8 +380,9 @@ impl Adapter {
             known.make_room(&revocation)?;
         }
         let seen = RevocationSeen { document: document.clone() };
-        let record = Record::new(self.now_ms(), Kind::Revocation(seen)).encode();
-        self.journal.append(record).await.map_err(|_| "the journal cannot take it")?;
+        self.write_down(Record::new(self.now_ms(), Kind::Revocation(seen)))
+            .await
+            .map_err(|_| "the journal cannot take it")?;
         self.standings.write().take_revocation(&revocation, document);
         Ok(())
     }

@@ -41,6 +41,14 @@ struct Waiting {
     closed: bool,
 }
 
+/// Forgets keys that nobody waits for any more: the hub leaves out what it has no time for, and most keys are asked for once.
+fn sweep<K: Eq + Hash, V>(waiters: &mut Waiters<K, V>) {
+    waiters.retain(|_, list| {
+        list.retain(|waiter| !waiter.is_closed());
+        !list.is_empty()
+    });
+}
+
 /// Adds a waiter; true if the key must be asked for.
 fn wait<K: Eq + Hash, V>(waiters: &mut Waiters<K, V>, key: K) -> (bool, oneshot::Receiver<V>) {
     let (found, wait) = oneshot::channel();
@@ -116,6 +124,9 @@ impl LinkMaterial {
     async fn ask_proof(&self, from: u64, to: u64) -> Result<Option<Vec<MerkleHash>>, MaterialError> {
         let (first, proof) = {
             let mut waiting = self.waiting();
+            if waiting.proofs.len() >= WAITING_MAX {
+                sweep(&mut waiting.proofs);
+            }
             if waiting.closed || waiting.proofs.len() >= WAITING_MAX {
                 return Err(MaterialError::Unavailable);
             }
@@ -134,6 +145,10 @@ impl LinkMaterial {
         let (mut documents, mut cases) = (Vec::new(), Vec::new());
         {
             let mut waiting = self.waiting();
+            if waiting.documents.len() + waiting.cases.len() >= WAITING_MAX {
+                sweep(&mut waiting.documents);
+                sweep(&mut waiting.cases);
+            }
             if waiting.closed || waiting.documents.len() + waiting.cases.len() >= WAITING_MAX {
                 return Err(MaterialError::Unavailable);
             }
@@ -193,4 +208,30 @@ fn case_of(receipt: &pb::Receipt) -> Option<CaseId> {
     let Some(Kind::CaseStatement(statement)) = entry::decode(&receipt.entry).ok()?.kind else { return None };
     let signed = SignedStatement::parse(statement.statement).ok()?;
     Some(CaseStatement::parse(signed.unverified_payload()).ok()?.case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_takes_no_place() {
+        let (frames, mut sent) = mpsc::channel(2 * WAITING_MAX);
+        let material = LinkMaterial::new(frames, 1);
+        for n in 0..WAITING_MAX as u64 {
+            assert_eq!(material.consistency(n, n + 1).await, Err(MaterialError::Late), "{n}");
+        }
+        let mut digest = [0_u8; 32];
+        for n in 0..WAITING_MAX as u64 {
+            digest[..8].copy_from_slice(&n.to_be_bytes());
+            let wanted = Wanted { documents: vec![digest], cases: Vec::new() };
+            assert!(material.fetch(wanted).await.is_err(), "{n}");
+        }
+        while sent.try_recv().is_ok() {}
+        assert_eq!(material.consistency(1, 9_999).await, Err(MaterialError::Late));
+        let wanted = Wanted { documents: vec![[7; 32]], cases: Vec::new() };
+        assert!(material.fetch(wanted).await.is_err());
+        let asked = std::iter::from_fn(|| sent.try_recv().ok()).count();
+        assert_eq!(asked, 2, "both were asked for");
+    }
 }

@@ -246,8 +246,8 @@ impl Adapter {
         self.keep_head(HeldHead { head, checkpoint: batch.checkpoint }).await.map_err(OwnEntries::Journal)?;
         let own_next = self.watch.follow().own_next();
         let followed = Followed { own_next, settled: self.watch.owed().settled_batch() };
-        let record = Record::new(self.now_ms(), Kind::Followed(followed)).encode();
-        self.journal.append(record).await.map_err(OwnEntries::Journal)?;
+        let record = Record::new(self.now_ms(), Kind::Followed(followed));
+        self.write_down(record).await.map_err(OwnEntries::Journal)?;
         self.watch.follow().kept(own_next);
         Ok(own_next)
     }

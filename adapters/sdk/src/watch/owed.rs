@@ -73,6 +73,9 @@ struct Open {
     link: u64,
     since_us: u64,
     offered_us: Option<u64>,
+    // Whether it gave something out. One that did not is offered like any other, so that its entry is known, but nothing
+    // stops for want of its receipt: the hub gives none where it held the refusal itself to be wrong.
+    gives: bool,
     // A receipt came, and its entry is awaited among the own member's. INVARIANT: only that entry settles it, or the
     // proof that the receipt's head lies on the one history: a hub can sign a head for one answer alone.
     receipted: bool,
@@ -83,8 +86,10 @@ struct Open {
 pub(crate) struct Owed {
     open: HashMap<Key, Open>,
     order: VecDeque<Key>,
-    // How many of the open ones are receipted, and how many of the others are of earlier links.
+    // How many of the open ones are receipted; how many of the others gave nothing out; and how many of those that did are
+    // of earlier links.
     receipted: usize,
+    idle: usize,
     older: usize,
     // With half of the answer's digest, where this process or its journal's record knows it.
     settled: HashMap<Key, Option<Key>>,
@@ -104,6 +109,7 @@ impl Default for Owed {
             open: HashMap::new(),
             order: VecDeque::new(),
             receipted: 0,
+            idle: 0,
             older: 0,
             settled: HashMap::new(),
             settled_order: VecDeque::new(),
@@ -124,7 +130,8 @@ impl Owed {
             self.ask_for_none(&exchange.request, &exchange.answer, time_ms);
             return;
         }
-        self.expect(&exchange.request, &exchange.answer, exchange.counted, (0, time_ms));
+        let gives = exchange.counted && gives_out(&exchange.answer);
+        self.expect(&exchange.request, &exchange.answer, gives, (0, time_ms));
         // Above that, only the newest are offered; the oldest were settled in all but word.
         while self.open.len() > LOADED_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -138,7 +145,7 @@ impl Owed {
     /// Takes in an answer without receipt of the journal's snapshot, which was written at this time. What came before it
     /// and was settled is known no more.
     pub(crate) fn load_open(&mut self, request: &Bytes, answer: &Bytes, time_ms: i64) {
-        self.expect(request, answer, true, (0, time_ms));
+        self.expect(request, answer, gives_out(answer), (0, time_ms));
     }
 
     /// The clock was set back on purpose: what is remembered reaches as far as before, by the time that counts now.
@@ -186,15 +193,22 @@ impl Owed {
             self.order.retain(|known| *known != key);
             self.remember(key, Some(other), answered_ms);
         }
+        if !gives && self.idle >= LOADED_MAX {
+            // A hub that gives no receipts for refusals fills nothing.
+            self.ask_for_none(request, answer, now_ms);
+            return;
+        }
         let offer = Offer { request: request.clone(), answer: answer.clone() };
         let open = Open {
             offer,
+            gives,
             answered_ms: now_ms,
             link: self.link,
             since_us: now_us,
             offered_us: None,
             receipted: false,
         };
+        self.idle += usize::from(!gives);
         match self.open.insert(key, open) {
             None => self.order.push_back(key),
             Some(same) => self.uncount(&same),
@@ -221,6 +235,8 @@ impl Owed {
     fn uncount(&mut self, open: &Open) {
         if open.receipted {
             self.receipted -= 1;
+        } else if !open.gives {
+            self.idle -= 1;
         } else if open.link < self.link {
             self.older -= 1;
         }
@@ -260,12 +276,15 @@ impl Owed {
         }
         let Some(open) = self.open.get_mut(&answer.request) else { return };
         open.receipted = receipted;
-        let older = usize::from(open.link < self.link);
+        let idle = usize::from(!open.gives);
+        let older = usize::from(open.gives && open.link < self.link);
         if receipted {
             self.receipted += 1;
+            self.idle -= idle;
             self.older -= older;
         } else {
             self.receipted -= 1;
+            self.idle += idle;
             self.older += older;
         }
     }
@@ -383,9 +402,9 @@ impl Owed {
         (waited && self.older > 0).then_some("answers from before the link have no receipt after 60 s")
     }
 
-    /// Answers without receipt.
+    /// Answers that gave something out and have no receipt.
     pub(crate) fn len(&self) -> usize {
-        self.open.len() - self.receipted
+        self.open.len() - self.receipted - self.idle
     }
 }
 
@@ -395,6 +414,15 @@ fn key_of(entry: &pb::ExchangeEntry) -> Option<Key> {
         return None;
     }
     Some(key(&entry.request))
+}
+
+/// Whether an answer gives something out; one that cannot be read is taken to.
+fn gives_out(answer: &Bytes) -> bool {
+    let read = || {
+        let signed = SignedStatement::parse(answer.clone()).ok()?;
+        Some(Answer::parse(signed.unverified_payload()).ok()?.verdict)
+    };
+    read().is_none_or(|verdict| verdict == Verdict::Answered)
 }
 
 /// Whether a record is of a request that was refused because receipts were owed. Such a request is never counted, which
@@ -420,7 +448,8 @@ impl Adapter {
             if asks_for_none(&exchange) || owed.knows(&exchange.request) {
                 owed.ask_for_none(&exchange.request, &exchange.answer, time_ms);
             } else {
-                owed.expect(&exchange.request, &exchange.answer, exchange.counted, (now_us, time_ms));
+                let gives = exchange.counted && gives_out(&exchange.answer);
+                owed.expect(&exchange.request, &exchange.answer, gives, (now_us, time_ms));
             }
         }
     }

@@ -32,6 +32,40 @@ fn an_answer_that_gave_something_out_is_owed_and_no_refusal_in_its_place() {
 }
 
 #[test]
+fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
+    let mut owed = Owed::default();
+    owed.linked(1, 0);
+    for n in 0..LOADED_MAX + 10 {
+        owed.expect(&bytes(n), &bytes(n), false, (0, 0));
+    }
+    assert_eq!(
+        (owed.len(), owed.stops(0)),
+        (0, None),
+        "twice the credit, and none of them gave anything out"
+    );
+    assert_eq!((owed.idle, owed.open.len()), (LOADED_MAX, LOADED_MAX));
+    assert!(!owed.due(OFFER_AFTER_US).is_empty(), "they are offered all the same");
+    // A restart and a link later.
+    owed.unlinked();
+    owed.linked(1, 0);
+    assert_eq!((owed.older, owed.stops(u64::MAX)), (0, None));
+    // Their receipts and entries settle them as any other's.
+    let name = AnswerKey { request: key(&bytes(1)), answer: key(&bytes(1)) };
+    owed.receipt(&name);
+    assert_eq!((owed.idle, owed.receipted, owed.len()), (LOADED_MAX - 1, 1, 0));
+    owed.unreceipt(&name);
+    owed.receipt(&name);
+    assert!(owed.settle(&entry(&bytes(1), &bytes(1))) && owed.settle(&entry(&bytes(2), &bytes(2))));
+    assert_eq!((owed.idle, owed.receipted), (LOADED_MAX - 2, 0));
+    // What gives something out stops it as before.
+    owed.expect(&bytes(1_000_000), &bytes(1), true, (0, 0));
+    owed.unlinked();
+    owed.linked(1, 0);
+    assert_eq!((owed.older, owed.len()), (1, 1));
+    assert!(owed.stops(PATIENCE_US).is_some());
+}
+
+#[test]
 fn only_the_exact_bytes_settle_an_answer() {
     let (request, answer, other) = (bytes(1), bytes(2), bytes(3));
     let mut owed = Owed::default();
@@ -134,6 +168,7 @@ fn memory_comes_back_from_records_and_stays_bounded() {
     let exchange = |n: usize, settled: Vec<Bytes>| Exchange {
         request: bytes(n),
         answer: bytes(n),
+        counted: true,
         settled,
         ..Default::default()
     };

@@ -74,8 +74,8 @@ impl Adapter {
         }
         if recorded.as_ref().is_none_or(|old| old.checkpoint != next.checkpoint) {
             let kept = KeptHead { checkpoint: Bytes::from(next.note.clone()) };
-            let record = Record::new(self.now_ms(), Kind::Witnessed(kept)).encode();
-            if let Err(error) = self.journal.append(record).await {
+            let record = Record::new(self.now_ms(), Kind::Witnessed(kept));
+            if let Err(error) = self.write_down(record).await {
                 tracing::error!(%error, "a checkpoint is not cosigned, because it cannot be recorded");
                 return answer(CANNOT_RECORD, "the checkpoint could not be recorded\n");
             }
