@@ -327,8 +327,8 @@ pub fn open_source(path: &Path, settings: &Settings) -> MappedSource {
         SourceDef::Csv(_) => Arc::new(CsvSource::open(&mapping, settings).unwrap()),
         SourceDef::Postgres(_) => open_postgres(&mapping, &environment).unwrap(),
         SourceDef::Mariadb(_) => open_mariadb(&mapping, &environment).unwrap(),
-        SourceDef::Http(_) => Arc::new(HttpSource::open(&mapping, settings).unwrap()),
-        SourceDef::Fhir(_) => Arc::new(FhirSource::open(&mapping, settings).unwrap()),
+        SourceDef::Http(_) => Arc::new(HttpSource::open(&mapping, &environment).unwrap()),
+        SourceDef::Fhir(_) => Arc::new(FhirSource::open(&mapping, &environment).unwrap()),
         _ => Arc::new(SqliteSource::open(&mapping, settings).unwrap()),
     };
     MappedSource::new(Arc::new(mapping), source)

@@ -5,12 +5,10 @@ use yiwang_adapter_sdk::value::{Cell, as_identity, typed_column};
 use yiwang_proto::contract::Scalar;
 
 /// Appends a cell to an index key; false for an empty cell, which no condition finds.
-pub(crate) fn write(key: &mut Vec<u8>, cell: Cell<'_>, condition: &WhereDef, def: &CsvDef) -> bool {
+pub(crate) fn write(key: &mut Vec<u8>, cell: Cell<'_>, compared: Compared, def: &CsvDef) -> bool {
     match cell {
         Cell::Null | Cell::Opaque => return false,
-        Cell::Instant(at) if condition.compared == Compared::Day => {
-            day(key, def.common.zone.to_datetime(at).date())
-        }
+        Cell::Instant(at) if compared == Compared::Day => day(key, def.common.zone.to_datetime(at).date()),
         Cell::Date(date) => day(key, date),
         Cell::Bool(value) => key.extend_from_slice(&[b'b', u8::from(value)]),
         Cell::Integer(value) => {
@@ -26,7 +24,7 @@ pub(crate) fn write(key: &mut Vec<u8>, cell: Cell<'_>, condition: &WhereDef, def
             key.push(b'm');
             key.extend_from_slice(&at.as_nanosecond().to_le_bytes());
         }
-        Cell::Text(typed) if condition.compared == Compared::Identity => text(key, &as_identity(typed)),
+        Cell::Text(typed) if compared == Compared::Identity => text(key, &as_identity(typed)),
         Cell::Text(typed) => text(key, typed),
     }
     true
@@ -70,5 +68,5 @@ pub(crate) fn write_wanted(
         (Scalar::Number(value), ColumnType::Integer) => Cell::Integer(whole(*value)? as i64),
         _ => return None,
     };
-    write(key, cell, condition, def).then_some(())
+    write(key, cell, condition.compared, def).then_some(())
 }

@@ -3,6 +3,7 @@
 //! Rows are cut from bytes and decoded cell by cell, so that one broken cell costs its row and not its
 //! file.
 
+use crate::cells::write;
 use crate::cut::{Cells, Cutter};
 use crate::dropped::{Known, OfFile};
 use crate::folder::FOLDER_MAX;
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
-use yiwang_adapter_sdk::mapping::{ColumnDef, CsvDef, Encoding};
+use yiwang_adapter_sdk::mapping::{ColumnDef, Compared, CsvDef, Encoding};
 use yiwang_adapter_sdk::source::{Quarantined, SourceError};
 use yiwang_adapter_sdk::value::{Rows, typed_column};
 use yiwang_adapter_sdk::words::is_obeyed;
@@ -31,6 +32,8 @@ pub(crate) struct Parsed {
     pub(crate) quarantined_count: usize,
     /// Where each of the kept ones stands in the file's content.
     places: Vec<Range<usize>>,
+    /// Keys of rows that are held back, each with how many sound rows stand before it.
+    pub(crate) held_keys: Vec<(usize, Vec<u8>)>,
     /// Rows that were dropped by hand and left out.
     pub(crate) dropped: usize,
     /// How the watched rows did: why they are held back, none for a sound one.
@@ -46,6 +49,23 @@ impl Parsed {
         }
     }
 
+    /// Notes the key of a row that is held back, where it can be read: what an older row of that key says may hold no more.
+    fn hold_key(&mut self, cells: &Cells<'_>, places: &[usize], encoding: Encoding, def: &CsvDef) {
+        let Some((column, kind)) = def.key.as_ref().and_then(|key| def.columns.get_key_value(key)) else {
+            return;
+        };
+        let at = def.columns.keys().position(|known| known == column);
+        let Some(place) = at.and_then(|at| places.get(at)) else { return };
+        let bytes = cells.get(*place);
+        let Some(text) = decode(&bytes, encoding).filter(|text| text.len() <= CELL_MAX) else { return };
+        let mut key = Vec::new();
+        if let Ok(cell) = typed_column(&text, kind, &def.common.zone)
+            && write(&mut key, cell, Compared::Whole, def)
+        {
+            self.held_keys.push((self.rows.len(), key));
+        }
+    }
+
     /// The kept rows that are held back, with their bytes.
     pub(crate) fn held<'p>(&'p self, content: &'p [u8]) -> impl Iterator<Item = (&'p Quarantined, &'p [u8])> {
         let places = self.places.iter().map(|place| content.get(place.clone()).unwrap_or_default());
@@ -55,7 +75,7 @@ impl Parsed {
 
 /// Reads a file's content.
 ///
-/// Errors: a header that does not fit the mapping, an encoding that is not supported.
+/// Errors: a header that does not fit the mapping, an encoding that is not supported or not the stated one.
 pub(crate) fn parse(
     name: &str,
     content: &[u8],
@@ -90,6 +110,7 @@ pub(crate) fn parse(
             parsed.watched.insert(digest, refused.clone().err());
         }
         if let Err(reason) = refused {
+            parsed.hold_key(&cells, &places, encoding, def);
             parsed.refuse(name, cut.line, reason, mark + cut.place.start..mark + cut.place.end);
         }
     }
@@ -102,11 +123,22 @@ fn encoding(data: &[u8], wanted: Encoding) -> Result<(&[u8], Encoding), String> 
         return Err("is in UTF-16; save it as UTF-8 or GBK".to_owned());
     }
     match data.strip_prefix(&[0xef, 0xbb, 0xbf]) {
+        None if wanted == Encoding::Gbk && is_utf8_of_han(data) => {
+            let what = "is in UTF-8 without a byte order mark, and its mapping says `gbk`: write `encoding = \"utf-8\"` \
+                        there, or have it saved as GBK";
+            Err(what.to_owned())
+        }
         None => Ok((data, wanted)),
         // Some exports put the mark of UTF-8 before GBK.
         Some(rest) if wanted == Encoding::Gbk && std::str::from_utf8(rest).is_err() => Ok((rest, wanted)),
         Some(rest) => Ok((rest, Encoding::Utf8)),
     }
+}
+
+/// Whether all of it is UTF-8 and one character has three bytes or more, as those of Chinese have. One of two is no sign:
+/// `路` in GBK reads as such.
+fn is_utf8_of_han(data: &[u8]) -> bool {
+    std::str::from_utf8(data).is_ok_and(|text| text.chars().any(|c| c.len_utf8() > 2))
 }
 
 fn decode(bytes: &[u8], encoding: Encoding) -> Option<Cow<'_, str>> {

@@ -83,6 +83,38 @@ fn encodings_and_marks() {
     assert!(error.to_string().contains("is in UTF-16"), "{error}");
 }
 
+#[test]
+fn utf_8_is_not_read_as_gbk_and_gbk_that_reads_as_utf_8_is_gbk() {
+    let read = |content: &[u8]| parse("a.csv", content, &def("gbk"), &OfFile::default());
+    // The header and the first rows alone would pass.
+    let long = format!("NO,AT,N,TEXT\n{}C2,,,云\n", "C1,,,x\n".repeat(10_000));
+    for content in [GOOD, long.as_str()] {
+        let error = read(content.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("is in UTF-8 without a byte order mark, and its mapping says `gbk`"),
+            "{error}"
+        );
+    }
+    let (road, ascii) = (gbk("NO,AT,N,TEXT\nC1,,,42路\n"), b"NO,AT,N,TEXT\nC1,,,x\n");
+    assert!(std::str::from_utf8(&road).is_ok());
+    assert_eq!(texts(&read(&road).unwrap()), ["42路"]);
+    assert_eq!(texts(&read(ascii).unwrap()), ["x"]);
+}
+
+#[test]
+fn the_key_of_a_row_that_is_held_back_is_known_where_it_can_be_read() {
+    let rows = "C1,,,one\nC2,,x,bad\nC3,,,\"open\nC4,few\n\"C5,,,x\n,,,no key\nC6,,,six\nC7,tomorrow,,bad\n";
+    let text = format!("NO,AT,N,TEXT\n{rows}");
+    let parsed = parse("a.csv", text.as_bytes(), &def("utf-8"), &OfFile::default()).unwrap();
+    assert_eq!((texts(&parsed), parsed.quarantined_count), (vec!["one".to_owned(), "six".to_owned()], 6));
+    let key = |no: &str| {
+        let mut key = Vec::new();
+        write(&mut key, Cell::Text(no), Compared::Whole, &def("utf-8"));
+        key
+    };
+    assert_eq!(parsed.held_keys, [(1, key("C2")), (1, key("C3")), (1, key("C4")), (2, key("C7"))]);
+}
+
 /// Characters of GB 18030 whose later bytes look like ASCII, rare ones and four-byte ones among them.
 #[test]
 fn rare_characters_of_gb_18030_survive() {

@@ -6,7 +6,8 @@
 //! there. A file whose header does not fit the mapping, or that is empty, is quarantined whole (line 0), because then
 //! nothing in it can be trusted: its earlier version and all other files are served on. Files are looked at
 //! again when they change, and so is the folder where another one was put in its place; a folder without a file
-//! answers nothing, since its absence must not look like an empty register. Drop new ones in by renaming. What is held back can be dropped by hand, with a trace in a
+//! answers nothing, since its absence must not look like an empty register. While anything is held back a question that
+//! finds nothing is an error, and no row is served whose key came again in one that is held back. Drop new ones in by renaming. What is held back can be dropped by hand, with a trace in a
 //! file beside the mapping; nothing is ever written to the folder itself.
 #![deny(missing_docs)]
 

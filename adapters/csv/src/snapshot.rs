@@ -92,7 +92,7 @@ pub(crate) struct Snapshot {
     hasher: RandomState,
     quarantined: Vec<Quarantined>,
     quarantined_count: usize,
-    /// Rows whose key came again in a later file.
+    /// Rows whose key came again later, also in a row that is held back.
     pub(crate) replaced: usize,
 }
 
@@ -220,23 +220,25 @@ impl Snapshot {
         served.map_or(Cell::Null, |(parsed, _)| parsed.rows.cell(row as usize, column))
     }
 
-    /// Rows whose key comes again later: the last one counts.
+    /// Rows whose key comes again later: the last one counts, and where that one is held back, none.
     fn replaced_rows(&mut self, def: &CsvDef) -> std::collections::HashSet<Place> {
         let mut gone = std::collections::HashSet::new();
         let at = def.key.as_ref().and_then(|key| def.columns.keys().position(|column| column == key));
         if let Some(at) = at {
             let mut last: HashMap<Vec<u8>, Place> = HashMap::new();
-            let whole = WhereDef {
-                column: def.key.clone().unwrap_or_else(|| Arc::from("")),
-                compared: Compared::Whole,
-                value: WhereValue::Constant(Scalar::Bool(true)),
-            };
-            for place in self.places() {
-                let mut key = Vec::new();
-                if write(&mut key, self.cell(place, at), &whole, def)
-                    && let Some(earlier) = last.insert(key, place)
-                {
-                    gone.insert(earlier);
+            for (file, loaded) in (0..).zip(&self.files) {
+                let Some((parsed, _)) = &loaded.served else { continue };
+                let mut held = parsed.held_keys.iter().peekable();
+                // One more than there are, for what is held back behind the last.
+                for row in 0..=parsed.rows.len() {
+                    while let Some((_, key)) = held.next_if(|(before, _)| *before <= row) {
+                        gone.extend(last.remove(key));
+                    }
+                    let mut key = Vec::new();
+                    let place = (file, u32::try_from(row).unwrap_or(u32::MAX));
+                    if write(&mut key, parsed.rows.cell(row, at), Compared::Whole, def) {
+                        gone.extend(last.insert(key, place));
+                    }
                 }
             }
         }
@@ -267,11 +269,21 @@ impl Snapshot {
     /// The key of a row for an operation; false if one of its cells is empty.
     fn key(&self, key: &mut Vec<u8>, place: Place, conditions: &[Condition<'_>], def: &CsvDef) -> bool {
         key.clear();
-        conditions.iter().all(|condition| write(key, self.cell(place, condition.column), condition.def, def))
+        conditions
+            .iter()
+            .all(|condition| write(key, self.cell(place, condition.column), condition.def.compared, def))
     }
 
-    /// Finds the rows of a query.
+    /// Finds the rows of a query. Errors: also that there is none, and something is held back, which may be it.
     pub(crate) fn fetch(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {
+        let fetched = self.find(at, query, def)?;
+        if fetched.rows.is_empty() && self.quarantined_count > 0 {
+            return Err(SourceError::HeldBack);
+        }
+        Ok(fetched)
+    }
+
+    fn find(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {
         let mut fetched = Rows::new(query.columns.len());
         let conditions = conditions(&query.operation, def)
             .ok_or_else(|| SourceError::Query("the operation has no conditions".to_owned()))?;
@@ -323,22 +335,13 @@ impl Snapshot {
             .iter()
             .map(|column| if column.as_ref() == COUNT_COLUMN { None } else { of(column) })
             .collect();
-        let whole = |column: Option<usize>| WhereDef {
-            column: column
-                .and_then(|at| def.columns.keys().nth(at).cloned())
-                .unwrap_or_else(|| Arc::from("")),
-            compared: Compared::Whole,
-            value: WhereValue::Constant(Scalar::Bool(true)),
-        };
-        let wanted: Vec<(usize, WhereDef)> =
-            columns.iter().flatten().map(|at| (*at, whole(Some(*at)))).collect();
         let mut groups: HashMap<Vec<u8>, (Place, i64)> = HashMap::new();
         let mut key = Vec::new();
         for place in self.indexes.get(at).into_iter().flat_map(HashMap::values).flatten() {
             key.clear();
-            for (column, condition) in &wanted {
+            for column in columns.iter().flatten() {
                 // What is empty is a value of its own here.
-                if !write(&mut key, self.cell(*place, *column), condition, def) {
+                if !write(&mut key, self.cell(*place, *column), Compared::Whole, def) {
                     key.push(b'0');
                 }
             }

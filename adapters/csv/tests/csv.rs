@@ -255,7 +255,8 @@ async fn t18_a_link_out_of_the_folder_is_reported_and_never_read() {
     let (kept, count) = source.quarantine();
     assert_eq!((kept[0].file.as_str(), kept[0].line, count), ("people-9.csv", 0, 1));
     let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
-    assert_eq!(name_of(&mapped, "P800").await.unwrap(), "");
+    let (code, detail) = name_of(&mapped, "P800").await.unwrap_err();
+    assert!(code == Code::SourceError && detail.contains("are held back"), "{detail}");
 }
 
 #[tokio::test]

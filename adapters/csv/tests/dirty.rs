@@ -79,6 +79,7 @@ struct Dirt {
 /// How the file is written.
 #[derive(Clone, Copy, PartialEq)]
 enum File {
+    Utf8,
     Utf8Bom,
     Gbk,
     GbkBom,
@@ -144,6 +145,12 @@ const ALL: &[Dirt] = &[
     Dirt {
         what: "UTF-16", rows: &["K1,,云甲,,,,h,,2026-11-01 08:00:00"], field: "name", file: File::Utf16
     },
+    Dirt {
+        what: "UTF-8 without its mark, and a mapping that says GBK",
+        rows: &["K1,,云甲,,,,h,,2026-11-01 08:00:00"],
+        field: "name",
+        file: File::Utf8,
+    },
     dirt("a row with a cell too few", &["K1,,云甲,,,,h,2026-11-01 08:00:00"], "name"),
     dirt("a quote that does not end", &["K1,,\"云甲,,,,h,,2026-11-01 08:00:00"], "name"),
     dirt(
@@ -171,6 +178,7 @@ fn bytes(dirt: &Dirt) -> Vec<u8> {
     let text = format!("{HEADER}\n{}\n", dirt.rows.join("\n"));
     let gbk = |text: &str| encoding_rs::GB18030.encode(text).0.into_owned();
     match dirt.file {
+        File::Utf8 => text.into_bytes(),
         File::Utf8Bom => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
         File::Gbk | File::Gb18030 => gbk(&text),
         File::GbkBom => [b"\xef\xbb\xbf", gbk(&text).as_slice()].concat(),

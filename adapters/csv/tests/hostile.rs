@@ -38,7 +38,7 @@ fn write(path: &Path, rows: &[(String, &str)]) {
     file.flush().unwrap();
 }
 
-/// The text of AREA in the row with an id; none where there is no row.
+/// The text of AREA in the row with an id; none where there is no row, or none that is served.
 async fn area_of(mapped: &MappedSource, id: &str) -> Option<String> {
     let (operation, field) =
         (Operation::parse("person.by_id").unwrap(), FieldName::parse("area_code").unwrap());
@@ -54,7 +54,10 @@ async fn area_of(mapped: &MappedSource, id: &str) -> Option<String> {
         now_ms: compliance::NOW_MS,
         deadline_ms: compliance::NOW_MS + 60_000,
     };
-    let answer = mapped.answer(ask).await.unwrap();
+    let answer = match mapped.answer(ask).await {
+        Err(error) if error.detail.contains("are held back") => return None,
+        answered => answered.unwrap(),
+    };
     let records: serde_json::Value = serde_json::from_slice(&answer.records).unwrap();
     Some(records.pointer("/0/fields/area_code")?.as_str()?.to_owned())
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_adapter_csv::{Act, Became, CsvSource, DropError, Told, drop_held, held, retry};
 use yiwang_adapter_sdk::compliance;
-use yiwang_adapter_sdk::fetch::{Ask, MappedSource};
+use yiwang_adapter_sdk::fetch::{AnswerError, Ask, MappedSource};
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::{ProcessEnvironment, Source};
 use yiwang_proto::codes::Code;
+use yiwang_proto::contract::{RowClause, RowOperator, Scalar};
 use yiwang_proto::ids::{FieldName, Operation};
 
 const HEADER: &str = "ID,NM,SEX,BORN,AREA,AMT,STATE,UPD\n";
@@ -87,20 +88,24 @@ fn row(id: &str, name: &str, amount: &str) -> String {
 }
 
 async fn name_of(mapped: &MappedSource, id: &str) -> Result<String, Code> {
+    name_within(mapped, id, &[]).await.map_err(|error| error.code)
+}
+
+async fn name_within(mapped: &MappedSource, id: &str, rows: &[RowClause]) -> Result<String, AnswerError> {
     let (operation, name) = (Operation::parse("person.by_id").unwrap(), FieldName::parse("name").unwrap());
     let arguments = [].into();
     let ask = Ask {
         highest_class: (2, Code::SealingRequired),
         operation: &operation,
         fields: std::slice::from_ref(&name),
-        rows: &[],
+        rows,
         subject: id,
         arguments: &arguments,
         limit: 1,
         now_ms: compliance::NOW_MS,
         deadline_ms: compliance::NOW_MS + 60_000,
     };
-    let mapped = mapped.answer(ask).await.map_err(|error| error.code)?;
+    let mapped = mapped.answer(ask).await?;
     let records: serde_json::Value = serde_json::from_slice(&mapped.records).unwrap();
     Ok(records.pointer("/0/fields/name").map_or("", |name| name.as_str().unwrap()).to_owned())
 }
@@ -304,4 +309,65 @@ fn a_link_that_somebody_laid_is_not_written_through() {
     let before = std::fs::read(&other).unwrap();
     assert_eq!(place.retry(FILE, &[2]).len(), 1);
     assert_eq!(std::fs::read(&other).unwrap(), before);
+}
+
+#[tokio::test]
+async fn where_something_is_held_back_nobody_is_told_that_there_is_no_record() {
+    let place = Place::new(&[row("P1", "a", "1"), row("P2", "canary", "much")].concat());
+    let (source, mapped) = place.source();
+    assert_eq!((name_of(&mapped, "P1").await, source.quarantine().1), (Ok("a".to_owned()), 1));
+    let women = RowClause {
+        field: FieldName::parse("sex").unwrap(),
+        op: RowOperator::Eq,
+        value: Some(Scalar::Text("female".to_owned())),
+        values: Vec::new(),
+        from: None,
+        to: None,
+        param: None,
+    };
+    // The row itself, one of nobody, and one that is outside of the contract.
+    for (id, rows) in [("P2", &[][..]), ("P9", &[]), ("P1", std::slice::from_ref(&women))] {
+        let error = name_within(&mapped, id, rows).await.unwrap_err();
+        assert_eq!(error.code, Code::SourceError, "{id}");
+        assert!(
+            error.detail.contains("are held back") && error.detail.contains("quarantine list"),
+            "{error}"
+        );
+        assert!(error.clause.contains("it cannot be said that there is none"), "{}", error.clause);
+        assert!(!format!("{error:?}").contains("canary"), "{error}");
+    }
+    // What was dropped counts no more.
+    place.drop_out(FILE, &[3]).unwrap();
+    for (id, rows) in [("P2", &[][..]), ("P9", &[]), ("P1", std::slice::from_ref(&women))] {
+        assert_eq!(name_within(&mapped, id, rows).await, Ok(String::new()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_row_is_not_served_where_the_newer_one_of_its_key_is_held_back() {
+    let place = Place::new(&row("P1", "old", "1"));
+    let (_, mapped) = place.source();
+    let served = |name: &str| Ok(name.to_owned());
+    for newer in [
+        row("P1", "new", "much"),
+        "P1,\"new,1,19900101,a,1,ok,2026-11-06 08:00:00\n".to_owned(),
+        "P1,few\n".to_owned(),
+        // Also where a sound one stands before it in the same file.
+        [row("P1", "between", "1"), row("P1", "new", "much")].concat(),
+    ] {
+        place.put("people-2.csv", &[newer.clone(), row("P2", "b", "2")].concat());
+        assert_eq!(name_of(&mapped, "P1").await, Err(Code::SourceError), "{newer}");
+        assert_eq!(name_of(&mapped, "P2").await, served("b"), "{newer}");
+    }
+    // One that is newer still is served, and one that is held back says nothing of newer ones.
+    place.put("people-2.csv", &[row("P1", "new", "much"), row("P1", "newer", "2")].concat());
+    assert_eq!(name_of(&mapped, "P1").await, served("newer"));
+    place.put("people-2.csv", &row("P1", "new", "much"));
+    place.put("people-3.csv", &row("P1", "newest", "3"));
+    assert_eq!(name_of(&mapped, "P1").await, served("newest"));
+    std::fs::remove_file(place.dir.path().join("files/people-3.csv")).unwrap();
+    assert_eq!(name_of(&mapped, "P1").await, Err(Code::SourceError));
+    // Dropped by hand, it counts no more.
+    place.drop_out("people-2.csv", &[2]).unwrap();
+    assert_eq!(name_of(&mapped, "P1").await, served("old"));
 }

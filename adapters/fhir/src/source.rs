@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use yiwang_adapter_http::client::{Call, Client, Deadline};
+use yiwang_adapter_http::client::{Asked, Call, Client, Deadline};
 use yiwang_adapter_http::{carries, push_row};
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, FhirDef, Mapping, Method, OperationDef, SearchDef, SourceDef};
@@ -22,6 +22,9 @@ use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages of one question: at most a thousand rows are wanted, and servers' pages hold ten or more.
 const PAGES_MAX: usize = 100;
+/// How long the server's word of itself counts, where the probe asks for something else: an upgrade of the server may
+/// take a search parameter away, and one that it does not know may find everybody.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/fhir+json";
 const METADATA: &str = "/metadata";
@@ -34,28 +37,35 @@ pub struct FhirSource {
     client: Client,
     def: FhirDef,
     /// What the server declared when it was last asked; nothing is searched before.
-    known: Mutex<Option<Arc<Capability>>>,
+    known: Mutex<Option<Known>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a server declared, and when (monotonic).
+struct Known {
+    what: Arc<Capability>,
+    at_us: u64,
 }
 
 impl FhirSource {
     /// Prepares searches on the server that a mapping names; nothing is sent yet. Errors: another kind of
     /// source, a setting that is missing or not sound.
-    pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Self, SourceError> {
+    pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Self, SourceError> {
         Self::with(mapping, environment, Arc::new(SystemClock::default()), Arc::new(SystemEntropy))
     }
 
     /// As [`FhirSource::open`], with a clock and randomness of the caller's.
     pub fn with(
         mapping: &Mapping,
-        environment: &dyn Environment,
+        environment: &Arc<dyn Environment>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SourceError> {
         let SourceDef::Fhir(def) = mapping.source() else {
             return Err(SourceError::Setting("the mapping's source is not fhir".to_owned()));
         };
-        let client = Client::new(&def.service, mapping.base(), environment, clock, entropy)?;
-        Ok(Self { client, def: def.clone(), known: Mutex::new(None) })
+        let client = Client::new(&def.service, mapping.base(), environment, Arc::clone(&clock), entropy)?;
+        Ok(Self { client, def: def.clone(), known: Mutex::new(None), clock })
     }
 
     /// What the server declares that it can be searched for: types, each with its search parameters.
@@ -73,17 +83,25 @@ impl FhirSource {
     /// Asks the server what it is.
     async fn declared(&self, deadline: Deadline) -> Result<Arc<Capability>, SourceError> {
         let reply = self.client.send(&self.get(self.client.base().target(METADATA)), deadline).await?;
-        let known = Arc::new(Capability::parse(&reply.into_json()?)?);
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
-        Ok(known)
+        let what = Arc::new(Capability::parse(&reply.into_json()?)?);
+        let known = Known { what: Arc::clone(&what), at_us: self.clock.monotonic_us() };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(what)
     }
 
     async fn known(&self, deadline: Deadline) -> Result<Arc<Capability>, SourceError> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match known {
+        match self.kept() {
             Some(known) => Ok(known),
             None => self.declared(deadline).await,
         }
+    }
+
+    /// What the server declared, while it counts.
+    fn kept(&self) -> Option<Arc<Capability>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let age =
+            |known: &Known| Duration::from_micros(self.clock.monotonic_us().saturating_sub(known.at_us));
+        known.as_ref().filter(|known| age(known) < KNOWN_FOR).map(|known| Arc::clone(&known.what))
     }
 
     async fn rows(&self, query: &FetchQuery) -> Result<Rows, SourceError> {
@@ -97,8 +115,9 @@ impl FhirSource {
             return Err(SourceError::Drift(what));
         }
         let mut call = self.search(&def.resource, &form);
-        let mut rows = Rows::new(query.columns.len());
+        let (mut rows, mut asked) = (Rows::new(query.columns.len()), Asked::default());
         for _ in 0..PAGES_MAX {
+            asked.add(&call)?;
             let bundle = self.answer(&call, deadline).await?;
             let page = page(&bundle, &def.resource)?;
             for resource in page.found {
@@ -118,7 +137,14 @@ impl FhirSource {
         let reply = self.client.send(call, deadline).await?;
         match (reply.status, reply.json) {
             (StatusCode::OK, Some(bundle)) => Ok(bundle),
-            (status, json) => Err(outcome::refusal(status, json.as_ref())),
+            (status, json) => {
+                let refused = outcome::refusal(status, json.as_ref());
+                if matches!(refused, SourceError::Drift(_)) {
+                    // It does not know what it had declared: it is asked again what it knows.
+                    *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+                Err(refused)
+            }
         }
     }
 

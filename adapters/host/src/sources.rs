@@ -38,11 +38,11 @@ pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Arc
     Ok(match mapping.source() {
         SourceDef::Sqlite(_) => Arc::new(SqliteSource::open(mapping, environment.as_ref())?),
         SourceDef::Csv(_) => Arc::new(CsvSource::open(mapping, environment.as_ref())?),
-        // Servers ask it again for every connection: passwords change.
+        // Servers ask it again for every connection, services where they are turned away: passwords change.
         SourceDef::Postgres(_) => open_postgres(mapping, environment)?,
         SourceDef::Mariadb(_) => open_mariadb(mapping, environment)?,
-        SourceDef::Http(_) => Arc::new(HttpSource::open(mapping, environment.as_ref())?),
-        SourceDef::Fhir(_) => Arc::new(FhirSource::open(mapping, environment.as_ref())?),
+        SourceDef::Http(_) => Arc::new(HttpSource::open(mapping, environment)?),
+        SourceDef::Fhir(_) => Arc::new(FhirSource::open(mapping, environment)?),
     })
 }
 

@@ -1,13 +1,16 @@
 //! Calls of one service: bounded, with a deadline, made again only where that changes nothing.
 
+mod asked;
 mod assertion;
 mod auth;
 mod base;
 mod body;
 mod connect;
+mod secret;
 mod tls;
 mod transport;
 
+pub use asked::Asked;
 pub use assertion::AssertionKey;
 pub use base::Base;
 pub use transport::{Call, Deadline, Reply};
@@ -45,14 +48,14 @@ impl Client {
     pub fn new(
         def: &ServiceDef,
         folder: &Path,
-        environment: &dyn Environment,
+        environment: &Arc<dyn Environment>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SourceError> {
-        let base = Base::parse(def.url.resolve(folder, environment)?.trim(), def.tls.plain)?;
+        let base = Base::parse(def.url.resolve(folder, environment.as_ref())?.trim(), def.tls.plain)?;
         let auth = Auth::new(&def.auth, def.tls.plain, folder, environment)?;
         let proxy = match &def.proxy {
-            Some(proxy) => Some(connect::Proxy::parse(proxy.resolve(folder, environment)?.trim())?),
+            Some(proxy) => Some(connect::Proxy::parse(proxy.resolve(folder, environment.as_ref())?.trim())?),
             None => None,
         };
         if proxy.is_some() && !def.tls.plain && !(base.is_tls() && auth.is_tls()) {
@@ -96,6 +99,12 @@ impl Client {
         self.transport.reach(&self.base, left).await
     }
 
+    /// Has a token where one is needed: what it is asked for with is tried, and no call of the service is made. Errors:
+    /// whoever gives tokens is away, slow, or gives none.
+    pub async fn authorise(&self, left: Duration) -> Result<(), SourceError> {
+        self.auth.shown(&self.transport, self.entropy.as_ref(), self.deadline(left)).await.map(drop)
+    }
+
     /// Makes a call; again where that changes nothing, as long as there is time. Errors: the service is
     /// away, slow, turns the adapter away, moves elsewhere, or answers what cannot be read. Statuses from 400
     /// to 499 that are not about the adapter's credentials come back as replies.
@@ -126,8 +135,9 @@ impl Client {
             let (failure, retry_after) =
                 match self.transport.once(&self.base, call, shown.as_ref(), deadline).await {
                     Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                        // A token may end sooner than was said: one new one, once.
-                        if renewed || !self.auth.forget(shown.as_ref()).await {
+                        // A token may end sooner than was said, and a header's value may have been changed: one new
+                        // one, once.
+                        if renewed || !self.auth.renew(shown.as_ref()).await {
                             return Err(refused(StatusCode::UNAUTHORIZED));
                         }
                         renewed = true;

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::openapi::Document;
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{Access, HttpDef, OperationDef};
+use yiwang_adapter_sdk::mapping::{Access, AuthDef, HttpDef, OperationDef};
 use yiwang_adapter_sdk::source::SourceError;
 
 /// What the settings say of themselves.
@@ -22,6 +22,18 @@ pub(crate) fn settings(def: &HttpDef, client: &Client) -> Vec<Finding> {
                 "the API, or what gives its tokens, is called without TLS",
             )
             .help("have a certificate put before it: records and credentials can be read on the way"),
+        );
+    }
+    let freshness = def.common.freshness.as_ref().and_then(|known| known.probe.as_ref());
+    let asked = def.common.health.probe.as_ref().or(freshness);
+    if matches!(def.service.auth, AuthDef::Header { .. }) && asked.is_none() {
+        findings.push(
+            Finding::new(
+                Severity::Warning,
+                "A-HTTP-007",
+                "the credential is not tried: without a path to probe it is first shown with a real question",
+            )
+            .help("name a path that the API gives to nobody without it: health = { probe = \"/path\" }"),
         );
     }
     if def.openapi.is_none() {
@@ -67,5 +79,5 @@ pub(crate) fn operation(operation: &OperationDef, document: Option<&Document>, f
 /// The API was not reached.
 pub(crate) fn failed(error: &SourceError) -> Finding {
     Finding::new(Severity::Error, "A-HTTP-001", error.to_string())
-        .help("check the address, the proxy and the authority that its certificate is from")
+        .help("check the address, the proxy, the credentials and the authority that its certificate is from")
 }

@@ -1,6 +1,6 @@
 //! The API as a source: makes the calls that the mapping describes.
 
-use crate::client::{Call, Client};
+use crate::client::{Asked, Call, Client};
 use crate::live;
 use crate::openapi::Document;
 use crate::request;
@@ -32,14 +32,14 @@ pub struct HttpSource {
 impl HttpSource {
     /// Prepares calls of the API that a mapping names; nothing is sent yet. Errors: another kind of source, a
     /// setting that is missing or not sound, an OpenAPI document that cannot be read.
-    pub fn open(mapping: &Mapping, environment: &dyn Environment) -> Result<Self, SourceError> {
+    pub fn open(mapping: &Mapping, environment: &Arc<dyn Environment>) -> Result<Self, SourceError> {
         Self::with(mapping, environment, Arc::new(SystemClock::default()), Arc::new(SystemEntropy))
     }
 
     /// As [`HttpSource::open`], with a clock and randomness of the caller's.
     pub fn with(
         mapping: &Mapping,
-        environment: &dyn Environment,
+        environment: &Arc<dyn Environment>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SourceError> {
@@ -60,8 +60,9 @@ impl HttpSource {
         };
         let deadline = self.client.deadline(query.timeout);
         let mut call = request::call(def, &query.params, self.client.base())?;
-        let mut rows = Rows::new(query.columns.len());
+        let (mut rows, mut asked) = (Rows::new(query.columns.len()), Asked::default());
         for _ in 0..PAGES_MAX {
+            asked.add(&call)?;
             let reply = self.client.send(&call, deadline).await?;
             if reply.status == StatusCode::NOT_FOUND && def.absent_404 {
                 return Ok(rows);
@@ -94,12 +95,18 @@ impl HttpSource {
         Ok(Some(target))
     }
 
+    /// Where no path is named that could be asked for: a connection can be made, and what asks for tokens is tried.
+    async fn reach(&self) -> Result<(), SourceError> {
+        self.client.reach(PROBE_TIMEOUT).await?;
+        self.client.authorise(PROBE_TIMEOUT).await
+    }
+
     async fn probed(&self) -> Result<Probe, SourceError> {
         match &self.def.common.health.probe {
             Some(path) => {
                 self.client.ping(&get(&self.client, path), self.client.deadline(PROBE_TIMEOUT)).await?
             }
-            None => self.client.reach(PROBE_TIMEOUT).await?,
+            None => self.reach().await?,
         }
         let Some(probe) = self.def.common.freshness.as_ref().and_then(|known| known.probe.as_ref()) else {
             return Ok(Probe::default());
@@ -187,7 +194,7 @@ impl Source for HttpSource {
             for operation in &operations {
                 live::operation(operation, self.document.as_ref(), &mut findings);
             }
-            if let Err(error) = self.client.reach(PROBE_TIMEOUT).await {
+            if let Err(error) = self.reach().await {
                 findings.push(live::failed(&error));
             }
             findings

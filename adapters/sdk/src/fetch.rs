@@ -99,6 +99,10 @@ impl From<SourceError> for AnswerError {
             SourceError::Busy { .. } | SourceError::Throttled => (Code::ProviderBusy, "the source is busy"),
             SourceError::Timeout(_) => (Code::DeadlineExceeded, "the source did not answer in time"),
             SourceError::TooLarge(_) => (Code::TooLarge, "the rows are too large for one answer"),
+            SourceError::HeldBack => (
+                Code::SourceError,
+                "the source holds rows back, so that it cannot be said that there is none",
+            ),
             _ => (Code::SourceError, "the source failed"),
         };
         Self { code, clause: clause.to_owned(), detail: error.to_string() }
@@ -244,6 +248,10 @@ impl MappedSource {
                 let clause = "the records are too large for one answer".to_owned();
                 return Err(AnswerError { code: Code::TooLarge, clause: clause.clone(), detail: clause });
             }
+        }
+        // Also where all that was found is outside of the contract: what is held back may be inside.
+        if kept == 0 && self.source.quarantine().1 > 0 {
+            return Err(SourceError::HeldBack.into());
         }
         let (records, rows, as_of_ms) = writer.finish();
         Ok(Mapped {

@@ -209,6 +209,11 @@ pub enum SourceError {
     /// The query failed.
     #[error("query failed: {0}")]
     Query(String),
+    /// Nothing was found among what it serves, and it holds something back.
+    #[error(
+        "rows or files are held back, so that it cannot be said that there is none; `yiwang-adapter quarantine list` names them"
+    )]
+    HeldBack,
     /// More than fits into one fetch.
     #[error("{0}")]
     TooLarge(#[from] crate::value::TooMuchText),

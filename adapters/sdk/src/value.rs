@@ -185,12 +185,22 @@ impl Rows {
     }
 }
 
-/// Reads a calendar day: with a format (strftime notation), or as `YYYY-MM-DD`, alone or before a time.
-pub fn parse_date(text: &str, format: Option<&str>) -> Option<Date> {
+/// Reads a calendar day: with a format (strftime notation), or as `YYYY-MM-DD`, alone or before a time. A time with an
+/// offset is a moment, and its day is the one that it falls on in the source's zone.
+pub fn parse_date(text: &str, format: Option<&str>, zone: &TimeZone) -> Option<Date> {
+    let falls_on = |at| zone.to_datetime(at).date();
     match format {
-        Some(format) => Date::strptime(format, text).ok(),
+        Some(format) => {
+            let parsed = jiff::fmt::strtime::parse(format, text).ok()?;
+            // A day alone is that day whatever offset stands behind it.
+            let moment = parsed.hour().and_then(|_| parsed.to_timestamp().ok());
+            moment.map(falls_on).or_else(|| parsed.to_date().ok())
+        }
         None if text.len() == 10 => text.parse().ok(),
-        None if text.len() >= 16 => text.parse::<DateTime>().ok().map(|at| at.date()),
+        None if text.len() >= 16 => match text.parse::<Timestamp>() {
+            Ok(at) => Some(falls_on(at)),
+            Err(_) => text.parse::<DateTime>().ok().map(|at| at.date()),
+        },
         None => None,
     }
 }
@@ -259,7 +269,7 @@ pub fn typed_column<'t>(text: &'t str, column: &ColumnDef, zone: &TimeZone) -> R
             "0" | "false" => Some(Cell::Bool(false)),
             _ => None,
         },
-        ColumnType::Date => parse_date(text.trim(), format).map(Cell::Date),
+        ColumnType::Date => parse_date(text.trim(), format, zone).map(Cell::Date),
         ColumnType::Timestamp => parse_instant(text.trim(), format, zone).map(Cell::Instant),
     };
     cell.ok_or(WrongType(match column.kind {
@@ -303,7 +313,8 @@ mod tests {
 
     #[test]
     fn days_of_all_shapes() {
-        let day = |text, format| parse_date(text, format).map(|day| day.to_string());
+        let shanghai = zone("Asia/Shanghai").unwrap();
+        let day = |text, format| parse_date(text, format, &shanghai).map(|day| day.to_string());
         assert_eq!(day("1990-01-31", None).as_deref(), Some("1990-01-31"));
         assert_eq!(day("1990-01-31 00:00:00", None).as_deref(), Some("1990-01-31"));
         assert_eq!(day("19900131", Some("%Y%m%d")).as_deref(), Some("1990-01-31"));
@@ -312,6 +323,26 @@ mod tests {
             [("19900231", Some("%Y%m%d")), ("1990-02-31", None), ("19900131", None), ("x", None)]
         {
             assert_eq!(day(bad, format), None);
+        }
+    }
+
+    #[test]
+    fn a_time_with_an_offset_has_the_day_on_which_it_falls_in_the_sources_zone() {
+        let shanghai = zone("Asia/Shanghai").unwrap();
+        let written = Some("%Y-%m-%dT%H:%M:%S%z");
+        for (text, format, wanted) in [
+            ("2026-10-31T16:00:00Z", None, "2026-11-01"),
+            ("2026-10-31 15:59:59Z", None, "2026-10-31"),
+            ("2026-10-31T16:00:00+0000", None, "2026-11-01"),
+            ("2026-10-31T16:00:00.000+00:00", None, "2026-11-01"),
+            ("2026-11-01T00:00:00+08:00", None, "2026-11-01"),
+            ("2026-10-31T16:00:00", None, "2026-10-31"),
+            ("2026-10-31T16:00:00+0000", written, "2026-11-01"),
+            ("2026-11-01T00:00:00+0800", written, "2026-11-01"),
+            ("2026-11-01+0900", Some("%Y-%m-%d%z"), "2026-11-01"),
+        ] {
+            let day = parse_date(text, format, &shanghai).map(|day| day.to_string());
+            assert_eq!(day.as_deref(), Some(wanted), "{text}");
         }
     }
 

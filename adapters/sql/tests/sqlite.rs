@@ -1,6 +1,8 @@
 //! SQLite as a source: the compliance suite, injection, read-only proofs, what is really read.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "sqlite/moments.rs"]
+mod moments;
 #[path = "sqlite/order.rs"]
 mod order;
 

@@ -1,11 +1,14 @@
 //! The compliance suite, and what it left in the server's access log.
 
-use crate::double::{Double, parse, place, settings, suite, suite_mapping};
+use crate::double::{self, Double, parse, place, settings, suite, suite_mapping};
+use serde_json::json;
 use std::sync::Arc;
 use yiwang_adapter_fhir::FhirSource;
 use yiwang_adapter_sdk::check::Severity;
 use yiwang_adapter_sdk::compliance;
-use yiwang_adapter_sdk::source::Source;
+use yiwang_adapter_sdk::fetch::MappedSource;
+use yiwang_adapter_sdk::source::{Environment, Source};
+use yiwang_proto::ambient::{ManualClock, SystemEntropy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fhir_server_complies_and_its_log_shows_no_identifier() {
@@ -15,7 +18,7 @@ async fn a_fhir_server_complies_and_its_log_shows_no_identifier() {
     let text = suite_mapping("pool = { max = 4, acquire = \"10s\" }");
     let make = || {
         let mapping = parse(&text, folder.path());
-        let source = FhirSource::open(&mapping, &settings(&server.url())).unwrap();
+        let source = double::source(&mapping, &settings(&server.url())).unwrap();
         (Arc::new(mapping), Arc::new(source) as Arc<dyn Source>)
     };
     let outcomes = compliance::run_named(make, place).await;
@@ -45,7 +48,7 @@ async fn a_server_of_another_version_or_without_the_search_is_not_asked() {
     let Some(server) = Double::start(folder.path(), &[]) else { return };
     let open = |text: &str| {
         let mapping = parse(text, folder.path());
-        let source = FhirSource::open(&mapping, &settings(&server.url())).unwrap();
+        let source = double::source(&mapping, &settings(&server.url())).unwrap();
         (mapping, source)
     };
     server.control(&serde_json::json!({ "version": "4.3.0" }));
@@ -71,4 +74,39 @@ async fn a_server_of_another_version_or_without_the_search_is_not_asked() {
         assert!(error.detail.contains(what), "{error}");
     }
     assert!(server.lines().iter().all(|line| line == "GET /fhir/metadata HTTP/1.1"), "{:?}", server.lines());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_declared_is_asked_again_after_a_while_and_when_it_refuses_a_search() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    let Some(server) = Double::start(folder.path(), &[]) else { return };
+    // Its probe does not ask for what the server declares.
+    let mapping = parse(&suite_mapping("health = { probe = \"/Device\" }"), folder.path());
+    let (clock, environment) = (Arc::new(ManualClock::new(compliance::NOW_MS)), settings(&server.url()));
+    let environment: Arc<dyn Environment> = Arc::new(environment);
+    let source = FhirSource::with(&mapping, &environment, clock.clone(), Arc::new(SystemEntropy)).unwrap();
+    let mapped = MappedSource::new(Arc::new(mapping), Arc::new(source));
+    let asked = || server.lines().iter().filter(|line| line.contains("/metadata")).count();
+    let minutes = |count: u64| clock.advance_ms(count * 60_000);
+    for _ in 0..2 {
+        assert_eq!(double::by_id(&mapped, "P1").await.unwrap().len(), 1);
+        minutes(4);
+        mapped.source().probe().await.unwrap();
+    }
+    assert_eq!(asked(), 1);
+    server.control(&json!({ "version": "4.3.0" }));
+    minutes(2);
+    let error = double::by_id(&mapped, "P1").await.unwrap_err();
+    assert!(error.detail.contains("it speaks FHIR `4.3.0`"), "{error}");
+    server.control(&json!({ "version": "4.0.1" }));
+    minutes(10);
+    assert_eq!(double::by_id(&mapped, "P1").await.unwrap().len(), 1);
+    assert_eq!(asked(), 3);
+    for (issue, more) in [("invalid", 0), ("not-supported", 1)] {
+        server.fault("outcome", 1, issue);
+        assert!(double::by_id(&mapped, "P1").await.is_err());
+        assert_eq!(double::by_id(&mapped, "P1").await.unwrap().len(), 1);
+        assert_eq!(asked(), more, "{issue}");
+    }
 }

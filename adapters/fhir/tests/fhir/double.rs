@@ -12,7 +12,7 @@ use yiwang_adapter_fhir::FhirSource;
 use yiwang_adapter_sdk::compliance;
 use yiwang_adapter_sdk::fetch::{AnswerError, Ask, MappedSource};
 use yiwang_adapter_sdk::mapping::{Mapping, render};
-use yiwang_adapter_sdk::source::{Environment, Source};
+use yiwang_adapter_sdk::source::{Environment, Source, SourceError};
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
@@ -148,9 +148,14 @@ pub fn parse(text: &str, folder: &Path) -> Mapping {
     })
 }
 
+pub fn source(mapping: &Mapping, settings: &Settings) -> Result<FhirSource, SourceError> {
+    let environment: Arc<dyn Environment> = Arc::new(settings.clone());
+    FhirSource::open(mapping, &environment)
+}
+
 pub fn open_with(text: &str, folder: &Path, settings: &Settings) -> MappedSource {
     let mapping = parse(text, folder);
-    let source: Arc<dyn Source> = Arc::new(FhirSource::open(&mapping, settings).unwrap());
+    let source: Arc<dyn Source> = Arc::new(source(&mapping, settings).unwrap());
     MappedSource::new(Arc::new(mapping), source)
 }
 

@@ -125,3 +125,21 @@ async fn t19_next_pages_elsewhere_are_never_followed() {
     let error = by_area(&world.mapped, "980199", 20_000).await.unwrap_err();
     assert!(error.detail.contains("carries an argument"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_next_page_that_was_given_before_is_no_answer_of_the_same_rows() {
+    let Some(world) = world("") else { return };
+    assert_eq!(by_area(&world.mapped, "980199", 20_000).await.unwrap().len(), 20);
+    let repeated = "manufacturer:exact=980199&_count=7&_start=7";
+    // As it stands, and where it is sent as the search was: seven rows a page are enough long before 100 pages.
+    for (link, sent) in [("_start=7", "GET"), (repeated, "POST")] {
+        let link = format!("{}/Device?{link}", world.server.url());
+        world.server.control(&json!({ "clear": true, "paging": link }));
+        let error = by_area(&world.mapped, "980199", 20_000).await.unwrap_err();
+        assert_eq!(error.code, Code::SourceError);
+        assert!(error.detail.contains("its next page is one that it gave before"), "{link}: {error}");
+        let lines = world.server.lines();
+        assert_eq!(lines.len(), 2, "{link}");
+        assert!(lines[1].starts_with(sent), "{lines:?}");
+    }
+}

@@ -74,6 +74,26 @@ fn open(server: &Double, folder: &Path, auth: &str) -> MappedSource {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_changed_in_its_file_is_used_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    if python().is_none() {
+        return;
+    }
+    key(folder.path(), "EC");
+    let public = format!("key={}", folder.path().join("public.pem").display());
+    let mut server = Double::start(folder.path(), &[&public]).unwrap();
+    let mapped = open(&server, folder.path(), &auth("key.jwk"));
+    assert_eq!(by_id(&mapped, "P1").await.unwrap().len(), 1);
+    key(folder.path(), "RSA");
+    server.kill();
+    server.restart();
+    assert_eq!(by_id(&mapped, "P1").await.unwrap().len(), 1);
+    let tokens = server.lines().iter().filter(|line| line.contains("/token")).count();
+    assert_eq!(tokens, 2, "the old key is refused, the new one is not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn assertions_in_es384_and_rs384_are_what_the_server_verifies() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());

@@ -255,7 +255,7 @@ pub async fn propose(ask: &Ask, environment: &Arc<dyn Environment>) -> Result<Pr
         Kind::Mariadb => table(ask, environment, &Mariadb).await?,
         Kind::Csv => files(ask, environment).await?,
         Kind::Fhir => {
-            let server = FhirSource::open(&ask.bare()?, environment.as_ref())?;
+            let server = FhirSource::open(&ask.bare()?, environment)?;
             fhir::propose(ask, &server.searchable().await?, &ask.source())?.into()
         }
         Kind::Http => {

@@ -2,6 +2,7 @@
 
 use super::assertion::AssertionKey;
 use super::base::Base;
+use super::secret::Secret;
 use super::transport::{Call, Deadline, Transport, refused};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use yiwang_adapter_sdk::mapping::{AuthDef, ClientDef, Method};
@@ -37,7 +39,7 @@ const ERRORS: [&str; 6] = [
 
 pub(crate) enum Auth {
     None,
-    Header(HeaderName, HeaderValue),
+    Header(HeaderName, Box<Secret<HeaderValue>>),
     Token(Box<Tokens>),
 }
 
@@ -51,8 +53,30 @@ pub(crate) struct Tokens {
 }
 
 enum Proof {
-    Secret(Zeroizing<String>),
-    Key(AssertionKey),
+    Secret(Secret<Zeroizing<String>>),
+    Key(Secret<AssertionKey>),
+}
+
+impl Proof {
+    async fn renew(&self) -> bool {
+        match self {
+            Self::Secret(secret) => secret.renew().await,
+            Self::Key(key) => key.renew().await,
+        }
+    }
+}
+
+/// Why there is no token.
+struct NoToken {
+    error: SourceError,
+    /// Whether it is for what the client proves itself with.
+    for_proof: bool,
+}
+
+impl From<SourceError> for NoToken {
+    fn from(error: SourceError) -> Self {
+        Self { error, for_proof: false }
+    }
 }
 
 struct Token {
@@ -65,27 +89,30 @@ impl Auth {
         def: &AuthDef,
         plain: bool,
         folder: &Path,
-        environment: &dyn Environment,
+        environment: &Arc<dyn Environment>,
     ) -> Result<Self, SourceError> {
         let (client, proof) = match def {
             AuthDef::None => return Ok(Self::None),
             AuthDef::Header { name, value } => {
-                let bad = || SourceError::Setting("auth: name or value cannot be a header".to_owned());
-                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-                let value = Zeroizing::new(value.resolve(folder, environment)?);
-                let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
-                value.set_sensitive(true);
-                return Ok(Self::Header(name, value));
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| no_header())?;
+                let value = Secret::read(value, folder, environment, |text| {
+                    let mut value = HeaderValue::from_str(text).map_err(|_| no_header())?;
+                    value.set_sensitive(true);
+                    Ok(value)
+                })?;
+                return Ok(Self::Header(name, Box::new(value)));
             }
             AuthDef::ClientCredentials { client, secret } => {
-                (client, Proof::Secret(Zeroizing::new(secret.resolve(folder, environment)?)))
+                let make = |text: &str| Ok(Zeroizing::new(text.to_owned()));
+                (client, Proof::Secret(Secret::read(secret, folder, environment, make)?))
             }
             AuthDef::SmartBackend { client, key, kid } => {
-                let text = Zeroizing::new(key.resolve(folder, environment)?);
-                (client, Proof::Key(AssertionKey::parse(&text, kid.as_deref())?))
+                let kid = kid.clone();
+                let make = move |text: &str| AssertionKey::parse(text, kid.as_deref());
+                (client, Proof::Key(Secret::read(key, folder, environment, make)?))
             }
         };
-        let audience = client.token_url.resolve(folder, environment)?.trim().to_owned();
+        let audience = client.token_url.resolve(folder, environment.as_ref())?.trim().to_owned();
         Ok(Self::Token(Box::new(Tokens {
             endpoint: Base::parse(&audience, plain)?,
             audience,
@@ -112,13 +139,13 @@ impl Auth {
     ) -> Result<Option<(HeaderName, HeaderValue)>, SourceError> {
         match self {
             Self::None => Ok(None),
-            Self::Header(name, value) => Ok(Some((name.clone(), value.clone()))),
+            Self::Header(name, value) => Ok(Some((name.clone(), value.value().as_ref().clone()))),
             Self::Token(tokens) => {
                 let mut kept = tokens.kept.lock().await;
                 if let Some(token) = kept.as_ref().filter(|token| token.until_us > transport.monotonic_us()) {
                     return Ok(Some((AUTHORIZATION, token.value.clone())));
                 }
-                let token = tokens.ask(transport, entropy, deadline).await?;
+                let token = tokens.token(transport, entropy, deadline).await?;
                 let value = token.value.clone();
                 *kept = Some(token);
                 Ok(Some((AUTHORIZATION, value)))
@@ -126,24 +153,49 @@ impl Auth {
         }
     }
 
-    /// Forgets a token that was refused, unless another was had since; false where there is none to renew.
-    pub(crate) async fn forget(&self, shown: Option<&(HeaderName, HeaderValue)>) -> bool {
-        let (Self::Token(tokens), Some((_, refused))) = (self, shown) else { return false };
-        let mut kept = tokens.kept.lock().await;
-        if kept.as_ref().is_some_and(|token| token.value == *refused) {
-            *kept = None;
+    /// After a refusal: forgets the token that was shown, or reads the header's value again, unless another was had
+    /// since. False where there is nothing else to show.
+    pub(crate) async fn renew(&self, shown: Option<&(HeaderName, HeaderValue)>) -> bool {
+        let Some((_, refused)) = shown else { return false };
+        match self {
+            Self::None => false,
+            Self::Header(_, value) => {
+                // Of many questions that are refused at once one finds the new value.
+                *value.value() != *refused || value.renew().await || *value.value() != *refused
+            }
+            Self::Token(tokens) => {
+                let mut kept = tokens.kept.lock().await;
+                if kept.as_ref().is_some_and(|token| token.value == *refused) {
+                    *kept = None;
+                }
+                true
+            }
         }
-        true
     }
 }
 
 impl Tokens {
-    async fn ask(
+    /// Asks for a token; once more with another secret or key, where the one that was shown is refused and another is
+    /// there by now.
+    async fn token(
         &self,
         transport: &Transport,
         entropy: &dyn Entropy,
         deadline: Deadline,
     ) -> Result<Token, SourceError> {
+        let mut asked = self.ask(transport, entropy, deadline).await;
+        if asked.as_ref().is_err_and(|refused| refused.for_proof) && self.proof.renew().await {
+            asked = self.ask(transport, entropy, deadline).await;
+        }
+        asked.map_err(|refused| refused.error)
+    }
+
+    async fn ask(
+        &self,
+        transport: &Transport,
+        entropy: &dyn Entropy,
+        deadline: Deadline,
+    ) -> Result<Token, NoToken> {
         let (form, header) = self.request(transport, entropy)?;
         let call = Call {
             method: Method::Post,
@@ -168,7 +220,8 @@ impl Tokens {
             let said = json.get("error").and_then(Value::as_str);
             let known = said.and_then(|said| ERRORS.into_iter().find(|known| *known == said));
             let what = known.map_or_else(|| refused(status).to_string(), |known| format!("it says {known}"));
-            return Err(no_token(&what));
+            let for_proof = status == StatusCode::UNAUTHORIZED || known == Some("invalid_client");
+            return Err(NoToken { error: no_token(&what), for_proof });
         }
         let token = json.get("access_token").and_then(Value::as_str).unwrap_or_default();
         let bearer = json
@@ -180,7 +233,7 @@ impl Tokens {
             || token.len() > TOKEN_MAX
             || !token.bytes().all(|b| b.is_ascii_graphic())
         {
-            return Err(no_token("its answer holds no bearer token"));
+            return Err(no_token("its answer holds no bearer token").into());
         }
         let life =
             json.get("expires_in").and_then(Value::as_u64).map_or(LIFE, Duration::from_secs).min(LIFE_MAX);
@@ -206,13 +259,16 @@ impl Tokens {
             Proof::Secret(secret) => {
                 let encode =
                     |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = Zeroizing::new(format!("{}:{}", encode(&self.client.client_id), encode(secret)));
+                let client = encode(&self.client.client_id);
+                let secret = Zeroizing::new(encode(&secret.value()));
+                let pair = Zeroizing::new(format!("{client}:{}", secret.as_str()));
                 let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
                     .map_err(|_| SourceError::Setting("auth: the secret cannot be sent".to_owned()))?;
                 value.set_sensitive(true);
                 Some((AUTHORIZATION, value))
             }
             Proof::Key(key) => {
+                let key = key.value();
                 let assertion =
                     key.assertion(&self.client.client_id, &self.audience, transport.now_ms(), entropy)?;
                 form.append_pair(
@@ -225,6 +281,10 @@ impl Tokens {
         };
         Ok((form.finish(), header))
     }
+}
+
+fn no_header() -> SourceError {
+    SourceError::Setting("auth: name or value cannot be a header".to_owned())
 }
 
 fn no_token(what: &str) -> SourceError {

@@ -1,16 +1,15 @@
 //! The compliance suite, with what is asked in the body and with what is asked in the address.
 
-use crate::double::{BY_AREA, BY_ID, Double, mapping_text, parse, settings};
+use crate::double::{self, BY_AREA, BY_ID, Double, mapping_text, parse, settings};
 use std::path::Path;
 use std::sync::Arc;
-use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::compliance;
 use yiwang_adapter_sdk::mapping::Mapping;
 use yiwang_adapter_sdk::source::Source;
 
 fn open(text: &str, folder: &Path, url: &str) -> (Arc<Mapping>, Arc<dyn Source>) {
     let mapping = parse(text, folder);
-    let source = HttpSource::open(&mapping, &settings(url)).unwrap();
+    let source = double::source(&mapping, &settings(url)).unwrap();
     (Arc::new(mapping), Arc::new(source))
 }
 

@@ -12,7 +12,7 @@ use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::compliance;
 use yiwang_adapter_sdk::fetch::{AnswerError, Ask, Mapped, MappedSource};
 use yiwang_adapter_sdk::mapping::{Mapping, render};
-use yiwang_adapter_sdk::source::{Environment, Source};
+use yiwang_adapter_sdk::source::{Environment, Source, SourceError};
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
@@ -126,10 +126,10 @@ fn table(folder: &Path) -> String {
 }
 
 /// Settings of a test; remembers what was read.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Settings {
     pub vars: BTreeMap<String, String>,
-    pub read: Mutex<Vec<String>>,
+    pub read: Arc<Mutex<Vec<String>>>,
 }
 
 impl Environment for Settings {
@@ -165,9 +165,14 @@ pub fn settings(url: &str) -> Settings {
     Settings { vars: [("API".to_owned(), url.to_owned())].into(), ..Settings::default() }
 }
 
+pub fn source(mapping: &Mapping, settings: &Settings) -> Result<HttpSource, SourceError> {
+    let environment: Arc<dyn Environment> = Arc::new(settings.clone());
+    HttpSource::open(mapping, &environment)
+}
+
 pub fn open_with(text: &str, folder: &Path, settings: &Settings) -> MappedSource {
     let mapping = parse(text, folder);
-    let source: Arc<dyn Source> = Arc::new(HttpSource::open(&mapping, settings).unwrap());
+    let source: Arc<dyn Source> = Arc::new(source(&mapping, settings).unwrap());
     MappedSource::new(Arc::new(mapping), source)
 }
 

@@ -153,7 +153,24 @@ async fn t19_redirects_and_next_pages_elsewhere_are_never_followed() {
     let error = names(&world.mapped, "", Some("980199"), 20_000).await.unwrap_err();
     assert!(error.detail.contains("carries an argument"), "{error}");
     // Pages without end end.
-    world.api.fault("next", u32::MAX, "/v1/page?cursor=7");
+    world.api.fault("next", u32::MAX, "/v1/page?cursor={n}");
     let error = names(&world.mapped, "", Some("980199"), 20_000).await.unwrap_err();
     assert!(error.detail.contains("over 100 pages"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_next_page_that_was_given_before_is_no_answer_of_the_same_rows() {
+    let Some(world) = world("") else { return };
+    // So few that they would be full before the pages are too many.
+    let text = mapping_text("", BY_ID, BY_AREA).replace("limit = 100", "limit = 5");
+    let few = open_with(&text, world.folder.path(), &settings(&world.api.url()));
+    world.api.fault("next", u32::MAX, "/v1/page?cursor=7");
+    let error = names(&few, "", Some("980199"), 20_000).await.unwrap_err();
+    assert_eq!(error.code, Code::SourceError);
+    assert!(error.detail.contains("its next page is one that it gave before"), "{error}");
+    silent(&error);
+    assert_eq!(world.api.log().len(), 2);
+    // Pages that go on are taken until they are enough.
+    world.api.fault("next", u32::MAX, "/v1/page?cursor={n}");
+    assert_eq!(names(&few, "", Some("980199"), 20_000).await.unwrap().len(), 5);
 }

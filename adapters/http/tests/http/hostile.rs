@@ -1,8 +1,10 @@
 //! Hostile values and hostile mappings.
 
-use crate::double::{BY_AREA, BY_ID, Settings, file, mapping_text, names, open_with, parse, settings, world};
+use crate::double::{
+    BY_AREA, BY_ID, Settings, file, mapping_text, names, open_with, parse, settings, source, world,
+};
 use serde_json::{Value, json};
-use yiwang_adapter_http::{HttpSource, unfit};
+use yiwang_adapter_http::unfit;
 use yiwang_adapter_sdk::compliance::HOSTILE;
 use yiwang_proto::codes::Code;
 
@@ -110,7 +112,7 @@ async fn t36_a_mapping_reads_no_setting_and_no_file_that_it_does_not_name() {
     let auth = "auth = { kind = \"header\", name = \"X-Api-Key\", value = { file = \"key\" } }";
     let text = mapping_text(auth, BY_ID, BY_AREA);
     let settings = settings("http://127.0.0.1:9");
-    HttpSource::open(&parse(&text, folder.path()), &settings).unwrap();
+    source(&parse(&text, folder.path()), &settings).unwrap();
     let key = folder.path().join("key").display().to_string();
     assert_eq!(*settings.read.lock().unwrap(), ["API".to_owned(), key]);
     // What a setting holds is an address or a header, never a further reference, and never shown.
@@ -119,10 +121,10 @@ async fn t36_a_mapping_reads_no_setting_and_no_file_that_it_does_not_name() {
     {
         let vars = [("API".to_owned(), bad.to_owned())].into();
         let settings = Settings { vars, ..Settings::default() };
-        let error = HttpSource::open(&parse(&text, folder.path()), &settings).err().unwrap().to_string();
+        let error = source(&parse(&text, folder.path()), &settings).err().unwrap().to_string();
         assert!(bad.is_empty() || !error.contains(bad), "{error}");
     }
     file(folder.path(), "key", "hunter2\r\nX-Other: 1");
-    let error = HttpSource::open(&parse(&text, folder.path()), &settings).err().unwrap().to_string();
+    let error = source(&parse(&text, folder.path()), &settings).err().unwrap().to_string();
     assert!(error.contains("cannot be a header") && !error.contains("hunter2"), "{error}");
 }

@@ -1,9 +1,8 @@
 //! `check` with an OpenAPI document.
 
-use crate::double::{BY_ID, Double, file, mapping_text, parse, settings};
+use crate::double::{self, BY_ID, Double, file, mapping_text, parse, settings};
 use serde_json::{Value, json};
 use std::path::Path;
-use yiwang_adapter_http::HttpSource;
 use yiwang_adapter_sdk::check::{Finding, Severity};
 use yiwang_adapter_sdk::source::Source as _;
 
@@ -45,7 +44,7 @@ async fn findings(folder: &Path, url: &str, document: &Value) -> Vec<Finding> {
         .replace("(?s).{0,200}\" }", "(?s).{0,200}\", in = \"query\" }")
         .replace("pointer = \"/AMT\", type = \"integer\"", "pointer = \"/AMT\", type = \"string\"");
     let mapping = parse(&text, folder);
-    let source = HttpSource::open(&mapping, &settings(url)).unwrap();
+    let source = double::source(&mapping, &settings(url)).unwrap();
     source.check(mapping.operations().to_vec()).await
 }
 
@@ -119,7 +118,7 @@ async fn a_document_that_is_none_is_refused_when_the_source_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let text = mapping_text("openapi = \"api.json\"", BY_ID, crate::double::BY_AREA);
     let mapping = parse(&text, folder.path());
-    let open = || HttpSource::open(&mapping, &settings("http://127.0.0.1:9")).err().unwrap().to_string();
+    let open = || double::source(&mapping, &settings("http://127.0.0.1:9")).err().unwrap().to_string();
     assert!(open().contains("openapi: "));
     for (content, what) in [
         ("openapi: 3.0.0", "is not JSON"),
@@ -131,7 +130,7 @@ async fn a_document_that_is_none_is_refused_when_the_source_is_opened() {
     }
     // Where the API is away, the check says so.
     file(folder.path(), "api.json", &document().to_string());
-    let source = HttpSource::open(&mapping, &settings("http://127.0.0.1:9")).unwrap();
+    let source = double::source(&mapping, &settings("http://127.0.0.1:9")).unwrap();
     let found = source.check(mapping.operations().to_vec()).await;
     assert!(found.iter().any(|finding| finding.code == "A-HTTP-001" && finding.severity == Severity::Error));
 }

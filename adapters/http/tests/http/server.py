@@ -22,6 +22,8 @@ LOG = []
 LOCK = threading.Lock()
 FAULT = {"kind": "", "times": 0, "to": ""}
 TOKENS = {"made": 0, "good": set(), "life": 300}
+# What callers must show; a key only where a test asks for one.
+WANTED = {"key": "", "secret": "s3cret:/+ é"}
 ROWS = []
 # Meters of a gas company: one that serves a dwelling, one that was applied for, one of somebody else.
 METERS = [
@@ -124,7 +126,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         elif kind == "nothing":
             self.reply(200, {"rows": []})
         elif kind == "next":
-            self.reply(200, {"items": ROWS[:1], "links": {"next": to}})
+            self.reply(200, {"items": ROWS[:1], "links": {"next": to.replace("{n}", str(len(LOG)))}})
         elif kind == "headers":
             self.reply(200, text, headers=[(f"X-{at}", "x" * 1000) for at in range(200)])
         elif kind == "garbage":
@@ -135,6 +137,8 @@ class Api(http.server.BaseHTTPRequestHandler):
         return True
 
     def allowed(self):
+        if WANTED["key"] and self.headers.get("X-Api-Key", "") != WANTED["key"]:
+            return False
         if not TOKENS["made"]:
             return True
         return self.headers.get("Authorization", "")[len("Bearer "):] in TOKENS["good"]
@@ -184,6 +188,7 @@ class Api(http.server.BaseHTTPRequestHandler):
                 FAULT.update({"kind": "", "times": 0, "to": ""})
                 FAULT.update(asked.get("fault", {}))
                 TOKENS.update({"life": asked.get("life", TOKENS["life"])})
+                WANTED.update({name: asked[name] for name in WANTED if name in asked})
                 if asked.get("forget"):
                     TOKENS["good"] = set()
                 if asked.get("clear"):
@@ -220,7 +225,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         pair = base64.b64decode(self.headers.get("Authorization", "")[len("Basic "):]).decode()
         user, _, secret = pair.partition(":")
         good = form.get("grant_type") == "client_credentials" and user == "hub-adapter"
-        if not good or urllib.parse.unquote_plus(secret) != "s3cret:/+ é":
+        if not good or urllib.parse.unquote_plus(secret) != WANTED["secret"]:
             self.reply(401, {"error": "invalid_client"})
             return
         with LOCK:

@@ -1,9 +1,10 @@
 //! TLS and proxies.
 
-use crate::double::{BY_AREA, BY_ID, Double, file, mapping_text, name_of, open_with, parse, settings};
+use crate::double::{
+    BY_AREA, BY_ID, Double, file, mapping_text, name_of, open_with, parse, settings, source,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::path::Path;
-use yiwang_adapter_http::HttpSource;
 
 const FOUND: &str = "云甲";
 
@@ -79,7 +80,7 @@ async fn a_proxy_passes_plain_calls_and_tunnels_the_others() {
     assert_eq!(name_of(&open(&plain.url(), &right), "P1").await.unwrap(), [FOUND]);
     assert_eq!(name_of(&open(&tls_url, &right), "P1").await.unwrap(), [FOUND]);
     // An address of this machine is none behind a proxy.
-    let untold = HttpSource::open(&parse(&text, folder.path()), &with(&plain.url(), &right));
+    let untold = source(&parse(&text, folder.path()), &with(&plain.url(), &right));
     let error = untold.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("a proxy would read credentials"), "{error}");
     let lines = proxy.lines();

@@ -2,7 +2,7 @@
 //! bound by name; nothing is ever spliced into a statement.
 
 use super::AnswerError;
-use crate::mapping::{OperationDef, ParamDef, ParamType};
+use crate::mapping::{Access, OperationDef, ParamDef, ParamType};
 use crate::source::BoundParam;
 use crate::value::parse_date;
 use jiff::tz::TimeZone;
@@ -12,6 +12,9 @@ use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::FieldName;
 use yiwang_proto::limits::{ARGUMENT_BYTES_MAX, SUBJECT_MAX};
+
+/// How a database's columns of local time, and texts that hold it, are compared with a moment.
+const LOCAL_TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 
 /// Every parameter of the operation with its value. `filter_params` are arguments that the contract's row
 /// filter takes; they need not be parameters of the operation.
@@ -33,6 +36,7 @@ pub(crate) fn bind(
             "the operation is about no subject, but one is named; to be asked so its mapping needs `subject`";
         return Err(AnswerError::argument(what.to_owned()));
     }
+    let moments = matches!(operation.access, Access::Sql(_)).then_some(LOCAL_TIME);
     operation
         .params
         .iter()
@@ -45,10 +49,10 @@ pub(crate) fn bind(
                 if subject.is_empty() || subject.len() > SUBJECT_MAX {
                     return Err(invalid(&param.name, "takes the subject, and none is named"));
                 }
-                Some(check(param, &Scalar::Text(subject.to_owned()), source_zone)?)
+                Some(check(param, &Scalar::Text(subject.to_owned()), source_zone, moments)?)
             } else {
                 match arguments.get(&param.name) {
-                    Some(value) => Some(check(param, value, source_zone)?),
+                    Some(value) => Some(check(param, value, source_zone, moments)?),
                     None if param.optional => None,
                     None => return Err(invalid(&param.name, "is missing")),
                 }
@@ -77,7 +81,13 @@ fn invalid(name: &FieldName, what: &str) -> AnswerError {
     AnswerError::argument(format!("argument `{name}` {what}"))
 }
 
-fn check(param: &ParamDef, value: &Scalar, source_zone: &TimeZone) -> Result<Scalar, AnswerError> {
+/// `moments` is how a moment is written where the parameter does not say; without it, as it came.
+fn check(
+    param: &ParamDef,
+    value: &Scalar,
+    source_zone: &TimeZone,
+    moments: Option<&str>,
+) -> Result<Scalar, AnswerError> {
     let refuse = |what: &str| Err(invalid(&param.name, what));
     match (param.kind, value) {
         (ParamType::String, Scalar::Text(text)) => {
@@ -107,15 +117,17 @@ fn check(param: &ParamDef, value: &Scalar, source_zone: &TimeZone) -> Result<Sca
             if !number.is_finite() || below || above { refuse("is out of range") } else { Ok(value.clone()) }
         }
         (ParamType::Bool, Scalar::Bool(_)) => Ok(value.clone()),
-        (ParamType::Date, Scalar::Text(text)) if text.len() == 10 => match parse_date(text, None) {
-            Some(day) => match &param.format {
-                Some(format) => Ok(Scalar::Text(day.strftime(format).to_string())),
-                None => Ok(Scalar::Text(day.to_string())),
-            },
-            None => refuse("is not a day like 2027-01-31"),
-        },
+        (ParamType::Date, Scalar::Text(text)) if text.len() == 10 => {
+            match parse_date(text, None, source_zone) {
+                Some(day) => match &param.format {
+                    Some(format) => Ok(Scalar::Text(day.strftime(format).to_string())),
+                    None => Ok(Scalar::Text(day.to_string())),
+                },
+                None => refuse("is not a day like 2027-01-31"),
+            }
+        }
         (ParamType::Timestamp, Scalar::Text(text)) => match text.parse::<jiff::Timestamp>() {
-            Ok(at) => match &param.format {
+            Ok(at) => match param.format.as_deref().or(moments) {
                 Some(format) => {
                     Ok(Scalar::Text(at.to_zoned(source_zone.clone()).strftime(format).to_string()))
                 }
@@ -131,5 +143,48 @@ fn check(param: &ParamDef, value: &Scalar, source_zone: &TimeZone) -> Result<Sca
             ParamType::Date => "is not a day like 2027-01-31",
             ParamType::Timestamp => "is not a time like 2027-01-31T00:00:00Z",
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Mapping;
+    use std::path::Path;
+
+    /// What reaches a source where a moment is asked for.
+    fn sent(source: &str, access: &str, more: &str, moment: &str) -> Scalar {
+        let text = format!(
+            "format = \"adapter/1\"\nmapping = \"a.b\"\nrecord = \"Person\"\nowner = \"police\"\n{source}\n\
+             [[operation]]\nname = \"person.since\"\nkind = \"search\"\n\
+             params.since = {{ type = \"timestamp\"{more} }}\n{access}\nlimit = 1\ntimeout = \"1s\"\n\
+             [operation.fields]\nname = {{ from = \"A\", type = \"string\" }}\n"
+        );
+        let mapping =
+            Mapping::parse(&text, Path::new("m.toml")).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let name = FieldName::parse("since").unwrap();
+        let arguments = [(name, Scalar::Text(moment.to_owned()))].into();
+        let zone = &mapping.source().common().zone;
+        let mut bound = bind(&mapping.operations()[0], "", &arguments, &[], zone).unwrap();
+        bound.pop().unwrap().1.unwrap()
+    }
+
+    #[test]
+    fn a_database_is_sent_the_sources_local_time_and_a_folder_the_moment() {
+        let sql = "[source.sqlite]\npath = \"x.db\"\ntime_zone = \"Asia/Shanghai\"";
+        let statement = "sql = \"select A from T where UPD >= :since\"";
+        for (moment, more, wanted) in [
+            ("2026-11-03T00:00:00Z", "", "2026-11-03 08:00:00"),
+            ("2026-11-02T20:00:00.25Z", "", "2026-11-03 04:00:00.25"),
+            ("2026-11-03T08:00:00+08:00", "", "2026-11-03 08:00:00"),
+            ("2026-11-03T00:00:00Z", ", format = \"%Y%m%d%H%M%S\"", "20261103080000"),
+        ] {
+            assert_eq!(sent(sql, statement, more, moment), Scalar::Text(wanted.to_owned()), "{moment}");
+        }
+        let csv = "[source.csv]\nfolder = \".\"\nfiles = \"*.csv\"\nencoding = \"utf-8\"\n\
+                   time_zone = \"Asia/Shanghai\"\n[source.csv.columns]\nA = \"string\"\nUPD = \"timestamp\"";
+        let moment = "2026-11-03T00:00:00Z";
+        let found = sent(csv, "where = { UPD = \":since\" }", "", moment);
+        assert_eq!(found, Scalar::Text(moment.to_owned()));
     }
 }

@@ -60,7 +60,7 @@ fn unreadable(format: &str, of: Of) -> Option<&'static str> {
         return Some(UNKNOWN);
     }
     let day = match of {
-        Of::Day => parse_date(&text, Some(format)),
+        Of::Day => parse_date(&text, Some(format), &TimeZone::UTC),
         Of::Moment => parse_instant(&text, Some(format), &TimeZone::UTC)
             .map(|read| TimeZone::UTC.to_datetime(read).date()),
     };

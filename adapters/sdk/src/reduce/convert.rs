@@ -152,7 +152,7 @@ fn typed<'a>(field: &FieldDef, cell: Cell<'a>, zone: &TimeZone) -> Result<Flagge
             "0" | "false" => Some(Converted::Bool(false)),
             _ => None,
         },
-        FieldType::Date => parse_date(&text, field.format.as_deref()).map(Converted::Date),
+        FieldType::Date => parse_date(&text, field.format.as_deref(), zone).map(Converted::Date),
         FieldType::Timestamp => parse_instant(&text, field.format.as_deref(), zone).map(Converted::Instant),
     };
     Ok(value.map_or((Converted::Null, Some(quality::UNREADABLE)), |value| settle(value, zone)))

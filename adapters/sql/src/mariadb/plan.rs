@@ -10,7 +10,7 @@ use std::time::Duration;
 use yiwang_adapter_sdk::mapping::ParamType;
 use yiwang_proto::contract::Scalar;
 
-/// A value of a parameter's type.
+/// A value of a parameter's type, written as one is sent where the parameter has no format.
 fn example(kind: ParamType) -> Scalar {
     match kind {
         ParamType::String => Scalar::Text("0".to_owned()),

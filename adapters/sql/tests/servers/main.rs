@@ -9,6 +9,7 @@ mod injection;
 mod keys;
 mod lab;
 mod minimal;
+mod moments;
 mod probes;
 mod settings;
 mod types;
@@ -317,6 +318,13 @@ async fn a_page_ends_before_the_rows_whose_text_does_not_fit() {
 async fn a_row_filter_lets_out_what_its_evaluator_lets_out() {
     for lab in servers() {
         filters::same(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moment_is_compared_as_the_moment_that_it_is() {
+    for lab in servers() {
+        moments::compared(lab).await;
     }
 }
 
