@@ -34,7 +34,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
-use yiwang_adapter_sdk::mapping::{fault_at, render};
+use yiwang_adapter_sdk::mapping::{MappingFault, fault_at, render};
 use yiwang_proto::time::format_rfc3339;
 
 /// Exit code when all is well.
@@ -261,6 +261,13 @@ fn announce(addresses: Addresses, out: &mut (dyn Write + Send)) -> std::io::Resu
 
 fn refuse_config(error: &ConfigError, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     out.write_all(error.render().as_bytes())?;
+    Ok(CONFIG)
+}
+
+fn refuse_mapping(faults: &[MappingFault], text: &str, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    for fault in faults {
+        out.write_all(render(fault, text).as_bytes())?;
+    }
     Ok(CONFIG)
 }
 

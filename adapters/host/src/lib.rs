@@ -17,6 +17,7 @@ mod names;
 mod record_types;
 mod renew;
 pub mod run;
+mod slow;
 pub mod sources;
 
 pub use error::HostError;

@@ -1,12 +1,14 @@
-//! A door in plain HTTP/1.1: a bounded number of connections, a deadline for every header, and an end that
-//! lets answers finish.
+//! A door in plain HTTP/1.1: a bounded number of connections, a deadline for every header and for every write that
+//! nobody takes, and an end that lets answers finish.
 
+use crate::slow::Slow;
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +47,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, closing: Closin
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+            // With a delay a small answer waits for the acknowledgement of the one before.
+            Some(Ok((stream, _))) if stream.set_nodelay(true).is_err() => {}
             Some(Ok((stream, _))) => {
                 let (router, closing) = (router.clone(), closing.clone());
                 tracker.spawn(async move {
@@ -56,14 +60,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, closing: Closin
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, closing: Closing) {
-    // Without it a small answer waits for the acknowledgement of the one before.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, closing: Closing) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_MAX);
-    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let serving = http.serve_connection(TokioIo::new(Slow::new(stream)), TowerToHyperService::new(router));
     tokio::pin!(serving);
     let mut finishing = false;
     loop {
@@ -80,5 +80,56 @@ async fn connection(stream: TcpStream, router: Router, closing: Closing) {
             }
             () = closing.drop.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    const ANSWER: usize = 1 << 20;
+    /// What the system keeps for whoever reads.
+    const KEPT: usize = 64 * 1024;
+
+    /// Serves one connection to its end; `None` where it has none within an hour.
+    async fn served(stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Duration> {
+        let router = Router::new().route("/", get(|| async { vec![b'x'; ANSWER] }));
+        let closing = Closing { finish: CancellationToken::new(), drop: CancellationToken::new() };
+        let began = Instant::now();
+        let whole = tokio::time::timeout(Duration::from_secs(3_600), connection(stream, router, closing));
+        whole.await.ok().map(|()| began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stops_reading_loses_the_connection_and_whoever_reads_slowly_keeps_it() {
+        for asked in [
+            // Whoever asks for no more leaves no deadline for a header running.
+            "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+            "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100),
+        ] {
+            let (here, mut there) = duplex(KEPT);
+            there.write_all(asked.as_bytes()).await.unwrap();
+            let took = served(here).await.unwrap();
+            assert!(took <= Duration::from_secs(31), "{took:?}");
+            drop(there);
+        }
+        let (here, mut there) = duplex(KEPT);
+        there.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let reading = tokio::spawn(async move {
+            let (mut piece, mut read) = (vec![0; KEPT / 2], 0);
+            loop {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                match there.read(&mut piece).await.unwrap() {
+                    0 => return read,
+                    count => read += count,
+                }
+            }
+        });
+        let took = served(here).await.unwrap();
+        assert!(took > Duration::from_secs(300), "{took:?}");
+        assert!(reading.await.unwrap() > ANSWER);
     }
 }

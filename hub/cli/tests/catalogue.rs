@@ -151,7 +151,7 @@ fn checks_are_told_as_json_too(dir: &Path, digest: &str, signed: &str, lower: &s
 
 fn changes_are_told_as_json_too(dir: &Path, signed: &str, second: &str, lower: &str) {
     let follows = json!({
-        "record": "BusPass", "from": 1, "to": 2, "changes": ["~ kind: class 2 becomes 3"],
+        "ok": true, "record": "BusPass", "from": 1, "to": 2, "changes": ["~ kind: class 2 becomes 3"],
         "may_follow": true, "faults": [],
     });
     assert_eq!(told(&["diff", signed, second], 0), follows);
@@ -161,6 +161,10 @@ fn changes_are_told_as_json_too(dir: &Path, signed: &str, second: &str, lower: &
     // Of a draft it cannot be told.
     let draft = told(&["diff", dir.join("bus-pass.json").to_str().unwrap(), second], 2);
     assert_eq!((&draft["may_follow"], &draft["faults"]), (&Value::Null, &json!([])), "{draft}");
+    // A version that cannot stand is told with its faults.
+    let bad = told(&["diff", signed, dir.join("bad.json").to_str().unwrap()], 2);
+    assert_eq!(bad["ok"], false, "{bad}");
+    assert!(bad["faults"].to_string().contains("refused by rule"), "{bad}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod masked;
 
-use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_as};
 use crate::config::{Config, ConfigError};
 use crate::error::HostError;
 use crate::names::near;
@@ -100,12 +100,8 @@ pub(super) async fn call(
             let answered = json.get("answered").and_then(serde_json::Value::as_bool);
             Ok(if answered == Some(true) { OK } else { FAILED })
         }
-        Err(refused) => {
-            match arguments.output {
-                Output::Json => writeln!(out, "{}", json!({ "error": refused.text }))?,
-                Output::Text => writeln!(out, "{}", refused.text.trim_end())?,
-            }
-            Ok(refused.code)
+        Err(Refused { text, code }) => {
+            refuse_as(arguments.output, out, |out| writeln!(out, "{}", text.trim_end()).map(|()| code))
         }
     }
 }

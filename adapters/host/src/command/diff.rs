@@ -3,7 +3,7 @@
 
 use super::door;
 use super::show::masked_mapping_of;
-use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_as, refuse_config};
 use crate::config::Config;
 use crate::sources::read_mapping;
 use clap::Args;
@@ -40,20 +40,18 @@ enum Differs {
 pub(super) async fn diff(arguments: &Diff, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
-        Err(error) => return refuse_config(&error, out),
+        Err(error) => return refuse_as(arguments.output, out, |out| refuse_config(&error, out)),
     };
     let address = match door::address(&arguments.config, &config, arguments.at) {
         Ok(address) => address,
         Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(CONFIG);
+            return refuse_as(arguments.output, out, |out| writeln!(out, "{error}").map(|()| CONFIG));
         }
     };
     let running = match door::get(address, "/mappings").await {
         Ok(running) => running,
         Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(ENVIRONMENT);
+            return refuse_as(arguments.output, out, |out| writeln!(out, "{error}").map(|()| ENVIRONMENT));
         }
     };
     let files = config.adapter.map(|part| part.mappings).unwrap_or_default();

@@ -4,7 +4,7 @@
 
 mod act;
 
-use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_as, refuse_config, refuse_mapping};
 use crate::config::Config;
 use crate::names::near;
 use crate::run::Surroundings;
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use yiwang_adapter_csv::{Held, Trace, held};
-use yiwang_adapter_sdk::mapping::{Mapping, SourceDef, render};
+use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -141,8 +141,8 @@ pub(super) async fn quarantine(
         match look(&mapping, surroundings).await {
             Ok(held) => all.push(Folder { mapping: mapping.name().to_owned(), held }),
             Err(why) => {
-                writeln!(out, "A-QUA-002 mapping `{}`: {why}", mapping.name())?;
-                return Ok(ENVIRONMENT);
+                let text = format!("A-QUA-002 mapping `{}`: {why}", mapping.name());
+                return refuse(&text, ENVIRONMENT, place.output, out);
             }
         }
     }
@@ -184,16 +184,12 @@ fn nowhere(
     } else {
         near(name, known)
     };
-    refuse(&format!("A-QUA-004 no folder has a file `{name}`\n  help: {help}"), output, out)
+    refuse(&format!("A-QUA-004 no folder has a file `{name}`\n  help: {help}"), CONFIG, output, out)
 }
 
 /// Says why there is nothing to tell, in the form that was asked for.
-fn refuse(text: &str, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
-    match output {
-        Output::Json => writeln!(out, "{}", json!({ "error": text }))?,
-        Output::Text => writeln!(out, "{text}")?,
-    }
-    Ok(CONFIG)
+fn refuse(text: &str, code: u8, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
+    refuse_as(output, out, |out| writeln!(out, "{text}").map(|()| code))
 }
 
 /// The mappings, or the exit code of what was told.
@@ -202,7 +198,9 @@ fn mappings(place: &Where, out: &mut (dyn Write + Send)) -> std::io::Result<Resu
         None => place.mapping.clone(),
         Some(path) => match Config::read(path) {
             Ok(config) => config.adapter.map(|part| part.mappings).unwrap_or_default(),
-            Err(error) => return refuse_config(&error, out).map(Err),
+            Err(error) => {
+                return refuse_as(place.output, out, |out| refuse_config(&error, out)).map(Err);
+            }
         },
     };
     let mut all = Vec::new();
@@ -210,17 +208,13 @@ fn mappings(place: &Where, out: &mut (dyn Write + Send)) -> std::io::Result<Resu
         let text = match read_mapping(&file) {
             Ok(text) => text,
             Err(error) => {
-                writeln!(out, "A-QUA-001 {error}")?;
-                return Ok(Err(CONFIG));
+                return refuse(&format!("A-QUA-001 {error}"), CONFIG, place.output, out).map(Err);
             }
         };
         match Mapping::parse(&text, &file) {
             Ok(mapping) => all.push(Arc::new(mapping)),
             Err(faults) => {
-                for fault in faults {
-                    out.write_all(render(&fault, &text).as_bytes())?;
-                }
-                return Ok(Err(CONFIG));
+                return refuse_as(place.output, out, |out| refuse_mapping(&faults, &text, out)).map(Err);
             }
         }
     }

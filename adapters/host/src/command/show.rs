@@ -1,6 +1,6 @@
 //! `show`: what a file says once defaults are filled in. References to secrets are shown, secrets never.
 
-use super::{CONFIG, OK, Output, refuse_config};
+use super::{CONFIG, OK, Output, refuse_as, refuse_config, refuse_mapping};
 use crate::config::{Config, FORMAT};
 use crate::sources::read_mapping;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{
     Access, AuthDef, CodeTable, FieldDef, Mapping, OperationDef, PoolDef, ServiceDef, SourceDef, TlsDef,
-    render, without_constants,
+    without_constants,
 };
 use yiwang_adapter_sdk::source::Setting;
 use yiwang_policies::Catalogue;
@@ -19,10 +19,7 @@ use yiwang_proto::{hex, sha256};
 pub(super) fn show(file: &Path, output: Output, out: &mut (dyn Write + Send)) -> std::io::Result<u8> {
     let text = match read_mapping(file) {
         Ok(text) => text,
-        Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(CONFIG);
-        }
+        Err(error) => return refuse_as(output, out, |out| writeln!(out, "{error}").map(|()| CONFIG)),
     };
     let is_config = text.lines().any(|line| {
         line.split_once('=').is_some_and(|(key, value)| {
@@ -32,17 +29,12 @@ pub(super) fn show(file: &Path, output: Output, out: &mut (dyn Write + Send)) ->
     let shown = if is_config {
         match Config::parse(file, &text) {
             Ok(config) => configuration(&config),
-            Err(error) => return refuse_config(&error, out),
+            Err(error) => return refuse_as(output, out, |out| refuse_config(&error, out)),
         }
     } else {
         match Mapping::parse(&text, file) {
             Ok(mapping) => mapping_of(&mapping),
-            Err(faults) => {
-                for fault in faults {
-                    out.write_all(render(&fault, &text).as_bytes())?;
-                }
-                return Ok(CONFIG);
-            }
+            Err(faults) => return refuse_as(output, out, |out| refuse_mapping(&faults, &text, out)),
         }
     };
     let shown = shown.map_err(std::io::Error::other)?;

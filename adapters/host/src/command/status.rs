@@ -1,7 +1,7 @@
 //! `status`: how a running host does, operation by operation.
 
 use super::door::{self, DoorError};
-use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_config};
+use super::{CONFIG, ENVIRONMENT, FAILED, OK, Output, refuse_as, refuse_config};
 use crate::config::Config;
 use crate::run::Surroundings;
 use clap::Args;
@@ -45,13 +45,12 @@ pub(super) async fn status(
 ) -> std::io::Result<u8> {
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
-        Err(error) => return refuse_config(&error, out),
+        Err(error) => return refuse_as(arguments.output, out, |out| refuse_config(&error, out)),
     };
     let address = match door::address(&arguments.config, &config, arguments.at) {
         Ok(address) => address,
         Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(CONFIG);
+            return refuse_as(arguments.output, out, |out| writeln!(out, "{error}").map(|()| CONFIG));
         }
     };
     loop {
@@ -79,7 +78,11 @@ async fn once(
         Ok(status) => status,
         Err(error) => {
             match arguments.output {
-                Output::Json => writeln!(out, "{}", json!({ "state": "away", "error": error.to_string() }))?,
+                Output::Json => {
+                    let error = error.to_string();
+                    let away = json!({ "ok": false, "exit": ENVIRONMENT, "state": "away", "error": error });
+                    writeln!(out, "{away}")?;
+                }
                 Output::Text => writeln!(out, "{error}")?,
             }
             return Ok(ENVIRONMENT);

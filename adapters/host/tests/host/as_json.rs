@@ -1,12 +1,13 @@
-//! What `fmt`, `run --dry-run` and `init` say with `-o json`: one line, the exit codes of the text, refusals too.
+//! What commands say with `-o json`: one line, the exit codes of the text, refusals too.
 
 use crate::commands::{Program, call};
 use crate::init::sqlite;
 use crate::operate::{around, shown};
+use crate::quarantine::files;
 use crate::town::gateway_config;
 use clap::Parser as _;
 use serde_json::{Value, json};
-use yiwang_adapter::command::{CONFIG, FAILED, OK};
+use yiwang_adapter::command::{CONFIG, ENVIRONMENT, FAILED, OK};
 use yiwang_adapter::run::Surroundings;
 
 /// One line of JSON, and nothing else.
@@ -64,6 +65,63 @@ async fn a_dry_run_that_tells_nothing_says_why_as_json_too() {
     // What a host that runs says is for people and for the log.
     assert!(Program::try_parse_from(["adapter", "run", "-o", "json"]).is_err());
     assert!(Program::try_parse_from(["adapter", "run"]).is_ok());
+}
+
+#[tokio::test]
+async fn why_there_is_nothing_to_tell_is_told_as_json_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        shown(&path)
+    };
+    let good = write("adapter.toml", &gateway_config());
+    let bad = write("bad.toml", &gateway_config().replace("member_folder", "member_foldr"));
+    let no_door = write("door.toml", &gateway_config().replace("[health]\nlisten = \"127.0.0.1:0\"\n", ""));
+    let broken = write("broken.toml", "format = \"adapter/1\"\nmapping = 1\n");
+    let folder = shown(&files(dir.path()));
+    let emptied = tempfile::tempdir().unwrap();
+    let away = files(emptied.path());
+    std::fs::remove_dir_all(emptied.path().join("files")).unwrap();
+    let away = shown(&away);
+    // A port that was given out and is free again: nobody listens there.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut cases = vec![
+        ("call a.b id=1 --mapping nowhere.toml --as contract:nowhere.json".to_owned(), CONFIG, "A-CAL-001"),
+        ("show nowhere.toml".to_owned(), CONFIG, "`nowhere.toml` cannot be read"),
+        (format!("show {bad}"), CONFIG, "member_foldr"),
+        (format!("show {broken}"), CONFIG, "broken.toml"),
+        (format!("quarantine drop a.csv --line 2 --reason x --mapping {folder}"), FAILED, "A-QUA-003"),
+        (format!("quarantine show b.csv --mapping {folder}"), CONFIG, "A-QUA-004"),
+        (format!("quarantine retry b.csv --mapping {folder}"), CONFIG, "A-QUA-004"),
+    ];
+    for command in ["status", "diff"] {
+        cases.push((format!("{command} --config nowhere.toml"), CONFIG, "`nowhere.toml` cannot be read"));
+        cases.push((format!("{command} --config {bad}"), CONFIG, "member_foldr"));
+        cases.push((format!("{command} --config {no_door}"), CONFIG, "A-DOR-001"));
+        cases.push((format!("{command} --config {good}"), CONFIG, "A-DOR-002"));
+        cases.push((format!("{command} --config {good} --at {nobody}"), ENVIRONMENT, "A-DOR-003"));
+    }
+    for command in ["list", "show a.csv", "retry a.csv", "drop a.csv --reason x"] {
+        let command = format!("quarantine {command}");
+        cases.push((format!("{command} --config nowhere.toml"), CONFIG, "`nowhere.toml` cannot be read"));
+        cases.push((format!("{command} --config {bad}"), CONFIG, "member_foldr"));
+        cases.push((format!("{command} --mapping nowhere.toml"), CONFIG, "A-QUA-001"));
+        cases.push((format!("{command} --mapping {broken}"), CONFIG, "broken.toml"));
+        cases.push((format!("{command} --mapping {away}"), ENVIRONMENT, "A-QUA-002"));
+    }
+    for (asked, exit, word) in cases {
+        let asked: Vec<&str> = asked.split(' ').collect();
+        let (code, said) = call(&asked, around(&[])).await;
+        assert!(code == exit && said.contains(word), "{asked:?}: {said}");
+        let (code, json) = told(&[&asked[..], &["-o", "json"]].concat(), around(&[])).await;
+        assert_eq!(
+            (code, &json["ok"], &json["exit"]),
+            (exit, &json!(false), &json!(exit)),
+            "{asked:?}: {json}"
+        );
+        assert_eq!(json["error"], said.trim_end(), "{asked:?}");
+    }
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ as_of = { from = "SEEN", type = "timestamp", required = true }
 "#;
 
 /// A mapping and its folder with two rows that do not fit.
-fn files(dir: &Path) -> PathBuf {
+pub(crate) fn files(dir: &Path) -> PathBuf {
     std::fs::create_dir(dir.join("files")).unwrap();
     let row = |id: u32, amount: &str| format!("98010119900101{id:04},canary,{amount},2026-11-03 08:00:00\n");
     let rows = [row(1, "1"), row(2, "much"), row(3, "many")].concat();

@@ -2,7 +2,7 @@
 
 use super::{Where, Which, has_folder, mappings, place_of, refuse};
 use crate::command::door;
-use crate::command::{ENVIRONMENT, FAILED, OK, Output};
+use crate::command::{CONFIG, ENVIRONMENT, FAILED, OK, Output};
 use crate::config::Config;
 use crate::run::Surroundings;
 use serde_json::{Value, json};
@@ -84,16 +84,19 @@ pub(super) async fn act(
                 }
             }
             Err(error) => {
-                let code = if matches!(error, DropError::NotHeld(_)) { "A-QUA-003" } else { "A-QUA-002" };
-                writeln!(out, "{code} mapping `{}`: {error}", mapping.name())?;
-                return Ok(if matches!(error, DropError::NotHeld(_)) { FAILED } else { ENVIRONMENT });
+                let (code, exit) = match &error {
+                    DropError::NotHeld(_) => ("A-QUA-003", FAILED),
+                    _ => ("A-QUA-002", ENVIRONMENT),
+                };
+                let text = format!("{code} mapping `{}`: {error}", mapping.name());
+                return refuse(&text, exit, place.output, out);
             }
         }
     }
     if !found {
         let help = "`yiwang-adapter quarantine list` names files that hold something back";
         let text = format!("A-QUA-004 no folder holds anything of `{}` back\n  help: {help}", which.name);
-        return refuse(&text, place.output, out);
+        return refuse(&text, CONFIG, place.output, out);
     }
     if place.output == Output::Json {
         writeln!(out, "{}", json!(told))?;
