@@ -277,10 +277,33 @@ impl Snapshot {
     /// Finds the rows of a query. Errors: also that there is none, and something is held back, which may be it.
     pub(crate) fn fetch(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {
         let fetched = self.find(at, query, def)?;
-        if fetched.rows.is_empty() && self.quarantined_count > 0 {
+        if fetched.rows.is_empty() && self.may_be_held_back(query, def) {
             return Err(SourceError::HeldBack);
         }
         Ok(fetched)
+    }
+
+    /// Whether a row that is held back may be one that is looked for. Where the key of each of them can be read, one of
+    /// another key is none.
+    fn may_be_held_back(&self, query: &FetchQuery, def: &CsvDef) -> bool {
+        let held = || {
+            self.files
+                .iter()
+                .filter_map(|file| file.served.as_ref())
+                .flat_map(|(parsed, _)| &parsed.held_keys)
+        };
+        if self.quarantined_count == 0 || held().count() < self.quarantined_count {
+            return self.quarantined_count > 0;
+        }
+        let key = def.key.as_ref().and_then(|key| def.columns.keys().position(|column| column == key));
+        let Some(conditions) = conditions(&query.operation, def) else { return true };
+        match conditions.always.as_slice() {
+            [one] if Some(one.column) == key && one.def.compared == Compared::Whole => {
+                let wanted = wanted(&conditions.always, query, def);
+                wanted.is_none_or(|wanted| held().any(|(_, key)| *key == wanted))
+            }
+            _ => true,
+        }
     }
 
     fn find(&self, at: usize, query: &FetchQuery, def: &CsvDef) -> Result<Fetched, SourceError> {

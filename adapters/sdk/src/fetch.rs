@@ -250,7 +250,7 @@ impl MappedSource {
             }
         }
         // Also where all that was found is outside of the contract: what is held back may be inside.
-        if kept == 0 && self.source.quarantine().1 > 0 {
+        if kept == 0 && !rows.is_empty() && self.source.quarantine().1 > 0 {
             return Err(SourceError::HeldBack.into());
         }
         let (records, rows, as_of_ms) = writer.finish();

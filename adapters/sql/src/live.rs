@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use yiwang_adapter_sdk::check::{Finding, Severity};
-use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind};
+use yiwang_adapter_sdk::mapping::{OperationDef, OperationKind, ParamDef, ParamType};
 use yiwang_adapter_sdk::source::SourceError;
 
 /// Tries to write, inside a transaction that is rolled back, and says what refused it.
@@ -63,6 +63,15 @@ pub(crate) fn operation(connection: &Connection, operation: &OperationDef, findi
     compare_types(operation, &types(&statement), findings);
     if !statement.readonly() {
         findings.push(add(Severity::Error, "A-SQL-004", "the statement writes".to_owned()));
+    }
+    let unsaid = |param: &&ParamDef| param.kind == ParamType::Timestamp && param.format.is_none();
+    for param in operation.params.iter().filter(unsaid) {
+        let what = format!(
+            "parameter :{} is compared as a text, like 2026-11-03 08:00:00 in the source's zone",
+            param.name
+        );
+        let help = "where the column is written otherwise say so, like format = \"%Y-%m-%dT%H:%M:%S%:z\"";
+        findings.push(add(Severity::Warning, "A-SQL-022", what).help(help));
     }
     match operation.kind {
         OperationKind::Lookup => scans(connection, operation, &names, findings),

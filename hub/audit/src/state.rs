@@ -126,6 +126,7 @@ pub(crate) struct State<'a> {
     replaced: u64,
     unenrolled_looks: u64,
     clocks_accepted: u64,
+    forgotten_ids: u64,
     goes_back: bool,
     words: Words,
     in_flight_at_close: u64,
@@ -172,6 +173,7 @@ impl<'a> State<'a> {
             replaced: 0,
             unenrolled_looks: 0,
             clocks_accepted: 0,
+            forgotten_ids: 0,
             goes_back: false,
             words: Words::default(),
             in_flight_at_close: 0,
@@ -327,6 +329,11 @@ impl<'a> State<'a> {
                 "of auditors whose enrolment is not in the ledger: enrolments before scopes were none",
             ),
             (self.clocks_accepted, "time", "the operator accepted a clock that was behind the entry before"),
+            (
+                self.forgotten_ids,
+                "statement",
+                "of a time that the ledger had gone through before: whether their ids were used then cannot be told any more",
+            ),
             (self.in_flight_at_close, "exchange", "under way when the case was closed"),
             (
                 self.folded_early,

@@ -15,6 +15,8 @@ pub enum ReadFor {
     Caller,
     /// An adapter's link, which asks for one thing after another.
     Link,
+    /// A member's own entries for its adapter, which may have been away for a million of them.
+    Entries,
     /// An auditor's search, which may take seconds.
     Search,
 }
@@ -23,6 +25,7 @@ pub enum ReadFor {
 pub(super) struct Reads {
     callers: Pool,
     links: Pool,
+    entries: Pool,
     searches: Pool,
 }
 
@@ -42,7 +45,9 @@ impl Default for Reads {
     fn default() -> Self {
         let reads = || Pool::new(READS_WAITING, READS_AT_ONCE);
         let searches = Pool::new(SEARCHES_WAITING, SEARCHES_AT_ONCE);
-        Self { callers: reads(), links: reads(), searches }
+        // One at a time: whoever catches up waits for those who ask.
+        let entries = Pool::new(READS_WAITING, 1);
+        Self { callers: reads(), links: reads(), entries, searches }
     }
 }
 
@@ -68,6 +73,7 @@ impl Ledger {
         let pool = match whom {
             ReadFor::Caller => &self.shared.reads.callers,
             ReadFor::Link => &self.shared.reads.links,
+            ReadFor::Entries => &self.shared.reads.entries,
             ReadFor::Search => &self.shared.reads.searches,
         };
         let waiting = Arc::clone(&pool.waiting).try_acquire_owned().map_err(|_| Code::Overloaded)?;

@@ -217,7 +217,7 @@ async fn batch(hub: &Hub, link: &Arc<Link>, rest: &[u64], shown: u64) -> Result<
     loop {
         let (link, next) = (Arc::clone(link), Arc::clone(&next));
         let read = move |ledger: &Ledger| read_batch(ledger, &link, &next, shown);
-        match hub.ledger.reading(ReadFor::Link, read).await {
+        match hub.ledger.reading(ReadFor::Entries, read).await {
             Err(Code::Overloaded) => tokio::time::sleep(READ_AGAIN).await,
             read => return read,
         }

@@ -15,6 +15,7 @@ pub(crate) struct Secret<T> {
     environment: Arc<dyn Environment>,
     make: Box<Make<T>>,
     kept: Mutex<Kept<T>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct Kept<T> {
@@ -38,6 +39,7 @@ impl<T: Send + Sync + 'static> Secret<T> {
             environment: Arc::clone(environment),
             make: Box::new(make),
             kept: Mutex::new(Kept { text, made }),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
@@ -48,6 +50,8 @@ impl<T: Send + Sync + 'static> Secret<T> {
     /// Reads the reference again; true where another credential was found. One that cannot be read, or of which nothing
     /// can be made, is none: its file may be half written, and the next refusal looks again.
     pub(crate) async fn renew(&self) -> bool {
+        // One after another: whoever read an older text must not put it back.
+        let _turn = self.turn.lock().await;
         let (setting, folder) = (self.setting.clone(), self.folder.clone());
         let environment = Arc::clone(&self.environment);
         // A disk may be slow.

@@ -25,6 +25,8 @@ const OFFER_AGAIN_US: u64 = 30_000_000;
 const OFFERED_AT_ONCE: usize = 64;
 /// Answers without a final receipt that a journal may hold: what stops the service, and those whose entries are awaited.
 const LOADED_MAX: usize = 2 * CREDIT + AWAITED_MAX;
+/// Refusals without receipt that are offered; what comes above that is known when its entry comes, and needs none.
+const IDLE_MAX: usize = CREDIT;
 /// Settled answers that are remembered, so that their entries are known when they come: some seconds of a full
 /// load.
 const SETTLED: usize = 16_384;
@@ -133,10 +135,11 @@ impl Owed {
         let gives = exchange.counted && gives_out(&exchange.answer);
         self.expect(&exchange.request, &exchange.answer, gives, (0, time_ms));
         // Above that, only the newest are offered; the oldest were settled in all but word.
-        while self.open.len() > LOADED_MAX
+        while self.open.len() > LOADED_MAX + IDLE_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(open) = self.open.remove(&oldest) {
+                self.uncount(&open);
                 self.remember(oldest, Some(key(&open.offer.answer)), open.answered_ms);
             }
         }
@@ -193,7 +196,7 @@ impl Owed {
             self.order.retain(|known| *known != key);
             self.remember(key, Some(other), answered_ms);
         }
-        if !gives && self.idle >= LOADED_MAX {
+        if !gives && self.idle >= IDLE_MAX {
             // A hub that gives no receipts for refusals fills nothing.
             self.ask_for_none(request, answer, now_ms);
             return;
@@ -378,8 +381,12 @@ impl Owed {
     pub(crate) fn due(&mut self, now_us: u64) -> Vec<Offer> {
         let mut due = Vec::new();
         let link = self.link;
-        for key in &self.order {
-            let Some(open) = self.open.get_mut(key).filter(|open| !open.receipted) else { continue };
+        // First what stops the service while it is owed.
+        let passes =
+            [true, false].into_iter().flat_map(|gives| self.order.iter().map(move |key| (gives, key)));
+        for (gives, key) in passes {
+            let open = self.open.get_mut(key).filter(|open| !open.receipted && open.gives == gives);
+            let Some(open) = open else { continue };
             let waited = now_us.saturating_sub(open.since_us) >= OFFER_AFTER_US || open.link < link;
             let again = open.offered_us.is_none_or(|at| now_us.saturating_sub(at) >= OFFER_AGAIN_US);
             if waited && again {
@@ -391,6 +398,16 @@ impl Owed {
             }
         }
         due
+    }
+
+    /// The hub says for good that it gives no receipt for the answer to this request. One that gave nothing out is offered no
+    /// more; of one that did a hub's word is not enough.
+    pub(crate) fn give_up(&mut self, request_digest: &Digest) {
+        let key = half(request_digest);
+        let refusal = |open: &&Open| !open.gives && !open.receipted;
+        if self.open.get(&key).as_ref().is_some_and(refusal) {
+            self.close(&key);
+        }
     }
 
     /// Why nothing more is answered, if so.

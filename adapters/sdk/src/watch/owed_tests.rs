@@ -35,7 +35,7 @@ fn an_answer_that_gave_something_out_is_owed_and_no_refusal_in_its_place() {
 fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
     let mut owed = Owed::default();
     owed.linked(1, 0);
-    for n in 0..LOADED_MAX + 10 {
+    for n in 0..IDLE_MAX + 10 {
         owed.expect(&bytes(n), &bytes(n), false, (0, 0));
     }
     assert_eq!(
@@ -43,7 +43,7 @@ fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
         (0, None),
         "twice the credit, and none of them gave anything out"
     );
-    assert_eq!((owed.idle, owed.open.len()), (LOADED_MAX, LOADED_MAX));
+    assert_eq!((owed.idle, owed.open.len()), (IDLE_MAX, IDLE_MAX));
     assert!(!owed.due(OFFER_AFTER_US).is_empty(), "they are offered all the same");
     // A restart and a link later.
     owed.unlinked();
@@ -52,17 +52,27 @@ fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
     // Their receipts and entries settle them as any other's.
     let name = AnswerKey { request: key(&bytes(1)), answer: key(&bytes(1)) };
     owed.receipt(&name);
-    assert_eq!((owed.idle, owed.receipted, owed.len()), (LOADED_MAX - 1, 1, 0));
+    assert_eq!((owed.idle, owed.receipted, owed.len()), (IDLE_MAX - 1, 1, 0));
     owed.unreceipt(&name);
     owed.receipt(&name);
     assert!(owed.settle(&entry(&bytes(1), &bytes(1))) && owed.settle(&entry(&bytes(2), &bytes(2))));
-    assert_eq!((owed.idle, owed.receipted), (LOADED_MAX - 2, 0));
+    assert_eq!((owed.idle, owed.receipted), (IDLE_MAX - 2, 0));
+    // A hub that says for good that there is none ends the offers of a refusal, and of nothing else.
+    owed.give_up(&sha256(&bytes(3)));
+    assert_eq!(owed.idle, IDLE_MAX - 3);
     // What gives something out stops it as before.
     owed.expect(&bytes(1_000_000), &bytes(1), true, (0, 0));
     owed.unlinked();
     owed.linked(1, 0);
     assert_eq!((owed.older, owed.len()), (1, 1));
     assert!(owed.stops(PATIENCE_US).is_some());
+    assert_eq!(
+        owed.due(1).first().map(|offer| offer.request.clone()),
+        Some(bytes(1_000_000)),
+        "it comes first"
+    );
+    owed.give_up(&sha256(&bytes(1_000_000)));
+    assert_eq!(owed.len(), 1);
 }
 
 #[test]
@@ -195,4 +205,12 @@ fn memory_comes_back_from_records_and_stays_bounded() {
         assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
     }
     assert!(loaded.settled.len() <= SETTLED && loaded.unwritten.len() <= SETTLED);
+    // Refusals beside answers that gave something out: each is counted as what it is, whatever falls off.
+    let mut loaded = Owed::default();
+    for n in 0..100_000 {
+        let exchange = Exchange { counted: n % 2 == 0, ..exchange(n, Vec::new()) };
+        loaded.load(&exchange, 0);
+    }
+    let idle = loaded.open.values().filter(|open| !open.gives).count();
+    assert_eq!((loaded.idle, loaded.len()), (idle, loaded.open.len() - idle));
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use yiwang_proto::pb;
+use yiwang_proto::codes::Code;
 use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 use yiwang_proto::pb::hub_frame::Kind as FromHub;
+use yiwang_proto::{Digest, pb};
 
 /// Witness calls under way; a hub asks for one cosignature at a time.
 const CALLS_MAX: usize = 4;
@@ -139,6 +140,13 @@ impl Session {
             FromHub::OfferRefused(refused) => {
                 self.adapter.counters().bad_receipt();
                 tracing::error!(code = refused.code, "the hub gives no receipt for an answer");
+                let for_good =
+                    [Code::AnswerInvalid, Code::NotFound].iter().any(|code| code.as_str() == refused.code);
+                if let Ok(digest) = Digest::try_from(refused.request_digest.as_ref())
+                    && for_good
+                {
+                    self.adapter.watch.owed().give_up(&digest);
+                }
                 Ok(())
             }
             _ => {
