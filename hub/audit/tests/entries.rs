@@ -331,53 +331,6 @@ fn roles_do_not_mix() {
 }
 
 #[test]
-fn a_refusal_is_kept_of_whom_the_request_names_and_of_nobody_else() {
-    for code in [Code::RateExceeded, Code::NoCase] {
-        let mut world = World::new();
-        // Another member's app of the same name signs what names the street office.
-        let provider = world.provider.clone();
-        let published = world.publish_delegation(&provider, Role::App, &app(), &stranger(), 2);
-        let mut exchange = world.exchange().deny(code);
-        exchange.app_key = stranger();
-        exchange.request.delegation_digest = published.0;
-        exchange.entry.app_delegation_index = published.1;
-        let index = world.record(exchange);
-        let report = verify(&world);
-        let hit = report.findings.iter().any(|one| (one.index, one.rule) == (Some(index), Rule::Request));
-        assert!(hit, "{code}: {}", show(&report));
-    }
-}
-
-#[test]
-fn a_card_replaces_another_only_as_that_one_promised() {
-    let mut world = World::new();
-    let police = world.provider.clone();
-    let index = world.publish_card(&police.id, &stranger(), &police.next_root);
-    found_only_at(&verify(&world), index, Rule::Member);
-    let mut world = World::new();
-    world.answered();
-    world.publish_card(&police.id, &police.next_root, &stranger());
-    assert!(verify(&world).is_clean(), "{}", show(&verify(&world)));
-    // Every root that counted is pinned, or told: a false one enrolled first could promise the real one as its next.
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let pinned = |keys: &[&SecretKey]| {
-        let roots = keys.iter().map(|key| (police.id.clone(), key.public())).collect();
-        let options = Options { key: Some(world.key()), roots, ..Options::default() };
-        let report = verify_ledger(folder.path(), &options).unwrap();
-        assert!(report.findings.iter().all(|finding| finding.rule == Rule::Pin), "{}", show(&report));
-        report.findings.iter().map(|finding| finding.index).collect::<Vec<_>>()
-    };
-    let (first, last) = (pinned(&[&police.next_root]), pinned(&[&police.root]));
-    assert!(
-        matches!((&first[..], &last[..]), ([Some(first)], [Some(last)]) if first < last),
-        "{first:?} {last:?}"
-    );
-    assert_eq!(pinned(&[&police.root, &police.next_root]), []);
-    assert_eq!(pinned(&[&police.next_root, &police.root]), []);
-}
-
-#[test]
 fn case_statements_that_cannot_be() {
     let matter = || Act::Open { matter: Matter::parse("social-assistance").unwrap() };
     let close = || Act::Close { reason: "decided".to_owned() };
