@@ -325,8 +325,9 @@ async fn where_something_is_held_back_nobody_is_told_that_there_is_no_record() {
         to: None,
         param: None,
     };
-    // The row itself, one of nobody, and one that is outside of the contract.
-    for (id, rows) in [("P2", &[][..]), ("P9", &[]), ("P1", std::slice::from_ref(&women))] {
+    // The row itself, and one that is outside of the contract. Of another key than those that are held back there is none.
+    assert_eq!(name_of(&mapped, "P9").await, Ok(String::new()));
+    for (id, rows) in [("P2", &[][..]), ("P1", std::slice::from_ref(&women))] {
         let error = name_within(&mapped, id, rows).await.unwrap_err();
         assert_eq!(error.code, Code::SourceError, "{id}");
         assert!(
@@ -336,6 +337,10 @@ async fn where_something_is_held_back_nobody_is_told_that_there_is_no_record() {
         assert!(error.clause.contains("it cannot be said that there is none"), "{}", error.clause);
         assert!(!format!("{error:?}").contains("canary"), "{error}");
     }
+    // Whose key cannot be read could be anybody's.
+    place.put(FILE, &[row("P1", "a", "1"), row("P2", "canary", "much"), row("", "canary", "much")].concat());
+    assert_eq!(name_of(&mapped, "P9").await, Err(Code::SourceError));
+    place.put(FILE, &[row("P1", "a", "1"), row("P2", "canary", "much")].concat());
     // What was dropped counts no more.
     place.drop_out(FILE, &[3]).unwrap();
     for (id, rows) in [("P2", &[][..]), ("P9", &[]), ("P1", std::slice::from_ref(&women))] {

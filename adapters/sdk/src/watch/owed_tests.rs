@@ -199,7 +199,8 @@ fn memory_comes_back_from_records_and_stays_bounded() {
     for n in 10..100_000 {
         loaded.load(&exchange(n, Vec::new()), 0);
     }
-    assert!(loaded.len() <= LOADED_MAX && loaded.order.len() <= 8 * CREDIT + 3 * LOADED_MAX);
+    let most = LOADED_MAX + IDLE_MAX;
+    assert!(loaded.len() <= most && loaded.order.len() <= 8 * CREDIT + 3 * most);
     for n in 0..100_000 {
         loaded.expect(&bytes(n), &bytes(n), true, (0, 0));
         assert!(loaded.settle(&entry(&bytes(n), &bytes(n))));
