@@ -18,7 +18,7 @@ async fn own_entries_wait_while_too_much_is_read_and_come_on_the_same_link() {
     until("all entries are held", || held() >= size).await;
     let mut places = Vec::new();
     until("every place to read is taken", || {
-        while let Ok(place) = hub.ledger.place(ReadFor::Link) {
+        while let Ok(place) = hub.ledger.place(ReadFor::Entries) {
             places.push(place);
         }
         places.len() == READS_WAITING

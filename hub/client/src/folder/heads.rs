@@ -5,14 +5,11 @@ use super::{Enrolled, FolderError};
 use crate::client::HeadStore;
 use crate::counterparts::Counterparts;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
-/// The folder's newest head, as one client sees it.
+/// The folder's newest head. Several programs of a member keep theirs in one folder, and each is held against what the
+/// others kept: a fork that was shown to one of them is found by the next that meets the hub.
 pub struct FolderHeads {
     enrolled: Enrolled,
-    // INVARIANT: a head that this client has verified or begun with. The folder may hold a newer one, from
-    // another app, whose growth from this client's own nobody proved to it.
-    own: Mutex<Option<Vec<u8>>>,
 }
 
 impl FolderHeads {
@@ -21,20 +18,24 @@ impl FolderHeads {
     /// # Errors
     /// [`FolderError`] where the head that is kept cannot be read, or does not hold.
     pub fn open(enrolled: Enrolled) -> Result<Self, FolderError> {
-        let own = enrolled.checkpoint()?.map(|(_, bytes)| bytes.to_vec());
-        Ok(Self { enrolled, own: Mutex::new(own) })
+        enrolled.checkpoint()?;
+        Ok(Self { enrolled })
     }
 }
 
 impl HeadStore for FolderHeads {
     fn load(&self) -> Option<Vec<u8>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match self.enrolled.checkpoint() {
+            Ok(kept) => kept.map(|(_, note)| note.to_vec()),
+            Err(error) => {
+                tracing::error!(%error, "the head that the folder keeps cannot be read; the own one counts");
+                None
+            }
+        }
     }
 
     fn keep(&self, note: &[u8]) -> io::Result<()> {
-        self.enrolled.keep_checkpoint(note).map_err(io::Error::other)?;
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(note.to_vec());
-        Ok(())
+        self.enrolled.keep_checkpoint(note).map(drop).map_err(io::Error::other)
     }
 
     fn counterparts(&self) -> io::Result<Counterparts> {
