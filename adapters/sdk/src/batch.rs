@@ -2,7 +2,7 @@
 //! next one begins after travels in the answer's body, sealed so that only this member's adapters read it, and names the
 //! page before by its request. Where the last pages ended is kept for a moment, so that the next one can be asked for
 //! while the one before it is still under way; nothing else is kept here between two pages. Searches that have pages use
-//! the same tokens ([`search`]).
+//! the same tokens (`batch/search.rs`).
 
 mod ends;
 mod search;
