@@ -1,4 +1,4 @@
-//! Own entries are read in turn with what other links ask for, and not on the threads that serve exchanges.
+//! Own entries are read by a reader of their own, one link after another, and not on the threads that serve exchanges.
 
 use super::{Matter, until};
 use std::sync::Arc;
