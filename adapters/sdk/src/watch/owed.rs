@@ -401,12 +401,16 @@ impl Owed {
     }
 
     /// The hub says for good that it gives no receipt for the answer to this request. One that gave nothing out is offered no
-    /// more; of one that did a hub's word is not enough.
+    /// more in this process; of one that did a hub's word is not enough. The journal does not hear of it: what it calls
+    /// settled was proved to be in the ledger, and this was not.
     pub(crate) fn give_up(&mut self, request_digest: &Digest) {
         let key = half(request_digest);
-        let refusal = |open: &&Open| !open.gives && !open.receipted;
-        if self.open.get(&key).as_ref().is_some_and(refusal) {
-            self.close(&key);
+        if self.open.get(&key).is_none_or(|open| open.gives || open.receipted) {
+            return;
+        }
+        if let Some(open) = self.open.remove(&key) {
+            self.uncount(&open);
+            self.remember(key, Some(self::key(&open.offer.answer)), open.answered_ms);
         }
     }
 
