@@ -99,11 +99,20 @@ fn signed(town: &Town, client: &Client, question: usize, case: &CaseId) -> Signe
     client.sign(&asked.contract, &ask)
 }
 
+/// How long an app pauses after an exchange. What a provider takes back, the client lets a real thread of tokio's write.
+/// The host's time stands still meanwhile, but the machine decides what else of that millisecond comes before its end.
+/// So nothing but this pause begins then; what follows the pause has its place by the seed, each app its own.
+fn own_moment(app: usize) -> Duration {
+    Duration::from_millis(1 + app as u64)
+}
+
 /// Sends and notes what came back; true for an answer.
 async fn asked(town: &Town, client: &Client, app: usize, question: usize, signed: &SignedRequest) -> bool {
     let sent_ms = town.time.ms();
     let contract = &town.template.questions[question].contract;
-    let outcome = match tokio::time::timeout(PATIENCE, client.exchange(contract, signed)).await {
+    let exchanged = tokio::time::timeout(PATIENCE, client.exchange(contract, signed)).await;
+    tokio::time::sleep(own_moment(app)).await;
+    let outcome = match exchanged {
         Err(_) => "nothing in time".to_owned(),
         Ok(Ok(exchanged)) => match exchanged.ending {
             Ending::Answered { .. } => format!("answered, entry {}", exchanged.receipt.index),
