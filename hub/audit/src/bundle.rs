@@ -62,7 +62,7 @@ pub fn verify_evidence(bytes: &[u8], options: &Options) -> Result<Report, AuditE
     report.entries = entries.len() as u64;
     check_tlog_proof(&bundle, &checkpoint, &mut report);
     check_copies(&bundle, &entries, &mut report);
-    let mut state = State::new(decider, Scope::Parts, &options.roots);
+    let mut state = State::new(decider, Scope::Parts, &options.roots).demanding_standings(options.standings);
     for (index, (bytes, _)) in &entries {
         match parse(*index, bytes) {
             Ok(parsed) => {

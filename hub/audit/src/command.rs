@@ -97,6 +97,10 @@ pub struct Verify {
     /// computed again, which is said
     #[arg(long, requires = "ledger")]
     without_folded: bool,
+    /// An answer without standings of both parties is a finding also where the ledger has none of anybody, as one of before
+    /// standings has: else a hub could keep all of them back
+    #[arg(long, conflicts_with_all = ["proof", "hashes_only"])]
+    standings: bool,
     /// Which witnesses must have cosigned the checkpoint (C2SP tlog-policy)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -198,6 +202,7 @@ fn options(args: &Verify) -> Result<Options, AuditError> {
         threads: args.threads,
         hashes_only: args.hashes_only,
         without_folded: args.without_folded,
+        standings: args.standings,
         roots,
         policy,
     })

@@ -6,7 +6,7 @@ use crate::ledger::{open, segments};
 use crate::parallel;
 use crate::report::{Finding, Report};
 use crate::rules::Rule;
-use crate::state::{BEFORE_USE, State};
+use crate::state::{BEFORE_USE, State, unkept_fault};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -297,12 +297,14 @@ fn look(state: &State<'_>, bytes: &Bytes) -> Looked {
     Ok(Some((denied.leaf(), statement, fault)))
 }
 
-/// What is wrong with a statement's signature. Where no signature was good there is only a digest.
+/// What is wrong with a statement's signature; where there is only a digest, with what is said of it.
 fn objection<'a>(
     statement: &Statement,
     delegation: impl Fn(&Digest) -> Option<&'a Delegation>,
 ) -> Option<String> {
-    let (signed, request) = statement.request.as_ref()?;
+    let Some((signed, request)) = &statement.request else {
+        return unkept_fault(&statement.exchange, statement.key.code);
+    };
     let Some(app) = delegation(&request.delegation_digest) else {
         return Some("names a delegation that no entry carries".to_owned());
     };

@@ -69,7 +69,7 @@ pub fn verify_ledger(folder: &Path, options: &Options) -> Result<Report, AuditEr
     let mut pass = Pass {
         decider,
         signed_roots: Arc::default(),
-        state: State::new(decider, Scope::Whole, &options.roots),
+        state: State::new(decider, Scope::Whole, &options.roots).demanding_standings(options.standings),
         tiles: Tiles::new(folder),
         roots: [&checkpoint, &older].into_iter().flatten().map(|head| (head.size, None)).collect(),
         ledger: (origin, key.to_string()),

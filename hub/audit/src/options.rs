@@ -22,6 +22,9 @@ pub struct Options {
     pub hashes_only: bool,
     /// The folder is known to come without the hub's journal of folded denials: that it is missing is no finding.
     pub without_folded: bool,
+    /// Every answer must rest on standings of both parties, also where the ledger has none of anybody: so it is with every
+    /// ledger that was begun since members issue them.
+    pub standings: bool,
     /// Roots of members that the auditor knows from elsewhere.
     pub roots: Vec<(MemberId, PublicKey)>,
     /// Which witnesses must have cosigned the checkpoint; none demands no cosignature.

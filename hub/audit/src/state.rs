@@ -12,7 +12,9 @@ mod officers;
 mod record_types;
 mod references;
 mod replays;
+mod sealing;
 mod standings;
+mod unkept;
 mod verbatim;
 
 use crate::folded::Fold;
@@ -26,9 +28,11 @@ use late::Unanswered;
 use officers::Tickets;
 use record_types::RecordTypes;
 use replays::Seen;
+use sealing::SealingKeys;
 use standings::Words;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+pub(crate) use unkept::fault as unkept_fault;
 use verbatim::Verbatim;
 use yiwang_policies::{Decider, Prepared};
 use yiwang_proto::Digest;
@@ -129,6 +133,8 @@ pub(crate) struct State<'a> {
     forgotten_ids: u64,
     goes_back: bool,
     words: Words,
+    standings_demanded: bool,
+    sealing: SealingKeys,
     in_flight_at_close: u64,
     folded_early: u64,
     unverified_requests: u64,
@@ -176,6 +182,8 @@ impl<'a> State<'a> {
             forgotten_ids: 0,
             goes_back: false,
             words: Words::default(),
+            standings_demanded: false,
+            sealing: SealingKeys::default(),
             in_flight_at_close: 0,
             folded_early: 0,
             unverified_requests: 0,
@@ -187,6 +195,12 @@ impl<'a> State<'a> {
             outcomes: BTreeMap::new(),
             decisions: Decisions::default(),
         }
+    }
+
+    /// Whether an answer needs its parties' standings also where the ledger has none of anybody.
+    pub fn demanding_standings(mut self, demanded: bool) -> Self {
+        self.standings_demanded = demanded;
+        self
     }
 
     /// Takes the next entry. `ledger` is origin and key that entry 0 must name.
@@ -313,7 +327,7 @@ impl<'a> State<'a> {
         }
         if self.words.unsaid > 0 {
             report.note(format!(
-                "{} without a standing: the parties had issued none, or the hub kept them",
+                "{} without a standing: nobody had issued one, or the hub kept them all back; `verify --standings` makes each a finding",
                 counted(self.words.unsaid, "answered exchange")
             ));
         }
@@ -363,12 +377,14 @@ impl<'a> State<'a> {
         *self.decisions.not_decided.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// The root that counts for a member now.
-    fn root_of(&self, member: &MemberId) -> Option<&PublicKey> {
-        self.members.get(member).map(|member| &member.root).or_else(|| match self.scope {
-            Scope::Whole => None,
-            Scope::Parts => self.pins.get(member).and_then(|roots| roots.last()),
-        })
+    /// The roots that count for a member now: its card's; without one in a bundle, every root that the auditor pinned, since
+    /// nothing tells which of them was its root then.
+    fn roots_of(&self, member: &MemberId) -> &[PublicKey] {
+        match (self.members.get(member), self.scope) {
+            (Some(member), _) => std::slice::from_ref(&member.root),
+            (None, Scope::Whole) => &[],
+            (None, Scope::Parts) => self.pins.get(member).map(Vec::as_slice).unwrap_or_default(),
+        }
     }
 }
 

@@ -1,19 +1,16 @@
 //! What must have been announced in the ledger before it counts: mappings, the head that a ledger goes on from.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "common/verify.rs"]
+mod verify;
+
 use bytes::Bytes;
 use tempfile::TempDir;
+use verify::verify;
 use yiwang_audit::fixture::World;
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use yiwang_audit::{Options, Rule, verify_ledger};
 use yiwang_proto::entry::Kind;
 use yiwang_proto::pb;
-
-fn verify(world: &World) -> Report {
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
-    verify_ledger(folder.path(), &options).unwrap()
-}
 
 #[test]
 fn an_answer_comes_through_a_mapping_that_was_announced() {

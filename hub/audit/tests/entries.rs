@@ -2,9 +2,15 @@
 //! the ledger around it stays clean. Everything is signed with the real key of the ledger.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use tempfile::TempDir;
+#[path = "common/show.rs"]
+mod show;
+#[path = "common/verify.rs"]
+mod verify;
+
+use show::show;
+use verify::verify;
 use yiwang_audit::fixture::{Exchange, Party, STEP_MS, World, adapter, app, tag};
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use yiwang_audit::{Report, Rule};
 use yiwang_proto::answer::Verdict;
 use yiwang_proto::case::Act;
 use yiwang_proto::codes::Code;
@@ -13,19 +19,6 @@ use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::{CaseId, ContractId, FieldName, Matter, MemberId, Operation, Purpose};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
-
-fn verify(world: &World) -> Report {
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
-    verify_ledger(folder.path(), &options).unwrap()
-}
-
-fn show(report: &Report) -> String {
-    let mut text = Vec::new();
-    report.write_text(&mut text).unwrap();
-    String::from_utf8(text).unwrap()
-}
 
 /// All findings are at this index, and one is of this rule.
 #[track_caller]

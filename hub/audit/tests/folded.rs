@@ -235,6 +235,23 @@ fn a_folded_statement_that_names_what_nobody_knows_is_found() {
 }
 
 #[test]
+fn a_folded_denial_of_a_request_that_is_not_kept_says_no_more_than_its_hub_can() {
+    for (code, faulty) in [(Code::SignatureInvalid, false), (Code::TagMismatch, true)] {
+        let mut world = World::new();
+        let folder = TempDir::new().unwrap();
+        world.denied_unkept(code);
+        let denials = [world.entries.pop().unwrap()];
+        write_journal(&folder, &denials);
+        world.push(Kind::Folded(fold_of(&world, code, &denials)));
+        world.write(folder.path());
+        let report = verify(&world, &folder);
+        let found = faults(&report);
+        assert_eq!(found.len(), usize::from(faulty), "{report:#?}");
+        assert!(found.iter().all(|what| what.contains("`tag_mismatch`")), "{found:?}");
+    }
+}
+
+#[test]
 fn of_more_than_is_shown_the_same_is_shown_each_time() {
     let mut world = World::new();
     let folder = TempDir::new().unwrap();

@@ -1,6 +1,10 @@
 //! Whole ledger folders: a clean one passes, and every way to spoil one is found where it happened.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "common/show.rs"]
+mod show;
+
+use show::show;
 use std::path::Path;
 use tempfile::TempDir;
 use yiwang_audit::fixture::{STEP_MS, World};
@@ -64,12 +68,6 @@ fn busy() -> World {
 fn found(report: &Report, index: Option<u64>, rule: Rule) {
     let hit = report.findings.iter().any(|finding| finding.index == index && finding.rule == rule);
     assert!(hit, "wanted {rule} at {index:?}, got {:#?}", report.findings);
-}
-
-fn show(report: &Report) -> String {
-    let mut text = Vec::new();
-    report.write_text(&mut text).unwrap();
-    String::from_utf8(text).unwrap()
 }
 
 #[test]

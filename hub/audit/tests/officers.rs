@@ -1,9 +1,12 @@
 //! What a lying hub says of officers and sealed bodies: found at its index.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use tempfile::TempDir;
+#[path = "common/verify.rs"]
+mod verify;
+
+use verify::verify;
+use yiwang_audit::Rule;
 use yiwang_audit::fixture::{Exchange, World, app};
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
@@ -23,13 +26,6 @@ fn officers_key() -> SecretKey {
 
 fn name() -> Officer {
     Officer::parse(NAME).unwrap()
-}
-
-fn verify(world: &World) -> Report {
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
-    verify_ledger(folder.path(), &options).unwrap()
 }
 
 #[track_caller]
@@ -293,5 +289,51 @@ fn a_refusal_for_a_key_that_only_the_body_names_needs_a_revoked_one_of_the_provi
         Code::Revoked.as_str().clone_into(&mut exchange.entry.code);
         let index = world.record(exchange);
         if revoked { clean(&world) } else { found(&world, index, Rule::Decision) }
+    }
+}
+
+#[test]
+fn each_way_to_take_back_a_key_that_only_the_body_names_counts_and_nothing_else_does() {
+    for way in 0..5 {
+        let (mut world, officer, sealing) = health_world();
+        world.both_say(1);
+        let provider = world.provider.clone();
+        let publish = |world: &mut World, role: Role, serial: u64| {
+            let (main, key) = (AppId::parse("main").unwrap(), SecretKey::from_seed(&[90; 32]));
+            world.publish_delegation(&provider, role, &main, &key, serial).0
+        };
+        let say = |world: &mut World, sequence: u64, list: &Revoked, serials: &[u64]| {
+            let mut standing = world.standing(&provider, sequence, list);
+            standing.revoked_serials = serials.to_vec();
+            world.record_standing(&provider, &standing);
+        };
+        let (nothing, list) =
+            (Revoked::default(), |key: Digest| Revoked { delegations: [key].into(), ..Revoked::default() });
+        // Entered after its root took it back, or before.
+        let later = (way == 2).then(|| publish(&mut health_world().0, Role::Sealing, 4));
+        if let Some(key) = later {
+            world.revoke(&provider, &provider.root, &list(key), false);
+        }
+        let key = publish(&mut world, Role::Sealing, 4);
+        match way {
+            0 => say(&mut world, 2, &nothing, &[4]),
+            1 => drop(world.revoke(&provider, &provider.root, &list(key), false)),
+            2 => assert_eq!(later, Some(key)),
+            // Taken back, and then no more.
+            3 => {
+                say(&mut world, 2, &list(key), &[]);
+                say(&mut world, 3, &nothing, &[]);
+            }
+            // A key for something else.
+            _ => {
+                publish(&mut world, Role::App, 5);
+                say(&mut world, 2, &nothing, &[5]);
+            }
+        }
+        let mut exchange = class_3(&mut world, officer, sealing);
+        exchange.entry.set_outcome(pb::Outcome::Withheld);
+        Code::Revoked.as_str().clone_into(&mut exchange.entry.code);
+        let index = world.record(exchange);
+        if way < 3 { clean(&world) } else { found(&world, index, Rule::Decision) }
     }
 }

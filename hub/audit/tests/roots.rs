@@ -2,25 +2,19 @@
 //! key speak for another.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "common/show.rs"]
+mod show;
+#[path = "common/verify.rs"]
+mod verify;
+
+use show::show;
 use tempfile::TempDir;
+use verify::verify;
 use yiwang_audit::fixture::{World, app};
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use yiwang_audit::{Options, Rule, verify_ledger};
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::keys::SecretKey;
-
-fn verify(world: &World) -> Report {
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
-    verify_ledger(folder.path(), &options).unwrap()
-}
-
-fn show(report: &Report) -> String {
-    let mut text = Vec::new();
-    report.write_text(&mut text).unwrap();
-    String::from_utf8(text).unwrap()
-}
 
 fn stranger() -> SecretKey {
     SecretKey::from_seed(&[77; 32])

@@ -2,28 +2,22 @@
 //! is found at its entry.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "common/show.rs"]
+mod show;
+#[path = "common/verify.rs"]
+mod verify;
+
+use show::show;
 use tempfile::TempDir;
-use yiwang_audit::fixture::{World, app};
-use yiwang_audit::{Options, Report, Rule, verify_ledger};
+use verify::verify;
+use yiwang_audit::fixture::{Party, World, app};
+use yiwang_audit::{Options, Report, Rule, verify_evidence, verify_ledger};
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
-use yiwang_proto::ids::Officer;
+use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::pb;
 use yiwang_proto::revocation::Revoked;
-
-fn verify(world: &World) -> Report {
-    let folder = TempDir::new().unwrap();
-    world.write(folder.path());
-    let options = Options { key: Some(world.key()), threads: 2, ..Options::default() };
-    verify_ledger(folder.path(), &options).unwrap()
-}
-
-fn show(report: &Report) -> String {
-    let mut text = Vec::new();
-    report.write_text(&mut text).unwrap();
-    String::from_utf8(text).unwrap()
-}
 
 #[track_caller]
 fn clean(report: &Report) {
@@ -65,6 +59,39 @@ fn a_ledger_with_standings_is_clean_and_what_they_revoke_is_denied_again() {
     let report = verify(&silent);
     clean(&report);
     assert!(show(&report).contains("without a standing"), "{}", show(&report));
+}
+
+#[test]
+fn an_answer_on_nobodys_word_is_found_once_anybody_spoke_or_where_standings_are_demanded() {
+    // A hub that enters another member's standings and keeps those of these two back.
+    let mut world = World::new();
+    let other = Party {
+        id: MemberId::parse("health").unwrap(),
+        root: SecretKey::from_seed(&[60; 32]),
+        next_root: SecretKey::from_seed(&[61; 32]),
+        ..world.consumer.clone()
+    };
+    world.publish_card(&other.id, &other.root, &other.next_root);
+    world.answered();
+    clean(&verify(&world));
+    let standing = world.standing(&other, 1, &Revoked::default());
+    world.record_standing(&other, &standing);
+    let index = world.answered();
+    found_at(&verify(&world), index, Rule::Decision);
+    // One that keeps all of them back.
+    let demanding = |world: &World| Options { key: Some(world.key()), standings: true, ..Options::default() };
+    let strictly = |world: &World| {
+        let folder = TempDir::new().unwrap();
+        world.write(folder.path());
+        verify_ledger(folder.path(), &demanding(world)).unwrap()
+    };
+    clean(&strictly(&spoken()));
+    let mut silent = World::new();
+    let index = silent.answered();
+    clean(&verify(&silent));
+    found_at(&strictly(&silent), index, Rule::Decision);
+    let bundle = serde_json::to_vec(&silent.evidence(index)).unwrap();
+    found_at(&verify_evidence(&bundle, &demanding(&silent)).unwrap(), index, Rule::Decision);
 }
 
 #[test]

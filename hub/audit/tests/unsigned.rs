@@ -166,3 +166,40 @@ fn members_and_signatures_that_a_documents_signer_did_not_mean_are_found() {
         }
     }
 }
+
+#[test]
+fn of_a_request_that_it_does_not_keep_a_hub_says_no_more_than_it_can() {
+    let denied = |code: Code, bend: fn(&mut pb::ExchangeEntry), rules: &[Rule]| {
+        let mut world = World::new();
+        let index = world.denied_unkept(code);
+        world.edit_exchange(index, bend);
+        found(&world, index, rules);
+    };
+    for code in [
+        Code::SignatureInvalid,
+        Code::KeyUnknown,
+        Code::WrongMember,
+        Code::NoContract,
+        Code::StandingStale,
+        Code::OperationNotGranted,
+        Code::RateExceeded,
+    ] {
+        denied(code, |_| {}, &[]);
+    }
+    denied(Code::Replayed, |entry| entry.replay_of = 9, &[]);
+    denied(Code::Replayed, |entry| entry.replay_of = 10, &[Rule::Replay]);
+    for code in [Code::TagMismatch, Code::ProviderUnavailable, Code::AnswerInvalid, Code::Throttled] {
+        denied(code, |_| {}, &[Rule::Exchange]);
+    }
+    let bends: [fn(&mut pb::ExchangeEntry); 6] = [
+        |entry| entry.contract_index = 6,
+        |entry| entry.case_index = 7,
+        |entry| entry.previous_of_consumer = 8,
+        |entry| entry.standing_indexes.push(3),
+        |entry| entry.replay_of = 3,
+        |entry| "fields:birth_date".clone_into(&mut entry.clause),
+    ];
+    for bend in bends {
+        denied(Code::SignatureInvalid, bend, &[Rule::Exchange]);
+    }
+}

@@ -142,13 +142,9 @@ impl State<'_> {
         if self.words.key_revoked(&delegation) {
             self.finding(at, Rule::Case, "signed by a key that its member had revoked");
         }
-        match self.root_of(&statement.member) {
-            Some(root) if *root == delegation.root => {}
-            _ => self.finding(
-                at,
-                Rule::Case,
-                format!("its delegation is not under the root of `{}`", statement.member),
-            ),
+        if !self.roots_of(&statement.member).contains(&delegation.root) {
+            let what = format!("its delegation is not under the root of `{}`", statement.member);
+            self.finding(at, Rule::Case, what);
         }
         let signature = Signature {
             signed: stated.signed.clone(),

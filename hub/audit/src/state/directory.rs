@@ -53,14 +53,15 @@ impl State<'_> {
     }
 
     pub(super) fn delegation(&mut self, at: At, delegation: &Arc<Delegation>) {
-        match self.root_of(&delegation.member) {
-            Some(root) if *root == delegation.root => {}
-            Some(_) => {
+        match self.roots_of(&delegation.member) {
+            [] => self.no_card(at, Rule::Delegation, &delegation.member),
+            roots if roots.contains(&delegation.root) => {}
+            _ => {
                 let what = format!("not signed by the root of `{}`", delegation.member);
                 self.finding(at, Rule::Delegation, what);
             }
-            None => self.no_card(at, Rule::Delegation, &delegation.member),
         }
+        self.sealing.take(delegation, self.words.by_root(delegation));
         self.documents.insert(at.index, Document::Delegation(delegation.digest));
         let held = || Held { delegation: Arc::clone(delegation), time_ms: at.time_ms };
         self.delegations.entry(delegation.digest).or_insert_with(held);
@@ -77,16 +78,16 @@ impl State<'_> {
     pub(super) fn contract(&mut self, at: At, contract: &Arc<Contract>) {
         let text = &contract.text;
         for (side, party) in [("provider", &text.provider), ("consumer", &text.consumer)] {
-            match self.root_of(&party.member) {
-                Some(root) if *root == party.root => {}
-                Some(_) => {
+            match self.roots_of(&party.member) {
+                [] => self.no_card(at, Rule::Contract, &party.member),
+                roots if roots.contains(&party.root) => {}
+                _ => {
                     let what = format!(
                         "names another root for its {side} `{}` than the member's card",
                         party.member
                     );
                     self.finding(at, Rule::Contract, what);
                 }
-                None => self.no_card(at, Rule::Contract, &party.member),
             }
         }
         let before = self.newest.get(&text.id).copied();

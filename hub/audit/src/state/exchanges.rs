@@ -244,28 +244,6 @@ impl State<'_> {
         }
     }
 
-    fn no_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>) {
-        let proof = raw.officer_proof();
-        if !matches!(proof, pb::OfficerProof::Unspecified | pb::OfficerProof::Asserted) || raw.sealed {
-            self.finding(
-                at,
-                Rule::Officer,
-                "claims a proof or sealed bodies of a request that it does not keep",
-            );
-        }
-        if raw.request_digest.len() != 32 || !raw.answer.is_empty() {
-            self.finding(
-                at,
-                Rule::Exchange,
-                "keeps neither a request nor its digest, or an answer without request",
-            );
-        }
-        if ending.is_some_and(|ending| ending.outcome != Outcome::Denied) {
-            self.finding(at, Rule::Exchange, "its request is not kept, yet it was not denied");
-        }
-        self.not_decided("the request is not kept");
-    }
-
     fn malformed_request(&mut self, at: At, raw: &pb::ExchangeEntry, ending: Option<Ending>, fault: &str) {
         let refused = ending.is_some_and(|ending| {
             ending.outcome == Outcome::Denied && matches!(ending.code, Some(Code::Malformed | Code::TooLarge))

@@ -41,7 +41,7 @@ impl State<'_> {
             self.delegations.get(&ticket.delegation_digest).map(|held| Arc::clone(&held.delegation));
         let fault = match &delegation {
             None => Some("names a delegation that no earlier entry carries".to_owned()),
-            Some(officer) if self.root_of(&ticket.member) != Some(&officer.root) => {
+            Some(officer) if !self.roots_of(&ticket.member).contains(&officer.root) => {
                 Some(format!("its officer's key is not under the root of `{}`", ticket.member))
             }
             Some(officer) if !officer.valid_at(at.time_ms) => {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use yiwang_proto::Digest;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Party;
-use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::limits::CLOCK_SKEW_MS;
@@ -40,7 +40,7 @@ struct Rooted {
 pub(super) struct Words {
     newest: HashMap<MemberId, Word>,
     roots: HashMap<PublicKey, Rooted>,
-    /// Exchanges that were answered before their parties had said anything.
+    /// Exchanges that were answered before anybody had said anything.
     pub(super) unsaid: u64,
 }
 
@@ -56,13 +56,20 @@ struct Claims<'a> {
 }
 
 impl Words {
-    fn by_root(&self, key: &Delegation) -> bool {
+    /// Whether a root took back one of its keys, or itself.
+    pub(super) fn by_root(&self, key: &Delegation) -> bool {
         let rooted = self.roots.get(&key.root);
         rooted.is_some_and(|rooted| rooted.whole || rooted.revoked.delegations.contains(&key.digest))
     }
 
     fn word_under(&self, member: &MemberId, root: &PublicKey) -> Option<&Word> {
         self.newest.get(member).filter(|word| word.key.root == *root && !self.by_root(&word.key))
+    }
+
+    /// A member's newest word and the root that it is under.
+    pub(super) fn newest_of(&self, member: &MemberId) -> Option<(&PublicKey, &Standing)> {
+        let word = self.newest.get(member).filter(|word| !self.by_root(&word.key))?;
+        Some((&word.key.root, &word.standing))
     }
 
     pub(super) fn key_revoked(&self, key: &Delegation) -> bool {
@@ -121,7 +128,7 @@ impl State<'_> {
         if let Err(fault) = Standing::open(&stated.signed, &key) {
             return self.finding(at, Rule::Standing, format!("of `{member}`: {fault}"));
         }
-        if self.root_of(&member).is_none_or(|root| *root != key.root) {
+        if !self.roots_of(&member).contains(&key.root) {
             return self.finding(at, Rule::Standing, format!("its key is not under the root of `{member}`"));
         }
         if self.words.by_root(&key) {
@@ -145,16 +152,17 @@ impl State<'_> {
     pub(super) fn revocation(&mut self, at: At, revocation: &Revocation) {
         let member = &revocation.member;
         let next = self.members.get(member).map(|member| member.next_root_digest);
-        match self.root_of(member) {
-            Some(root) if revocation.counts_under(root, next.as_ref()) => {
+        match self.roots_of(member) {
+            [] => self.no_card(at, Rule::Revocation, member),
+            roots if roots.iter().any(|root| revocation.counts_under(root, next.as_ref())) => {
                 let rooted = self.words.roots.entry(revocation.root).or_default();
                 rooted.whole |= revocation.whole_root;
                 rooted.revoked.merge(&revocation.revoked);
+                self.take_back_sealing(revocation);
             }
-            Some(_) => {
+            _ => {
                 self.finding(at, Rule::Revocation, format!("not signed by the root of `{member}`"));
             }
-            None => self.no_card(at, Rule::Revocation, member),
         }
     }
 
@@ -166,17 +174,6 @@ impl State<'_> {
             OfficerBy::Ticket(digest) => self.tickets.delegation_of(digest),
         };
         [officer, request.sealing].map(|digest| self.delegations.get(&digest?).map(|held| &*held.delegation))
-    }
-
-    /// Whether a refusal may rest on the key that the request was sealed to: its delegation is named in the
-    /// body, which no entry holds, so any revoked one of the provider's counts.
-    fn unseen_key_revoked(&self, request: &Request) -> bool {
-        request.sealing.is_some()
-            && self.delegations.values().any(|held| {
-                held.delegation.role == Role::Sealing
-                    && held.delegation.member == request.provider
-                    && self.words.key_revoked(&held.delegation)
-            })
     }
 
     /// The standings that an entry names are the newest ones, and what was answered or withheld is right in
@@ -227,7 +224,10 @@ impl State<'_> {
                 self.decisions.contradicted += 1;
                 self.finding(at, Rule::Decision, "was answered under what its member had revoked");
             }
-            (Outcome::Answered, _) if right.is_empty() => self.words.unsaid += 1,
+            // Ledgers of before standings have none of anybody; a hub could keep all of them back.
+            (Outcome::Answered, _) if self.words.newest.is_empty() && !self.standings_demanded => {
+                self.words.unsaid += 1;
+            }
             (Outcome::Answered, _) => {
                 if let Some(side) = stale {
                     self.decisions.contradicted += 1;
