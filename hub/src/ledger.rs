@@ -111,7 +111,8 @@ struct Shared {
     publishing_behind: Arc<AtomicBool>,
     reads: reads::Reads,
     failed: AtomicBool,
-    batch: stall::Batch,
+    batch: stall::InHand,
+    publication: stall::InHand,
     gather: Gather,
     workers: Workers,
     signer: SignerKey,
@@ -165,6 +166,14 @@ impl publish::HeadSource for Shared {
     fn needed(&self) -> Vec<std::path::PathBuf> {
         self.needed_partials()
     }
+
+    fn writing(&self, writes: bool) {
+        if writes {
+            self.publication.begin(self.clock.as_ref());
+        } else {
+            self.publication.end(self.clock.as_ref());
+        }
+    }
 }
 
 /// A handle on the running ledger. Cheap to clone; usable from many tasks.
@@ -215,7 +224,8 @@ impl Ledger {
 
     /// Whether an exchange may begin: what cannot be recorded must not be forwarded.
     pub fn ready(&self) -> Result<(), Code> {
-        if self.shared.failed.load(Ordering::Relaxed) {
+        // A sequencer that panicked has said nothing; only its end of the queue is gone.
+        if self.shared.failed.load(Ordering::Relaxed) || self.queue.is_closed() {
             Err(Code::Internal)
         } else if self.shared.full.load(Ordering::Relaxed) {
             Err(Code::LedgerFull)
@@ -253,9 +263,9 @@ impl Ledger {
         self.shared.heads.reason().or_else(|| self.clock_reason()).or_else(|| self.stall_reason())
     }
 
-    /// Whether tile and checkpoint files lag because of an error.
+    /// Whether tile and checkpoint files lag because of an error, or of a disk that hangs.
     pub fn publishing_behind(&self) -> bool {
-        self.shared.publishing_behind.load(Ordering::Relaxed)
+        self.shared.publishing_behind.load(Ordering::Relaxed) || self.shared.publishing_hangs()
     }
 
     /// The newest signed head.

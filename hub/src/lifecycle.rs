@@ -283,6 +283,7 @@ pub async fn start_on<N: Network>(
         health::routes(Arc::clone(&hub), health_address),
     ));
     hub.tasks.spawn(health::watch(Arc::clone(&hub), reporter));
+    hub.tasks.spawn(health::upkeep(Arc::clone(&hub)));
     hub.tasks.spawn(denials::run(Arc::clone(&hub)));
     hub.tasks.spawn(replies::watch(Arc::clone(&hub)));
     hub.tasks.spawn(links::watch(Arc::clone(&hub)));

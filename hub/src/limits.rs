@@ -111,6 +111,14 @@ pub const SEARCHES_AT_ONCE: usize = 1;
 pub const SEARCHES_WAITING: usize = 16;
 /// How long a read waits for its turn, where the disk is slow.
 pub const READ_WAIT: Duration = Duration::from_secs(5);
+/// Walks back through the ledger that run at once for answers that adapters offer: after a crash all of them offer, and
+/// more would take the processors and the disk from exchanges. As many as other reads of links.
+pub const OFFER_WALKS_AT_ONCE: usize = READS_AT_ONCE;
+/// Entries that such a walk reads until the next one has its turn: about a second.
+pub const OFFER_WALK_GO: usize = 65_536;
+/// How long an offer waits for its turns, and for offers of its provider before it: half of what an adapter waits for its
+/// receipts until it stops serving. What was read till then is kept.
+pub const OFFER_WALK_WAIT: Duration = Duration::from_secs(30);
 /// How long a batch of the ledger may take until nothing new is taken: a thousand times what a good disk needs for its
 /// sync, and no longer than the usual deadline of contracts, so that little is asked for that could not be recorded.
 pub const BATCH_STALLED: Duration = Duration::from_secs(2);

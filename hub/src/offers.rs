@@ -8,12 +8,14 @@ pub use places::Known;
 
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Linear, ReadFor};
+use crate::limits::OFFER_WALK_WAIT;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use places::{Found, Places};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Role;
@@ -48,8 +50,10 @@ pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer
     let offered = check(hub, provider, offer)?;
     // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one. An exchange
     // has one provider, so that others need not wait.
-    let places = hub.offers.of(provider, hub.clock.monotonic_us()).lock_owned().await;
-    let (places, found) = look(hub, provider, &offered, places).await?;
+    let until = tokio::time::sleep(OFFER_WALK_WAIT).deadline();
+    let known = hub.offers.of(provider, hub.clock.monotonic_us()).lock_owned();
+    let places = tokio::time::timeout_at(until, known).await.map_err(|_| Code::Overloaded)?;
+    let (places, found) = look(hub, provider, &offered, places, until).await?;
     hub.offers.holds(provider, places.held(), hub.clock.monotonic_us());
     let found = found?;
     if let Some(index) = found.holding(&offered.answer_bytes) {
@@ -76,6 +80,7 @@ async fn look(
     provider: &MemberId,
     offered: &Offered,
     places: OwnedMutexGuard<Places>,
+    until: Instant,
 ) -> Result<(OwnedMutexGuard<Places>, Result<Found, Code>), Code> {
     let (walker, request, answer) =
         (Arc::clone(hub), offered.request_bytes.clone(), offered.answer_bytes.clone());
@@ -90,6 +95,7 @@ async fn look(
     }
     // The newest entry is not durable yet, and never is while exchanges go on: not looked at before it is.
     let newest = hub.ledger.views().previous_of(provider);
+    let seen_us = hub.clock.monotonic_us();
     let durable = async {
         while hub.ledger.checkpoint().size < newest {
             tokio::time::sleep(DURABLE_EVERY).await;
@@ -98,13 +104,27 @@ async fn look(
     if tokio::time::timeout(DURABLE_WAIT, durable).await.is_err() {
         return Ok((places, Err(Code::Overloaded)));
     }
-    let (walker, walked) = (Arc::clone(hub), provider.clone());
-    let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
-    let find = hub.ledger.off_runtime(move || {
-        let found = places.find(&walker, &walked, newest, &request, since_ms);
-        (places, found)
-    });
-    find.await.ok_or(Code::Internal)
+    // In goes: neither many providers nor one that looks far back may keep the others, or exchanges, waiting.
+    loop {
+        let Some(turn) = hub.offers.turn(until).await else { return Ok((places, Err(Code::Overloaded))) };
+        let (walker, walked) = (Arc::clone(hub), provider.clone());
+        let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
+        let find = hub.ledger.off_runtime(move || {
+            let _until_done = turn;
+            let found = places.find(&walker, &walked, newest, &request, since_ms);
+            (places, found)
+        });
+        let (looked, found) = find.await.ok_or(Code::Internal)?;
+        places = looked;
+        let Some(found) = found.transpose() else { continue };
+        // What was entered since then was not looked at. The next offer is quick: what was read is kept.
+        let is_old = u128::from(hub.clock.monotonic_us().saturating_sub(seen_us)) > DURABLE_WAIT.as_micros();
+        let found = found.and_then(|found| match found.first {
+            None if is_old => Err(Code::Overloaded),
+            _ => Ok(found),
+        });
+        return Ok((places, found));
+    }
 }
 
 /// Whether an exchange ended because no answer came. One that came and did not hold stays refused.

@@ -129,7 +129,9 @@ impl Orders {
 
     /// Carries out what was ordered since the last look.
     pub async fn carry_out(&self, hub: &Hub) {
-        for path in self.list() {
+        let orders = self.clone();
+        // Once a second, also while the disk hangs: not on a thread that serves.
+        for path in hub.ledger.off_runtime(move || orders.list()).await.unwrap_or_default() {
             let taken = path.with_extension("taken");
             // Taken back meanwhile.
             if std::fs::rename(&path, &taken).is_err() {

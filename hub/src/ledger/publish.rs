@@ -33,6 +33,9 @@ pub trait HeadSource: Send + Sync {
 
     /// Partial tiles that a published checkpoint of another size needs.
     fn needed(&self) -> Vec<PathBuf>;
+
+    /// Says when files begin to be written, and when that has ended.
+    fn writing(&self, writes: bool);
 }
 
 #[derive(Default)]
@@ -202,6 +205,13 @@ impl Worker {
     }
 
     fn write(&mut self) -> std::io::Result<()> {
+        self.heads.writing(true);
+        let written = self.write_files();
+        self.heads.writing(false);
+        written
+    }
+
+    fn write_files(&mut self) -> std::io::Result<()> {
         // The head first, its tiles after: whatever the head covers was handed over before.
         let (head, partials) = self.heads.head();
         let mut tiles = std::mem::take(&mut self.shared.lock().tiles);

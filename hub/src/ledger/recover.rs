@@ -6,7 +6,7 @@ use super::known::KnownRoots;
 use super::publish::{HeadSource, Publisher, SignedHead, Unsynced, clear_partials, write_durably};
 use super::reads::Reads;
 use super::sequence::Sequencer;
-use super::stall::Batch;
+use super::stall::InHand;
 use super::store::{EntryReader, EntryStore, StoreError};
 use super::store_files::FileStore;
 use super::tree::{TileFolder, Tiles};
@@ -148,7 +148,8 @@ pub fn open(
         publishing_behind: Arc::clone(&publishing_behind),
         reads: Reads::default(),
         failed: AtomicBool::new(false),
-        batch: Batch::default(),
+        batch: InHand::default(),
+        publication: InHand::default(),
         gather: Gather::default(),
         workers: config.ground.workers,
         signer: config.signer,

@@ -5,19 +5,37 @@ use super::{Ledger, Shared};
 use crate::limits::BATCH_STALLED;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use yiwang_proto::ambient::Clock;
 
-/// When the batch began that the sequencer has in hand, by the monotonic clock, plus one; 0 without one.
+/// When that began which a thread has in hand, by the monotonic clock, plus one; 0 without anything.
 #[derive(Debug, Default)]
-pub(super) struct Batch(AtomicU64);
+pub(super) struct InHand(AtomicU64);
+
+impl InHand {
+    pub(super) fn begin(&self, clock: &dyn Clock) {
+        self.0.store(clock.monotonic_us().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// For how long it lasted.
+    pub(super) fn end(&self, clock: &dyn Clock) -> Duration {
+        let took = self.age(clock);
+        self.0.store(0, Ordering::Relaxed);
+        took
+    }
+
+    pub(super) fn age(&self, clock: &dyn Clock) -> Duration {
+        let Some(since) = self.0.load(Ordering::Relaxed).checked_sub(1) else { return Duration::ZERO };
+        Duration::from_micros(clock.monotonic_us().saturating_sub(since))
+    }
+}
 
 impl Shared {
     pub(super) fn begin_batch(&self) {
-        self.batch.0.store(self.clock.monotonic_us().saturating_add(1), Ordering::Relaxed);
+        self.batch.begin(self.clock.as_ref());
     }
 
     pub(super) fn end_batch(&self) {
-        let took = self.batch_age();
-        self.batch.0.store(0, Ordering::Relaxed);
+        let took = self.batch.end(self.clock.as_ref());
         if took > BATCH_STALLED {
             tracing::warn!(
                 seconds = took.as_secs(),
@@ -27,8 +45,12 @@ impl Shared {
     }
 
     fn batch_age(&self) -> Duration {
-        let Some(since) = self.batch.0.load(Ordering::Relaxed).checked_sub(1) else { return Duration::ZERO };
-        Duration::from_micros(self.clock.monotonic_us().saturating_sub(since))
+        self.batch.age(self.clock.as_ref())
+    }
+
+    /// Whether the files beside the entries hang: that gives no error either.
+    pub(super) fn publishing_hangs(&self) -> bool {
+        self.publication.age(self.clock.as_ref()) > BATCH_STALLED
     }
 }
 
@@ -51,5 +73,23 @@ impl Ledger {
                 age.as_secs()
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yiwang_proto::ambient::ManualClock;
+
+    #[test]
+    fn only_time_with_something_in_hand_counts() {
+        let (in_hand, clock) = (InHand::default(), ManualClock::new(0));
+        clock.advance_ms(5_000);
+        assert_eq!(in_hand.age(&clock), Duration::ZERO);
+        in_hand.begin(&clock);
+        clock.advance_ms(3_000);
+        assert!(in_hand.age(&clock) > BATCH_STALLED);
+        assert_eq!(in_hand.end(&clock), Duration::from_secs(3));
+        assert_eq!(in_hand.age(&clock), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! `/live`, `/ready`, `/stages`, `/metrics`, gRPC health, and the small task that keeps them true.
+//! `/live`, `/ready`, `/stages`, `/metrics`, gRPC health, and the small tasks that keep them true.
 
 use crate::context::Hub;
 use crate::directory::PolicyDraft;
@@ -77,11 +77,10 @@ async fn stages(State(hub): State<Arc<Hub>>) -> String {
 /// How often the watch looks; a full disk that has space again is noticed within this time.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps gRPC health true, looks for room while the ledger is full, records a new policy once it can.
+/// Keeps gRPC health true. Waits for nothing but the time: what waits for a disk is [`upkeep`]'s.
 pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
     const SERVICES: [&str; 4] =
         ["", "yiwang.v1.ExchangeService", "yiwang.v1.RecordService", "yiwang.v1.CaseService"];
-    hub.orders.forget();
     let mut told = false;
     loop {
         let stalled = hub.ledger.stalled().is_some();
@@ -89,12 +88,6 @@ pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
             tracing::error!("the ledger's disk hangs: exchanges are refused until it goes on");
         }
         told = stalled;
-        // Each of these waits for the ledger: while its disk hangs, health would be told no more.
-        if !stalled {
-            hub.orders.carry_out(&hub).await;
-            hub.ledger.probe_room().await;
-            record_policy(&hub).await;
-        }
         let status = match hub.ledger.ready() {
             Ok(()) => ServingStatus::Serving,
             // A full queue is over in a moment; a disk that hangs may not be.
@@ -110,6 +103,22 @@ pub(super) async fn watch(hub: Arc<Hub>, reporter: HealthReporter) {
     }
 }
 
+/// Carries out orders, looks for room while the ledger is full, records a new policy once it can. Apart from the watch,
+/// since each of these waits for the ledger: a disk that hangs from then on would be told by nobody.
+pub(super) async fn upkeep(hub: Arc<Hub>) {
+    hub.orders.forget();
+    loop {
+        if hub.ledger.stalled().is_none() {
+            hub.orders.carry_out(&hub).await;
+            hub.ledger.probe_room().await;
+            record_policy(&hub).await;
+        }
+        if hub.stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            return;
+        }
+    }
+}
+
 /// Enters the policy that decides, if the ledger names another.
 pub(super) async fn record_policy(hub: &Hub) {
     if !hub.policy_is_recorded()
@@ -118,3 +127,6 @@ pub(super) async fn record_policy(hub: &Hub) {
         tracing::info!(%code, "the policy that decides is not yet in the ledger");
     }
 }
+
+#[cfg(test)]
+mod tests;

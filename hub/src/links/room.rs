@@ -1,6 +1,7 @@
 //! The waiting room: where requests wait for an adapter that said that it comes back. Bounded in places and bytes, each
 //! provider has a part of its own, and emergencies the last of everything: one that comes and goes all day holds up
-//! nobody's requests but its own. They go out in the order in which they came.
+//! nobody's requests but its own. They go out in the order in which they came; one whose link is gone before it is on it
+//! keeps its place in that order.
 
 use crate::limits::{
     LINK_HELD_BYTES_EMERGENCY, LINK_HELD_BYTES_MAX, LINK_HELD_BYTES_OF_MEMBER,
@@ -165,9 +166,39 @@ impl Place<'_> {
         self.ended = Ended::Refused;
     }
 
+    /// Waits in this place until its member is back, until `patience` is over, or as long as anything waits for this change.
+    /// One whose request did not get out after all waits again so, and keeps its turn: it is the next one to go.
+    pub(super) async fn wait(mut self, patience: Pin<&mut Sleep>) -> Result<Self, Code> {
+        self.take_change();
+        let hold = self.hold;
+        let back = tokio::select! {
+            biased;
+            () = self.until_back() => true,
+            () = patience => false,
+            () = tokio::time::sleep(hold) => false,
+        };
+        // Who is not back by then is away like anybody else.
+        if back { Ok(self) } else { Err(Code::ProviderUnavailable) }
+    }
+
+    /// The change that is waited for now may be another one than when the place was taken.
+    fn take_change(&mut self) {
+        let rooms = self.rooms;
+        let mut state = rooms.state();
+        let Some(hold) = state.expected.get(self.way.provider).map(|expected| expected.hold) else { return };
+        self.hold = hold;
+        if let Some(room) = state.rooms.get_mut(self.way.provider) {
+            room.hold = hold;
+            room.before += usize::from(!self.before);
+            self.before = true;
+        }
+    }
+
     async fn until_back(&mut self) {
         let mut changed = self.rooms.changed.subscribe();
-        self.mine = Some(Arc::clone(&self.turn).lock_owned().await);
+        if self.mine.is_none() {
+            self.mine = Some(Arc::clone(&self.turn).lock_owned().await);
+        }
         while self.rooms.expects(self.way.provider) && changed.changed().await.is_ok() {}
     }
 }
@@ -289,16 +320,8 @@ impl Rooms {
         bytes: usize,
         patience: Pin<&mut Sleep>,
     ) -> Result<Option<Place<'a>>, Code> {
-        let Some(mut place) = self.enter(way, urgent, bytes)? else { return Ok(None) };
-        let hold = place.hold;
-        let back = tokio::select! {
-            biased;
-            () = place.until_back() => true,
-            () = patience => false,
-            () = tokio::time::sleep(hold) => false,
-        };
-        // Who is not back by then is away like anybody else.
-        if back { Ok(Some(place)) } else { Err(Code::ProviderUnavailable) }
+        let Some(place) = self.enter(way, urgent, bytes)? else { return Ok(None) };
+        place.wait(patience).await.map(Some)
     }
 }
 

@@ -191,3 +191,72 @@ async fn nobody_waits_beyond_the_own_deadline_nor_the_end_of_the_change() {
     assert!(first.is_err());
     assert!(second.unwrap().is_some(), "released; whether there is a link is seen next");
 }
+
+#[tokio::test]
+async fn a_request_that_did_not_get_out_keeps_its_turn() {
+    let (rooms, police) = (Rooms::default(), member("police"));
+    rooms.begin(&police, LONG, None);
+    let [first, second] = [0, 1].map(|from| rooms.enter(to(&police, from), false, 1).unwrap().unwrap());
+    let gone = RefCell::new(Vec::new());
+    let first = async {
+        let place = first.wait(pin!(sleep(LONG))).await.unwrap();
+        // The link that it found is let go before it is on it.
+        rooms.begin(&police, LONG, None);
+        let place = place.wait(pin!(sleep(LONG))).await.unwrap();
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        gone.borrow_mut().push("first");
+        place.sent();
+    };
+    let second = async {
+        let place = second.wait(pin!(sleep(LONG))).await.unwrap();
+        gone.borrow_mut().push("second");
+        place.sent();
+    };
+    let back = async {
+        tokio::task::yield_now().await;
+        rooms.back(&police);
+        while !rooms.expects(&police) {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        assert!(gone.borrow().is_empty() && rooms.held().requests == 2);
+        rooms.back(&police);
+    };
+    tokio::join!(first, second, back);
+    assert_eq!(gone.into_inner(), ["first", "second"]);
+    assert_eq!((ended(&rooms, "sent"), ended(&rooms, "away"), rooms.held().requests), (2, 0, 0));
+    assert!(rooms.state().rooms.is_empty());
+}
+
+#[tokio::test]
+async fn who_waits_again_waits_for_the_new_change_and_no_longer_than_the_own_deadline() {
+    let (rooms, police) = (Rooms::default(), member("police"));
+    rooms.begin(&police, LONG, None);
+    let held = rooms.enter(to(&police, 0), false, 1).unwrap().unwrap();
+    rooms.back(&police);
+    let mut patience = pin!(sleep(LONG));
+    // It came after its member was back, and stood behind the one that had to wait.
+    let mut behind = rooms.enter(to(&police, 1), false, 1).unwrap().unwrap();
+    held.sent();
+    rooms.begin(&police, SHORT, None);
+    behind = match behind.wait(patience.as_mut()).await {
+        Err(code) => {
+            assert_eq!(code, Code::ProviderUnavailable, "the hold of the new change");
+            rooms.enter(to(&police, 1), false, 1).unwrap().unwrap()
+        }
+        Ok(_) => panic!("nobody is back"),
+    };
+    rooms.back(&police);
+    behind = behind.wait(patience.as_mut()).await.unwrap();
+    rooms.begin(&police, LONG, None);
+    assert_eq!(
+        behind.wait(pin!(sleep(SHORT))).await.err(),
+        Some(Code::ProviderUnavailable),
+        "its own deadline"
+    );
+    assert!(rooms.state().rooms.is_empty(), "no count of the rooms is left over");
+}

@@ -19,9 +19,9 @@ use yiwang_proto::pb;
 const TRIES: usize = 3;
 
 /// Why a request has no answer.
-enum Failed {
-    /// Nothing of it went out: the link is not there, or takes nothing more.
-    Unsent,
+enum Failed<'a> {
+    /// Nothing of it went out: the link is not there, or takes nothing more. It keeps the place that it had.
+    Unsent(Option<Place<'a>>),
     /// Anything else.
     With(Code),
 }
@@ -58,8 +58,13 @@ impl Links {
         let mut patience = pin!(tokio::time::sleep(Duration::from_millis(out.wait_ms)));
         let until = patience.deadline();
         let bytes = out.request.len().saturating_add(out.body.len());
+        let mut kept: Option<Place<'_>> = None;
         for _ in 0..TRIES {
-            let place = match self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await {
+            let waited = match kept.take() {
+                Some(place) => place.wait(patience.as_mut()).await.map(Some),
+                None => self.rooms.wait(way, out.urgent, bytes, patience.as_mut()).await,
+            };
+            let place = match waited {
                 Ok(place) => place,
                 Err(code) => return Ok(Err(code)),
             };
@@ -86,21 +91,21 @@ impl Links {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(Failed::With(code)) => return Ok(Err(code)),
                 // A link that was let go since the room was asked: the next one is waited for.
-                Err(Failed::Unsent) if self.is_present(way.provider) => {}
-                Err(Failed::Unsent) => break,
+                Err(Failed::Unsent(place)) if self.is_present(way.provider) => kept = place,
+                Err(Failed::Unsent(_)) => break,
             }
         }
         Ok(Err(Code::ProviderUnavailable))
     }
 
-    async fn exchange(
+    async fn exchange<'a>(
         &self,
         provider: &MemberId,
         out: &Outgoing,
         until: Instant,
-        place: Option<Place<'_>>,
-    ) -> Result<RawAnswer, Failed> {
-        let link = self.of(provider).ok_or(Failed::Unsent)?;
+        place: Option<Place<'a>>,
+    ) -> Result<RawAnswer, Failed<'a>> {
+        let Some(link) = self.of(provider) else { return Err(Failed::Unsent(place)) };
         if !out.urgent && link.in_flight.available_permits() <= link.reserve {
             return Err(Failed::With(Code::ProviderBusy));
         }
@@ -110,12 +115,12 @@ impl Links {
 }
 
 impl Link {
-    async fn exchange(
+    async fn exchange<'a>(
         self: Arc<Self>,
         out: &Outgoing,
         until: Instant,
-        place: Option<Place<'_>>,
-    ) -> Result<RawAnswer, Failed> {
+        place: Option<Place<'a>>,
+    ) -> Result<RawAnswer, Failed<'a>> {
         let exchange = self.next_exchange.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(CHUNK_MAX)));
@@ -123,7 +128,7 @@ impl Link {
             let mut pending = self.pending();
             // Under the lock: who closes or seals it afterwards finds this one.
             if self.closed.is_cancelled() || self.sealed.load(Ordering::Acquire) {
-                return Err(Failed::Unsent);
+                return Err(Failed::Unsent(place));
             }
             pending.insert(exchange, Pending::new(reply, Arc::clone(&credit)));
         }

@@ -2,12 +2,15 @@
 //! some minutes ago: the provider's entries since are read once for all of them and not once for each.
 
 use crate::context::Hub;
+use crate::limits::{OFFER_WALK_GO, OFFER_WALKS_AT_ONCE};
 use crate::links::previous;
 use bytes::Bytes;
 use prost::Message as _;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::ids::MemberId;
@@ -62,8 +65,18 @@ pub(super) struct Places {
 
 /// What was looked through for each provider that offers. It outlives links, so that an adapter whose links are short gets
 /// on all the same.
-#[derive(Debug, Default)]
-pub struct Known(Mutex<HashMap<MemberId, Looked>>);
+#[derive(Debug)]
+pub struct Known {
+    looked: Mutex<HashMap<MemberId, Looked>>,
+    /// Walks that may begin now, of all providers.
+    walks: Arc<Semaphore>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { looked: Mutex::default(), walks: Arc::new(Semaphore::new(OFFER_WALKS_AT_ONCE)) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Looked {
@@ -81,9 +94,19 @@ impl Looked {
 }
 
 impl Known {
+    fn looked(&self) -> MutexGuard<'_, HashMap<MemberId, Looked>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn for one go of a walk, in the order in which they are asked for; none where the others take too long.
+    pub(super) async fn turn(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
+        let turn = Arc::clone(&self.walks).acquire_owned();
+        tokio::time::timeout_at(until, turn).await.ok()?.ok()
+    }
+
     /// What is known of a provider; whoever looks holds its lock. What was not used for long is given up.
     pub(super) fn of(&self, provider: &MemberId, now_us: u64) -> Arc<tokio::sync::Mutex<Places>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.looked();
         let old = |since_us: u64| u128::from(now_us.saturating_sub(since_us)) > APART.as_micros();
         known.retain(|_, looked| looked.in_use() || !old(looked.used_us));
         let looked = known.entry(provider.clone()).or_default();
@@ -94,7 +117,7 @@ impl Known {
     /// Says how many entries are known of a provider. Where all become too many, those are given up that were not used for
     /// the longest time.
     pub(super) fn holds(&self, provider: &MemberId, held: usize, now_us: u64) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.looked();
         if let Some(looked) = known.get_mut(provider) {
             (looked.held, looked.used_us) = (held, now_us);
         }
@@ -109,7 +132,7 @@ impl Known {
 
     /// Gives up all that nobody uses now.
     pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, looked| looked.in_use());
+        self.looked().retain(|_, looked| looked.in_use());
     }
 }
 
@@ -137,7 +160,7 @@ impl Places {
     }
 
     /// Looks an exchange up whose request was issued at this time, in entries since and to before `newest`, all of them
-    /// durable.
+    /// durable. None after one go that did not get that far back: the next one goes on from there.
     pub(super) fn find(
         &mut self,
         hub: &Hub,
@@ -145,39 +168,47 @@ impl Places {
         newest: u64,
         request: &Bytes,
         since_ms: i64,
-    ) -> Result<Found, Code> {
+    ) -> Result<Option<Found>, Code> {
         let read = |at| step(hub, provider, at);
-        self.look(WALK_MAX, newest, since_ms.saturating_sub(CLOCK_SKEW_MS), &read)?;
-        self.known(hub, request)
+        let since_ms = since_ms.saturating_sub(CLOCK_SKEW_MS);
+        let done = self.look(WALK_MAX, OFFER_WALK_GO, newest, since_ms, &read)?;
+        if done { self.known(hub, request).map(Some) } else { Ok(None) }
     }
 
     /// Looks through what came since the last time, and back to a time; `read` gives an entry by its place. At most `max`
-    /// entries are read, and kept: with newer ones the oldest fall off.
+    /// entries are read, and kept: with newer ones the oldest fall off. False where `go` of them were read on the way back
+    /// and it is not at its end.
     ///
     /// # Errors
     /// Those of `read`, and [`Code::NotFound`] where the time lies further back than the entries that are kept.
     fn look(
         &mut self,
         max: usize,
+        go: usize,
         newest: u64,
         since_ms: i64,
         read: &dyn Fn(u64) -> Result<Step, Code>,
-    ) -> Result<(), Code> {
+    ) -> Result<bool, Code> {
         if self.newest == 0 {
             (self.newest, self.below) = (newest, newest);
         }
         self.take_newer(max, newest, read)?;
+        let mut left = go;
         while self.below > 0 && self.oldest_ms() >= since_ms {
             if self.held() >= max {
                 // It may lie further back, so nothing can be said of it, and nothing be entered for it.
                 return Err(Code::NotFound);
             }
+            if left == 0 {
+                return Ok(false);
+            }
+            left -= 1;
             let step = read(self.below)?;
             self.below = step.before;
             self.note(&step);
             self.steps.push_back(step);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes up what came since the last time: forward is backward too, from the newest to what is known.
