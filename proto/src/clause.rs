@@ -11,6 +11,8 @@
 pub const CLAUSE_MAX: usize = 96;
 /// Digits in one clause: rules name classes and seconds; any number that names a person or telephone is longer.
 pub const DIGITS_MAX: usize = 4;
+/// The largest count that a clause says; it stands for itself and for any above it.
+pub const COUNT_MAX: usize = 9_999;
 
 const JOINTS: [char; 3] = ['-', ':', '.'];
 

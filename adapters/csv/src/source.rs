@@ -211,4 +211,9 @@ impl Source for CsvSource {
         // The method of the type itself.
         Self::quarantine(self)
     }
+
+    fn held_back(&self) -> usize {
+        let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.snapshot.as_ref().map_or(0, |snapshot| snapshot.quarantined().1)
+    }
 }

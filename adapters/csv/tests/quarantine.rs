@@ -376,3 +376,32 @@ async fn an_older_row_is_not_served_where_the_newer_one_of_its_key_is_held_back(
     place.drop_out("people-2.csv", &[2]).unwrap();
     assert_eq!(name_of(&mapped, "P1").await, served("old"));
 }
+
+#[tokio::test]
+async fn a_search_says_how_many_rows_are_held_back_beside_those_that_it_found() {
+    let place = Place::new(&[row("P1", "a", "1"), row("P2", "canary", "much")].concat());
+    let (_, mapped) = place.source();
+    let fields = ["name", "sex"].map(|name| FieldName::parse(name).unwrap());
+    let operation = Operation::parse("person.by_area").unwrap();
+    let arguments = [(FieldName::parse("area").unwrap(), Scalar::Text("a".to_owned()))].into();
+    let found = async || {
+        let ask = Ask {
+            highest_class: (2, Code::SealingRequired),
+            operation: &operation,
+            fields: &fields,
+            rows: &[],
+            subject: "",
+            arguments: &arguments,
+            limit: 100,
+            now_ms: compliance::NOW_MS,
+            deadline_ms: compliance::NOW_MS + 60_000,
+        };
+        let found = mapped.answer(ask).await.unwrap();
+        (found.rows, found.withheld)
+    };
+    assert_eq!(found().await, (1, vec![(fields[0].clone(), "rows left out: 1".to_owned())]));
+    place.drop_out(FILE, &[3]).unwrap();
+    assert_eq!(found().await, (1, Vec::new()), "what was dropped counts no more");
+    // Of a look-up the row that was found is the one that was looked for.
+    assert_eq!(name_of(&mapped, "P1").await, Ok("a".to_owned()));
+}

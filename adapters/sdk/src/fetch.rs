@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use yiwang_proto::body::Arguments;
+use yiwang_proto::clause::COUNT_MAX;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::RowClause;
 use yiwang_proto::ids::{FieldName, Operation};
@@ -168,19 +169,8 @@ impl MappedSource {
         if plan.fields.is_empty() {
             return Ok(empty(plan.withheld, ask.now_ms));
         }
-        let fetched = self.fetch_within(query, timeout).await;
-        self.note_whether_drifted(ask.operation, &fetched);
-        let fetched = fetched?;
+        let fetched = self.fetch_within(query, timeout).await?;
         self.reduce(operation, plan, &fetched, ask.now_ms)
-    }
-
-    /// What an answer of the source says of whether its tables are still what the mapping was written for.
-    fn note_whether_drifted(&self, operation: &Operation, fetched: &Result<Fetched, SourceError>) {
-        match fetched {
-            Ok(_) => self.note_drift(operation, false),
-            Err(SourceError::Drift(_)) => self.note_drift(operation, true),
-            Err(_) => {}
-        }
     }
 
     fn plan<'o>(
@@ -229,7 +219,7 @@ impl MappedSource {
         let zone = &self.mapping.source().common().zone;
         let rows = &fetched.rows;
         let mut truncated = rows.len() >= plan.fetch_limit as usize;
-        let names = plan.fields.iter().map(|field| field.name.clone()).collect();
+        let names: Vec<FieldName> = plan.fields.iter().map(|field| field.name.clone()).collect();
         let mut writer = Writer::new(operation, plan.fields, zone, now_ms);
         let mut kept = 0;
         for row in 0..rows.len() {
@@ -250,18 +240,19 @@ impl MappedSource {
             }
         }
         // Also where all that was found is outside of the contract: what is held back may be inside.
-        if kept == 0 && !rows.is_empty() && self.source.quarantine().1 > 0 {
+        if kept == 0 && !rows.is_empty() && self.source.held_back() > 0 {
             return Err(SourceError::HeldBack.into());
         }
+        let mut withheld = plan.withheld;
+        if operation.kind == OperationKind::Search && kept > 0 {
+            // Beside what was found nobody would miss them. Each may be one that is looked for; in the words of a batch.
+            let held = self.source.held_back().min(COUNT_MAX);
+            let told = names.first().filter(|_| held > 0);
+            withheld.extend(told.map(|name| (name.clone(), format!("rows left out: {held}"))));
+            withheld.sort();
+        }
         let (records, rows, as_of_ms) = writer.finish();
-        Ok(Mapped {
-            records: records.into(),
-            rows,
-            as_of_ms,
-            withheld: plan.withheld,
-            fields: names,
-            truncated,
-        })
+        Ok(Mapped { records: records.into(), rows, as_of_ms, withheld, fields: names, truncated })
     }
 }
 

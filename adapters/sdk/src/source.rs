@@ -228,6 +228,8 @@ pub struct Usage {
     pub most: usize,
     /// Queries that wait for one.
     pub waiting: usize,
+    /// Whether all are in use and nobody was given one for as long as a query waits: whoever asks is turned away.
+    pub exhausted: bool,
 }
 
 /// A row, or a whole file, that a source holds back because it does not fit. Names columns, holds no value.
@@ -267,5 +269,10 @@ pub trait Source: Send + Sync + 'static {
     /// What it holds back, as far as it keeps that, and how much that is in all.
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         (Vec::new(), 0)
+    }
+
+    /// How much it holds back in all.
+    fn held_back(&self) -> usize {
+        self.quarantine().1
     }
 }

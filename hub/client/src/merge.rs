@@ -163,14 +163,22 @@ fn source(part: &Part, as_of: Option<String>) -> Source {
 fn gather(slot: &mut Gathered, part: &Part, field: &FieldName) {
     match &part.outcome {
         PartOutcome::Answered { rows, withheld } => {
-            if let Some((_, clause)) = withheld.iter().find(|(name, _)| name == field) {
+            let told = withheld.iter().find(|(name, _)| name == field).map(|(_, clause)| clause);
+            // Not the field is withheld then, but rows beside those that came.
+            let left_out = told.filter(|clause| {
+                let count = clause.strip_prefix("rows-left-out:").map(str::parse::<u64>);
+                matches!(count, Some(Ok(_))) && rows.iter().any(|row| row.fields.contains_key(field))
+            });
+            if let Some(clause) = told.filter(|_| left_out.is_none()) {
                 let source = Some(source(part, None));
                 let code = "withheld".to_owned();
                 slot.withheld.push(FieldState::Withheld { code, clause: clause.clone(), source });
             } else if rows.is_empty() {
                 slot.missing.push(source(part, None));
             } else {
-                slot.claims.push(claim(part, rows, field));
+                let mut claim = claim(part, rows, field);
+                claim.quality.extend(left_out.cloned());
+                slot.claims.push(claim);
             }
         }
         PartOutcome::Refused { code, clause } => {

@@ -43,6 +43,17 @@ fn sources_that_agree_give_one_value_with_all_sources() {
 }
 
 #[test]
+fn rows_that_a_source_left_out_are_told_beside_those_that_came() {
+    let PartOutcome::Answered { rows, .. } = answered(&[json!("松乙"), json!("云甲")]) else { panic!() };
+    let withheld = vec![(FieldName::parse("name").unwrap(), "rows-left-out:2".to_owned())];
+    let state = name_of(&[part("police", PartOutcome::Answered { rows, withheld })]);
+    assert!(
+        matches!(&state, FieldState::Value { value, quality, .. } if *value == json!(["松乙", "云甲"]) && *quality == ["rows-left-out:2"]),
+        "{state:?}"
+    );
+}
+
+#[test]
 fn sources_that_disagree_are_a_conflict_with_both_values() {
     let state = name_of(&[
         part("police", answered(&[json!("松乙")])),

@@ -12,6 +12,7 @@ use crate::value::{Cell, Rows, TooMuchText};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use yiwang_proto::clause::COUNT_MAX;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Scalar;
 use yiwang_proto::ids::{FieldName, Operation};
@@ -52,8 +53,8 @@ fn with_left_out(
         let told = names.iter().find(|name| *name == field).or(names.first());
         *counts.entry(told.unwrap_or(field)).or_default() += 1;
     }
-    withheld
-        .extend(counts.into_iter().map(|(field, rows)| (field.clone(), format!("rows left out: {rows}"))));
+    let words = |rows: usize| format!("rows left out: {}", rows.min(COUNT_MAX));
+    withheld.extend(counts.into_iter().map(|(field, rows)| (field.clone(), words(rows))));
     withheld.sort();
     withheld
 }
@@ -118,9 +119,7 @@ impl MappedSource {
         query.limit = if search { plan.fetch_limit } else { plan.limit + 1 };
         let look_at = query.limit as usize - 1;
         let timeout = query.timeout;
-        let fetched = self.fetch_within(query, timeout).await;
-        self.note_whether_drifted(ask.operation, &fetched);
-        let rows = fetched?.rows;
+        let rows = self.fetch_within(query, timeout).await?.rows;
         if (0..rows.len()).any(|row| plan.layout.cell(&rows, row, &page.key) == Cell::Null) {
             return Err(failed(&format!("operation `{}`: a row has no key", operation.name)));
         }
