@@ -378,6 +378,13 @@ async fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_speaks_tls_1_2_only_is_served() {
+    for lab in servers() {
+        faults::older(lab).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_restarted_is_used_again() {
     for lab in servers() {
         faults::restarted(lab).await;
