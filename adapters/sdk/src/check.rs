@@ -1,6 +1,7 @@
 //! `adapter check` as a library, in three layers: shape (the parser's faults), names and codes against the
 //! catalogue and the mapping's own tests, and the live source.
 
+mod constants;
 mod names;
 
 use crate::mapping::{
@@ -132,6 +133,7 @@ pub async fn check_by(mapping: &Mapping, catalogue: &Catalogue, level: Level<'_>
 
 fn catalogued(mapping: &Mapping, catalogue: &Catalogue, findings: &mut Vec<Finding>) {
     names::judge(mapping, findings);
+    constants::judge(mapping, findings);
     forgotten_order(mapping, findings);
     let Some(record) = catalogue.record(mapping.record()) else {
         findings.push(unknown_record(mapping, catalogue));

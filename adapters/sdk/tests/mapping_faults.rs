@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use yiwang_adapter_sdk::mapping::{Mapping, MappingFault, render};
 
+#[path = "mapping_faults/constants.rs"]
+mod constants;
 #[path = "mapping_faults/judged.rs"]
 mod judged;
 #[path = "mapping_faults/passwords.rs"]

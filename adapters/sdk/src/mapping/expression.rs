@@ -123,6 +123,13 @@ impl Expression {
         &self.columns
     }
 
+    /// Constants that it can give as they stand: itself, or a branch of `a ? b : c`. Null is left out.
+    pub fn constants(&self) -> Vec<Computed> {
+        let mut found = Vec::new();
+        collect_constants(self.program.expression(), &mut found);
+        found
+    }
+
     /// Whether all that it reads is null, without its saying what that means: nothing comes of nothing. `value == '0'` over
     /// null would be false otherwise, a "no" that nobody wrote.
     pub fn is_over_nothing<'c>(&self, row: &dyn Fn(&str) -> Cell<'c>, value: Cell<'_>) -> bool {
@@ -241,6 +248,21 @@ fn is_of_null(node: &IdedExpr) -> bool {
         Expr::Literal(literal) => matches!(literal, LiteralValue::Null),
         Expr::Select(select) => select.test,
         _ => false,
+    }
+}
+
+fn collect_constants(node: &IdedExpr, found: &mut Vec<Computed>) {
+    match &node.expr {
+        Expr::Literal(LiteralValue::Boolean(value)) => found.push(Computed::Bool(*value.inner())),
+        Expr::Literal(LiteralValue::Int(value)) => found.push(Computed::Integer(*value.inner())),
+        Expr::Literal(LiteralValue::Double(value)) => found.push(Computed::Number(*value.inner())),
+        Expr::Literal(LiteralValue::String(text)) => {
+            found.push(Computed::Text(Arc::new(text.inner().to_owned())))
+        }
+        Expr::Call(call) if call.func_name == cel::common::ast::operators::CONDITIONAL => {
+            call.args.iter().skip(1).for_each(|branch| collect_constants(branch, found));
+        }
+        _ => {}
     }
 }
 
