@@ -28,7 +28,7 @@ pub struct Record {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
     /// What happened.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 20, 21, 30, 31, 56")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 20, 21, 30, 31, 32, 56")]
     pub kind: Option<Kind>,
 }
 
@@ -57,6 +57,10 @@ pub enum Kind {
     /// The own member's entries are held up to here.
     #[prost(message, tag = "31")]
     Followed(Followed),
+    /// The operator gave an answer up whose entry does not come: it is owed no more, and was never proved to be in the
+    /// ledger.
+    #[prost(message, tag = "32")]
+    GivenUp(GivenUp),
     /// A counterpart's standing that was verified; older ones are refused from now on.
     #[prost(message, tag = "20")]
     Standing(StandingSeen),
@@ -117,6 +121,24 @@ pub struct Followed {
     /// As in [`Exchange::settled`].
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub settled: Vec<Bytes>,
+}
+
+/// An answer whose receipt nobody waits for any more, because the operator said so. What calls an answer settled is
+/// [`Exchange::settled`] and [`Followed::settled`] alone.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GivenUp {
+    /// SHA-256 of the request's signed payload, 32 bytes: its name in the answer and in the ledger.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub request: Bytes,
+    /// The first 16 bytes of the SHA-256 of the request envelope, as in [`Exchange::settled`].
+    #[prost(bytes = "bytes", tag = "2")]
+    pub envelope: Bytes,
+    /// SHA-256 of the answer envelope, 32 bytes: there may be another answer to the request.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub answer: Bytes,
+    /// Why, in the operator's words: one line, without names and values.
+    #[prost(string, tag = "4")]
+    pub reason: String,
 }
 
 /// A contract version in force.

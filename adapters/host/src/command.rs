@@ -11,6 +11,7 @@ mod fmt;
 mod folder_check;
 mod init;
 mod quarantine;
+mod receipts;
 mod replace;
 mod report;
 mod schema;
@@ -23,6 +24,7 @@ pub use diff::Diff;
 pub use fmt::Fmt;
 pub use init::Init;
 pub use quarantine::{Quarantine, Where};
+pub use receipts::Receipts;
 pub(crate) use show::masked_mapping_of;
 pub use status::Status;
 
@@ -60,6 +62,9 @@ pub enum Command {
     /// Go on from this machine's clock where the journal has a later time, because the clock had jumped
     /// ahead; the journal keeps a record of it. The adapter must not run
     AcceptClock(AcceptClock),
+    /// Answers that gave data out and have no receipt, for want of which the adapter stops; `--give-up` ends the wait for
+    /// one, and the journal keeps a record of it. The adapter must not run
+    Receipts(Receipts),
     /// One real call through what a contract grants: each field from its column to its value, masked by class
     Call(Call),
     /// How a running host does, operation by operation. Exit code: 0 healthy, 1 degraded, 3 away
@@ -191,6 +196,7 @@ pub async fn execute(
             Ok(OK)
         }
         Command::AcceptClock(arguments) => accept_clock(&arguments.config, &surroundings, out).await,
+        Command::Receipts(arguments) => receipts::receipts(&arguments, &surroundings, out).await,
         Command::Run(arguments) if arguments.dry_run => {
             dry_run::dry_run(&arguments, &surroundings, out).await
         }

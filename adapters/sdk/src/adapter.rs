@@ -11,10 +11,7 @@ use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::Ask;
 use crate::health::{Counters, Snapshot};
-use crate::journal::{
-    AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, PAIRS_PER_PART, Record,
-    snapshot_of,
-};
+use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
 use crate::material::{Cases, Documents, MaterialSource};
 use crate::reply::{Refusal, Released, Reply, Signer};
 use crate::sealing::SealingKey;
@@ -26,7 +23,7 @@ use serving::Serving;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_policies::Decider;
-use yiwang_proto::ambient::{Clock, Entropy, random};
+use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::answer::Verdict;
 use yiwang_proto::batch::Roots;
 use yiwang_proto::body::RequestBody;
@@ -42,9 +39,6 @@ use yiwang_proto::peer_time::PeerTime;
 use yiwang_proto::request::Request;
 use yiwang_proto::tag::{Tag, TagKey};
 use yiwang_proto::{Digest, pb};
-
-/// Records of a snapshot that are handed in at once: some of each batch of the journal, not all of it.
-const SNAPSHOT_BATCH: usize = 32;
 
 /// A member's adapter: it answers requests from its sources and from nobody's word but signed ones.
 pub struct Adapter {
@@ -352,39 +346,6 @@ impl Adapter {
         Ok(())
     }
 
-    /// Puts down in one place what the journal says, if enough was written since the last time: a start
-    /// then reads from there on, and not the adapter's whole life. Tags that nobody used for a month are
-    /// forgotten. Yields whether it did; [`crate::connect::run_link`] calls it every minute.
-    ///
-    /// # Errors
-    /// [`JournalError`]: there is no new snapshot; the one before still counts.
-    pub async fn keep_snapshot(self: &Arc<Self>) -> Result<bool, JournalError> {
-        let written = self.records.load(Ordering::Relaxed);
-        // The more a snapshot holds, the rarer it is, so that it costs little beside what it spares.
-        let holds = (self.memory().subjects.len() / PAIRS_PER_PART) as u64;
-        if written < self.limits.snapshot_records.saturating_add(holds.saturating_mul(100)) {
-            return Ok(false);
-        }
-        self.records.fetch_sub(written, Ordering::Relaxed);
-        let adapter = Arc::clone(self);
-        let (id, now_ms) = (u64::from_le_bytes(random(self.entropy())), self.now_ms());
-        let taking = tokio::task::spawn_blocking(move || {
-            let mut watched = adapter.watch.snapshot();
-            (watched.standings, watched.revocations) = adapter.standings.kept();
-            let mut memory = adapter.memory();
-            memory.subjects.forget(now_ms);
-            snapshot_of(&memory, &watched, id, now_ms)
-        });
-        let parts = taking.await.map_err(|_| JournalError::Dead)?;
-        for parts in parts.chunks(SNAPSHOT_BATCH) {
-            let writing = parts.iter().map(|part| self.journal.append(part.clone()));
-            for written in futures_util::future::join_all(writing).await {
-                written?;
-            }
-        }
-        Ok(true)
-    }
-
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -462,6 +423,7 @@ impl Adapter {
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             receipt_age_ms: self.counters.receipt_age_ms(self.clock.monotonic_us()),
             unreceipted: self.watch.owed().len() as u64,
+            receipts_owed: self.receipts_stop(),
             clock_skew_ms: self.clock_skew_ms(),
             journal_read: self.records_read,
             journal_full: self.journal.is_full(),

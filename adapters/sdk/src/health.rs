@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub receipt_age_ms: Option<u64>,
     /// Answers that still lack it.
     pub unreceipted: u64,
+    /// Why nothing is answered for want of receipts or their entries, if so.
+    pub receipts_owed: Option<&'static str>,
     /// Receipts that did not hold.
     pub bad_receipts: u64,
     /// By how much the clock is off its own journal or most members, if that is over 30 s, milliseconds;
@@ -223,6 +225,7 @@ impl Counters {
             receipted: self.receipted.load(Ordering::Relaxed),
             receipt_age_ms: None,
             unreceipted: 0,
+            receipts_owed: None,
             bad_receipts: self.bad_receipts.load(Ordering::Relaxed),
             clock_skew_ms: 0,
             journal_read: 0,

@@ -3,19 +3,21 @@
 //! the newest verified head, the highest contract versions and the highest time.
 
 mod memory;
+mod orders;
 mod replay;
 mod snapshot;
 mod writer;
 
 pub use memory::{HeldHead, MemoryError, Pinned};
 pub(crate) use memory::{Memory, VersionSeen, contract_seen};
+pub use orders::StoppedJournal;
 pub(crate) use replay::Taken;
-pub(crate) use snapshot::{PAIRS_PER_PART, Watched, read as read_into, records as snapshot_of};
+pub(crate) use snapshot::{Watched, read as read_into};
 pub use writer::{AnswerJournal, JournalError};
 use yiwang_proto::adapter_journal as record;
 pub use yiwang_proto::adapter_journal::{
-    ClockAccepted, ContractSeen, Counted, Exchange, Followed, KeptHead, Kind, Pair, RECORD_MAX, Record,
-    RecordError, RevocationSeen, SnapshotPart, StandingSeen, TicketUsed, UsedId,
+    ClockAccepted, ContractSeen, Counted, Exchange, Followed, GivenUp, KeptHead, Kind, Pair, RECORD_MAX,
+    Record, RecordError, RevocationSeen, SnapshotPart, StandingSeen, TicketUsed, UsedId,
 };
 
 use std::path::Path;

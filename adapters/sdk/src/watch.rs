@@ -7,6 +7,7 @@ mod heads;
 mod owed;
 mod witness;
 
+pub use owed::OwedAnswer;
 pub use witness::WitnessAnswer;
 
 pub(crate) use follow::{Awaited, Awaiting, Follow, OwnEntries};

@@ -87,7 +87,8 @@ pub struct Where {
 /// Characters of a reason: a sentence and a ticket's number.
 const REASON_MAX: usize = 200;
 
-fn reason(text: &str) -> Result<String, String> {
+/// A reason on the command line.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     match text.chars().count() {
         0 => Err("say why: whoever looks later must understand it".to_owned()),

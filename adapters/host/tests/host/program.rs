@@ -2,6 +2,7 @@
 
 use crate::http::get;
 use crate::town::{Host, adapter_config, gateway_config, write_config};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -40,6 +41,7 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     assert_eq!(taken.status.code(), Some(3));
     let said = String::from_utf8(taken.stdout).unwrap();
     assert!(said.contains("is open for writing elsewhere") && said.contains("stop the other"), "{said}");
+    assert_eq!(receipts(&path, &[]).await.0, Some(3));
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert_eq!(program.wait().await.unwrap().code(), Some(0));
@@ -52,6 +54,14 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     assert_eq!(accepted.status.code(), Some(0));
     let said = String::from_utf8(accepted.stdout).unwrap();
     assert!(said.contains("the clock is not behind the journal"), "{said}");
+    assert_eq!(receipts(&path, &[]).await, (Some(0), "no receipt is owed\n".to_owned()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let elsewhere = path.with_file_name("elsewhere.toml");
+    std::fs::write(&elsewhere, text.replace("journal = \"", "journal = \"nowhere-")).unwrap();
+    let (code, said) = receipts(&elsewhere, &[]).await;
+    assert!(code == Some(2) && said.contains("nowhere-") && said.contains("cannot be read"), "{said}");
+    let (code, said) = receipts(&path, &["--give-up", &"a1".repeat(32), "--reason", "ticket 12"]).await;
+    assert!(code == Some(1) && said.contains("no receipt is owed for request `a1a1"), "{said}");
     let missing = Command::new(PROGRAM).args(["run", "--config", "nowhere.toml"]).output().await.unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8(missing.stdout).unwrap().contains("`nowhere.toml` cannot be read"));
@@ -59,6 +69,12 @@ async fn the_program_runs_until_it_is_told_to_stop() {
     let bare = Command::new(PROGRAM).args(["run", "--config"]).arg(&path).output().await.unwrap();
     assert_eq!(bare.status.code(), Some(3));
     assert!(String::from_utf8(bare.stdout).unwrap().contains("`POLICE_DB` is not set"));
+}
+
+async fn receipts(config: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(PROGRAM);
+    let done = command.args(["receipts", "--config"]).arg(config).args(more).output().await.unwrap();
+    (done.status.code(), String::from_utf8(done.stdout).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,6 +156,10 @@ impl Memory {
                 self.owed.load_settled(&followed.settled);
                 Ok(())
             }
+            Some(Kind::GivenUp(given_up)) => {
+                self.owed.load_given_up(given_up);
+                Ok(())
+            }
             Some(Kind::Standing(seen)) => self.restore_standing(index, seen),
             Some(Kind::Revocation(seen)) => self.restore_revocation(index, &seen.document),
         }
@@ -216,6 +220,11 @@ impl Memory {
                 self.owed.load_settled(&followed.settled);
                 followed.own_next <= self.own_next
             }
+            // The exchange may lie shortly before the snapshot as well, and was opened again.
+            Some(Kind::GivenUp(given_up)) => {
+                self.owed.load_given_up(given_up);
+                true
+            }
             // An answer that was journalled and not yet waited for when the snapshot was taken.
             Some(Kind::Exchange(exchange)) => {
                 self.owed.load(exchange, record.time_ms);
@@ -251,19 +260,24 @@ impl Memory {
             // A record that was refused for a mismatch holds no pair, so this cannot disagree.
             let _ = self.subjects.bind(&key, &tag, time_ms);
         }
-        if !exchange.ticket.is_empty() && time_ms >= TicketUses::since_ms(now_ms) {
-            let ticket = Digest::try_from(exchange.ticket.as_ref()).map_err(|_| MemoryError::Value(index))?;
-            self.ticket_uses.count(&ticket, time_ms);
-        }
+        let used_ticket = !exchange.ticket.is_empty() && time_ms >= TicketUses::since_ms(now_ms);
         // An accepted statement lives at most so long after the record was written.
         let ids_from = now_ms.saturating_sub(STATEMENT_LIFETIME_MS + CLOCK_SKEW_MS);
         let today = now_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
-        if !exchange.counted || time_ms < ids_from.min(today) {
+        if !exchange.counted || (time_ms < ids_from.min(today) && !used_ticket) {
             return Ok(());
         }
         let value = MemoryError::Value(index);
         let signed = SignedStatement::parse(exchange.request.clone()).map_err(|_| value.clone())?;
         let request = Request::parse(signed.unverified_payload()).map_err(|_| value)?;
+        // It ran while the snapshot was taken: with its id the snapshot has all that it counted for.
+        if self.replay.holds(&request.consumer, &request.id, request.expires_at_ms) {
+            return Ok(());
+        }
+        if used_ticket {
+            let ticket = Digest::try_from(exchange.ticket.as_ref()).map_err(|_| MemoryError::Value(index))?;
+            self.ticket_uses.count(&ticket, time_ms);
+        }
         if time_ms >= today {
             let officer = request.officer.as_ref().filter(|_| exchange.proved);
             self.rates.count(&request.contract, &request.app, officer, time_ms);

@@ -60,6 +60,12 @@ impl ReplaySet {
         Ok(())
     }
 
+    /// Whether the id of this very statement is used up: of another one with the same id it says nothing.
+    pub(crate) fn holds(&self, consumer: &MemberId, id: &RequestId, expires_at_ms: i64) -> bool {
+        let bucket = self.buckets.get(&expires_at_ms.div_euclid(BUCKET_MS));
+        bucket.is_some_and(|bucket| bucket.contains(&key(consumer, id)))
+    }
+
     /// All of it, for a snapshot: when its bucket expires, and the key.
     pub(crate) fn ids(&self) -> impl Iterator<Item = (i64, Key)> {
         self.buckets.iter().flat_map(|(bucket, keys)| keys.iter().map(|key| (*bucket, *key)))
@@ -97,6 +103,7 @@ mod tests {
         assert_eq!(set.take(&consumer, &id, 90_000, 60_999), Err(Taken::Replayed), "another expiry");
         assert_eq!(set.take(&other, &id, 61_000, 60_999), Ok(()));
         assert_eq!(set.held, 2);
+        assert!(set.holds(&other, &id, 61_000) && !set.holds(&other, &id, 90_000));
         assert_eq!(set.take(&consumer, &id, 130_000, 70_000), Ok(()), "forgotten after its bucket");
         assert_eq!(set.held, 1);
     }

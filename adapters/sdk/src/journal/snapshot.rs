@@ -5,23 +5,31 @@
 //! others may come between its parts. It counts only if all its parts are there. INVARIANT: whatever a
 //! record says is in the memory before the record is written, or the record comes after the first part; the
 //! exceptions (heads, contract versions, what is watched) are read again from the records shortly before it.
+//! So the first part gets its place before the lock on the memory is given back: an exchange that is admitted
+//! right after it would else be in neither, and its id would be new once more after the next start.
 
 use super::memory::{HeldHead, Memory, MemoryError, Pinned};
 use super::record::{Counted, Kind, Pair, Record, SnapshotPart, StandingSeen, TicketUsed, UsedId};
 use super::writer::JournalError;
+use crate::adapter::Adapter;
 use crate::watch::Offer;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use yiwang_journal::Reader;
 use yiwang_policies::rates::{Counter, CounterOf};
+use yiwang_proto::ambient::random;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::ids::{AppId, ContractId, Officer};
 use yiwang_proto::request::Head;
 
 /// Pairs in one part: each has some 42 bytes, and a record takes 33 KiB.
-pub(crate) const PAIRS_PER_PART: usize = 600;
+const PAIRS_PER_PART: usize = 600;
 /// Other things in one part: a counter has at most 180 bytes.
 const PER_PART: usize = 150;
+/// Parts that are handed in at once: some of each batch of the journal, not all of it.
+const AT_ONCE: usize = 32;
 /// Records before a snapshot among which heads and versions are looked for that were not yet in memory when
 /// it was taken: more than may wait for the disk at once.
 const BEFORE: u64 = 4096;
@@ -42,7 +50,7 @@ pub(crate) struct Watched {
 }
 
 /// Cuts a memory into the records of a snapshot.
-pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64) -> Vec<Bytes> {
+fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64) -> Vec<Bytes> {
     let mut pairs = memory.subjects.pairs().peekable();
     let mut ids = memory.replay.ids().peekable();
     let mut counters = memory.rates.counters().peekable();
@@ -114,6 +122,46 @@ pub(crate) fn records(memory: &Memory, watched: &Watched, id: u64, time_ms: i64)
             Record::new(time_ms, Kind::Snapshot(part)).encode()
         })
         .collect()
+}
+
+impl Adapter {
+    /// Puts down in one place what the journal says, if enough was written since the last time: a start
+    /// then reads from there on, and not the adapter's whole life. Tags that nobody used for a month are
+    /// forgotten. Yields whether it did; [`crate::connect::run_link`] calls it every minute.
+    ///
+    /// # Errors
+    /// [`JournalError`]: there is no new snapshot; the one before still counts.
+    pub async fn keep_snapshot(self: &Arc<Self>) -> Result<bool, JournalError> {
+        let written = self.records.load(Ordering::Relaxed);
+        // The more a snapshot holds, the rarer it is, so that it costs little beside what it spares.
+        let holds = (self.memory().subjects.len() / PAIRS_PER_PART) as u64;
+        if written < self.limits().snapshot_records.saturating_add(holds.saturating_mul(100)) {
+            return Ok(false);
+        }
+        let adapter = Arc::clone(self);
+        let (id, now_ms) = (u64::from_le_bytes(random(self.entropy())), self.now_ms());
+        let taking = tokio::task::spawn_blocking(move || {
+            let (standings, revocations) = adapter.standings.kept();
+            let watched = Watched { standings, revocations, ..adapter.watch.snapshot() };
+            let mut memory = adapter.memory();
+            memory.subjects.forget(now_ms);
+            let mut parts = records(&memory, &watched, id, now_ms).into_iter();
+            // INVARIANT: under the lock; see the head of this file.
+            let first = parts.next().and_then(|first| adapter.journal.hand_in(first));
+            (first, parts.collect::<Vec<_>>())
+        });
+        let (first, parts) = taking.await.map_err(|_| JournalError::Dead)?;
+        let Some(first) = first else { return Ok(false) };
+        self.records.fetch_sub(written, Ordering::Relaxed);
+        first.outcome().await?;
+        for parts in parts.chunks(AT_ONCE) {
+            let writing = parts.iter().map(|part| self.journal.append(part.clone()));
+            for written in futures_util::future::join_all(writing).await {
+                written?;
+            }
+        }
+        Ok(true)
+    }
 }
 
 fn counted(counter: Counter) -> Counted {

@@ -146,6 +146,66 @@ fn a_start_reads_from_the_newest_whole_snapshot() {
     assert_eq!(judged, [true, false, true, false], "no older version of a record type is pinned again");
 }
 
+/// A request that was carried out, as the journal has it.
+fn exchange(n: u32) -> Record {
+    let statement = yiwang_proto::request::Request {
+        id: request(n),
+        consumer: consumer(),
+        app: "desk".parse().unwrap(),
+        provider: "police".parse().unwrap(),
+        contract: contract(),
+        contract_digest: [3; 32],
+        purpose: "social-assistance.eligibility".parse().unwrap(),
+        case: "0190a5c3-0000-7000-8000-000000000002".parse().unwrap(),
+        record: "Person".parse().unwrap(),
+        operation: "person.by_id".parse().unwrap(),
+        fields: vec!["name".parse().unwrap()],
+        subject_tags: Vec::new(),
+        issued_at_ms: NOW,
+        expires_at_ms: NOW + 60_000,
+        body_digest: [4; 32],
+        head: Head::default(),
+        retry_of: None,
+        officer: None,
+        delegation_digest: [5; 32],
+        officer_by: yiwang_proto::request::OfficerBy::Asserted,
+        sealing: None,
+        in_batch: false,
+    };
+    let exchange = crate::journal::Exchange {
+        request: statement.sign(&SecretKey::from_seed(&[8; 32])).bytes().clone(),
+        answer: Bytes::from_static(b"answer"),
+        counted: true,
+        ticket: Bytes::from(vec![4; 32]),
+        ..Default::default()
+    };
+    Record::new(NOW, Kind::Exchange(exchange))
+}
+
+#[test]
+fn what_ran_while_the_snapshot_was_taken_is_counted_once() {
+    let app = AppId::parse("desk").unwrap();
+    let mut live = Memory::default();
+    live.replay.take(&consumer(), &request(1), NOW + 60_000, NOW).unwrap();
+    live.rates.count(&contract(), &app, None, NOW);
+    live.ticket_uses.count(&[4; 32], NOW);
+    let disk = SimulatedDisk::new();
+    let mut journal = journal(&disk);
+    journal.append(&records(&live, &Watched::default(), 1, NOW)).unwrap();
+    // The first was admitted before the snapshot was taken, the second after it.
+    journal.append(&[exchange(1).encode(), exchange(2).encode()]).unwrap();
+    for later_ms in [NOW, NOW + 10_000] {
+        let mut memory = Memory::default();
+        read(&journal.reader(), &mut memory, later_ms, &ledger()).unwrap().unwrap();
+        for n in [1, 2] {
+            assert!(memory.replay.take(&consumer(), &request(n), NOW + 60_000, later_ms).is_err(), "{n}");
+        }
+        let counts = memory.rates.count(&contract(), &app, None, NOW);
+        assert_eq!((counts.app_this_minute, counts.officer_today), (3, 3), "two and this one");
+        assert_eq!(memory.ticket_uses.count(&[4; 32], NOW), 3);
+    }
+}
+
 #[test]
 fn without_a_snapshot_everything_is_read() {
     let disk = SimulatedDisk::new();

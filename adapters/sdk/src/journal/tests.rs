@@ -27,6 +27,7 @@ fn records_come_back_as_they_were_and_unknown_ones_are_refused() {
         Kind::Snapshot(SnapshotPart { id: 1, number: 2, all: 3, ..SnapshotPart::default() }),
         Kind::Witnessed(KeptHead { checkpoint: Bytes::from_static(b"note") }),
         Kind::Followed(Followed { own_next: 77, settled: vec![Bytes::from(vec![3; 16])] }),
+        Kind::GivenUp(GivenUp { reason: "ticket 12".to_owned(), ..GivenUp::default() }),
     ] {
         let record = Record::new(7, kind);
         assert_eq!(Record::decode(record.encode()).unwrap(), record);

@@ -98,6 +98,17 @@ impl State {
     }
 }
 
+/// A record that was handed in and may not be durable yet.
+#[derive(Debug)]
+pub(crate) struct HandedIn(oneshot::Receiver<Result<(), JournalError>>);
+
+impl HandedIn {
+    /// Waits until it is durable.
+    pub(crate) async fn outcome(self) -> Result<(), JournalError> {
+        self.0.await.unwrap_or(Err(JournalError::Dead))
+    }
+}
+
 /// Whoever waits for a record. One that gives up leaves it to others, should it come to stand in the journal.
 struct Waiting<'a> {
     outcome: oneshot::Receiver<Result<(), JournalError>>,
@@ -178,6 +189,14 @@ impl AnswerJournal {
     /// it may be released.
     pub async fn append(&self, record: Bytes) -> Result<(), JournalError> {
         self.submit(Some(record)).await
+    }
+
+    /// Gives a record its place without a wait, for whoever holds a lock: what is handed in after this comes behind it.
+    /// None where the journal takes nothing at once, because its disk is stuck or its thread is gone.
+    pub(crate) fn hand_in(&self, record: Bytes) -> Option<HandedIn> {
+        let (done, outcome) = oneshot::channel();
+        self.queue.as_ref()?.try_send(Job { record: Some(record), done }).ok()?;
+        Some(HandedIn(outcome))
     }
 
     /// Whether a write failed, so that only a new start helps.

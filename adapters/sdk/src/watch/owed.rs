@@ -1,6 +1,10 @@
 //! Answers without receipt: what left this adapter, and what the hub has not yet proved to be in the ledger.
 //! They are offered again, and when too many are owed, or for too long, nothing more is answered.
 
+mod given_up;
+
+pub use given_up::OwedAnswer;
+
 use crate::adapter::Adapter;
 use crate::journal::{Exchange, Kind, Record};
 use crate::reply::Refusal;
@@ -480,11 +484,12 @@ impl Adapter {
     /// # Errors
     /// [`Code::ReceiptsOwed`] where the hub owes too many, or for too long, or what its receipts proved does not come.
     pub(crate) fn receipts_in_order(&self) -> Result<(), Refusal> {
+        self.receipts_stop().map_or(Ok(()), |why| Err(Refusal::failed(Code::ReceiptsOwed, why)))
+    }
+
+    pub(crate) fn receipts_stop(&self) -> Option<&'static str> {
         let owed = self.watch.owed().stops(self.clock().monotonic_us());
-        match owed.or_else(|| self.watch.follow().stops()) {
-            None => Ok(()),
-            Some(why) => Err(Refusal::failed(Code::ReceiptsOwed, why)),
-        }
+        owed.or_else(|| self.watch.follow().stops())
     }
 }
 

@@ -5,17 +5,22 @@ use crate::world::{
     ADAPTER, APP, CONSUMER_ROOT, HOUR, NOW, ONE, PROVIDER_ROOT, STRANGER, World, delegate, key, member,
 };
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use yiwang_adapter_sdk::adapter::{Adapter, AdapterConfig, AdapterError, ClockRule};
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::health::LinkState;
-use yiwang_adapter_sdk::journal::{Kind, RECORD_MAX, Record};
+use yiwang_adapter_sdk::journal::{Kind, RECORD_MAX, Record, StoppedJournal};
 use yiwang_journal::ground::{Ground, Workers};
 use yiwang_journal::{Options, Reader};
 use yiwang_policies::Decider;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::{Delegation, Role};
+
+/// Requests while a snapshot is written: enough that it was taken before the last of them.
+const DURING: usize = 100;
 
 /// All records of the world's journal.
 pub fn records(world: &World) -> Vec<Record> {
@@ -186,4 +191,75 @@ async fn a_start_reads_from_the_last_snapshot_and_forgets_nothing_that_counts() 
     world.use_contract(crate::world::sign_contract(&older, &[PROVIDER_ROOT, CONSUMER_ROOT]));
     let adapter = world.open();
     assert_eq!(world.look_up(&adapter, ONE).await.denied(), Code::NoContract);
+}
+
+#[tokio::test]
+async fn what_is_answered_while_a_snapshot_is_written_stays_used_up() {
+    let mut world = World::new();
+    world.limits.snapshot_records = 1;
+    let adapter = Arc::new(world.open());
+    world.look_up(&adapter, ONE).await.answered();
+    let mut asked = Vec::new();
+    {
+        // The memory is cut on a thread of its own; that it is done is seen after all that is asked meanwhile.
+        let mut writing = pin!(adapter.keep_snapshot());
+        let begun = std::future::poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await;
+        assert!(begun.is_pending());
+        for _ in 0..DURING {
+            let (request, body) = world.request(ONE);
+            world.ask(&adapter, &request, &body).await.answered();
+            asked.push((request, body));
+        }
+        assert!(writing.await.unwrap());
+    }
+    drop(adapter);
+    world.disk.cut_power(|_| 0);
+    let adapter = world.open();
+    for (request, body) in &asked {
+        assert_eq!(world.ask(&adapter, request, body).await.denied(), Code::Replayed);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_the_operator_gave_up_is_owed_no_more_and_not_settled() {
+    let mut world = World::new();
+    world.limits.snapshot_records = 1;
+    let config = world.config();
+    let ground = Ground { disk: Arc::new(world.disk.clone()), workers: Workers::Threads };
+    let stopped = StoppedJournal::new(config.journal_dir, config.ledger, config.limits.segment_bytes);
+    let stopped = stopped.on(ground);
+    let entropy = world.entropy.clone();
+    let adapter = world.open();
+    let running = stopped.owed(NOW, entropy.as_ref());
+    assert!(matches!(running, Err(AdapterError::Journal(error)) if error.is_environment()));
+    world.look_up(&adapter, ONE).await.answered();
+    world.look_up(&adapter, ONE).await.answered();
+    drop(adapter);
+    let owed = stopped.owed(NOW, entropy.as_ref()).unwrap();
+    let [first, second] = owed.as_slice() else { panic!("{owed:?}") };
+    let before = records(&world).len();
+    assert_eq!(stopped.give_up(&[9; 32], "ticket 12", NOW, entropy.as_ref()).unwrap(), None);
+    assert_eq!(records(&world).len(), before, "nothing to give up, nothing written");
+    // A clock that went back does not take the journal's time with it.
+    let given_up = stopped.give_up(&first.request, "ticket 12", NOW - HOUR, entropy.as_ref()).unwrap();
+    assert_eq!(given_up, Some(*first));
+    world.disk.cut_power(|_| 0);
+    let last = records(&world).pop().unwrap();
+    assert!(last.time_ms >= NOW);
+    let Some(Kind::GivenUp(record)) = last.kind else { panic!("{last:?}") };
+    assert_eq!((&record.request[..], &record.answer[..]), (&first.request[..], &first.answer[..]));
+    assert_eq!(record.reason, "ticket 12");
+    // Nor does it come back with a snapshot, before which exchange and order lie.
+    let adapter = Arc::new(world.open());
+    assert_eq!(adapter.health().unreceipted, 1);
+    assert!(adapter.keep_snapshot().await.unwrap());
+    drop(adapter);
+    assert_eq!(stopped.owed(NOW, entropy.as_ref()).unwrap(), [*second]);
+    assert_eq!(stopped.give_up(&first.request, "again", NOW, entropy.as_ref()).unwrap(), None);
+    let settled = |kind: Option<Kind>| match kind {
+        Some(Kind::Exchange(exchange)) => exchange.settled.len(),
+        Some(Kind::Followed(followed)) => followed.settled.len(),
+        _ => 0,
+    };
+    assert_eq!(records(&world).into_iter().map(|record| settled(record.kind)).sum::<usize>(), 0);
 }

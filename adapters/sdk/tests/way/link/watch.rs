@@ -332,11 +332,13 @@ async fn t07_a_hub_that_proves_nothing_is_answered_nothing() {
     }
     assert_eq!(world.touched(), touched, "no source was asked");
     assert_eq!(adapter.health().unreceipted, 8, "refusals for this reason ask for no receipt");
+    assert!(adapter.health().receipts_owed.is_some());
     // After ten seconds they are offered; one receipt makes room for one answer.
     world.clock.advance_ms(11_000);
     let offer = offered(&mut conn).await;
     conn.send(receipt(&world.ledger, &offer)).await;
     until(|| adapter.health().unreceipted == 7).await;
+    assert_eq!(adapter.health().receipts_owed, None);
     conn.served(&world).await.answered();
     assert_eq!(conn.served(&world).await.failed(), Code::ReceiptsOwed);
     served.stop().await;
