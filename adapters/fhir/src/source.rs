@@ -14,7 +14,9 @@ use yiwang_adapter_http::client::{Asked, Call, Client, Deadline};
 use yiwang_adapter_http::{carries, push_row};
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, FhirDef, Mapping, Method, OperationDef, SearchDef, SourceDef};
-use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::source::{
+    BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError, Usage,
+};
 use yiwang_adapter_sdk::value::{Rows, parse_instant};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 
@@ -130,7 +132,8 @@ impl FhirSource {
                 None => return Ok(rows),
             }
         }
-        Err(SourceError::Drift(format!("the server gives over {PAGES_MAX} pages for one question")))
+        // A matter of what was asked, and none of the mapping.
+        Err(SourceError::Query(format!("the server gives over {PAGES_MAX} pages for one question")))
     }
 
     async fn answer(&self, call: &Call, deadline: Deadline) -> Result<Value, SourceError> {
@@ -239,6 +242,10 @@ impl Source for FhirSource {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
         Box::pin(self.probed())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.client.usage())
     }
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {

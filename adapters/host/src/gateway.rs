@@ -39,7 +39,7 @@ mod shapes;
 mod trace;
 mod why;
 
-pub(crate) use meet::keep_met;
+pub(crate) use meet::{keep_met, prove_last_receipts};
 
 use crate::config::GatewayPart;
 use crate::error::HostError;

@@ -119,6 +119,11 @@ impl Health {
                     health.clock_skew_ms / 1000
                 ));
             }
+            if let Some(why) = health.receipts_owed {
+                reasons.push(format!(
+                    "receipts_owed: {why}; the hub brings them, or `yiwang adapter receipts` lists them and gives up what cannot come"
+                ));
+            }
             if health.journal_full {
                 reasons.push("journal: no space".to_owned());
             }
@@ -126,11 +131,7 @@ impl Health {
                 reasons.push("journal: failed; look at the disk and start again".to_owned());
             }
         }
-        for source in self.sources() {
-            if let Some(trouble) = source.trouble {
-                reasons.push(format!("source of `{}`: {trouble}", source.mapping));
-            }
-        }
+        reasons.extend(self.of_sources());
         let until_ms = self.standing.until_ms();
         if until_ms == 0 {
             reasons.push("standing: the hub has taken none of this member yet".to_owned());
@@ -139,6 +140,28 @@ impl Health {
         }
         if let Some(gateway) = &self.gateway {
             reasons.extend(gateway.not_met().map(|app| format!("gateway: `{app}` has not met the hub")));
+        }
+        reasons
+    }
+
+    /// Why not all that is mapped is answered. What is not named here is, also of the same mapping.
+    fn of_sources(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for watched in &self.mappings.sources() {
+            let name = watched.mapped.mapping().name();
+            if let Some(trouble) = watched.health(self.clock.now_ms()).trouble {
+                reasons.push(format!("source of `{name}`: {trouble}"));
+            }
+            if let Some(usage) = watched.mapped.source().usage().filter(|usage| usage.exhausted) {
+                reasons.push(format!(
+                    "source of `{name}`: its pool is exhausted: all {} places are in use and none comes free; look for slow \
+                     statements at the source, or raise `pool.max`",
+                    usage.most
+                ));
+            }
+            if watched.is_compared() {
+                reasons.extend(drifted(watched));
+            }
         }
         reasons
     }
@@ -157,14 +180,10 @@ impl Health {
         });
         let stale = self.sources().into_iter().filter(|source| source.stale);
         let stale = stale.map(|source| format!("source of `{}`: its data is old", source.mapping));
-        let drifted = self.mappings.sources().into_iter().flat_map(|source| {
-            let name = source.mapped.mapping().name().to_owned();
-            let drifted = source.mapped.operations_health().into_iter().filter(|one| one.drifted);
-            let words = |operation| {
-                format!("operation {operation} of `{name}`: its statement no longer fits the source")
-            };
-            drifted.map(|one| words(one.operation)).collect::<Vec<_>>()
-        });
+        // What only the next answer can take back keeps nobody away from the host: it may not be asked for long.
+        let sources = self.mappings.sources();
+        let drifted =
+            sources.iter().filter(|watched| !watched.is_compared()).flat_map(|watched| drifted(watched));
         changed.chain(stale).chain(drifted).collect()
     }
 
@@ -221,16 +240,29 @@ impl Health {
     }
 }
 
+/// Operations whose source does not fit, as far as is known.
+fn drifted(watched: &Watched) -> impl Iterator<Item = String> + use<> {
+    let name = watched.mapped.mapping().name().to_owned();
+    watched.mapped.operations_health().into_iter().filter_map(move |one| {
+        let why = one.drift?;
+        Some(format!(
+            "operation {} of `{name}`: the source has drifted from its mapping: {why}; mend either, `yiwang-adapter check` \
+             tells more",
+            one.operation
+        ))
+    })
+}
+
 fn of_source(source: &SourceHealth, watched: &Watched) -> Value {
     let operations: Vec<Value> = watched
         .mapped
         .operations_health()
         .into_iter()
         .map(|one| {
-            let state = match (&source.trouble, one.drifted) {
+            let state = match (&source.trouble, &one.drift) {
                 (Some(_), _) => "unavailable",
-                (None, true) => "drifted",
-                (None, false) => "serving",
+                (None, Some(_)) => "drifted",
+                (None, None) => "serving",
             };
             let last_failure = one.last_failure.map(|last| {
                 json!({ "at": format_rfc3339(last.at_ms), "code": last.code.as_str(), "detail": last.detail })
@@ -295,6 +327,7 @@ fn adapter_status(adapter: &Adapter) -> Value {
         "receipted": health.receipted,
         "receipt_age_ms": health.receipt_age_ms,
         "unreceipted": health.unreceipted,
+        "receipts_owed": health.receipts_owed,
         "bad_receipts": health.bad_receipts,
         "clock_skew_ms": health.clock_skew_ms,
         "journal_read": health.journal_read,

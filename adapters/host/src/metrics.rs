@@ -115,7 +115,7 @@ const OF_OPERATIONS: [OfOperation; 4] = [
         "yiwang_operation_drifted",
         Kind::Gauge,
         "1 if the source's tables are no longer what the mapping reads.",
-        |one| one.drifted.into(),
+        |one| one.drift.is_some().into(),
     ),
     (
         "yiwang_operation_rows_left_out_total",

@@ -5,7 +5,7 @@ mod parts;
 
 use crate::config::Config;
 use crate::error::HostError;
-use crate::gateway::{Gateway, keep_met};
+use crate::gateway::{Gateway, keep_met, prove_last_receipts};
 use crate::health::{self, Health};
 use crate::mappings::{Found, Mappings};
 use crate::record_types;
@@ -94,10 +94,11 @@ pub async fn run(
     };
     let closing = Closing { finish: stop.child_token(), drop: CancellationToken::new() };
     let connections = TaskTracker::new();
+    let gateway = opened.gateway.as_ref().map(|(gateway, _)| Arc::clone(gateway));
     let mut tasks = spawn(opened, &surroundings, &closing, &connections);
     // A door that there is not is not named.
-    let [gateway, health] = [addresses.gateway, addresses.health].map(|at| at.map(tracing::field::display));
-    tracing::info!(gateway, health, "the host runs");
+    let [at, health] = [addresses.gateway, addresses.health].map(|at| at.map(tracing::field::display));
+    tracing::info!(gateway = at, health, "the host runs");
     ready(addresses);
     // The first task that ends, ends all: either everything was asked to stop, or one of them died.
     let first = tokio::select! {
@@ -105,6 +106,9 @@ pub async fn run(
         ended = tasks.join_next() => outcome(ended, stop.is_cancelled()),
     };
     let rest = wind_down(tasks, closing, connections).await;
+    if let Some(gateway) = gateway {
+        prove_last_receipts(gateway.apps()).await;
+    }
     first.and(rest)
 }
 

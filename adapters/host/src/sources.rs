@@ -52,6 +52,14 @@ const SOON: Duration = Duration::from_secs(2);
 /// wrong password until the server locks the role out, or ask on behalf of whoever asks for what fails.
 const EARLY_MAX: u8 = 3;
 
+/// How long a statement is compared with its source.
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Findings of a live check that say that a statement does not fit its source, as an exchange would be told. The others,
+/// like a table that is read in full, do not keep it from being answered.
+const UNFIT: [&str; 7] =
+    ["A-SRC-000", "A-SQL-001", "A-SQL-002", "A-SQL-003", "A-SQL-017", "A-SQL-018", "A-SQL-019"];
+
 /// When a source is probed: at its own pace, and a little before where there is a reason. Pure.
 #[derive(Debug, Default)]
 struct Pace {
@@ -137,10 +145,38 @@ impl Watched {
             let Some(probed) = probed else { return };
             let failed = probed.is_err();
             self.note(probed, mapping.source().common().health.unhealthy_after);
+            if !failed && stop.run_until_cancelled(self.compare_again()).await.is_none() {
+                return;
+            }
             if stop.run_until_cancelled(self.pause(&mut pace, every, failed)).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Compares again what had drifted, so that it is told to fit without anybody's asking for it. A service that is not a
+    /// database shows only in an answer what its rows are; the next one tells.
+    async fn compare_again(&self) {
+        if !self.is_compared() {
+            return;
+        }
+        let mapping = self.mapped.mapping();
+        for one in self.mapped.operations_health().into_iter().filter(|one| one.drift.is_some()) {
+            let Some(operation) = mapping.operation(&one.operation) else { continue };
+            let comparing = self.mapped.source().check(vec![Arc::clone(operation)]);
+            // One that hangs keeps no probe waiting, and says nothing.
+            let Ok(findings) = tokio::time::timeout(COMPARE_TIMEOUT, comparing).await else { return };
+            if !findings.iter().any(|finding| UNFIT.contains(&finding.code)) {
+                tracing::info!(mapping = mapping.name(), operation = %one.operation, "the source fits its mapping again");
+                self.mapped.note_fits(&one.operation);
+            }
+        }
+    }
+
+    /// Whether it can be seen without a question that it fits its mapping again.
+    pub(crate) fn is_compared(&self) -> bool {
+        let source = self.mapped.mapping().source();
+        matches!(source, SourceDef::Sqlite(_) | SourceDef::Postgres(_) | SourceDef::Mariadb(_))
     }
 
     /// Until the next probe.
@@ -242,6 +278,10 @@ impl Source for Late {
 
     fn quarantine(&self) -> (Vec<Quarantined>, usize) {
         self.now().map(|source| source.quarantine()).unwrap_or_default()
+    }
+
+    fn held_back(&self) -> usize {
+        self.now().map(|source| source.held_back()).unwrap_or_default()
     }
 }
 

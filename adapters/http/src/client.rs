@@ -20,11 +20,12 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use transport::{Transport, refused};
 use yiwang_adapter_sdk::mapping::{RetryDef, ServiceDef};
-use yiwang_adapter_sdk::source::{Environment, SourceError};
+use yiwang_adapter_sdk::source::{Environment, SourceError, Usage};
 use yiwang_proto::ambient::{Clock, Entropy, random};
 
 /// Between two calls of one question at most, whatever doubling yields.
@@ -37,9 +38,21 @@ pub struct Client {
     auth: Auth,
     turns: Semaphore,
     turns_max: usize,
+    waiting: AtomicUsize,
+    /// When somebody was last given a turn.
+    given_us: AtomicU64,
     acquire: Duration,
     retry: RetryDef,
     entropy: Arc<dyn Entropy>,
+}
+
+/// Counts one who waits, until dropped.
+struct Waiting<'c>(&'c AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Client {
@@ -73,6 +86,8 @@ impl Client {
             auth,
             turns: Semaphore::new(def.pool_max),
             turns_max: def.pool_max,
+            waiting: AtomicUsize::new(0),
+            given_us: AtomicU64::new(0),
             acquire: def.acquire,
             retry: def.retry.clone(),
             entropy,
@@ -121,9 +136,26 @@ impl Client {
         if status.is_success() { Ok(()) } else { Err(refused(status)) }
     }
 
+    /// How many calls are under way, and how many wait for their turn.
+    pub fn usage(&self) -> Usage {
+        let free = self.turns.available_permits();
+        let since_us = self.transport.monotonic_us().saturating_sub(self.given_us.load(Ordering::Acquire));
+        Usage {
+            busy: self.turns_max.saturating_sub(free),
+            most: self.turns_max,
+            waiting: self.waiting.load(Ordering::Acquire),
+            exhausted: free == 0 && u128::from(since_us) >= self.acquire.as_micros(),
+        }
+    }
+
     async fn turn(&self) -> Result<SemaphorePermit<'_>, SourceError> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = Waiting(&self.waiting);
         match tokio::time::timeout(self.acquire, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(turn)) => {
+                self.given_us.store(self.transport.monotonic_us(), Ordering::Release);
+                Ok(turn)
+            }
             _ => Err(SourceError::Busy { waiting: self.turns_max }),
         }
     }

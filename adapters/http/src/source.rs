@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use yiwang_adapter_sdk::check::Finding;
 use yiwang_adapter_sdk::mapping::{Access, CallDef, HttpDef, Mapping, Method, OperationDef, SourceDef};
-use yiwang_adapter_sdk::source::{BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError};
+use yiwang_adapter_sdk::source::{
+    BoxFuture, Environment, FetchQuery, Fetched, Probe, Source, SourceError, Usage,
+};
 use yiwang_adapter_sdk::value::{Rows, parse_instant};
 use yiwang_proto::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use yiwang_proto::contract::Scalar;
@@ -76,7 +78,8 @@ impl HttpSource {
                 None => return Ok(rows),
             }
         }
-        Err(SourceError::Drift(format!("it gives over {PAGES_MAX} pages for one question")))
+        // A matter of what was asked, and none of the mapping.
+        Err(SourceError::Query(format!("it gives over {PAGES_MAX} pages for one question")))
     }
 
     fn next(&self, answer: &Value, def: &CallDef, query: &FetchQuery) -> Result<Option<String>, SourceError> {
@@ -186,6 +189,10 @@ impl Source for HttpSource {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, SourceError>> {
         Box::pin(self.probed())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.client.usage())
     }
 
     fn check(&self, operations: Vec<Arc<OperationDef>>) -> BoxFuture<'_, Vec<Finding>> {

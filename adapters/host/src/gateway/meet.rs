@@ -16,6 +16,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A hub that does not answer so long is away.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the heads of receipts wait for their proof: what is not proved is forgotten by a program that is killed.
+const PROVED_EVERY: Duration = Duration::from_secs(5);
+/// How long a program that ends waits for the last of these proofs.
+const LAST_PROOFS: Duration = Duration::from_secs(2);
 
 /// How an app stands with the hub.
 #[derive(Default)]
@@ -67,19 +71,55 @@ impl Meeting {
 /// Meets the hub again and again, until stopped.
 pub(crate) async fn keep_met(app: Arc<App>, stop: CancellationToken) {
     let mut pause = FIRST_PAUSE;
+    // What a proof between two meetings failed with counts like a meeting.
+    let mut failed: Option<Option<ClientError>> = None;
     loop {
-        let met = stop.run_until_cancelled(tokio::time::timeout(PATIENCE, app.client.meet())).await;
-        let Some(met) = met else { return };
-        let wait = note(&app, met.ok(), &mut pause);
-        let waiting = async {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = app.meeting.again.notified() => {}
+        let met = match failed.take() {
+            Some(error) => error.map(Err),
+            None => {
+                let meeting = tokio::time::timeout(PATIENCE, app.client.meet());
+                let Some(met) = stop.run_until_cancelled(meeting).await else { return };
+                met.ok()
             }
         };
-        if stop.run_until_cancelled(waiting).await.is_none() {
-            return;
+        let wait = note(&app, met, &mut pause);
+        let waiting = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => None,
+                () = app.meeting.again.notified() => None,
+                error = prove_receipts(&app), if app.meeting.is_met() => Some(error),
+            }
+        };
+        match stop.run_until_cancelled(waiting).await {
+            Some(found) => failed = found,
+            None => return,
         }
+    }
+}
+
+/// Has the heads of receipts proved, until that fails; none where the hub does not answer.
+async fn prove_receipts(app: &App) -> Option<ClientError> {
+    loop {
+        tokio::time::sleep(PROVED_EVERY).await;
+        match tokio::time::timeout(PATIENCE, app.client.settle()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Some(error),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The same for the last time, when no more answers come.
+pub(crate) async fn prove_last_receipts(apps: &[Arc<App>]) {
+    let proofs = async {
+        for app in apps.iter().filter(|app| app.meeting.is_met()) {
+            if let Err(error) = app.client.settle().await {
+                tracing::error!(app = app.name.as_str(), %error, "the heads of the last receipts were not proved");
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_PROOFS, proofs).await.is_err() {
+        tracing::warn!("the hub was too slow to prove the heads of the last receipts");
     }
 }
 

@@ -27,6 +27,7 @@ mod misconfigured;
 mod operate;
 mod program;
 mod quarantine;
+mod ready;
 mod refusals;
 mod reload;
 mod sample;

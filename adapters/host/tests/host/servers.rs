@@ -10,7 +10,7 @@ use yiwang_adapter::run::Surroundings;
 use yiwang_proto::ambient::{SystemClock, SystemEntropy};
 use yiwang_tests::world::World;
 
-fn mapping(kind: Kind) -> String {
+pub fn mapping(kind: Kind) -> String {
     let (source, quote) = match kind {
         Kind::Postgres => ("postgres", '"'),
         Kind::Mariadb => ("mariadb", '`'),

@@ -93,8 +93,11 @@ async fn a_slow_api_is_given_up_at_the_deadline_and_a_full_queue_at_once() {
         while world.api.log().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        name_of(&world.mapped, "P2").await
+        let busy = name_of(&world.mapped, "P2").await;
+        assert!(world.mapped.source().usage().unwrap().exhausted);
+        busy
     });
+    assert!(!world.mapped.source().usage().unwrap().exhausted);
     assert_eq!(slow.unwrap_err().code, Code::DeadlineExceeded);
     assert_eq!(busy.unwrap_err().code, Code::ProviderBusy);
     assert_eq!(name_of(&world.mapped, "P1").await.unwrap(), [FOUND]);

@@ -5,8 +5,8 @@ use crate::mapping::OperationDef;
 use crate::source::{FetchQuery, Fetched, SourceError};
 use crate::words::cleaned;
 use std::array;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::{FieldName, Operation};
@@ -23,7 +23,7 @@ pub(super) struct Meter {
     failed: AtomicU64,
     left_out: AtomicU64,
     last_failure: Mutex<Option<LastFailure>>,
-    drifted: AtomicBool,
+    drift: Mutex<Option<String>>,
 }
 
 /// Rows that are named of those that a page leaves out: what is wrong with more is mostly the same.
@@ -69,8 +69,9 @@ pub struct OperationHealth {
     pub p50_us: u64,
     /// Of twenty, nineteen are.
     pub p95_us: u64,
-    /// Whether its statement no longer fits the source, as it was last told.
-    pub drifted: bool,
+    /// Why the source no longer fits what is mapped, as it was last told: what the source said of itself, no values. None
+    /// while it fits.
+    pub drift: Option<String>,
 }
 
 /// The bucket of a time.
@@ -98,7 +99,7 @@ impl Meter {
             failed: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             last_failure: Mutex::new(None),
-            drifted: AtomicBool::new(false),
+            drift: Mutex::new(None),
         }
     }
 
@@ -138,7 +139,7 @@ impl Meter {
             left_out: self.left_out.load(Ordering::Relaxed),
             p50_us: under(50),
             p95_us: under(95),
-            drifted: self.drifted.load(Ordering::Relaxed),
+            drift: self.drift.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -166,10 +167,24 @@ impl MappedSource {
         tracing::warn!(mapping, %operation, page, rows = count, %told, "A-BAT-001 rows do not hold and are left out of a batch's page; mend them in the source, or the code table");
     }
 
-    /// Keeps whether the source still fits an operation.
-    pub(super) fn note_drift(&self, operation: &Operation, drifted: bool) {
+    /// Keeps what an answer of the source says of whether its tables are still what the mapping was written for.
+    fn note_drift(&self, operation: &Operation, fetched: &Result<Fetched, SourceError>) {
+        let drift = match fetched {
+            Ok(_) => None,
+            Err(SourceError::Drift(why)) => Some(cleaned(why, DETAIL_MAX)),
+            Err(_) => return,
+        };
+        self.set_drift(operation, drift);
+    }
+
+    /// Notes that the source was compared with an operation and fits it again.
+    pub fn note_fits(&self, operation: &Operation) {
+        self.set_drift(operation, None);
+    }
+
+    fn set_drift(&self, operation: &Operation, drift: Option<String>) {
         if let Some(meter) = self.meter(operation) {
-            meter.drifted.store(drifted, Ordering::Relaxed);
+            *meter.drift.lock().unwrap_or_else(PoisonError::into_inner) = drift;
         }
     }
 
@@ -179,12 +194,13 @@ impl MappedSource {
         Sight { there, away }
     }
 
-    /// Asks the source, and notes whether it is there. What it says of a question says nothing of that.
+    /// Asks the source, and notes whether it is there and still fits. What it says of a question says nothing of that.
     pub(crate) async fn fetch_within(
         &self,
         query: FetchQuery,
         timeout: Duration,
     ) -> Result<Fetched, SourceError> {
+        let operation = Arc::clone(&query.operation);
         let fetched = match tokio::time::timeout(timeout, self.source.fetch(query)).await {
             Ok(fetched) => fetched,
             Err(_) => Err(SourceError::Timeout(timeout)),
@@ -196,6 +212,7 @@ impl MappedSource {
             }
             Err(_) => 0,
         };
+        self.note_drift(&operation.name, &fetched);
         fetched
     }
 

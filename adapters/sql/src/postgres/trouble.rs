@@ -28,13 +28,20 @@ pub(super) fn trouble(error: &Error, at: At, timeout: Duration) -> Trouble {
         _ if code.starts_with("08") => Trouble::Lost(format!("the connection failed ({code})")),
         "57014" => Trouble::Kept(SourceError::Timeout(timeout)),
         "42501" => Trouble::Kept(SourceError::Drift(format!("{MAY_NOT_READ} ({code}); grant it select"))),
-        _ if at == At::Prepare => Trouble::Kept(SourceError::Drift(words(db.message()))),
+        _ if at == At::Prepare && !is_of_the_moment(code) => {
+            Trouble::Kept(SourceError::Drift(words(db.message())))
+        }
         // The plan or the names of a statement that was prepared before the table changed.
         "0A000" | "26000" => Trouble::Stale(format!("a table has changed ({code})")),
         _ if code.starts_with("42") => Trouble::Stale(format!("a table has changed ({code})")),
         "53300" => Trouble::Spent(SourceError::Busy { waiting: 0 }),
         _ => Trouble::Kept(SourceError::Query(format!("the database says {code}"))),
     }
+}
+
+/// Whether it is a matter of the server's means, locks or inside, and none of the statement.
+fn is_of_the_moment(code: &str) -> bool {
+    ["40", "53", "55", "58", "XX"].iter().any(|class| code.starts_with(class))
 }
 
 /// A code as the protocol has it, five letters and digits; what else a server says is not repeated.

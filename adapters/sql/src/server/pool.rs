@@ -33,6 +33,8 @@ struct Shared<S: Server> {
     def: PoolDef,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// When somebody was last given a place.
+    given_us: AtomicU64,
     idle: Mutex<Vec<Idle<S::Link>>>,
     /// Connections of an older generation are closed instead of being used again.
     generation: AtomicU64,
@@ -69,6 +71,7 @@ impl<S: Server> Pool<S> {
             def,
             permits,
             waiting: AtomicUsize::new(0),
+            given_us: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
             failed: Mutex::new(None),
@@ -78,9 +81,18 @@ impl<S: Server> Pool<S> {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        let most = self.shared.def.max as usize;
-        let busy = most.saturating_sub(self.shared.permits.available_permits());
-        Usage { busy, most, waiting: self.shared.waiting.load(Ordering::Acquire) }
+        let shared = &self.shared;
+        let most = shared.def.max as usize;
+        let free = shared.permits.available_permits();
+        // A pool that is full for a moment, under load, hands on its places all the time.
+        let since_us = shared.clock.monotonic_us().saturating_sub(shared.given_us.load(Ordering::Acquire));
+        let exhausted = free == 0 && u128::from(since_us) >= shared.def.acquire.as_micros();
+        Usage {
+            busy: most.saturating_sub(free),
+            most,
+            waiting: shared.waiting.load(Ordering::Acquire),
+            exhausted,
+        }
     }
 
     pub(crate) fn server(&self) -> &S {
@@ -91,6 +103,7 @@ impl<S: Server> Pool<S> {
     pub(crate) async fn lease(&self) -> Result<Lease<S>, SourceError> {
         let shared = &self.shared;
         let permit = self.permit().await?;
+        shared.given_us.store(shared.clock.monotonic_us(), Ordering::Release);
         let generation = shared.generation.load(Ordering::Acquire);
         let now = shared.clock.monotonic_us();
         loop {

@@ -190,6 +190,8 @@ pub async fn full(lab: &Lab) {
         assert!(matches!(other.unwrap(), Err(SourceError::Busy { .. })));
     }
     assert_eq!(running(lab, "brimful"), "4");
+    let usage = source.usage().unwrap();
+    assert!(usage.exhausted && usage.busy == 4, "{usage:?}");
     holders.shutdown().await;
     runs_nothing(lab, "brimful").await;
     let mut asked = query(&mapping, "P2", &["NM"]);
@@ -197,6 +199,7 @@ pub async fn full(lab: &Lab) {
     for _ in 0..20 {
         if let Ok(found) = source.fetch(asked.clone()).await {
             assert_eq!(found.rows.len(), 1);
+            assert!(!source.usage().unwrap().exhausted);
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -226,6 +229,30 @@ pub async fn certificate(lab: &Lab) {
         Kind::Mariadb => lab.admin("tls", "select if(variable_value > 0, 't', 'f') from information_schema.global_status where variable_name = 'Ssl_accepts'"),
     };
     assert_eq!(encrypted, "t");
+}
+
+pub async fn older(lab: &Lab) {
+    // MariaDB takes its versions when it is started, and is started for all tests in one way.
+    if lab.kind != Kind::Postgres {
+        return;
+    }
+    let Some(own) = Lab::own(lab.kind) else { return };
+    own.admin("postgres", "alter system set ssl_max_protocol_version = 'TLSv1.2'");
+    own.stop();
+    own.start();
+    let people = People::new(&own, "older");
+    let (mapping, source) = people.open();
+    assert_eq!(source.fetch(query(&mapping, "P1", &["NM"])).await.unwrap().rows.len(), 1);
+    let spoken = own.admin(
+        "older",
+        "select distinct version from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'older'",
+    );
+    assert_eq!(spoken, "TLSv1.2");
+    // Another authority's certificate is refused there too.
+    people.settings.set("CA", &other_authority());
+    let (mapping, source) = people.open();
+    let error = source.fetch(query(&mapping, "P1", &["NM"])).await.unwrap_err();
+    assert!(error.to_string().contains("TLS to the server failed"), "{error}");
 }
 
 pub async fn restarted(lab: &Lab) {
