@@ -186,8 +186,8 @@ fn of_a_request_that_it_does_not_keep_a_hub_says_no_more_than_it_can() {
     ] {
         denied(code, |_| {}, &[]);
     }
-    denied(Code::Replayed, |entry| entry.replay_of = 9, &[]);
-    denied(Code::Replayed, |entry| entry.replay_of = 10, &[Rule::Replay]);
+    denied(Code::Replayed, |entry| entry.replay_of = 8, &[]);
+    denied(Code::Replayed, |entry| entry.replay_of = 9, &[Rule::Replay]);
     for code in [Code::TagMismatch, Code::ProviderUnavailable, Code::AnswerInvalid, Code::Throttled] {
         denied(code, |_| {}, &[Rule::Exchange]);
     }
