@@ -416,13 +416,15 @@ impl Adapter {
     pub fn health(&self) -> Snapshot {
         let kept_us = self.head_kept_us.load(Ordering::Acquire);
         let (standings, standing_age_ms) = self.standings.ages(self.now_ms());
+        // Before the other look at what is owed: within one expression the lock would be held for it.
+        let unreceipted = self.watch.owed().len() as u64;
         Snapshot {
             standings: standings as u64,
             standing_age_ms: u64::try_from(standing_age_ms).unwrap_or_default(),
             head_size: self.head().head.size,
             head_age_ms: self.clock.monotonic_us().saturating_sub(kept_us) / 1000,
             receipt_age_ms: self.counters.receipt_age_ms(self.clock.monotonic_us()),
-            unreceipted: self.watch.owed().len() as u64,
+            unreceipted,
             receipts_owed: self.receipts_stop(),
             clock_skew_ms: self.clock_skew_ms(),
             journal_read: self.records_read,
