@@ -58,6 +58,18 @@ pub struct TestSwitches {
     pub false_sealing: Option<Bytes>,
     /// Keeps every standing and revocation that takes something back from everybody, and goes on.
     pub hide_revocations: bool,
+    /// Gives apps other receipts than it recorded, as a hub that hides an access from its app would.
+    pub bent_receipts: Option<Bent>,
+}
+
+/// What becomes of a receipt.
+#[derive(Clone)]
+pub struct Bent(pub Arc<dyn Fn(pb::Receipt) -> pb::Receipt + Send + Sync>);
+
+impl std::fmt::Debug for Bent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bent")
+    }
 }
 
 /// Another hub in the same process.

@@ -132,7 +132,7 @@ pub async fn run(
         record::record(hub, accepted, Some(decided), outcome).instrument(debug_span!("record")).await?;
     watch.done(Stage::Record);
 
-    let response = reply::reply(recorded);
+    let response = reply::reply(hub, recorded);
     watch.done(Stage::Reply);
     Ok(response)
 }
@@ -143,7 +143,7 @@ async fn refuse(hub: &Hub, accepted: Accepted, refusal: Refusal) -> Result<Reply
     }
     let denied = Outcome::denied(refusal);
     let recorded = record::record(hub, accepted, None, denied).instrument(debug_span!("record")).await?;
-    Ok(reply::reply(recorded))
+    Ok(reply::reply(hub, recorded))
 }
 
 /// Measures the stages.

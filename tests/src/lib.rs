@@ -10,6 +10,7 @@
 pub mod clinic;
 pub mod contracts;
 pub mod evil;
+pub mod forged;
 pub mod held;
 pub mod member;
 pub mod raw;

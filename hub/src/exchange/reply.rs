@@ -1,6 +1,7 @@
 //! Stage 6: what leaves the hub. It takes a recorded exchange, so nothing can be released unrecorded.
 
 use super::record::Recorded;
+use crate::context::Hub;
 use crate::replies::Mark;
 use yiwang_proto::pb;
 
@@ -13,8 +14,12 @@ pub struct Reply {
 }
 
 /// The response.
-pub fn reply(recorded: Recorded) -> Reply {
+pub fn reply(hub: &Hub, recorded: Recorded) -> Reply {
     let Recorded { appended, body, mark } = recorded;
-    let response = pb::ExchangeResponse { receipt: Some(appended.to_receipt()), body };
+    let mut receipt = appended.to_receipt();
+    if let Some(bent) = &hub.switches.bent_receipts {
+        receipt = bent.0(receipt);
+    }
+    let response = pb::ExchangeResponse { receipt: Some(receipt), body };
     Reply { response, mark: Some(mark) }
 }

@@ -1,30 +1,11 @@
 //! A head that the ledger's key signed for one receipt alone, as a hub that hides an access from its app would.
 
-use super::World;
 use std::sync::Arc;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::Ending;
-use yiwang_proto::checkpoint::Checkpoint;
-use yiwang_proto::merkle::{leaf_hash, node_hash};
-use yiwang_proto::note::SignerKey;
-use yiwang_proto::pb;
 use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
+use yiwang_tests::forged::LedgerKey;
 use yiwang_tests::scene::Scene;
-
-fn signer(world: &World) -> SignerKey {
-    let text = std::fs::read_to_string(world.hub_dir().join("ledger.key")).unwrap();
-    let seed = yiwang_proto::document::from_base64(text.trim()).unwrap().try_into().unwrap();
-    SignerKey::from_seed(world.hub().hub.ledger.origin(), &seed).unwrap()
-}
-
-/// The same entry under a head of its own, at an index that is a power of two.
-fn alone(world: &World, receipt: &pb::Receipt, index: u64) -> pb::Receipt {
-    let rest = [7; 32];
-    let root = node_hash(&rest, &leaf_hash(&receipt.entry));
-    let head = Checkpoint::new(world.hub().hub.ledger.origin(), index + 1, root).unwrap();
-    let checkpoint = head.sign(&signer(world)).unwrap().into_bytes().into();
-    pb::Receipt { index, entry: receipt.entry.clone(), proof: vec![rest.to_vec().into()], checkpoint }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t07_a_receipt_under_a_head_of_its_own_is_found_when_the_app_meets_the_hub() {
@@ -32,6 +13,7 @@ async fn t07_a_receipt_under_a_head_of_its_own_is_found_when_the_app_meets_the_h
     let channel =
         scene.street.folder.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
     let mut exchanges = ExchangeServiceClient::new(channel);
+    let key = LedgerKey::of(&scene.world);
     // Larger than the ledger, and within it: smaller than any head that the app has met, of which it would know the root.
     for index in [1 << 40, 4] {
         scene.app.settle().await.unwrap();
@@ -39,7 +21,7 @@ async fn t07_a_receipt_under_a_head_of_its_own_is_found_when_the_app_meets_the_h
         let signed = scene.signed();
         let mut response = exchanges.exchange(signed.message.clone()).await.unwrap().into_inner();
         let receipt = response.receipt.take().unwrap();
-        response.receipt = Some(alone(&scene.world, &receipt, index));
+        response.receipt = Some(key.alone(&receipt, index));
         let app = scene.street.app_unpublished(&scene.world, "assistance-desk").await;
         app.meet().await.unwrap();
         let exchanged = app.verify(&scene.contract, &signed, response).await.unwrap();

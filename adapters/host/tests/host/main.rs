@@ -22,6 +22,7 @@ mod init;
 #[path = "../../../sql/tests/servers/lab.rs"]
 mod lab;
 mod many;
+mod meet;
 mod metrics;
 mod misconfigured;
 mod operate;
