@@ -407,7 +407,7 @@ impl Owed {
     /// The hub says for good that it gives no receipt for the answer to this request. One that gave nothing out is offered no
     /// more in this process; of one that did a hub's word is not enough. The journal does not hear of it: what it calls
     /// settled was proved to be in the ledger, and this was not.
-    pub(crate) fn give_up(&mut self, request_digest: &Digest) {
+    pub(crate) fn offer_no_more(&mut self, request_digest: &Digest) {
         let key = half(request_digest);
         if self.open.get(&key).is_none_or(|open| open.gives || open.receipted) {
             return;

@@ -60,7 +60,7 @@ fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
     // A hub that says for good that there is none ends the offers of a refusal, and of nothing else.
     // The journal does not hear of it: whoever reads it takes what it calls settled for proved.
     assert_eq!(owed.settled_batch().len(), 2);
-    owed.give_up(&sha256(&bytes(3)));
+    owed.offer_no_more(&sha256(&bytes(3)));
     assert_eq!(owed.idle, IDLE_MAX - 3);
     assert!(owed.was_settled(&entry(&bytes(3), &bytes(3))) && owed.settled_batch().is_empty());
     // What gives something out stops it as before.
@@ -74,7 +74,7 @@ fn nothing_stops_for_want_of_a_refusals_receipt_and_refusals_fill_nothing() {
         Some(bytes(1_000_000)),
         "it comes first"
     );
-    owed.give_up(&sha256(&bytes(1_000_000)));
+    owed.offer_no_more(&sha256(&bytes(1_000_000)));
     assert_eq!(owed.len(), 1);
 }
 

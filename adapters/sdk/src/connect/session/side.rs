@@ -145,7 +145,7 @@ impl Session {
                 if let Ok(digest) = Digest::try_from(refused.request_digest.as_ref())
                     && for_good
                 {
-                    self.adapter.watch.owed().give_up(&digest);
+                    self.adapter.watch.owed().offer_no_more(&digest);
                 }
                 Ok(())
             }
