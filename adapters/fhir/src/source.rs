@@ -84,8 +84,15 @@ impl FhirSource {
 
     /// Asks the server what it is.
     async fn declared(&self, deadline: Deadline) -> Result<Arc<Capability>, SourceError> {
-        let reply = self.client.send(&self.get(self.client.base().target(METADATA)), deadline).await?;
-        let what = Arc::new(Capability::parse(&reply.into_json()?)?);
+        let asked = self.get(self.client.base().target(METADATA));
+        let reply = self.client.send(&asked, deadline).await?;
+        let said = reply.into_json().map_err(|error| match error {
+            SourceError::Query(said) => SourceError::Query(format!(
+                "{said} for `{METADATA}`: the address must be the base of the FHIR server, under which that is"
+            )),
+            other => other,
+        })?;
+        let what = Arc::new(Capability::parse(&said)?);
         let known = Known { what: Arc::clone(&what), at_us: self.clock.monotonic_us() };
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(what)

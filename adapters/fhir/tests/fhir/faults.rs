@@ -1,6 +1,6 @@
 //! A server that is down, slow, broken, or leads elsewhere.
 
-use crate::double::{Double, by_area, by_id, world};
+use crate::double::{Double, by_area, by_id, open_with, settings, suite_mapping, world};
 use serde_json::json;
 use yiwang_adapter_sdk::fetch::AnswerError;
 use yiwang_proto::codes::Code;
@@ -72,6 +72,17 @@ async fn a_slow_server_is_given_up_and_one_that_is_down_served_again() {
     world.server.restart();
     assert!(world.mapped.source().probe().await.is_ok());
     assert_eq!(by_id(&world.mapped, "P1").await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_not_the_base_is_told_as_that() {
+    let Some(world) = world("") else { return };
+    let url = world.server.url();
+    let settings = settings(url.strip_suffix("/fhir").unwrap());
+    let beside = open_with(&suite_mapping(""), world.folder.path(), &settings);
+    let error = by_id(&beside, "P1").await.unwrap_err().detail;
+    assert!(error.contains("(status 404) for `/metadata`: the address must be the base"), "{error}");
+    assert!(!error.contains("127.0.0.1"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
