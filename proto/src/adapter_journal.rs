@@ -10,7 +10,12 @@ use prost::Message as _;
 pub const SETTLED_PER_RECORD: usize = 64;
 /// Bytes of one journal record: two statements at their largest, what was settled since the record before, and
 /// the few fields beside them. A witness's record holds one checkpoint with one signature, which is less.
-pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + SETTLED_PER_RECORD * 24 + ROWS_MAX as usize * 32 + 1024;
+pub const RECORD_MAX: usize = 2 * STATEMENT_MAX + beside_statements(SETTLED_PER_RECORD, ROWS_MAX as usize);
+
+/// Bytes of an exchange's record beside its two statements, and of a signature that one of them shares, at most.
+pub const fn beside_statements(settled: usize, handed_tags: usize) -> usize {
+    settled.saturating_mul(24).saturating_add(handed_tags.saturating_mul(32)).saturating_add(1024)
+}
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

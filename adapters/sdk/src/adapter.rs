@@ -11,9 +11,11 @@ use crate::count::Counts;
 use crate::decide::{ContractPolicy, Judged};
 use crate::fetch::Ask;
 use crate::health::{Counters, Snapshot};
-use crate::journal::{AnswerJournal, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record};
+use crate::journal::{
+    AnswerJournal, Draft, Exchange, HeldHead, JournalError, KeptHead, Kind, Memory, Record,
+};
 use crate::material::{Cases, Documents, MaterialSource};
-use crate::reply::{Refusal, Released, Reply, Signer};
+use crate::reply::{Refusal, Released, Reply, Signer, Statement};
 use crate::sealing::SealingKey;
 use crate::standings::Standings;
 use crate::subjects::subject_key;
@@ -23,6 +25,7 @@ use serving::Serving;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yiwang_policies::Decider;
+use yiwang_proto::adapter_journal::beside_statements;
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::answer::Verdict;
 use yiwang_proto::batch::Roots;
@@ -242,29 +245,29 @@ impl Adapter {
         })
     }
 
-    /// Signs, journals and counts. INVARIANT: no answer with records leaves unless its record is durable.
+    /// Signs, journals and counts. INVARIANT: no answer leaves unless its record is durable, but for the refusal that says
+    /// that no record can be made.
     async fn reply(&self, incoming: &Incoming, outcome: Result<Released, Refusal>, trail: Trail) -> Reply {
         let (head, now_ms) = (self.head().head, self.now_ms());
         let (request, digest) = (&incoming.request, incoming.digest);
         let outcome = match outcome {
-            Ok(released) => {
-                self.signer.release(request, digest, released, head, now_ms, self.entropy()).await
-            }
+            Ok(released) => self.signer.release(request, digest, released, head, now_ms, self.entropy()),
             Err(refusal) => Err(refusal),
         };
         let verdict = outcome.as_ref().map_or_else(|refusal| refusal.verdict.clone(), |_| Verdict::Answered);
-        let (statement, body) = match outcome {
-            Ok(signed) => signed,
-            Err(refusal) => (self.signer.refuse(request, digest, &refusal, head, now_ms), Bytes::new()),
+        let (statement, body) = outcome.unwrap_or_else(|refusal| {
+            let refused = self.signer.refuse(request, digest, &refusal, head, now_ms);
+            (Statement::Signed(refused), Bytes::new())
+        });
+        let statement = match self.put_down(incoming, statement, trail, now_ms).await {
+            Ok(statement) => statement,
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                self.count(&refusal.verdict);
+                let statement = self.signer.refuse(request, digest, &refusal, head, now_ms);
+                return Reply { answer: statement.bytes().clone(), body: Bytes::new() };
+            }
         };
-        let settled = self.watch.owed().settled_batch();
-        let record = record(incoming, &statement, &trail, settled, now_ms);
-        if let Err(error) = self.journal.append(record).await {
-            let refusal = Refusal::from(error);
-            self.count(&refusal.verdict);
-            let statement = self.signer.refuse(request, digest, &refusal, head, now_ms);
-            return Reply { answer: statement.bytes().clone(), body: Bytes::new() };
-        }
         self.records.fetch_add(1, Ordering::Relaxed);
         self.count(&verdict);
         let request = incoming.signed.bytes();
@@ -276,6 +279,34 @@ impl Adapter {
             self.watch.owed().expect(request, statement.bytes(), gives, (now_us, now_ms));
         }
         Reply { answer: statement.bytes().clone(), body }
+    }
+
+    /// Makes the record durable, and signs on the way what is signed with others.
+    async fn put_down(
+        &self,
+        incoming: &Incoming,
+        statement: Statement,
+        trail: Trail,
+        now_ms: i64,
+    ) -> Result<SignedStatement, JournalError> {
+        let settled = self.watch.owed().settled_batch();
+        let request = incoming.signed.bytes().clone();
+        match statement {
+            Statement::Signed(signed) => {
+                let record = record(request, &signed, &trail, settled, now_ms);
+                self.journal.append(record).await.map(|()| signed)
+            }
+            Statement::Together(payload) => {
+                let beside = beside_statements(settled.len(), trail.handed.len());
+                let draft = Draft {
+                    payload,
+                    key: Arc::clone(&self.signer.key),
+                    beside: request.len().saturating_add(beside),
+                    record: Box::new(move |signed| record(request, signed, &trail, settled, now_ms)),
+                };
+                self.journal.append_answer(draft).await
+            }
+        }
     }
 
     fn count(&self, verdict: &Verdict) {
@@ -436,7 +467,7 @@ impl Adapter {
 }
 
 fn record(
-    incoming: &Incoming,
+    request: Bytes,
     answer: &SignedStatement,
     trail: &Trail,
     settled: Vec<Bytes>,
@@ -444,7 +475,7 @@ fn record(
 ) -> Bytes {
     let half = |digest: Option<Digest>| digest.map(|d| Bytes::copy_from_slice(&d)).unwrap_or_default();
     let exchange = Exchange {
-        request: incoming.signed.bytes().clone(),
+        request,
         answer: answer.bytes().clone(),
         counted: trail.counted,
         subject_key: half(trail.subject.map(|(key, _)| key)),

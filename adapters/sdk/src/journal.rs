@@ -2,12 +2,14 @@
 //! also the memory that survives a restart: seen request ids, which subject a consumer's tag stands for,
 //! the newest verified head, the highest contract versions and the highest time.
 
+mod draft;
 mod memory;
 mod orders;
 mod replay;
 mod snapshot;
 mod writer;
 
+pub(crate) use draft::Draft;
 pub use memory::{HeldHead, MemoryError, Pinned};
 pub(crate) use memory::{Memory, VersionSeen, contract_seen};
 pub use orders::StoppedJournal;

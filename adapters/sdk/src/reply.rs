@@ -3,9 +3,9 @@
 
 use crate::journal::JournalError;
 use bytes::Bytes;
+use std::sync::Arc;
 use yiwang_proto::ambient::Entropy;
 use yiwang_proto::answer::{Answer, Verdict};
-use yiwang_proto::batch::Together;
 use yiwang_proto::body::AnswerBody;
 use yiwang_proto::clause::clause_of;
 use yiwang_proto::codes::Code;
@@ -85,19 +85,25 @@ pub(crate) struct Released {
     pub(crate) together: bool,
 }
 
+/// A statement that is released.
+pub(crate) enum Statement {
+    Signed(SignedStatement),
+    /// What its payload is, to be signed with others when its record is written.
+    Together(Vec<u8>),
+}
+
 /// Signs answers.
 #[derive(Debug)]
 pub(crate) struct Signer {
     pub(crate) member: MemberId,
     pub(crate) adapter: AppId,
-    pub(crate) key: SecretKey,
-    pub(crate) together: Together,
+    pub(crate) key: Arc<SecretKey>,
     pub(crate) delegation_digest: Digest,
 }
 
 impl Signer {
     /// A statement and body for records; the body is sealed where the request asks for it.
-    pub(crate) async fn release(
+    pub(crate) fn release(
         &self,
         request: &Request,
         request_digest: Digest,
@@ -105,7 +111,7 @@ impl Signer {
         head: Head,
         now_ms: i64,
         entropy: &dyn Entropy,
-    ) -> Result<(SignedStatement, Bytes), Refusal> {
+    ) -> Result<(Statement, Bytes), Refusal> {
         let (body, digest) =
             AnswerBody::encode_page(released.records, released.resume, released.follows, entropy);
         let mut answer = self.blank(request, request_digest, Verdict::Answered, head, now_ms);
@@ -128,8 +134,8 @@ impl Signer {
             None => body,
         };
         let statement = match released.together {
-            true => self.together.sign(payload).await,
-            false => SignedStatement::sign(payload_type::ANSWER, payload, &self.key),
+            true => Statement::Together(payload),
+            false => Statement::Signed(SignedStatement::sign(payload_type::ANSWER, payload, &self.key)),
         };
         Ok((statement, body))
     }
@@ -190,8 +196,7 @@ mod tests {
         let signer = Signer {
             member: "police".parse().unwrap(),
             adapter: "main".parse().unwrap(),
-            key: SecretKey::from_seed(&[1; 32]),
-            together: Together::new(payload_type::ANSWER, SecretKey::from_seed(&[1; 32])),
+            key: Arc::new(SecretKey::from_seed(&[1; 32])),
             delegation_digest: [2; 32],
         };
         let request = Request {

@@ -1,14 +1,15 @@
 //! Whoever signs at the same time signs together.
 
-use super::sign_many;
+use super::{BATCH_MAX, sign_many};
 use crate::envelope::SignedStatement;
 use crate::keys::SecretKey;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-/// Signs statements of one kind with one key. Nobody waits for others to come: who finds nobody waiting lets the
-/// tasks that are ready now run once, and signs for all that have come by then. One alone is signed as ever.
+/// Signs statements of one kind with one key. Nobody waits for what is not there: each lets the tasks that are ready now
+/// run once, and once more as long as others come to sign; who then finds nobody new signs for all. One alone is signed as
+/// ever.
 #[derive(Debug)]
 pub struct Together {
     kind: &'static str,
@@ -47,17 +48,17 @@ impl Place {
     }
 }
 
-/// Signs for everybody when it is dropped, so that nobody waits for a leader that was cancelled.
-struct Lead<'a>(&'a Together);
+/// One that waits. When it is dropped before it was signed it signs for everybody, so that nobody is signed later with what
+/// was given up.
+struct Turn<'a> {
+    together: &'a Together,
+    ended: bool,
+}
 
-impl Drop for Lead<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let waiting = std::mem::take(&mut *lock(&self.0.waiting));
-        let (payloads, places): (Vec<_>, Vec<_>) =
-            waiting.into_iter().map(|one| (one.payload, one.place)).unzip();
-        let signed = sign_many(self.0.kind, payloads, &self.0.key);
-        for (place, signed) in places.into_iter().zip(signed) {
-            place.fill(signed);
+        if !self.ended {
+            self.together.sign_waiting();
         }
     }
 }
@@ -68,41 +69,42 @@ impl Together {
         Self { kind, key, waiting: Mutex::default() }
     }
 
+    fn sign_waiting(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        let (payloads, places): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|one| (one.payload, one.place)).unzip();
+        let signed = sign_many(self.kind, payloads, &self.key);
+        for (place, signed) in places.into_iter().zip(signed) {
+            place.fill(signed);
+        }
+    }
+
     /// Signs a payload.
     pub async fn sign(&self, payload: Vec<u8>) -> SignedStatement {
         let place = Arc::<Place>::default();
-        let leads = {
-            let mut waiting = lock(&self.waiting);
-            waiting.push(Waiting { payload, place: Arc::clone(&place) });
-            waiting.len() == 1
-        };
-        if leads {
-            let lead = Lead(self);
-            let mut yielded = false;
-            poll_fn(|context| {
-                if std::mem::replace(&mut yielded, true) {
-                    return Poll::Ready(());
-                }
-                context.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-            drop(lead);
-        }
-        let mut looked = false;
+        lock(&self.waiting).push(Waiting { payload, place: Arc::clone(&place) });
+        let mut turn = Turn { together: self, ended: false };
+        let mut seen = 0;
         poll_fn(|context| {
-            if std::mem::replace(&mut looked, true) {
-                // Polled again and not yet signed: whoever leads may rest in a future that nobody polls.
-                let waits = lock(&place.0).signed.is_none();
-                if waits {
-                    drop(Lead(self));
-                }
-            } else {
+            if let Some(signed) = lock(&place.0).signed.take() {
+                turn.ended = true;
+                return Poll::Ready(signed);
+            }
+            let come = lock(&self.waiting).len();
+            if come > seen && come < BATCH_MAX {
+                seen = come;
                 context.waker().wake_by_ref();
+            } else {
+                // Also for one that came first: it may rest in a future that nobody polls.
+                self.sign_waiting();
             }
             let mut filled = lock(&place.0);
             match filled.signed.take() {
-                Some(signed) => Poll::Ready(signed),
+                Some(signed) => {
+                    turn.ended = true;
+                    Poll::Ready(signed)
+                }
+                // Another may be signing for this one just now.
                 None => {
                     filled.waker = Some(context.waker().clone());
                     Poll::Pending
@@ -125,15 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_while_the_first_yields_is_signed_with_it() {
+    fn who_comes_while_the_others_yield_is_signed_with_them() {
         let together = together();
-        let mut signing: Vec<_> = (0..70_u8).map(|number| Box::pin(together.sign(vec![number]))).collect();
+        let mut signing: Vec<_> = (0..60_u8).map(|number| Box::pin(together.sign(vec![number]))).collect();
         let mut context = Context::from_waker(Waker::noop());
         for one in &mut signing {
             assert!(one.as_mut().poll(&mut context).is_pending());
         }
+        assert!(signing[0].as_mut().poll(&mut context).is_pending(), "others came since");
         let key = SecretKey::from_seed(&[1; 32]).public();
-        for (number, mut one) in (0_u8..).zip(signing) {
+        // Since the last came nobody did.
+        for (number, mut one) in (0..60_u8).zip(signing).rev() {
             let Poll::Ready(signed) = one.as_mut().poll(&mut context) else {
                 panic!("{number} is not signed")
             };
@@ -148,14 +152,26 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_is_cancelled_signs_for_the_others() {
+    fn who_makes_it_enough_signs_for_all() {
         let together = together();
         let mut context = Context::from_waker(Waker::noop());
-        let mut leader = Box::pin(together.sign(vec![1]));
+        let mut signing: Vec<_> = (0..BATCH_MAX).map(|_| Box::pin(together.sign(vec![1]))).collect();
+        let mut pending = 0;
+        for one in &mut signing {
+            pending += usize::from(one.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(pending, BATCH_MAX - 1);
+    }
+
+    #[test]
+    fn one_that_is_cancelled_signs_for_the_others() {
+        let together = together();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(together.sign(vec![1]));
         let mut other = pin!(together.sign(vec![2]));
-        assert!(leader.as_mut().poll(&mut context).is_pending());
+        assert!(first.as_mut().poll(&mut context).is_pending());
         assert!(other.as_mut().poll(&mut context).is_pending());
-        drop(leader);
+        drop(first);
         assert!(other.as_mut().poll(&mut context).is_ready());
     }
 }

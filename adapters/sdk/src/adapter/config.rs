@@ -21,11 +21,10 @@ use yiwang_journal::Reader;
 use yiwang_journal::ground::Ground;
 use yiwang_policies::Decider;
 use yiwang_proto::ambient::{Clock, Entropy, random};
-use yiwang_proto::batch::{Roots, Together};
+use yiwang_proto::batch::Roots;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::delegation::{Delegation, DelegationError, Role};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, MemberId, Operation, RecordType};
 use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::limits::CLOCK_SKEW_MS;
@@ -225,8 +224,7 @@ impl Adapter {
         let signer = Signer {
             member: config.member.clone(),
             adapter: config.adapter,
-            together: Together::new(payload_type::ANSWER, config.key.clone()),
-            key: config.key,
+            key: Arc::new(config.key),
             delegation_digest: delegation.digest,
         };
         Ok(Self {

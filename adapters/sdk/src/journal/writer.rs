@@ -1,5 +1,6 @@
 //! Group commit: one thread owns the journal; what waits is written as one batch with one sync.
 
+use super::draft::{Draft, Wanted, Written, write_out};
 use super::record::RecordError;
 use bytes::Bytes;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use yiwang_journal::ground::{Ground, Worker, Workers};
 use yiwang_journal::{AppendError, Gather, Journal, OpenError, Options, ReadError, Reader, UnderWay};
+use yiwang_proto::envelope::SignedStatement;
 
 /// Jobs that may wait: more than the exchanges that run at once, so that only a stuck disk fills it.
 const QUEUE: usize = 1024;
@@ -65,9 +67,12 @@ impl JournalError {
 
 struct Job {
     // None asks only whether there is space.
-    record: Option<Bytes>,
-    done: oneshot::Sender<Result<(), JournalError>>,
+    wanted: Option<Wanted>,
+    done: oneshot::Sender<Outcome>,
 }
+
+/// What became of a job; none for one that asked only.
+type Outcome = Result<Option<Written>, JournalError>;
 
 /// The open journal. Dropping it waits for the write that is under way.
 #[derive(Debug)]
@@ -100,19 +105,18 @@ impl State {
 
 /// A record that was handed in and may not be durable yet.
 #[derive(Debug)]
-pub(crate) struct HandedIn(oneshot::Receiver<Result<(), JournalError>>);
+pub(crate) struct HandedIn(oneshot::Receiver<Outcome>);
 
 impl HandedIn {
     /// Waits until it is durable.
     pub(crate) async fn outcome(self) -> Result<(), JournalError> {
-        self.0.await.unwrap_or(Err(JournalError::Dead))
+        self.0.await.unwrap_or(Err(JournalError::Dead)).map(drop)
     }
 }
 
 /// Whoever waits for a record. One that gives up leaves it to others, should it come to stand in the journal.
 struct Waiting<'a> {
-    outcome: oneshot::Receiver<Result<(), JournalError>>,
-    record: Option<Bytes>,
+    outcome: oneshot::Receiver<Outcome>,
     state: &'a State,
 }
 
@@ -120,8 +124,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // Closed first: an outcome is either here by now, or its sender finds nobody.
         self.outcome.close();
-        if let (Ok(Ok(())), Some(record)) = (self.outcome.try_recv(), self.record.take()) {
-            self.state.leave(record);
+        if let Ok(Ok(Some(written))) = self.outcome.try_recv() {
+            self.state.leave(written.record);
         }
     }
 }
@@ -172,7 +176,7 @@ impl AnswerJournal {
             return Err(JournalError::Dead);
         }
         if self.state.full.load(Ordering::Acquire) {
-            return self.submit(None).await;
+            return self.submit(None).await.map(drop);
         }
         Ok(())
     }
@@ -188,14 +192,23 @@ impl AnswerJournal {
     /// [`JournalError::Full`]: it is not there. [`JournalError::Dead`]: nobody knows; nothing that rests on
     /// it may be released.
     pub async fn append(&self, record: Bytes) -> Result<(), JournalError> {
-        self.submit(Some(record)).await
+        self.submit(Some(Wanted::Record(record))).await.map(drop)
+    }
+
+    /// Signs an answer together with the others of its batch, and makes its record durable.
+    ///
+    /// # Errors
+    /// As [`AnswerJournal::append`].
+    pub(crate) async fn append_answer(&self, draft: Draft) -> Result<SignedStatement, JournalError> {
+        let written = self.submit(Some(Wanted::Answer(draft))).await?;
+        written.and_then(|written| written.answer).ok_or(JournalError::Dead)
     }
 
     /// Gives a record its place without a wait, for whoever holds a lock: what is handed in after this comes behind it.
     /// None where the journal takes nothing at once, because its disk is stuck or its thread is gone.
     pub(crate) fn hand_in(&self, record: Bytes) -> Option<HandedIn> {
         let (done, outcome) = oneshot::channel();
-        self.queue.as_ref()?.try_send(Job { record: Some(record), done }).ok()?;
+        self.queue.as_ref()?.try_send(Job { wanted: Some(Wanted::Record(record)), done }).ok()?;
         Some(HandedIn(outcome))
     }
 
@@ -209,12 +222,12 @@ impl AnswerJournal {
         self.state.full.load(Ordering::Acquire)
     }
 
-    async fn submit(&self, record: Option<Bytes>) -> Result<(), JournalError> {
+    async fn submit(&self, wanted: Option<Wanted>) -> Outcome {
         let Some(queue) = &self.queue else { return Err(JournalError::Dead) };
         let (done, outcome) = oneshot::channel();
-        let mut waiting = Waiting { outcome, record: record.clone(), state: &self.state };
+        let mut waiting = Waiting { outcome, state: &self.state };
         // A closed queue means that the thread is gone.
-        queue.send(Job { record, done }).await.map_err(|_| JournalError::Dead)?;
+        queue.send(Job { wanted, done }).await.map_err(|_| JournalError::Dead)?;
         (&mut waiting.outcome).await.unwrap_or(Err(JournalError::Dead))
     }
 
@@ -256,34 +269,34 @@ impl Drop for AnswerJournal {
 }
 
 async fn write(mut journal: Journal, mut jobs: mpsc::Receiver<Job>, state: &State, gather: &Gather) {
-    let mut batch: Vec<Job> = Vec::with_capacity(BATCH_JOBS);
+    let mut waiting = Vec::with_capacity(BATCH_JOBS);
     let mut records: Vec<Bytes> = Vec::with_capacity(BATCH_JOBS);
     while let Some(first) = jobs.recv().await {
         gather.wait(|| jobs.len() + 1);
-        let mut bytes = 0;
+        let (mut bytes, mut batch) = (0, Vec::new());
         let mut next = Some(first);
-        while let Some(job) = next {
-            if let Some(record) = &job.record {
-                bytes += record.len();
-                records.push(record.clone());
-            }
-            batch.push(job);
+        while let Some(Job { wanted, done }) = next {
+            bytes += wanted.as_ref().map_or(0, Wanted::size);
+            batch.push(wanted);
+            waiting.push(done);
             let full = batch.len() >= BATCH_JOBS || bytes >= BATCH_BYTES_WANTED;
             next = if full { None } else { jobs.try_recv().ok() };
         }
+        let written = write_out(batch);
+        records.extend(written.iter().flatten().map(|written| written.record.clone()));
         let outcome =
             if records.is_empty() { journal.can_append() } else { journal.append(&records).map(|_| ()) };
         records.clear();
         note(state, outcome.as_ref().err());
-        for job in batch.drain(..) {
+        for (done, written) in waiting.drain(..).zip(written) {
             let answer = match &outcome {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(written),
                 Err(AppendError::NoSpace(_)) => Err(JournalError::Full),
                 Err(_) => Err(JournalError::Dead),
             };
             // A caller that was cancelled no longer waits; its record stands nevertheless.
-            if let (Err(Ok(())), Some(record)) = (job.done.send(answer), job.record) {
-                state.leave(record);
+            if let Err(Ok(Some(written))) = done.send(answer) {
+                state.leave(written.record);
             }
         }
     }
