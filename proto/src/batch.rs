@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Payload type of what is signed: 8 bytes of the tree's size, big-endian, and its root.
 const ROOT_TYPE: &str = "application/vnd.yiwang.batch.v1";
-/// Statements under one signature: at most six hashes of proof each, and no answer waits for more than that.
+/// Statements under one signature: at most six hashes of proof each.
 pub const BATCH_MAX: usize = 64;
 /// Bytes of an Ed25519 signature.
 const SIGNATURE: usize = 64;

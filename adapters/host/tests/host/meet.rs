@@ -24,7 +24,6 @@ async fn t07_a_receipt_under_a_head_of_its_own_stops_the_gateway_between_two_mee
     for member in [&town.police, &town.civil] {
         town.world.until_linked(member.id()).await;
     }
-    // Meets the hub again, and its heads are proved.
     town.office.until_ready().await;
     let case = town.open_case(&[&mother.id]).await;
     assert_eq!(town.query(&case, &mother.id).await.json()["complete"], true);

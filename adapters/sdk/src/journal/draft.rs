@@ -1,5 +1,5 @@
-//! What is to stand in the journal. Answers may be signed when their batch is written, so that all of one batch share a
-//! signature: they wait for that batch anyway, and none waits longer.
+//! What is to stand in the journal. Answers may be signed when their batch is written, so that those of one batch share a
+//! signature (one for every 64 of them): they wait for that batch anyway, and a signature takes less than its sync.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -62,4 +62,39 @@ pub(super) fn write_out(mut wanted: Vec<Option<Wanted>>) -> Vec<Option<Written>>
         }
     };
     wanted.into_iter().map(|one| one.and_then(&mut written)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_gets_its_own_record_at_its_own_place() {
+        let key = Arc::new(SecretKey::from_seed(&[1; 32]));
+        let record = |name: &'static str| Some(Wanted::Record(Bytes::from_static(name.as_bytes())));
+        let answer = |number: u8| {
+            Some(Wanted::Answer(Draft {
+                payload: vec![number],
+                key: Arc::clone(&key),
+                beside: 1024,
+                record: Box::new(move |signed| [&[number], signed.bytes().as_ref()].concat().into()),
+            }))
+        };
+        let wanted = vec![record("a"), answer(1), None, record("b"), answer(2)];
+        let sizes: Vec<_> = wanted.iter().flatten().map(Wanted::size).collect();
+        let written = write_out(wanted);
+        assert_eq!(written.len(), 5);
+        assert!(written[2].is_none());
+        let written: Vec<_> = written.into_iter().flatten().collect();
+        assert!(written.iter().zip(sizes).all(|(written, size)| written.record.len() <= size));
+        for (at, name) in [(0, "a"), (2, "b")] {
+            assert_eq!((written[at].record.as_ref(), written[at].answer.is_none()), (name.as_bytes(), true));
+        }
+        for (at, number) in [(1, 1), (3, 2)] {
+            let signed = written[at].answer.as_ref().unwrap();
+            assert_eq!(signed.verify(payload_type::ANSWER, &key.public()).unwrap().as_ref(), [number]);
+            assert_eq!(written[at].record, [&[number], signed.bytes().as_ref()].concat());
+            assert!(signed.is_in_batch());
+        }
+    }
 }

@@ -1,12 +1,13 @@
 use super::*;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_journal::ground::{Ground, Workers};
 use yiwang_journal::simulated::{Operation, SimulatedDisk};
-use yiwang_proto::envelope::payload_type;
+use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::keys::SecretKey;
 
 #[test]
@@ -102,25 +103,42 @@ fn draft(key: &Arc<SecretKey>, number: u32) -> Draft {
     }
 }
 
-/// Answers and other records in turns: each answer stands in the journal as it left, and a batch has one signature.
+/// Stalls the disk and lets the journal's thread wait for it, so that what comes now is one batch.
+async fn held_up<'j>(disk: &SimulatedDisk, journal: &'j AnswerJournal) -> impl Future<Output = ()> + use<'j> {
+    disk.stall(true);
+    let mut first = Box::pin(journal.append(Bytes::from_static(b"other")));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    while disk.stalled() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    async move { first.await.unwrap() }
+}
+
+/// Answers and other records in turns: each answer stands in the journal as it left, and a batch has as few signatures as
+/// can be.
 #[tokio::test]
 async fn answers_of_one_batch_share_a_signature_and_stand_as_they_left() {
     let disk = SimulatedDisk::new();
     let (journal, _) = open(&disk);
     let key = Arc::new(SecretKey::from_seed(&[1; 32]));
-    let many = 300_u32;
-    let answers = (0..many).map(|number| journal.append_answer(draft(&key, number)));
-    let others = (0..many).map(|_| journal.append(Bytes::from_static(b"other")));
-    let (answers, others) = futures_util::future::join(
-        futures_util::future::join_all(answers),
-        futures_util::future::join_all(others),
-    )
-    .await;
-    assert!(others.iter().all(Result::is_ok));
-    let mut signatures = BTreeSet::new();
-    let mut left = BTreeSet::new();
-    for (number, signed) in (0..many).zip(answers) {
-        let signed = signed.unwrap();
+    let first = held_up(&disk, &journal).await;
+    let many = 100_u32;
+    let mut waiting: Vec<BoxFuture<'_, Option<(u32, SignedStatement)>>> = Vec::new();
+    for number in 0..many {
+        let (journal, draft) = (&journal, draft(&key, number));
+        waiting.push(Box::pin(async move { Some((number, journal.append_answer(draft).await.unwrap())) }));
+        waiting.push(Box::pin(async move {
+            journal.append(Bytes::from_static(b"other")).await.unwrap();
+            None
+        }));
+    }
+    // More at once than Tokio lets one task do before it yields.
+    let mut all = Box::pin(tokio::task::unconstrained(futures_util::future::join_all(waiting)));
+    assert!(futures_util::poll!(&mut all).is_pending(), "no answer leaves before its record is durable");
+    disk.stall(false);
+    first.await;
+    let (mut signatures, mut left) = (BTreeSet::new(), BTreeSet::new());
+    for (number, signed) in all.await.into_iter().flatten() {
         assert_eq!(
             signed.verify(payload_type::ANSWER, &key.public()).unwrap().as_ref(),
             number.to_le_bytes()
@@ -128,12 +146,13 @@ async fn answers_of_one_batch_share_a_signature_and_stand_as_they_left() {
         signatures.insert(signed.envelope().signatures[0].sig.slice(..64));
         left.insert(signed.bytes().clone());
     }
-    assert!(signatures.len() <= 100, "{} signatures for {many} answers", signatures.len());
+    assert_eq!((left.len(), signatures.len()), (100, 2), "one for every 64");
     drop(journal);
     disk.cut_power(|_| 0);
     let (journal, seen) = open(&disk);
-    assert_eq!(seen.iter().filter(|record| record.as_ref() == b"other").count(), many as usize);
-    assert_eq!(seen.into_iter().filter(|record| record.as_ref() != b"other").collect::<BTreeSet<_>>(), left);
+    let (others, answers): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|record| record.as_ref() == b"other");
+    assert_eq!((others.len(), answers.into_iter().collect::<BTreeSet<_>>()), (101, left));
     // One alone is signed as ever.
     assert!(!journal.append_answer(draft(&key, 0)).await.unwrap().is_in_batch());
 }
@@ -144,16 +163,36 @@ async fn an_answer_that_nobody_waited_for_is_left_as_it_stands() {
     let disk = SimulatedDisk::new();
     let (journal, _) = open(&disk);
     let key = Arc::new(SecretKey::from_seed(&[1; 32]));
+    let first = held_up(&disk, &journal).await;
     for number in 0..100 {
-        let mut waiting = Box::pin(journal.append_answer(draft(&key, number)));
+        let mut waiting = Box::pin(tokio::task::unconstrained(journal.append_answer(draft(&key, number))));
         // Handed in by the first look.
-        let _ = futures_util::poll!(&mut waiting);
-        drop(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
     }
-    journal.append(Bytes::from_static(b"last")).await.unwrap();
+    disk.stall(false);
+    first.await;
+    journal.append(Bytes::from_static(b"other")).await.unwrap();
     let left: BTreeSet<Bytes> = journal.given_up().into_iter().collect();
     drop(journal);
     let (_, seen) = open(&disk);
-    let standing = seen.into_iter().filter(|record| record.as_ref() != b"last").collect::<BTreeSet<_>>();
+    let standing = seen.into_iter().filter(|record| record.as_ref() != b"other").collect::<BTreeSet<_>>();
     assert_eq!((standing.len(), &left), (100, &standing));
+}
+
+/// What the disk has no room for is signed for nobody.
+#[tokio::test]
+async fn an_answer_that_finds_no_room_does_not_leave_and_the_next_does() {
+    let disk = SimulatedDisk::new();
+    let (journal, _) = open(&disk);
+    let key = Arc::new(SecretKey::from_seed(&[1; 32]));
+    disk.set_capacity(Some(0));
+    let waiting = (0..10).map(|number| journal.append_answer(draft(&key, number)));
+    for outcome in futures_util::future::join_all(waiting).await {
+        assert!(matches!(outcome, Err(JournalError::Full)));
+    }
+    assert!(journal.given_up().is_empty());
+    disk.set_capacity(None);
+    let signed = journal.append_answer(draft(&key, 10)).await.unwrap();
+    drop(journal);
+    assert_eq!(open(&disk).1, [signed.bytes().clone()]);
 }
