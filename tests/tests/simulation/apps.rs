@@ -12,6 +12,7 @@ use yiwang_client::client::Client;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending, SignedRequest};
 use yiwang_client::folder::{Folder, FolderHeads};
+use yiwang_client::sealed::Manner;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::ids::{AppId, CaseId, Matter, Operation};
 use yiwang_tests::member::app_identity;
@@ -48,7 +49,7 @@ async fn asking(town: Arc<Town>, app: usize) {
         }
         let Some(case) = &case else { continue };
         let question = usize::try_from(dice.below(3)).unwrap();
-        let signed = signed(&town, &client, question, case);
+        let signed = signed(&town, &client, question, case).await;
         let answered = asked(&town, &client, app, question, &signed).await;
         // Some send the same bytes again, as those do that got no answer.
         if dice.percent(if answered { 5 } else { 30 }) {
@@ -85,7 +86,7 @@ async fn opened(town: &Town, client: &Client, app: usize) -> Option<CaseId> {
     None
 }
 
-fn signed(town: &Town, client: &Client, question: usize, case: &CaseId) -> SignedRequest {
+async fn signed(town: &Town, client: &Client, question: usize, case: &CaseId) -> SignedRequest {
     let asked = &town.template.questions[question];
     let ask = Ask {
         operation: Operation::parse(asked.operation).unwrap(),
@@ -96,7 +97,7 @@ fn signed(town: &Town, client: &Client, question: usize, case: &CaseId) -> Signe
         arguments: Arguments::new(),
         retry_of: None,
     };
-    client.sign(&asked.contract, &ask)
+    client.prepare_together(&asked.contract, &ask, Manner::default()).await
 }
 
 /// How long an app pauses after an exchange. What a provider takes back, the client lets a real thread of tokio's write.

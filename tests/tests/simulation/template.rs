@@ -85,10 +85,11 @@ impl Template {
             let person = ("person.by_id", ["birth_date", "name"].as_slice());
             let coverage = ("coverage.by_person", ["insured"].as_slice());
             let insured = |draft: Draft| draft.record("HealthCoverage", coverage.0, coverage.1, 2);
+            let together = |draft: Draft| draft.with("batch_signatures", true.into());
             let questions = vec![
                 agree(&world, &police, &street, "police-street-person", |draft| draft, person).await,
                 agree(&world, &health, &street, "health-street-coverage", insured, coverage).await,
-                agree(&world, &police, &street, "police-street-second", |draft| draft, person).await,
+                agree(&world, &police, &street, "police-street-second", together, person).await,
             ];
             drop((police, health, street));
             world.stop_hub().await;

@@ -11,7 +11,8 @@ async fn f02_nothing_is_lost_or_executed_twice_when_the_adapter_is_killed() {
     killed(Places::default(), rounds(25, 500), "the adapter").await;
 }
 
-/// The source is a server: what an adapter had asked of it when it was killed is asked anew, by its next life.
+/// The source is a server: what an adapter had asked of it when it was killed is asked anew, by its next life. Statements
+/// are signed together here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f02_nothing_is_lost_when_the_adapter_of_a_database_server_is_killed() {
     if let Err(missing) = Kind::Postgres.installed() {
@@ -21,7 +22,7 @@ async fn f02_nothing_is_lost_when_the_adapter_of_a_database_server_is_killed() {
     }
     let port = yiwang_city::servers::free_port().unwrap().port();
     let server = Database::start_new(Kind::Postgres, port, false).unwrap();
-    let places = Places { server: Some(server), ..Places::default() };
+    let places = Places { server: Some(server), together: true, ..Places::default() };
     killed(places, rounds(10, 50), "the adapter of a PostgreSQL server").await;
 }
 

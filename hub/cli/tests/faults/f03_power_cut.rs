@@ -58,7 +58,7 @@ async fn f03_what_was_acknowledged_survives_power_cuts_of_the_hub() {
 async fn f03_what_was_answered_survives_power_cuts_of_the_adapter() {
     let Some(mut disk) = disk() else { return };
     let cuts = rounds(10, 200);
-    let places = Places { journal: Some(disk.path().join("journal")), ..Places::default() };
+    let places = Places { journal: Some(disk.path().join("journal")), together: true, ..Places::default() };
     let mut town = Town::new(places).await;
     let load = Load::start(&town).await;
     for round in 0..cuts {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use yiwang_client::client::Client;
 use yiwang_client::error::ClientError;
 use yiwang_client::exchange::{Ask, Ending};
+use yiwang_client::sealed::Manner;
 use yiwang_proto::body::Arguments;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::ids::{CaseId, FieldName, Operation};
@@ -173,7 +174,7 @@ impl Worker {
             arguments: Arguments::new(),
             retry_of: None,
         };
-        let signed = self.client.sign(&self.contract, &ask);
+        let signed = self.client.prepare_together(&self.contract, &ask, Manner::default()).await;
         let exchanging = tokio::time::timeout(ANSWER, self.client.exchange(&self.contract, &signed));
         let exchanged = match exchanging.await {
             Ok(Ok(exchanged)) => exchanged,

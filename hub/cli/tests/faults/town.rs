@@ -139,6 +139,8 @@ pub struct Places {
     pub server: Option<Database>,
     /// The deadline of the contract, if not five seconds.
     pub deadline_ms: Option<u32>,
+    /// The contract lets statements be signed together.
+    pub together: bool,
 }
 
 /// Where the hub listens.
@@ -185,7 +187,7 @@ impl Town {
         let provider = enrolled(temp.path(), &hub_dir, "provider", Role::Adapter, "main", &clock).await;
         let consumer = enrolled(temp.path(), &hub_dir, "consumer", Role::App, "bench-app", &clock).await;
         let deadline_ms = places.deadline_ms.unwrap_or(5000);
-        let contract = agree(&provider, &consumer, deadline_ms, &clock).await;
+        let contract = agree(&provider, &consumer, (deadline_ms, places.together), &clock).await;
         let standings = stand(&consumer, &clock).await;
         let journal = places.journal.unwrap_or_else(|| provider.path().join("journal"));
         std::fs::create_dir_all(provider.path().join("mappings")).unwrap();
@@ -427,9 +429,18 @@ async fn publish(folder: &Folder, document: &SignedDocument, clock: &Arc<dyn Clo
     yiwang_client::client::publish(channel, document, &checkpoints(folder)).await.unwrap();
 }
 
-async fn agree(provider: &Folder, consumer: &Folder, deadline_ms: u32, clock: &Arc<dyn Clock>) -> Contract {
+async fn agree(
+    provider: &Folder,
+    consumer: &Folder,
+    (deadline_ms, together): (u32, bool),
+    clock: &Arc<dyn Clock>,
+) -> Contract {
     let now = clock.now_ms();
-    let text = draft(provider, consumer, deadline_ms, now).to_string();
+    let mut text = draft(provider, consumer, deadline_ms, now);
+    if together {
+        text["batch_signatures"] = true.into();
+    }
+    let text = text.to_string();
     let roots = [provider.root_key().unwrap(), consumer.root_key().unwrap()];
     let document = SignedDocument::sign(payload_type::CONTRACT, text.as_bytes(), &roots.each_ref());
     publish(consumer, &document, clock).await;
