@@ -80,8 +80,17 @@ impl Standings {
         if old.is_some_and(|old| now_ms < old.issued_at_ms.saturating_add(RENEW_AFTER_MS)) {
             return None;
         }
-        self.newest(member).filter(|held| old.is_none_or(|old| old.sequence < held.standing.sequence))
+        let newest = self.newest(member).filter(|held| holds_at(held, now_ms));
+        newest.filter(|held| old.is_none_or(|old| old.sequence < held.standing.sequence))
     }
+}
+
+/// Whether a standing and its key hold at a time. A member may have gone away since its newest one came.
+fn holds_at(held: &Held, time_ms: i64) -> bool {
+    let standing = &held.standing;
+    time_ms < standing.expires_at_ms
+        && time_ms >= standing.issued_at_ms.saturating_sub(CLOCK_SKEW_MS)
+        && held.key.delegation.valid_at(time_ms)
 }
 
 /// What came of an offer.
@@ -100,6 +109,10 @@ impl Draft for StandingDraft {
         let standing = &self.0.standing;
         if at.views.revoked_by_root(&self.0.key.delegation) {
             return Err(Code::Revoked);
+        }
+        // By the entry's own time: an auditor asks no other.
+        if !holds_at(&self.0, at.time_ms) {
+            return Err(Code::StandingStale);
         }
         if at
             .views

@@ -161,6 +161,10 @@ async fn t27_a_member_that_is_cut_off_is_refused_when_its_standing_ends() {
     let world = World::with(45, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
     let mut scene = Scene::build(world, |draft| draft).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    // The newest one came when nobody asked, and is entered nowhere: when somebody asks it has ended.
+    let before_ms = clock.now_ms();
+    clock.advance_ms(25_000);
+    scene.street.issuing.until_after(before_ms + 60_000).await;
     scene.street.issuing.stop();
     clock.advance_ms(60_000);
     assert_eq!(scene.outcome(&scene.signed()).await, "standing_stale");
