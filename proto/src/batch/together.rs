@@ -12,8 +12,8 @@ use std::task::{Poll, Waker};
 const TURNS: u8 = 8;
 
 /// Signs statements of one kind with one key. Nobody waits for what is not there: each lets the tasks that are ready now
-/// run once, and again as long as others come to sign, eight times at most; who then finds nobody new signs for all. One alone is signed as
-/// ever.
+/// run once, and again as long as others come to sign, [`TURNS`] times at most; who then finds nobody new signs for all.
+/// One alone is signed as ever.
 #[derive(Debug)]
 pub struct Together {
     kind: &'static str,
@@ -54,12 +54,12 @@ impl Place {
 
 /// One that waits. When it is dropped before it was signed it signs for everybody, so that nobody is signed later with what
 /// was given up.
-struct Turn<'a> {
+struct Waiter<'a> {
     together: &'a Together,
     ended: bool,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.together.sign_waiting();
@@ -93,11 +93,11 @@ impl Together {
     pub async fn sign(&self, payload: Vec<u8>) -> SignedStatement {
         let place = Arc::<Place>::default();
         lock(&self.waiting).push(Waiting { payload, place: Arc::clone(&place) });
-        let mut turn = Turn { together: self, ended: false };
+        let mut waiter = Waiter { together: self, ended: false };
         let (mut seen, mut turns) = (0, 0);
         poll_fn(|context| {
             if let Some(signed) = lock(&place.0).signed.take() {
-                turn.ended = true;
+                waiter.ended = true;
                 return Poll::Ready(signed);
             }
             match self.waiting_with(&place) {
@@ -113,7 +113,7 @@ impl Together {
             let mut filled = lock(&place.0);
             match filled.signed.take() {
                 Some(signed) => {
-                    turn.ended = true;
+                    waiter.ended = true;
                     Poll::Ready(signed)
                 }
                 None => {
