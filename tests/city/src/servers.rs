@@ -9,6 +9,7 @@ mod guard;
 mod port;
 mod tables;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub use copy::Table;
@@ -85,7 +86,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
-    folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    // As a shell looks: a file that nobody may run is not installed.
+    let runs = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    folders.into_iter().map(|folder| folder.join(name)).find(runs)
 }
 
 /// The end of a log, short enough for an error.
