@@ -4,11 +4,11 @@
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Ledger, Linear, ReadFor};
 use crate::quotas::QuotaLimits;
-use crate::views::CaseStatus;
+use crate::views::{CaseStatus, Views};
 use bytes::Bytes;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::codes::Code;
-use yiwang_proto::delegation::Role;
+use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{CaseId, MemberId};
@@ -43,6 +43,9 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     if views.revoked(delegation) {
         return Err(Code::Revoked);
     }
+    if !holds(delegation, views, now) {
+        return Err(Code::DelegationInvalid);
+    }
     if statement.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
         return Err(Code::ClockSkew);
     }
@@ -60,6 +63,11 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
         .map_err(|_| Code::Replayed)?;
     let draft = CaseDraft { statement, own, bytes: signed.bytes().clone(), limits: *hub.quotas.limits() };
     hub.ledger.append(Box::new(draft)).await
+}
+
+/// Whether a key counts at a time: within its delegation, under the root that its member's card names then.
+fn holds(key: &Delegation, views: &Views, time_ms: i64) -> bool {
+    views.member(&key.member).is_some_and(|view| view.card.root == key.root) && key.valid_at(time_ms)
 }
 
 struct CaseDraft {
@@ -85,9 +93,13 @@ impl CaseDraft {
 
 impl Draft for CaseDraft {
     fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
-        let key = at.views.delegation(&self.statement.delegation_digest);
-        if key.is_none_or(|key| at.views.revoked(&key.delegation)) {
+        let key = at.views.delegation(&self.statement.delegation_digest).ok_or(Code::KeyUnknown)?;
+        if at.views.revoked(&key.delegation) {
             return Err(Code::Revoked);
+        }
+        // By the entry's own time and root: an auditor asks no other.
+        if !holds(&key.delegation, at.views, at.time_ms) {
+            return Err(Code::DelegationInvalid);
         }
         match (&self.statement.act, at.views.case(&self.statement.case)) {
             (Act::Open { .. }, CaseStatus::Unknown) => {}

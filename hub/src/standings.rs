@@ -76,21 +76,34 @@ impl Standings {
     /// A standing that must be entered before the next exchange of the member.
     fn due(&self, member: &MemberId, views: &Views, now_ms: i64) -> Option<Arc<Held>> {
         let entered = views.standing(member);
-        let old = entered.as_ref().map(|view| &view.held.standing);
-        if old.is_some_and(|old| now_ms < old.issued_at_ms.saturating_add(RENEW_AFTER_MS)) {
+        let young = |old: &Held| now_ms < old.standing.issued_at_ms.saturating_add(RENEW_AFTER_MS);
+        // One under a root that was replaced is renewed at once: it says nothing about contracts under the new one.
+        if entered.as_ref().is_some_and(|old| young(&old.held) && of_the_root(&old.held, views)) {
             return None;
         }
-        let newest = self.newest(member).filter(|held| holds_at(held, now_ms));
-        newest.filter(|held| old.is_none_or(|old| old.sequence < held.standing.sequence))
+        let newest = self.newest(member).filter(|held| may_enter(held, views, now_ms).is_ok());
+        newest.filter(|held| {
+            entered.as_ref().is_none_or(|old| old.held.standing.sequence < held.standing.sequence)
+        })
     }
 }
 
-/// Whether a standing and its key hold at a time. A member may have gone away since its newest one came.
-fn holds_at(held: &Held, time_ms: i64) -> bool {
-    let standing = &held.standing;
-    time_ms < standing.expires_at_ms
-        && time_ms >= standing.issued_at_ms.saturating_sub(CLOCK_SKEW_MS)
-        && held.key.delegation.valid_at(time_ms)
+/// Whether a standing is under the root that its member's card names.
+fn of_the_root(held: &Held, views: &Views) -> bool {
+    views.member(&held.standing.member).is_some_and(|view| view.card.root == held.key.delegation.root)
+}
+
+/// Whether a standing may be entered now. Since its member's newest one came, the member may have gone away, taken back its key
+/// under the root, or gone on under its next root.
+fn may_enter(held: &Held, views: &Views, time_ms: i64) -> Result<(), Code> {
+    let key = &held.key.delegation;
+    if views.revoked_by_root(key) {
+        return Err(Code::Revoked);
+    }
+    if !of_the_root(held, views) {
+        return Err(Code::DelegationInvalid);
+    }
+    if held.standing.holds_at(key, time_ms) { Ok(()) } else { Err(Code::StandingStale) }
 }
 
 /// What came of an offer.
@@ -107,13 +120,8 @@ struct StandingDraft(Arc<Held>);
 impl Draft for StandingDraft {
     fn finish(self: Box<Self>, at: &Linear<'_>) -> Result<Kind, Code> {
         let standing = &self.0.standing;
-        if at.views.revoked_by_root(&self.0.key.delegation) {
-            return Err(Code::Revoked);
-        }
-        // By the entry's own time: an auditor asks no other.
-        if !holds_at(&self.0, at.time_ms) {
-            return Err(Code::StandingStale);
-        }
+        // By the entry's own time and root: an auditor asks no other.
+        may_enter(&self.0, at.views, at.time_ms)?;
         if at
             .views
             .standing(&standing.member)

@@ -164,6 +164,12 @@ impl Standing {
             && now_ms < self.expires_at_ms.min(self.issued_at_ms.saturating_add(age_ms))
     }
 
+    /// Whether it may be entered in a ledger at a time: neither it, signed under `key`, nor that delegation is over. How
+    /// old a word an exchange may rest on is for the exchange's contract ([`Self::in_force`]).
+    pub fn holds_at(&self, key: &Delegation, time_ms: i64) -> bool {
+        self.in_force(time_ms, i64::MAX) && key.valid_at(time_ms)
+    }
+
     /// Whether it revokes a delegation of its member.
     pub fn revokes(&self, delegation: &Delegation) -> bool {
         self.revoked.delegations.contains(&delegation.digest)
@@ -225,6 +231,11 @@ mod tests {
         assert!(said.in_force(159_999, day) && !said.in_force(160_000, day));
         assert!(said.in_force(109_999, 10_000) && !said.in_force(110_000, 10_000));
         assert!(said.in_force(70_000, day) && !said.in_force(69_999, day), "from 30 s before its issue on");
+        let key = delegation(7, Role::Standing, &SecretKey::from_seed(&[2; 32]));
+        assert!(said.holds_at(&key, 159_999) && !said.holds_at(&key, 160_000));
+        assert!(said.holds_at(&key, 70_000) && !said.holds_at(&key, 69_999), "however old it is");
+        let ended = Delegation { valid_until_ms: 120_000, ..key };
+        assert!(said.holds_at(&ended, 119_999) && !said.holds_at(&ended, 120_000), "its key ends first");
         let mut revoked = delegation(9, Role::App, &SecretKey::from_seed(&[4; 32]));
         assert!(!said.revokes(&revoked));
         revoked.digest = [2; 32];

@@ -9,6 +9,8 @@ mod hung_up;
 mod kept;
 #[path = "revocation/keys.rs"]
 mod keys;
+#[path = "revocation/roots.rs"]
+mod roots;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -72,9 +72,18 @@ pub enum Command {
         /// Days until it ends; a standing key lives 7 at the most.
         #[arg(long)]
         days: Option<u32>,
+        /// Makes a new key in the place of the one that the folder has.
+        #[arg(long)]
+        new_key: bool,
         /// Publishes it at once.
         #[arg(long)]
         publish: bool,
+    },
+    /// Goes on under the next root, for a root that was lost or stolen; then delegate and enrol anew.
+    RotateRoot {
+        /// The member's folder, with `next-root.key` in it.
+        #[arg(long)]
+        folder: PathBuf,
     },
     /// Takes back a key, an officer, a contract or the root; returns when nothing earlier is under way.
     Revoke(crate::revoke::Arguments),
@@ -120,7 +129,7 @@ pub fn run(command: &Command) -> Outcome {
         Command::Delegate { role: RoleArg::Officer, .. } => Err(Failure::usage(
             "an officer's key is made by the officer and is not kept here: `yiwang officer keygen`, then `yiwang officer delegate`",
         )),
-        Command::Delegate { folder, role, name, days, publish } => {
+        Command::Delegate { folder, role, name, days, new_key, publish } => {
             let opened = setup::folder(folder)?;
             let now = setup::clock().now_ms();
             // A minute back, so that a partner's clock that is a little behind accepts it at once.
@@ -131,13 +140,18 @@ pub fn run(command: &Command) -> Outcome {
                 return Err(Failure::usage("a standing key lives 7 days at the most"));
             }
             let until = from + i64::from(days) * DAY_MS;
-            let document = opened
-                .delegate((*role).into(), name, from, until, setup::entropy().as_ref())
-                .map_err(Failure::usage)?;
+            let entropy = setup::entropy();
+            let document = if *new_key {
+                opened.delegate_new((*role).into(), name, from, until, entropy.as_ref())
+            } else {
+                opened.delegate((*role).into(), name, from, until, entropy.as_ref())
+            };
+            let document = document.map_err(Failure::usage)?;
             let role = role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             println!("delegated {role} `{name}` until {}", format_rfc3339(until));
             if *publish { publish_document(&opened, &document) } else { Ok(()) }
         }
+        Command::RotateRoot { folder } => rotate_root(folder),
         Command::Revoke(arguments) => crate::revoke::run(arguments),
         Command::Publish { folder, document } => {
             let bytes = std::fs::read(document).map_err(file(document))?;
@@ -147,6 +161,26 @@ pub fn run(command: &Command) -> Outcome {
         Command::Witness { folder, name } => witness(folder, name.as_deref()),
         Command::Show { folder } => show(folder),
     }
+}
+
+fn rotate_root(dir: &std::path::Path) -> Outcome {
+    let mut folder = setup::folder(dir)?;
+    folder.rotate_root(setup::entropy().as_ref(), setup::clock().as_ref()).map_err(Failure::usage)?;
+    println!("`{}` goes on under its next root: {}", folder.member(), folder.root_public().to_base64());
+    println!(
+        "1. tell partners and auditors this key by another way; keep root.key and next-root.key offline"
+    );
+    println!(
+        "2. give each key its role again with `yiwang member delegate` (--role standing and adapter first);"
+    );
+    println!("   with `--new-key` where the old one may be known to others");
+    println!(
+        "3. `yiwang member enrol` with a new token of the hub's operator: the hub knows this root from then on"
+    );
+    println!(
+        "4. start the adapter again, and agree new versions of the contracts: those under the old root end"
+    );
+    Ok(())
 }
 
 fn witness(dir: &std::path::Path, name: Option<&str>) -> Outcome {

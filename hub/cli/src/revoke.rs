@@ -39,8 +39,8 @@ pub struct Arguments {
     /// An officer, by pseudonym.
     #[arg(long, value_name = "PSEUDONYM")]
     officer: Vec<Officer>,
-    /// The member's root itself, with everything under it: for a root that was stolen. Join again with the
-    /// next root afterwards.
+    /// The member's root itself, with everything under it: for a root that was stolen. Go on under the next one afterwards
+    /// (`yiwang member rotate-root`).
     #[arg(long)]
     root: bool,
     /// Signs it under the root too: for ever, above every standing, also when the standing key was stolen.

@@ -13,6 +13,7 @@
 //! record-types/*.json    the newest version of each record type that members added, as far as it was met here
 //! revoked.json           what the member revoked; its adapter host issues standings from it
 //! standing               the newest standing's number
+//! former/                key, card and delegations of earlier roots
 //! ```
 //! Every file is replaced as a whole and synced. Key files that others can read are refused.
 
@@ -25,6 +26,7 @@ mod error;
 pub(crate) mod files;
 mod heads;
 mod record_types;
+mod root;
 mod sealing;
 mod standing;
 mod witness;
@@ -210,10 +212,14 @@ impl Folder {
         let path = self.dir.join(ROOT);
         let key = read_key(&path)?;
         if key.public() == self.card.root {
-            Ok(key)
-        } else {
-            Err(FolderError::Content { path, what: "this is not the root of the member's card".to_owned() })
+            return Ok(key);
         }
+        let what = if self.is_between_roots() {
+            "the change to the next root was cut off: end it with `yiwang member rotate-root`"
+        } else {
+            "this is not the root of the member's card"
+        };
+        Err(FolderError::Content { path, what: what.to_owned() })
     }
 
     /// The key of subject tags.
@@ -233,7 +239,7 @@ impl Folder {
     /// of that role and name; else its delegation is replaced by one with a new serial.
     ///
     /// # Errors
-    /// [`FolderError`]; the root must be here.
+    /// [`FolderError`]; the root must be here. [`FolderError::KeyTakenBack`] for a key that the member revoked.
     pub fn delegate(
         &self,
         role: Role,
@@ -243,13 +249,35 @@ impl Folder {
         entropy: &dyn Entropy,
     ) -> Result<SignedDocument, FolderError> {
         let path = self.key_path(role, name);
-        let key = if path.exists() {
-            read_key(&path)?
-        } else {
-            let key = SecretKey::generate(entropy);
-            write_key(&path, &key.to_base64())?;
-            key
-        };
+        if !path.exists() {
+            return self.delegate_new(role, name, valid_from_ms, valid_until_ms, entropy);
+        }
+        // Whoever has the key would have its role again.
+        let held = self.load_delegation(role, name).ok().map(|(_, held)| held.digest);
+        if let Some(digest) = held
+            && self.revoked()?.delegations.contains(&digest)
+        {
+            return Err(FolderError::KeyTakenBack(path));
+        }
+        self.delegate_key(role, name, read_key(&path)?.public(), valid_from_ms, valid_until_ms)
+    }
+
+    /// As [`Folder::delegate`], for a new key in the place of the one that is there.
+    ///
+    /// # Errors
+    /// [`FolderError`]; the root must be here.
+    pub fn delegate_new(
+        &self,
+        role: Role,
+        name: &AppId,
+        valid_from_ms: i64,
+        valid_until_ms: i64,
+        entropy: &dyn Entropy,
+    ) -> Result<SignedDocument, FolderError> {
+        // Before the old key goes: without the root there is no delegation for a new one.
+        self.root_key()?;
+        let key = SecretKey::generate(entropy);
+        write_key(&self.key_path(role, name), &key.to_base64())?;
         self.delegate_key(role, name, key.public(), valid_from_ms, valid_until_ms)
     }
 

@@ -2,6 +2,7 @@
 
 use super::{key_of, under_root};
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_client::client::Client;
 use yiwang_client::exchange::SignedRequest;
 use yiwang_hub::context::TestSwitches;
@@ -9,6 +10,7 @@ use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
 use yiwang_proto::delegation::Role;
 use yiwang_proto::pb;
 use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
+use yiwang_tests::held::HeldUp;
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
@@ -85,4 +87,26 @@ async fn t27_an_older_standing_is_refused_by_an_app_that_is_started_again() {
     let enrolled = scene.street.folder.enrolled().unwrap();
     let error = enrolled.counterparts().unwrap_err().to_string();
     assert!(error.contains("counterparts.json") && error.contains("put back a copy"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t27_a_standing_that_ends_while_the_ledger_is_held_up_is_not_entered() {
+    let (clock, scene) = built(63).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let before_ms = clock.now_ms();
+    clock.advance_ms(25_000);
+    scene.street.issuing.until_after(before_ms + 60_000).await;
+    scene.street.issuing.stop();
+    // Two seconds before its end somebody asks; its entry waits behind a batch that takes five.
+    clock.advance_ms(58_000);
+    let held = HeldUp::new(&scene.world.hub().hub.ledger);
+    let signed = scene.signed();
+    let (outcome, ()) = tokio::join!(scene.outcome(&signed), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        clock.advance_ms(5_000);
+        held.let_go().await;
+    });
+    assert_eq!(outcome, "standing_stale");
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
 }

@@ -12,7 +12,6 @@ use yiwang_proto::contract::Party;
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::ids::{MemberId, Officer};
 use yiwang_proto::keys::PublicKey;
-use yiwang_proto::limits::CLOCK_SKEW_MS;
 use yiwang_proto::pb::Outcome;
 use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::revocation::{Revocation, Revoked};
@@ -134,10 +133,7 @@ impl State<'_> {
         if self.words.by_root(&key) {
             return self.finding(at, Rule::Standing, "its key was revoked under the root");
         }
-        if at.time_ms >= said.expires_at_ms
-            || at.time_ms < said.issued_at_ms.saturating_sub(CLOCK_SKEW_MS)
-            || !key.valid_at(at.time_ms)
-        {
+        if !said.holds_at(&key, at.time_ms) {
             self.finding(at, Rule::Standing, "recorded outside the time that it, or its key, holds");
         }
         if let Some(old) = self.words.newest.get(&member).filter(|old| old.standing.sequence >= said.sequence)

@@ -76,6 +76,12 @@ pub enum FolderError {
         .0.display()
     )]
     NoStandingKey(PathBuf),
+    /// A key that the member revoked is to have a role again.
+    #[error(
+        "the key `{}` was taken back, and whoever has it would have its role again: make another with `--new-key`",
+        .0.display()
+    )]
+    KeyTakenBack(PathBuf),
     /// The list of what is revoked is full.
     #[error(
         "the list of revocations is full: publish them under the root with `--with-root`, where they stay for ever"

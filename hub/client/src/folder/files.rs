@@ -57,6 +57,22 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FolderError
     write().map_err(at(path))
 }
 
+/// Moves a file into a folder, under its own name.
+pub fn move_into(path: &Path, dir: &Path) -> Result<(), FolderError> {
+    let (Some(old), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let moved =
+        std::fs::rename(path, dir.join(name)).and_then(|()| sync_dir(dir)).and_then(|()| sync_dir(old));
+    moved.map_err(at(path))
+}
+
+/// Removes a file, where it is there.
+pub fn remove(path: &Path) -> Result<(), FolderError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| path.parent().map_or(Ok(()), sync_dir)).map_err(at(path)),
+    }
+}
+
 /// Reads a file of at most `limit` bytes.
 pub fn read(path: &Path, limit: usize) -> Result<Bytes, FolderError> {
     let file = File::open(path).map_err(at(path))?;
