@@ -12,6 +12,7 @@ use crate::limits::OFFER_WALK_WAIT;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
 use places::{Found, Places};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
@@ -39,38 +40,106 @@ struct Offered {
     adapter: Arc<DelegationView>,
 }
 
-/// Finds or makes the entry of an offered answer.
+/// What an offered answer has or gets.
+enum Way {
+    /// Its entry is there.
+    Entered(u64),
+    /// It gets one.
+    Entry(Box<LateDraft>),
+    /// It gets nothing, or nothing yet.
+    Refused(Code),
+}
+
+/// How far the ledger is looked through: the newest entry of the provider, plus one, once it was durable.
+#[derive(Clone, Copy)]
+struct Seen {
+    newest: u64,
+    at_us: u64,
+}
+
+impl Seen {
+    fn is_old(self, hub: &Hub) -> bool {
+        u128::from(hub.clock.monotonic_us().saturating_sub(self.at_us)) > DURABLE_WAIT.as_micros()
+    }
+}
+
+/// Finds or makes the entries of a provider's offered answers, in their order. After a crash there are as many as exchanges
+/// ran: what they get is looked up one after another, and then entered together, so that they share batches of the ledger.
 ///
 /// # Errors
-/// The code of what does not hold; [`Code::Overloaded`] while the exchange is under way.
-pub async fn settle(hub: &Arc<Hub>, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Appended, Code> {
-    if hub.switches.no_receipts {
-        return Err(Code::NotFound);
-    }
-    let offered = check(hub, provider, offer)?;
-    // INVARIANT: held from the look for entries until a new one is durable, so there is at most one late one. An exchange
-    // has one provider, so that others need not wait.
+/// For each the code of what does not hold; [`Code::Overloaded`] while its exchange is under way, and for a second offer of
+/// one.
+pub async fn settle(
+    hub: &Arc<Hub>,
+    provider: &MemberId,
+    offers: &[pb::AnswerOffer],
+) -> Vec<Result<Appended, Code>> {
+    // INVARIANT: held from the look for entries until all new ones are durable, so there is at most one late one of an
+    // exchange. An exchange has one provider, so that others need not wait.
     let until = tokio::time::sleep(OFFER_WALK_WAIT).deadline();
     let known = hub.offers.of(provider, hub.clock.monotonic_us()).lock_owned();
-    let places = tokio::time::timeout_at(until, known).await.map_err(|_| Code::Overloaded)?;
-    let (places, found) = look(hub, provider, &offered, places, until).await?;
-    hub.offers.holds(provider, places.held(), hub.clock.monotonic_us());
-    let found = found?;
+    let mut places = tokio::time::timeout_at(until, known).await.map_err(|_| Code::Overloaded);
+    let (mut ways, mut asked, mut seen) = (Vec::with_capacity(offers.len()), HashSet::new(), None);
+    for offer in offers {
+        let way = match (check(hub, provider, offer), places) {
+            (Err(code), held) => {
+                places = held;
+                Err(code)
+            }
+            (Ok(offered), held) if !asked.insert(offered.request_bytes.clone()) => {
+                drop(offered);
+                places = held;
+                Err(Code::Overloaded)
+            }
+            (Ok(offered), Ok(held)) => match look(hub, provider, &offered, held, (&mut seen, until)).await {
+                Ok((held, found)) => {
+                    places = Ok(held);
+                    found.and_then(|found| way(hub, &offered, &found))
+                }
+                Err(code) => {
+                    places = Err(code);
+                    Err(code)
+                }
+            },
+            (Ok(_), Err(code)) => {
+                places = Err(code);
+                Err(code)
+            }
+        };
+        ways.push(way.unwrap_or_else(Way::Refused));
+    }
+    let settled = futures_util::future::join_all(ways.into_iter().map(|way| go(hub, way))).await;
+    if let Ok(places) = places {
+        hub.offers.holds(provider, places.held(), hub.clock.monotonic_us());
+    }
+    settled
+}
+
+/// What an offer gets by what was found of its exchange.
+fn way(hub: &Hub, offered: &Offered, found: &Found) -> Result<Way, Code> {
     if let Some(index) = found.holding(&offered.answer_bytes) {
-        drop(places);
-        return hub.ledger.reading(ReadFor::Link, move |ledger| ledger.receipt(index)).await;
+        return Ok(Way::Entered(index));
     }
     let draft = match (&found.first, &found.late) {
         (_, Some(_)) => return Err(Code::AnswerInvalid),
         // Nobody was asked, or another answer was given: the adapter says what cannot be.
         (Some((_, first)), None) if !ended_without(first) => return Err(Code::AnswerInvalid),
-        (Some((index, first)), None) => late(&offered, *index, first.clone()),
-        (None, None) => lost(hub, &offered)?,
+        (Some((index, first)), None) => late(offered, *index, first.clone()),
+        (None, None) => lost(hub, offered)?,
     };
-    let appended = hub.ledger.append(Box::new(draft)).await?;
-    drop(places);
-    hub.alarms.late();
-    Ok(appended)
+    Ok(Way::Entry(Box::new(draft)))
+}
+
+async fn go(hub: &Hub, way: Way) -> Result<Appended, Code> {
+    match way {
+        Way::Refused(code) => Err(code),
+        Way::Entered(index) => hub.ledger.reading(ReadFor::Link, move |ledger| ledger.receipt(index)).await,
+        Way::Entry(draft) => {
+            let appended = hub.ledger.append(draft).await?;
+            hub.alarms.late();
+            Ok(appended)
+        }
+    }
 }
 
 /// Looks for an exchange in what was read for offers before, and, where its answer is not there, in what came since and
@@ -80,7 +149,7 @@ async fn look(
     provider: &MemberId,
     offered: &Offered,
     places: OwnedMutexGuard<Places>,
-    until: Instant,
+    (seen, until): (&mut Option<Seen>, Instant),
 ) -> Result<(OwnedMutexGuard<Places>, Result<Found, Code>), Code> {
     let (walker, request, answer) =
         (Arc::clone(hub), offered.request_bytes.clone(), offered.answer_bytes.clone());
@@ -93,17 +162,13 @@ async fn look(
     if done {
         return Ok((places, found));
     }
-    // The newest entry is not durable yet, and never is while exchanges go on: not looked at before it is.
-    let newest = hub.ledger.views().previous_of(provider);
-    let seen_us = hub.clock.monotonic_us();
-    let durable = async {
-        while hub.ledger.checkpoint().size < newest {
-            tokio::time::sleep(DURABLE_EVERY).await;
-        }
+    let last = match seen.filter(|seen| !seen.is_old(hub)) {
+        Some(seen) => seen,
+        None => match durable(hub, provider).await {
+            Ok(now) => *seen.insert(now),
+            Err(code) => return Ok((places, Err(code))),
+        },
     };
-    if tokio::time::timeout(DURABLE_WAIT, durable).await.is_err() {
-        return Ok((places, Err(Code::Overloaded)));
-    }
     // In goes: neither many providers nor one that looks far back may keep the others, or exchanges, waiting.
     loop {
         let Some(turn) = hub.offers.turn(until).await else { return Ok((places, Err(Code::Overloaded))) };
@@ -111,20 +176,30 @@ async fn look(
         let (request, since_ms) = (offered.request_bytes.clone(), offered.request.issued_at_ms);
         let find = hub.ledger.off_runtime(move || {
             let _until_done = turn;
-            let found = places.find(&walker, &walked, newest, &request, since_ms);
+            let found = places.find(&walker, &walked, last.newest, &request, since_ms);
             (places, found)
         });
         let (looked, found) = find.await.ok_or(Code::Internal)?;
         places = looked;
         let Some(found) = found.transpose() else { continue };
         // What was entered since then was not looked at. The next offer is quick: what was read is kept.
-        let is_old = u128::from(hub.clock.monotonic_us().saturating_sub(seen_us)) > DURABLE_WAIT.as_micros();
         let found = found.and_then(|found| match found.first {
-            None if is_old => Err(Code::Overloaded),
+            None if last.is_old(hub) => Err(Code::Overloaded),
             _ => Ok(found),
         });
         return Ok((places, found));
     }
+}
+
+/// The newest entry is not durable yet, and never is while exchanges go on: not looked at before it is.
+async fn durable(hub: &Hub, provider: &MemberId) -> Result<Seen, Code> {
+    let seen = Seen { newest: hub.ledger.views().previous_of(provider), at_us: hub.clock.monotonic_us() };
+    let durable = async {
+        while hub.ledger.checkpoint().size < seen.newest {
+            tokio::time::sleep(DURABLE_EVERY).await;
+        }
+    };
+    tokio::time::timeout(DURABLE_WAIT, durable).await.map(|()| seen).map_err(|_| Code::Overloaded)
 }
 
 /// Whether an exchange ended because no answer came. One that came and did not hold stays refused.
@@ -135,6 +210,9 @@ fn ended_without(first: &pb::ExchangeEntry) -> bool {
 }
 
 fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offered, Code> {
+    if hub.switches.no_receipts {
+        return Err(Code::NotFound);
+    }
     if offer.request.len() > STATEMENT_MAX || offer.answer.len() > STATEMENT_MAX {
         return Err(Code::TooLarge);
     }

@@ -1,6 +1,7 @@
 //! A member of the test world: its folder, and what runs beside its systems.
 
 use crate::world::World;
+use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use yiwang_adapter_sdk::connect::run_link;
 use yiwang_adapter_sdk::decide::ContractPolicy;
 use yiwang_adapter_sdk::fetch::MappedSource;
 use yiwang_adapter_sdk::mapping::{Mapping, SourceDef};
+use yiwang_adapter_sdk::material::{MaterialError, MaterialSource, Wanted};
 use yiwang_adapter_sdk::source::{Environment, Source};
 use yiwang_adapter_sql::{SqliteSource, open_mariadb, open_postgres};
 use yiwang_client::client::{AppIdentity, Client};
@@ -28,6 +30,7 @@ use yiwang_proto::document::SignedDocument;
 use yiwang_proto::ids::{AppId, MemberId, Officer};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
+use yiwang_proto::pb;
 use yiwang_proto::revocation::Revoked;
 
 /// Settings by name, as a department's service file would give them.
@@ -110,6 +113,15 @@ impl Issuing {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the hub took no standing within 10 s");
+    }
+}
+
+/// No material: what was verified once is known.
+pub struct Nothing;
+
+impl MaterialSource for Nothing {
+    fn fetch(&self, _: Wanted) -> BoxFuture<'_, Result<pb::Material, MaterialError>> {
+        Box::pin(async { Err(MaterialError::Unavailable) })
     }
 }
 

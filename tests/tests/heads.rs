@@ -15,12 +15,10 @@ mod reads;
 mod receipts;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use yiwang_adapter_sdk::material::{MaterialError, MaterialSource, Wanted};
 use yiwang_audit::Options;
 use yiwang_client::exchange::SignedRequest;
 use yiwang_hub::context::{Face, TestSwitches};
@@ -33,7 +31,7 @@ use yiwang_proto::ids::Matter;
 use yiwang_proto::note::CosignerKey;
 use yiwang_proto::pb;
 use yiwang_proto::witness::WitnessPolicy;
-use yiwang_tests::member::{Member, RunningAdapter};
+use yiwang_tests::member::{Member, Nothing, RunningAdapter};
 use yiwang_tests::scene::Scene;
 use yiwang_tests::world::World;
 
@@ -52,15 +50,6 @@ fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
-}
-
-/// No material: what was verified once is known.
-struct Nothing;
-
-impl MaterialSource for Nothing {
-    fn fetch(&self, _: Wanted) -> BoxFuture<'_, Result<pb::Material, MaterialError>> {
-        Box::pin(async { Err(MaterialError::Unavailable) })
-    }
 }
 
 /// The adapter answers a request of which the hub knows nothing (yet).

@@ -18,8 +18,10 @@ use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
 use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
 use yiwang_proto::sha256;
 
-/// Offers of one link that wait; the adapter offers again what finds no place.
+/// Offers of one link that wait: as many as an adapter has under way. It offers again what finds no place.
 const OFFERS_MAX: usize = 128;
+/// Offers that are settled together: few batches of the ledger, and the first of them do not wait for long.
+const OFFERS_TOGETHER: usize = 64;
 /// Receipts that went down one link and whose entries did not follow yet; for others the entry is sent whole.
 const RECEIPTED_MAX: usize = 65_536;
 /// Proofs of one link that wait: an exchange needs one at most. A link that asks for more is closed.
@@ -195,34 +197,36 @@ impl Link {
         }
     }
 
-    /// Looks up what the adapter offers, one after another, until the link ends.
+    /// Looks up what the adapter offers until the link ends: what waits by now is settled together.
     pub(super) async fn serve_offers(
         self: Arc<Self>,
         hub: Arc<Hub>,
         mut queue: mpsc::Receiver<pb::AnswerOffer>,
     ) {
         loop {
-            let offer = tokio::select! {
-                biased;
-                () = self.closed.cancelled() => return,
-                offer = queue.recv() => match offer {
-                    Some(offer) => offer,
-                    None => return,
-                },
-            };
-            let request_digest = Bytes::copy_from_slice(&sha256(&offer.request));
-            match offers::settle(&hub, &self.member, &offer).await {
-                Ok(appended) => self.send_receipt(0, &appended, true),
-                Err(code) => {
-                    hub.alarms.offer_refused();
-                    tracing::warn!(member = %self.member, %code, "an offered answer gets no receipt");
-                    let refused = pb::OfferRefused { request_digest, code: code.as_str().to_owned() };
-                    let frame = pb::HubFrame { kind: Some(ToAdapter::OfferRefused(refused)) };
-                    // A link that is behind is told at the next offer.
-                    let _ = self.frames.try_send(frame);
+            let mut offers = Vec::new();
+            let came = queue.recv_many(&mut offers, OFFERS_TOGETHER);
+            if !matches!(self.closed.run_until_cancelled(came).await, Some(1..)) {
+                return;
+            }
+            let settled = offers::settle(&hub, &self.member, &offers).await;
+            for (offer, settled) in offers.iter().zip(settled) {
+                match settled {
+                    Ok(appended) => self.send_receipt(0, &appended, true),
+                    Err(code) => self.refuse_offer(&hub, offer, code),
                 }
             }
         }
+    }
+
+    fn refuse_offer(&self, hub: &Hub, offer: &pb::AnswerOffer, code: Code) {
+        hub.alarms.offer_refused();
+        tracing::warn!(member = %self.member, %code, "an offered answer gets no receipt");
+        let request_digest = Bytes::copy_from_slice(&sha256(&offer.request));
+        let refused = pb::OfferRefused { request_digest, code: code.as_str().to_owned() };
+        let frame = pb::HubFrame { kind: Some(ToAdapter::OfferRefused(refused)) };
+        // A link that is behind is told at the next offer.
+        let _ = self.frames.try_send(frame);
     }
 }
 

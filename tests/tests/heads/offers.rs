@@ -2,10 +2,17 @@
 
 use super::*;
 use yiwang_client::sealed::Manner;
+use yiwang_hub::context::Hub;
+use yiwang_hub::ledger::Appended;
 use yiwang_hub::offers;
+use yiwang_proto::ids::MemberId;
 use yiwang_proto::request::OfficerBy;
 use yiwang_tests::clinic::Clinic;
 use yiwang_tests::scene::outcome;
+
+async fn settled(hub: &Arc<Hub>, provider: &MemberId, offer: pb::AnswerOffer) -> Result<Appended, Code> {
+    offers::settle(hub, provider, &[offer]).await.remove(0)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_after_its_exchange_becomes_one_late_entry() {
@@ -119,7 +126,7 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
     // The newest first, so that later ones lie further back; then again, when nothing is new.
     for request in asked.iter().rev().chain(asked.iter().step_by(3)) {
-        let receipt = offers::settle(&hub, &police, &offer(request)).await.unwrap();
+        let receipt = settled(&hub, &police, offer(request)).await.unwrap();
         let entry = yiwang_proto::entry::decode(&receipt.entry).unwrap();
         let Some(Kind::Exchange(entry)) = entry.kind else { panic!("another entry") };
         assert_eq!(entry.request, *request);
@@ -129,7 +136,7 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     assert_eq!(scene.outcome(&newer).await, "answered");
     let entry = entries(&scene).pop().unwrap();
     let newest = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
-    let receipt = offers::settle(&hub, &police, &newest).await.unwrap();
+    let receipt = settled(&hub, &police, newest).await.unwrap();
     let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
     scene.adapter.take().unwrap().stop().await;
     let signed = scene.signed();
@@ -137,11 +144,11 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
     let (request, body) = (signed.message.request.clone(), signed.message.body.clone());
     let answer = kept.handle(request.clone(), body, &Nothing).await.answer;
     let late = pb::AnswerOffer { request, answer };
-    let first = offers::settle(&hub, &police, &late).await.unwrap();
+    let first = settled(&hub, &police, late.clone()).await.unwrap();
     assert!(first.index > receipt.index);
-    assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
+    assert_eq!(settled(&hub, &police, late.clone()).await.unwrap().index, first.index);
     hub.offers.forget();
-    assert_eq!(offers::settle(&hub, &police, &late).await.unwrap().index, first.index);
+    assert_eq!(settled(&hub, &police, late.clone()).await.unwrap().index, first.index);
     drop(hub);
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
@@ -170,7 +177,7 @@ async fn offers_get_their_receipts_while_exchanges_go_on() {
             let offer = pb::AnswerOffer { request: entry.request.clone(), answer: entry.answer.clone() };
             // As after a start of the hub: nothing is known of it yet.
             hub.offers.forget();
-            let receipt = offers::settle(&hub, &police, &offer).await.unwrap();
+            let receipt = settled(&hub, &police, offer).await.unwrap();
             let found = yiwang_proto::entry::decode(&receipt.entry).unwrap();
             assert!(matches!(found.kind, Some(Kind::Exchange(found)) if found.request == entry.request));
         }
@@ -178,6 +185,52 @@ async fn offers_get_their_receipts_while_exchanges_go_on() {
     tokio::select! {
         () = going_on => unreachable!("it has no end"),
         () = offers => {}
+    }
+    drop(hub);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// As after a crash of a busy hub: what many exchanges left is entered together, each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_answers_without_a_record_get_their_entries_together() {
+    let mut scene = Scene::new(81).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    scene.adapter.take().unwrap().stop().await;
+    let mut offers = Vec::new();
+    for _ in 0..60 {
+        let signed = scene.signed();
+        // Of every third the hub knows that nobody answered; the others it never saw.
+        if offers.len() % 3 == 0 {
+            assert_eq!(scene.outcome(&signed).await, "provider_unavailable");
+        }
+        let (request, body) = (signed.message.request.clone(), signed.message.body.clone());
+        let answer = kept.handle(request.clone(), body, &Nothing).await.answer;
+        offers.push(pb::AnswerOffer { request, answer });
+    }
+    let sound = offers.len();
+    offers.push(offers[5].clone());
+    offers.push(pb::AnswerOffer { request: Bytes::from_static(b"x"), answer: offers[0].answer.clone() });
+    let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
+    let mut indexes = Vec::new();
+    for _ in 0..2 {
+        let settled = offers::settle(&hub, &police, &offers).await;
+        let codes: Vec<_> = settled[sound..].iter().map(|one| one.as_ref().err().copied()).collect();
+        assert_eq!(codes, [Some(Code::Overloaded), Some(Code::Malformed)], "a second one, and none");
+        let entered: Vec<u64> = settled[..sound].iter().map(|one| one.as_ref().unwrap().index).collect();
+        if indexes.is_empty() {
+            indexes.clone_from(&entered);
+        }
+        assert_eq!(entered, indexes, "offered again, they have the entries that they have");
+    }
+    let distinct: std::collections::HashSet<_> = indexes.iter().collect();
+    assert_eq!(distinct.len(), sound);
+    let entries = entries(&scene);
+    for (offer, place) in offers[..sound].iter().zip(0..) {
+        let of_it: Vec<_> = entries.iter().filter(|entry| entry.request == offer.request).collect();
+        assert_eq!(of_it.len(), if place % 3 == 0 { 2 } else { 1 }, "{place}");
+        assert_eq!(of_it.iter().filter(|entry| entry.answer == offer.answer).count(), 1);
     }
     drop(hub);
     let (code, report) = scene.verify_ledger().await;

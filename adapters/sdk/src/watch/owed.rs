@@ -2,6 +2,7 @@
 //! They are offered again, and when too many are owed, or for too long, nothing more is answered.
 
 mod given_up;
+mod offered;
 
 pub use given_up::OwedAnswer;
 
@@ -21,12 +22,6 @@ use yiwang_proto::{Digest, pb, sha256};
 const CREDIT: usize = 1024;
 /// How long after a reconnect answers from before it may stay without receipt.
 const PATIENCE_US: u64 = 60_000_000;
-/// An answer of the present link is offered when its receipt does not come within this time.
-const OFFER_AFTER_US: u64 = 10_000_000;
-/// What was offered is offered again after this time.
-const OFFER_AGAIN_US: u64 = 30_000_000;
-/// Answers offered at once: what a hub looks up in a moment.
-const OFFERED_AT_ONCE: usize = 64;
 /// Answers without a final receipt that a journal may hold: what stops the service, and those whose entries are awaited.
 const LOADED_MAX: usize = 2 * CREDIT + AWAITED_MAX;
 /// Refusals without receipt that are offered; what comes above that is known when its entry comes, and needs none.
@@ -78,7 +73,10 @@ struct Open {
     answered_ms: i64,
     link: u64,
     since_us: u64,
-    offered_us: Option<u64>,
+    // When it is to be offered again at the earliest; at once where there is none.
+    again_us: Option<u64>,
+    // Whether it is offered and the hub said nothing yet.
+    asked: bool,
     // Whether it gave something out. One that did not is offered like any other, so that its entry is known, but nothing
     // stops for want of its receipt: the hub gives none where it held the refusal itself to be wrong.
     gives: bool,
@@ -212,7 +210,8 @@ impl Owed {
             answered_ms: now_ms,
             link: self.link,
             since_us: now_us,
-            offered_us: None,
+            again_us: None,
+            asked: false,
             receipted: false,
         };
         self.idle += usize::from(!gives);
@@ -372,50 +371,13 @@ impl Owed {
         self.older = self.len();
         self.most = 2 * credit.clamp(1, CREDIT);
         for open in self.open.values_mut() {
-            open.offered_us = None;
+            (open.again_us, open.asked) = (None, false);
         }
     }
 
     /// The link is gone; its answers are of an earlier link from now on.
     pub(crate) fn unlinked(&mut self) {
         self.linked_us = None;
-    }
-
-    /// What is to be offered now, oldest first.
-    pub(crate) fn due(&mut self, now_us: u64) -> Vec<Offer> {
-        let mut due = Vec::new();
-        let link = self.link;
-        // First what stops the service while it is owed.
-        let passes =
-            [true, false].into_iter().flat_map(|gives| self.order.iter().map(move |key| (gives, key)));
-        for (gives, key) in passes {
-            let open = self.open.get_mut(key).filter(|open| !open.receipted && open.gives == gives);
-            let Some(open) = open else { continue };
-            let waited = now_us.saturating_sub(open.since_us) >= OFFER_AFTER_US || open.link < link;
-            let again = open.offered_us.is_none_or(|at| now_us.saturating_sub(at) >= OFFER_AGAIN_US);
-            if waited && again {
-                open.offered_us = Some(now_us);
-                due.push(open.offer.clone());
-            }
-            if due.len() >= OFFERED_AT_ONCE {
-                break;
-            }
-        }
-        due
-    }
-
-    /// The hub says for good that it gives no receipt for the answer to this request. One that gave nothing out is offered no
-    /// more in this process; of one that did a hub's word is not enough. The journal does not hear of it: what it calls
-    /// settled was proved to be in the ledger, and this was not.
-    pub(crate) fn offer_no_more(&mut self, request_digest: &Digest) {
-        let key = half(request_digest);
-        if self.open.get(&key).is_none_or(|open| open.gives || open.receipted) {
-            return;
-        }
-        if let Some(open) = self.open.remove(&key) {
-            self.uncount(&open);
-            self.remember(key, Some(self::key(&open.offer.answer)), open.answered_ms);
-        }
     }
 
     /// Why nothing more is answered, if so.

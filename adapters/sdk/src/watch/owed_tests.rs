@@ -1,3 +1,4 @@
+use super::offered::{OFFER_AFTER_US, OFFER_AGAIN_US, OFFER_SOON_US, OFFERED_AT_ONCE};
 use super::*;
 
 fn bytes(n: usize) -> Bytes {
@@ -217,4 +218,45 @@ fn memory_comes_back_from_records_and_stays_bounded() {
     }
     let idle = loaded.open.values().filter(|open| !open.gives).count();
     assert_eq!((loaded.idle, loaded.len()), (idle, loaded.open.len() - idle));
+}
+
+#[test]
+fn no_more_is_offered_at_once_than_a_hub_keeps_waiting_and_what_it_answers_makes_room() {
+    let mut owed = Owed::default();
+    let all = 3 * OFFERED_AT_ONCE;
+    for n in 0..all {
+        owed.expect(&bytes(n), &bytes(n), true, (0, 0));
+    }
+    owed.linked(1024, 0);
+    let first = owed.due(0);
+    assert_eq!((first.len(), first[0].request.clone()), (OFFERED_AT_ONCE, bytes(0)), "the oldest first");
+    assert!(owed.due(1).is_empty(), "the hub said nothing yet");
+    // Receipts, refusals, and what found no place in the link.
+    for n in 0..10 {
+        let name = AnswerKey { request: key(&bytes(n)), answer: key(&bytes(n)) };
+        owed.receipt(&name);
+    }
+    for n in 10..30 {
+        owed.offer_later(&sha256(&bytes(n)), n < 20, 5);
+    }
+    for offer in &first[30..34] {
+        owed.not_offered(offer);
+    }
+    let next = owed.due(6);
+    assert_eq!(next.len(), 34);
+    assert_eq!(next[..4], first[30..34], "they are still the oldest");
+    assert!(owed.due(7).is_empty());
+    // What the hub could not look for comes soon; what it refused, as late as what it said nothing to.
+    let receipted: Vec<usize> = (34..OFFERED_AT_ONCE).collect();
+    for n in receipted {
+        owed.receipt(&AnswerKey { request: key(&bytes(n)), answer: key(&bytes(n)) });
+    }
+    let soon = owed.due(5 + OFFER_SOON_US);
+    assert!((10..20).all(|n| soon.iter().any(|offer| offer.request == bytes(n))));
+    assert!(!(20..30).any(|n| soon.iter().any(|offer| offer.request == bytes(n))));
+    let again = owed.due(OFFER_AGAIN_US + 6);
+    assert!((20..30).all(|n| again.iter().any(|offer| offer.request == bytes(n))));
+    // A new link: all that is open, from the oldest on.
+    owed.linked(1024, OFFER_AGAIN_US + 7);
+    assert_eq!(owed.due(OFFER_AGAIN_US + 7).len(), OFFERED_AT_ONCE);
 }

@@ -142,10 +142,12 @@ impl Session {
                 tracing::error!(code = refused.code, "the hub gives no receipt for an answer");
                 let for_good =
                     [Code::AnswerInvalid, Code::NotFound].iter().any(|code| code.as_str() == refused.code);
-                if let Ok(digest) = Digest::try_from(refused.request_digest.as_ref())
-                    && for_good
-                {
-                    self.adapter.watch.owed().offer_no_more(&digest);
+                if let Ok(digest) = Digest::try_from(refused.request_digest.as_ref()) {
+                    let (mut owed, now_us) = (self.adapter.watch.owed(), self.adapter.clock().monotonic_us());
+                    owed.offer_later(&digest, refused.code == Code::Overloaded.as_str(), now_us);
+                    if for_good {
+                        owed.offer_no_more(&digest);
+                    }
                 }
                 Ok(())
             }
@@ -200,11 +202,16 @@ impl Session {
             );
         }
         let due = self.adapter.watch.owed().due(now_us);
-        for offer in due {
-            let offer = pb::AnswerOffer { request: offer.request, answer: offer.answer };
-            if self.control.try_send(frame(ToHub::Offer(offer))).is_err() {
-                return;
+        let mut due = due.into_iter();
+        for offer in due.by_ref() {
+            let sent = pb::AnswerOffer { request: offer.request.clone(), answer: offer.answer.clone() };
+            if self.control.try_send(frame(ToHub::Offer(sent))).is_err() {
+                self.adapter.watch.owed().not_offered(&offer);
+                break;
             }
+        }
+        for offer in due {
+            self.adapter.watch.owed().not_offered(&offer);
         }
     }
 }
