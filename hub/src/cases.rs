@@ -4,11 +4,11 @@
 use crate::context::Hub;
 use crate::ledger::{Appended, Draft, Ledger, Linear, ReadFor};
 use crate::quotas::QuotaLimits;
-use crate::views::{CaseStatus, Views};
+use crate::views::CaseStatus;
 use bytes::Bytes;
 use yiwang_proto::case::{Act, CaseStatement};
 use yiwang_proto::codes::Code;
-use yiwang_proto::delegation::{Delegation, Role};
+use yiwang_proto::delegation::Role;
 use yiwang_proto::entry::{self, Kind};
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{CaseId, MemberId};
@@ -43,7 +43,7 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
     if views.revoked(delegation) {
         return Err(Code::Revoked);
     }
-    if !holds(delegation, views, now) {
+    if !views.is_of_the_root(delegation) {
         return Err(Code::DelegationInvalid);
     }
     if statement.issued_at_ms > now.saturating_add(CLOCK_SKEW_MS) {
@@ -63,11 +63,6 @@ pub async fn submit(hub: &Hub, peer: &MemberId, bytes: Bytes) -> Result<Appended
         .map_err(|_| Code::Replayed)?;
     let draft = CaseDraft { statement, own, bytes: signed.bytes().clone(), limits: *hub.quotas.limits() };
     hub.ledger.append(Box::new(draft)).await
-}
-
-/// Whether a key counts at a time: within its delegation, under the root that its member's card names then.
-fn holds(key: &Delegation, views: &Views, time_ms: i64) -> bool {
-    views.member(&key.member).is_some_and(|view| view.card.root == key.root) && key.valid_at(time_ms)
 }
 
 struct CaseDraft {
@@ -98,8 +93,11 @@ impl Draft for CaseDraft {
             return Err(Code::Revoked);
         }
         // By the entry's own time and root: an auditor asks no other.
-        if !holds(&key.delegation, at.views, at.time_ms) {
+        if !at.views.is_of_the_root(&key.delegation) || !key.delegation.valid_at(at.time_ms) {
             return Err(Code::DelegationInvalid);
+        }
+        if self.statement.expires_at_ms <= at.time_ms {
+            return Err(Code::StatementExpired);
         }
         match (&self.statement.act, at.views.case(&self.statement.case)) {
             (Act::Open { .. }, CaseStatus::Unknown) => {}

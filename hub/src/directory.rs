@@ -138,6 +138,9 @@ fn check_delegation(peer: &MemberId, delegation: &Delegation, at: &Linear<'_>) -
     if root != Some(delegation.root) || delegation.valid_until_ms <= at.time_ms {
         return Err(Code::DelegationInvalid);
     }
+    if at.views.revoked_by_root(delegation) {
+        return Err(Code::Revoked);
+    }
     if at.views.delegation(&delegation.digest).is_some() { Err(Code::Replayed) } else { Ok(()) }
 }
 
@@ -218,11 +221,17 @@ impl Draft for MemberDraft {
         }
         if let Some(old) = at.views.member(&self.member) {
             let announced = yiwang_proto::sha256(card.root.as_bytes()) == old.card.next_root_digest;
-            // An older card of the same root would bring back an older next root.
+            // An older card of the same root would bring back an older next root, and another next root is what a thief of
+            // this one would announce.
             let older = card.issued_at_ms < old.card.issued_at_ms;
-            if older || (card.root != old.card.root && !announced) {
+            let same = card.root == old.card.root && card.next_root_digest == old.card.next_root_digest;
+            if older || !(same || announced) {
                 return Err(Code::DelegationInvalid);
             }
+        }
+        // Nothing could follow a card of times to come.
+        if card.issued_at_ms > at.time_ms.saturating_add(CLOCK_SKEW_MS) {
+            return Err(Code::ClockSkew);
         }
         Ok(Kind::Member(pb::MemberEntry { card: self.card }))
     }

@@ -54,7 +54,7 @@ impl Standings {
     fn keep(&self, held: &Arc<Held>) {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         let member = &held.standing.member;
-        if newest.get(member).is_none_or(|old| old.standing.sequence < held.standing.sequence) {
+        if newest.get(member).is_none_or(|old| !old.outruns(held)) {
             newest.insert(member.clone(), Arc::clone(held));
         }
     }
@@ -70,7 +70,8 @@ impl Standings {
     /// A member's newest standing: of those that came since the start, or of the ledger.
     pub fn of(&self, member: &MemberId, views: &Views) -> Option<Arc<Held>> {
         let entered = views.standing(member).map(|view| Arc::clone(&view.held));
-        [self.newest(member), entered].into_iter().flatten().max_by_key(|held| held.standing.sequence)
+        let both = [self.newest(member), entered].into_iter().flatten();
+        both.max_by_key(|held| (views.is_of_the_root(&held.key.delegation), held.standing.sequence))
     }
 
     /// A standing that must be entered before the next exchange of the member.
@@ -78,19 +79,15 @@ impl Standings {
         let entered = views.standing(member);
         let young = |old: &Held| now_ms < old.standing.issued_at_ms.saturating_add(RENEW_AFTER_MS);
         // One under a root that was replaced is renewed at once: it says nothing about contracts under the new one.
-        if entered.as_ref().is_some_and(|old| young(&old.held) && of_the_root(&old.held, views)) {
+        if entered
+            .as_ref()
+            .is_some_and(|old| young(&old.held) && views.is_of_the_root(&old.held.key.delegation))
+        {
             return None;
         }
         let newest = self.newest(member).filter(|held| may_enter(held, views, now_ms).is_ok());
-        newest.filter(|held| {
-            entered.as_ref().is_none_or(|old| old.held.standing.sequence < held.standing.sequence)
-        })
+        newest.filter(|held| entered.as_ref().is_none_or(|old| !old.held.outruns(held)))
     }
-}
-
-/// Whether a standing is under the root that its member's card names.
-fn of_the_root(held: &Held, views: &Views) -> bool {
-    views.member(&held.standing.member).is_some_and(|view| view.card.root == held.key.delegation.root)
 }
 
 /// Whether a standing may be entered now. Since its member's newest one came, the member may have gone away, taken back its key
@@ -100,7 +97,7 @@ fn may_enter(held: &Held, views: &Views, time_ms: i64) -> Result<(), Code> {
     if views.revoked_by_root(key) {
         return Err(Code::Revoked);
     }
-    if !of_the_root(held, views) {
+    if !views.is_of_the_root(key) {
         return Err(Code::DelegationInvalid);
     }
     if held.standing.holds_at(key, time_ms) { Ok(()) } else { Err(Code::StandingStale) }
@@ -122,11 +119,7 @@ impl Draft for StandingDraft {
         let standing = &self.0.standing;
         // By the entry's own time and root: an auditor asks no other.
         may_enter(&self.0, at.views, at.time_ms)?;
-        if at
-            .views
-            .standing(&standing.member)
-            .is_some_and(|old| old.held.standing.sequence >= standing.sequence)
-        {
+        if at.views.standing(&standing.member).is_some_and(|old| old.held.outruns(&self.0)) {
             return Err(Code::Replayed);
         }
         Ok(Kind::Standing(pb::StandingEntry { statement: self.0.envelope.clone() }))
@@ -155,7 +148,7 @@ async fn take(
         if old.digest == held.digest {
             return settled(hub, peer, &mut unsettled, None).await;
         }
-        if old.standing.sequence >= held.standing.sequence {
+        if old.outruns(&held) {
             return Err(Code::Replayed);
         }
     }
@@ -361,6 +354,13 @@ pub fn for_link(hub: &Hub, member: &MemberId) -> (Vec<Arc<Held>>, Vec<Bytes>) {
 }
 
 impl Held {
+    /// Whether another one comes too late beside it. Each root counts for itself: whoever stole the one before could have
+    /// counted up to the end.
+    fn outruns(&self, other: &Self) -> bool {
+        self.key.delegation.root == other.key.delegation.root
+            && self.standing.sequence >= other.standing.sequence
+    }
+
     /// As it travels.
     pub fn to_pb(&self) -> pb::SignedStanding {
         pb::SignedStanding { standing: self.envelope.clone(), delegation: self.key.document.clone() }

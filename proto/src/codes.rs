@@ -41,7 +41,7 @@ codes! {
     /// No delegation for the key.
     KeyUnknown = "key_unknown", "publish a delegation of the key, signed by the member's root";
     /// A delegation that is expired, of another root or for another role.
-    DelegationInvalid = "delegation_invalid", "have the member's root sign a new delegation";
+    DelegationInvalid = "delegation_invalid", "have the member's root sign a new delegation; where the root is new, enrol first";
     /// The statement's time is over, or too far ahead.
     StatementExpired = "statement_expired", "check this machine's clock and sign a new request";
     /// The request id was seen before.

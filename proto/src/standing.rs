@@ -20,7 +20,7 @@ pub const LIFETIME_MAX_MS: i64 = 24 * 3600 * 1000;
 pub const KEY_LIFE_MAX_MS: i64 = 7 * 24 * 3600 * 1000;
 /// How far a standing's number may be above the milliseconds of its issue. Numbers follow the clock, so a
 /// thief of a standing key cannot use them up: after a day at the most the member's own are higher again.
-const SEQUENCE_AHEAD_MAX: i64 = LIFETIME_MAX_MS;
+pub const SEQUENCE_AHEAD_MAX: i64 = LIFETIME_MAX_MS;
 /// Serials in one standing; digests name delegations better.
 const SERIALS_MAX: usize = 128;
 

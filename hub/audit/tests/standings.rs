@@ -203,3 +203,28 @@ fn forged_and_older_standings_and_revocations_are_found() {
     let index = world.record(denied);
     found_at(&verify(&world), index, Rule::Decision);
 }
+
+/// What a member's word took back under one root is not known any more once it speaks under the next one: a denial that was
+/// decided before that and entered after it is no lie. Each root counts its words for itself.
+#[test]
+fn a_denial_as_revoked_under_a_root_that_was_replaced_is_no_lie() {
+    for replaced in [true, false] {
+        let mut world = spoken();
+        let mut consumer = world.consumer.clone();
+        let standing = world.standing(&consumer, 5, &app_key(&world));
+        world.record_standing(&consumer, &standing);
+        if replaced {
+            let next = SecretKey::from_seed(&[62; 32]);
+            world.publish_card(&consumer.id, &consumer.next_root, &next);
+            (consumer.root, consumer.next_root) = (consumer.next_root, next);
+        }
+        // The first one under the next root; else one that comes too late.
+        let standing = world.standing(&consumer, 3, &Revoked::default());
+        let late = world.record_standing(&consumer, &standing);
+        let denied = world.exchange().deny(Code::Revoked);
+        world.record(denied);
+        let report = verify(&world);
+        let places: Vec<_> = report.findings.iter().map(|finding| finding.index).collect();
+        assert_eq!(places, if replaced { vec![] } else { vec![Some(late)] }, "{}", show(&report));
+    }
+}

@@ -168,18 +168,20 @@ fn rotate_root(dir: &std::path::Path) -> Outcome {
     folder.rotate_root(setup::entropy().as_ref(), setup::clock().as_ref()).map_err(Failure::usage)?;
     println!("`{}` goes on under its next root: {}", folder.member(), folder.root_public().to_base64());
     println!(
-        "1. tell partners and auditors this key by another way; keep root.key and next-root.key offline"
+        "1. was the root before stolen? `yiwang member revoke --root` now, before step 2, ends all that is under it"
     );
     println!(
-        "2. give each key its role again with `yiwang member delegate` (--role standing and adapter first);"
+        "2. `yiwang member enrol` with a new token of the hub's operator: the hub knows this root from then on"
     );
-    println!("   with `--new-key` where the old one may be known to others");
+    println!("   (did next-root.key lie beside a stolen root.key? Then rotate and enrol once more)");
     println!(
-        "3. `yiwang member enrol` with a new token of the hub's operator: the hub knows this root from then on"
+        "3. `yiwang member delegate` for each key, with `--publish`: standing, adapter, apps, officers; all are new"
     );
     println!(
-        "4. start the adapter again, and agree new versions of the contracts: those under the old root end"
+        "4. start the member's hosts again; partners learn the root's key above by another way, and both sign"
     );
+    println!("   contracts with it, their `version` one higher; open cases are opened anew");
+    println!("keep root.key and next-root.key offline, in two places");
     Ok(())
 }
 
@@ -256,6 +258,9 @@ fn show(dir: &std::path::Path) -> Outcome {
     let folder = setup::folder(dir)?;
     println!("member:  {} ({})", folder.member(), folder.display_name());
     println!("root:    {}", folder.root_public().to_base64());
+    if let Some(known) = folder.known_root().map_err(Failure::usage)? {
+        println!("         which the hub does not know yet, but {}: enrol", known.to_base64());
+    }
     match folder.enrolled() {
         Ok(enrolled) => {
             println!("hub:     {}", enrolled.hub());

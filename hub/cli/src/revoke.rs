@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.root || arguments.with_root {
         runtime.block_on(under_root(&folder, &list, arguments.root))?;
     }
-    // After the root itself is revoked, no standing of it counts for anybody.
+    // After the root itself is revoked, no standing of it counts for anybody; and under one that the hub does not know yet
+    // there is none.
     if arguments.root { Ok(()) } else { runtime.block_on(standing(&folder)) }
 }
 
@@ -173,16 +174,18 @@ async fn missing<'i>(folder: &Folder, ids: &[&'i ContractId]) -> Result<Option<&
 }
 
 async fn under_root(folder: &Folder, list: &Revoked, whole: bool) -> Outcome {
-    let root = folder.root_key().map_err(Failure::usage)?;
+    let signer = folder.root_key().map_err(Failure::usage)?;
+    // Between a change of the root and its enrolment the next one speaks about the one that the hub knows.
+    let root = folder.known_root().map_err(Failure::usage)?.unwrap_or_else(|| signer.public());
     let now_ms = setup::clock().now_ms();
-    let document = Revocation::sign(&root, &root.public(), folder.member(), list, whole, now_ms);
+    let document = Revocation::sign(&signer, &root, folder.member(), list, whole, now_ms);
     let checkpoints = setup::checkpoints(folder)?;
     let enrolled = folder.enrolled().map_err(Failure::usage)?;
     let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
     let (receipt, dropped) = yiwang_client::client::publish_acknowledged(channel, &document, &checkpoints)
         .await
         .map_err(Failure::refused)?;
-    println!("revoked under the root, entry {}", receipt.index);
+    println!("revoked under the root {}, entry {}", root.to_base64(), receipt.index);
     println!("acknowledged: no earlier reply is under way{}", dropped_words(dropped));
     Ok(())
 }

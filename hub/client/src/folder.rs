@@ -13,7 +13,8 @@
 //! record-types/*.json    the newest version of each record type that members added, as far as it was met here
 //! revoked.json           what the member revoked; its adapter host issues standings from it
 //! standing               the newest standing's number
-//! former/                key, card and delegations of earlier roots
+//! former/                key and card of earlier roots, delegations under them and their keys
+//! known-root             after a change of the root, the one that the hub knows until it has the new card
 //! ```
 //! Every file is replaced as a whole and synced. Key files that others can read are refused.
 
@@ -210,7 +211,12 @@ impl Folder {
     /// [`FolderError`] if it is away, exposed or not the card's.
     pub fn root_key(&self) -> Result<SecretKey, FolderError> {
         let path = self.dir.join(ROOT);
-        let key = read_key(&path)?;
+        let key = read_key(&path).map_err(|error| match error {
+            FolderError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                FolderError::NoRoot(path)
+            }
+            other => other,
+        })?;
         if key.public() == self.card.root {
             return Ok(key);
         }
@@ -252,13 +258,6 @@ impl Folder {
         if !path.exists() {
             return self.delegate_new(role, name, valid_from_ms, valid_until_ms, entropy);
         }
-        // Whoever has the key would have its role again.
-        let held = self.load_delegation(role, name).ok().map(|(_, held)| held.digest);
-        if let Some(digest) = held
-            && self.revoked()?.delegations.contains(&digest)
-        {
-            return Err(FolderError::KeyTakenBack(path));
-        }
         self.delegate_key(role, name, read_key(&path)?.public(), valid_from_ms, valid_until_ms)
     }
 
@@ -281,7 +280,7 @@ impl Folder {
         self.delegate_key(role, name, key.public(), valid_from_ms, valid_until_ms)
     }
 
-    /// As [`Folder::delegate`], for a key whose private half is elsewhere.
+    /// As [`Folder::delegate`], for a key whose private half may be elsewhere.
     ///
     /// # Errors
     /// As [`Folder::delegate`].
@@ -294,6 +293,13 @@ impl Folder {
         valid_until_ms: i64,
     ) -> Result<SignedDocument, FolderError> {
         let root = self.root_key()?;
+        // Whoever has a key that was taken back would have its role again.
+        if let Ok((_, held)) = self.load_delegation(role, name)
+            && held.key == key
+            && self.revoked()?.delegations.contains(&held.digest)
+        {
+            return Err(FolderError::KeyTakenBack(self.key_path(role, name)));
+        }
         let serial = self.next_serial()?;
         let member = self.member();
         let document =
@@ -400,6 +406,7 @@ impl Folder {
             trust_domain: Some(token.trust_domain.clone()),
         };
         write_config(&self.dir, &raw)?;
+        self.card_entered()?;
         *self = Self::open(&self.dir)?;
         Ok(())
     }

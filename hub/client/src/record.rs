@@ -119,7 +119,8 @@ impl Client {
             let consumer = &contract.text.consumer;
             if consumer.member != self.identity.member || consumer.root != self.identity.root {
                 return Err(ClientError::Unverified(format!(
-                    "contract `{}` names another root for this member: the hub may have enrolled a false one",
+                    "contract `{}` names another root for this member: agree on its next version where that one was replaced; \
+                     else the hub may have enrolled a false one",
                     contract.text.id
                 )));
             }

@@ -30,7 +30,7 @@ fn rotate(folder: &mut Folder, seed: u64) -> Result<(), FolderError> {
     folder.rotate_root(&SeededEntropy::new(seed), &ManualClock::new(NOW_MS - 5000))
 }
 
-fn key(dir: &Path, name: &str) -> String {
+fn key_of(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap()
 }
 
@@ -49,38 +49,43 @@ fn former_of(dir: &Path) -> PathBuf {
 /// The folder is whole and under `root`, with `next` announced; nothing of before is lost.
 fn is_whole(dir: &Path, keys: &[String; 2], before: &[String; 2]) {
     let mut folder = Folder::open(dir).unwrap();
-    assert_eq!(KEYS.map(|name| key(dir, name)), *keys);
+    assert_eq!(KEYS.map(|name| key_of(dir, name)), *keys);
     assert!(!dir.join(COMING).exists());
     assert_eq!(folder.root_key().unwrap().public(), folder.root_public());
     assert!(folder.delegated(Role::App).unwrap().is_empty(), "what the root before delegated counts no more");
     let former = former_of(dir);
-    assert_eq!(key(&former, "root.key"), before[0]);
-    assert!(former.join("app-desk.json").exists() && former.join("card.json").exists());
+    assert_eq!(key_of(&former, "root.key"), before[0]);
+    for name in ["app-desk.json", "app-desk.key", "card.json"] {
+        assert!(former.join(name).exists(), "{name}");
+    }
     // It announces the key that it has: it can go on once more.
     rotate(&mut folder, 77).unwrap();
-    assert_eq!(key(dir, "root.key"), keys[1]);
+    assert_eq!(key_of(dir, "root.key"), keys[1]);
 }
 
 #[test]
 fn a_member_goes_on_under_the_root_that_its_card_announced() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = init(dir.path());
-    let (old_root, before) = (folder.root_public(), KEYS.map(|name| key(dir.path(), name)));
+    let (old_root, before) = (folder.root_public(), KEYS.map(|name| key_of(dir.path(), name)));
     let announced = MemberCard::open(folder.card()).unwrap().next_root_digest;
+    let old_key = folder.load_key(Role::App, &desk()).unwrap().public();
     rotate(&mut folder, 3).unwrap();
     assert_eq!(yiwang_proto::sha256(folder.root_public().as_bytes()), announced);
-    assert_eq!(key(dir.path(), "root.key"), before[1]);
-    assert_ne!(key(dir.path(), "next-root.key"), before[1]);
+    assert_eq!(key_of(dir.path(), "root.key"), before[1]);
+    assert_ne!(key_of(dir.path(), "next-root.key"), before[1]);
     let card = MemberCard::open(folder.card()).unwrap();
     assert_eq!((card.issued_at_ms, card.display_name.as_str()), (NOW_MS, "Police"));
 
-    let held = folder.load_key(Role::App, &desk()).unwrap().public();
+    assert!(folder.load_key(Role::App, &desk()).is_err(), "nobody uses the old keys any more");
     folder.delegate(Role::App, &desk(), 0, 1000, &SeededEntropy::new(4)).unwrap();
     let (_, delegation) = folder.load_delegation(Role::App, &desk()).unwrap();
-    assert_eq!((delegation.key, delegation.serial), (held, 2), "the key stays, and no serial comes twice");
+    assert_ne!(delegation.key, old_key);
+    assert_eq!(delegation.serial, 2, "no serial comes twice");
     assert_ne!(delegation.root, old_root);
+    assert!(folder.is_former_root(&old_root) && !folder.is_former_root(&delegation.root));
     std::fs::remove_file(dir.path().join("delegations/app-desk.json")).unwrap();
-    let after = KEYS.map(|name| key(dir.path(), name));
+    let after = KEYS.map(|name| key_of(dir.path(), name));
     is_whole(dir.path(), &after, &before);
 }
 
@@ -91,7 +96,7 @@ fn a_change_that_was_cut_off_anywhere_is_ended_by_the_next_call() {
     init(&before);
     copy(&before, &after);
     rotate(&mut Folder::open(&after).unwrap(), 3).unwrap();
-    let (old, new) = (KEYS.map(|name| key(&before, name)), KEYS.map(|name| key(&after, name)));
+    let (old, new) = (KEYS.map(|name| key_of(&before, name)), KEYS.map(|name| key_of(&after, name)));
     // After each step: which files are those of after it. What the change copies before the card is copied again.
     let steps: [&[&str]; 5] = [
         &[],
@@ -117,6 +122,7 @@ fn a_change_that_was_cut_off_anywhere_is_ended_by_the_next_call() {
         }
         if done.contains(&"former") {
             std::fs::remove_file(dir.join("delegations/app-desk.json")).unwrap();
+            std::fs::remove_file(dir.join("keys/app-desk.key")).unwrap();
         }
         let mut folder = Folder::open(&dir).unwrap();
         let told = folder.root_key().err().map(|error| error.to_string());
@@ -128,6 +134,37 @@ fn a_change_that_was_cut_off_anywhere_is_ended_by_the_next_call() {
         rotate(&mut folder, 99).unwrap();
         is_whole(&dir, &new, &old);
     }
+}
+
+/// Of two changes a hub would see the second only, and a card that follows none that it has.
+#[test]
+fn an_enrolled_member_goes_no_further_until_the_hub_has_its_card() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = init(dir.path());
+    assert_eq!(folder.known_root().unwrap(), None);
+    // Not enrolled: no hub knows any card.
+    for seed in [3, 4] {
+        rotate(&mut folder, seed).unwrap();
+    }
+    let path = dir.path().join("member.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let signer = yiwang_proto::note::SignerKey::from_seed("city.example/ledger", &[7; 32]).unwrap();
+    let key = signer.verifier();
+    let lines = format!(
+        "hub = \"hub.city.example:443\"\norigin = \"city.example/ledger\"\nverifier_key = \"{key}\"\n\
+         trust_domain = \"city.example\"\n"
+    );
+    std::fs::write(&path, text + &lines).unwrap();
+    std::fs::remove_file(dir.path().join("known-root")).unwrap();
+    let mut folder = Folder::open(dir.path()).unwrap();
+    let known = folder.root_public();
+    rotate(&mut folder, 5).unwrap();
+    assert_eq!(folder.known_root().unwrap(), Some(known));
+    let (card, keys) = (folder.card().bytes().clone(), KEYS.map(|name| key_of(dir.path(), name)));
+    let refused = rotate(&mut folder, 6).unwrap_err();
+    assert!(matches!(refused, FolderError::CardNotEntered(_)));
+    assert!(refused.to_string().contains("`yiwang member enrol` first"));
+    assert_eq!((folder.card().bytes(), KEYS.map(|name| key_of(dir.path(), name))), (&card, keys));
 }
 
 #[test]

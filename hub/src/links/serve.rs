@@ -144,8 +144,12 @@ impl LinkServer {
     ) -> Result<Arc<DelegationView>, Code> {
         let view = self.entered(member, &hello.delegation).await?;
         check_adapter(&view.delegation, member, hello, self.hub.clock.now_ms())?;
-        if self.hub.ledger.views().revoked(&view.delegation) {
+        let views = self.hub.ledger.views();
+        if views.revoked(&view.delegation) {
             return Err(Code::Revoked);
+        }
+        if !views.is_of_the_root(&view.delegation) {
+            return Err(Code::DelegationInvalid);
         }
         Ok(view)
     }
@@ -181,6 +185,7 @@ impl LinkServer {
                 && delegation.name.as_str() == hello.adapter
                 && delegation.valid_at(self.hub.clock.now_ms())
                 && !self.hub.ledger.views().revoked(delegation)
+                && self.hub.ledger.views().is_of_the_root(delegation)
         };
         let view = view.ok().filter(fits);
         if view.is_none() {

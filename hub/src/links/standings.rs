@@ -28,7 +28,7 @@ impl Links {
             if let Some(link) = self.of(&member)
                 && gone(&link.delegation.delegation)
             {
-                tracing::warn!(%member, "the link of a revoked adapter is closed");
+                tracing::warn!(%member, "the link of an adapter that is revoked, or under a root that was replaced, is closed");
                 link.close();
             }
         }

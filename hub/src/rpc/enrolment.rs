@@ -55,6 +55,8 @@ async fn finish(
     {
         let draft = MemberDraft { member: card.member, card: request.card };
         hub.ledger.append(Box::new(draft)).await.map_err(status::of)?;
+        // An adapter under the root before would take what its successor is asked.
+        hub.links.close_where(|key| !hub.ledger.views().is_of_the_root(key));
     }
     if let Identity::Auditor(auditor) = &identity {
         let scope = hub.tokens.scope(&request.token, hub.clock.now_ms()).map_err(refuse)?;

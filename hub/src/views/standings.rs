@@ -218,6 +218,11 @@ impl Views {
         self.words(|words| !words.blind.load(Ordering::Relaxed) && words.revoked(key))
     }
 
+    /// Whether a key is under the root that its member's card names now.
+    pub fn is_of_the_root(&self, key: &Delegation) -> bool {
+        self.member(&key.member).is_some_and(|view| view.card.root == key.root)
+    }
+
     /// Whether a root took back one of its keys, or itself.
     pub fn revoked_by_root(&self, key: &Delegation) -> bool {
         self.words(|words| words.revoked_by_root(key))

@@ -101,11 +101,15 @@ async fn t27_a_standing_that_ends_while_the_ledger_is_held_up_is_not_entered() {
     clock.advance_ms(58_000);
     let held = HeldUp::new(&scene.world.hub().hub.ledger);
     let signed = scene.signed();
+    let ledger = scene.world.hub().hub.ledger.clone();
     let (outcome, ()) = tokio::join!(scene.outcome(&signed), async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        while ledger.waiting() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         clock.advance_ms(5_000);
         held.let_go().await;
     });
+    drop(ledger);
     assert_eq!(outcome, "standing_stale");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");

@@ -4,8 +4,10 @@
 use crate::under_root;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use yiwang_client::client::Client;
 use yiwang_client::exchange::Ask;
+use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
 use yiwang_hub::context::TestSwitches;
 use yiwang_hub::tls::identity::Identity;
@@ -17,9 +19,10 @@ use yiwang_proto::envelope::payload_type;
 use yiwang_proto::ids::{AppId, Matter};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::revocation::Revoked;
-use yiwang_proto::standing::KEY_LIFE_MAX_MS;
+use yiwang_proto::standing::{KEY_LIFE_MAX_MS, SEQUENCE_AHEAD_MAX};
 use yiwang_tests::contracts::draft;
-use yiwang_tests::member::{Issuing, Member};
+use yiwang_tests::held::HeldUp;
+use yiwang_tests::member::{Issuing, Member, Nothing};
 use yiwang_tests::scene::{Scene, outcome};
 use yiwang_tests::world::World;
 
@@ -66,7 +69,7 @@ async fn refused_case(app: &Client) -> Option<&'static str> {
 async fn goes_on(scene: &Scene, app: &Client, contract: &Contract) {
     let of_before = app.sign(contract, &scene.ask());
     let denied = outcome(app, contract, &of_before).await;
-    assert_ne!(denied, "answered", "a case that the root before vouches for");
+    assert_eq!(denied, "no_case", "a case that the root before vouches for");
     let matter = Matter::parse("social-assistance").unwrap();
     let (case, _) = app.open_case(&matter, std::slice::from_ref(&scene.mother)).await.unwrap();
     let signed = app.sign(contract, &Ask { case, ..scene.ask() });
@@ -127,17 +130,81 @@ async fn t3_under_a_root_that_was_replaced_nothing_new_is_entered() {
     assert_eq!(code, 0, "{report}");
 }
 
+/// The root is replaced while a statement under the one before waits for its index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t3_a_case_under_the_root_before_is_refused_where_its_index_is_assigned() {
+    let mut scene = Scene::new(64).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let ledger = scene.world.hub().hub.ledger.clone();
+    let held = HeldUp::new(&ledger);
+    let waiting = |many: usize| {
+        let ledger = ledger.clone();
+        async move {
+            while ledger.waiting() < many {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let (world, street, app) = (&scene.world, &mut scene.street, &scene.app);
+    let joining = rotated(world, street);
+    let asking = async {
+        waiting(1).await;
+        refused_case(app).await
+    };
+    let letting_go = async {
+        waiting(2).await;
+        held.let_go().await;
+    };
+    let ((), refused, ()) = tokio::join!(joining, asking, letting_go);
+    assert_eq!(refused, Some("delegation_invalid"));
+    drop(ledger);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// Whoever has the standing key of the root before counts ahead with it: the next root begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t3_a_thief_who_counted_ahead_does_not_silence_the_next_root() {
+    let mut scene = Scene::new(65).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let dir = scene.street.folder.path().with_extension("stolen");
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(scene.street.folder.path()).arg(&dir).status();
+    assert!(copied.unwrap().success());
+    // As far ahead of its time as a number may be.
+    let now_ms = scene.world.clock.now_ms();
+    std::fs::write(dir.join("standing"), format!("{}\n", now_ms + SEQUENCE_AHEAD_MAX - 1)).unwrap();
+    let thief = Folder::open(&dir).unwrap();
+    // One that changes something is entered at once.
+    thief.revoke(&Revoked { officers: [crate::officer(1)].into(), ..Revoked::default() }).unwrap();
+    let last = thief.issue_standing(now_ms).unwrap();
+    let channel = thief.enrolled().unwrap().channel(Arc::clone(&scene.world.clock)).await.unwrap();
+    let taken = yiwang_client::standing::offer(channel, &last).await.unwrap();
+    assert!(taken.index.is_some());
+    let own = scene.street.folder.issue_standing(now_ms).unwrap();
+    assert!(own.standing.sequence < last.standing.sequence, "nobody hears the member under that root");
+    rotated(&scene.world, &mut scene.street).await;
+    let (app, contract) = app_anew(&mut scene).await;
+    goes_on(&scene, &app, &contract).await;
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_goes_on_under_its_next_root_with_the_journal_that_it_has() {
     let mut scene = Scene::new(48).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    // What is owed when the root is replaced gets its receipt by the next link.
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    let message = scene.signed().message;
+    assert!(!kept.handle(message.request, message.body, &Nothing).await.answer.is_empty());
+    assert_eq!(kept.health().unreceipted, 1);
+    drop(kept);
     rotated(&scene.world, &mut scene.police).await;
     begun_anew(&scene.world, &mut scene.police, Role::Adapter, "main").await;
-    assert_eq!(
-        scene.outcome(&scene.signed()).await,
-        "standing_stale",
-        "the contract is under the root before"
-    );
+    assert_eq!(scene.outcome(&scene.signed()).await, "standing_stale");
+    let links = &scene.world.hub().hub.links;
+    assert!(!links.connected().contains(scene.police.id()), "its link is closed, and its key opens none");
     if let Some(adapter) = scene.adapter.take() {
         adapter.stop().await;
     }
@@ -145,6 +212,15 @@ async fn a_provider_goes_on_under_its_next_root_with_the_journal_that_it_has() {
     let contract = agreed_anew(&scene).await;
     let signed = scene.app.sign(&contract, &scene.ask());
     assert_eq!(outcome(&scene.app, &contract, &signed).await, "answered");
+    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    for _ in 0..1000 {
+        if adapter.health().unreceipted == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(adapter.health().unreceipted, 0);
+    drop(adapter);
     let judged = scene.judge().await;
     assert!(judged.is_clean(), "{judged:?}");
 }

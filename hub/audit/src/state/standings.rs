@@ -136,8 +136,9 @@ impl State<'_> {
         if !said.holds_at(&key, at.time_ms) {
             self.finding(at, Rule::Standing, "recorded outside the time that it, or its key, holds");
         }
-        if let Some(old) = self.words.newest.get(&member).filter(|old| old.standing.sequence >= said.sequence)
-        {
+        // Each root counts for itself.
+        let before = self.words.newest.get(&member).filter(|old| old.key.root == key.root);
+        if let Some(old) = before.filter(|old| old.standing.sequence >= said.sequence) {
             let what = format!("its number {} is not above that of entry {}", said.sequence, old.index);
             return self.finding(at, Rule::Standing, what);
         }
@@ -241,6 +242,15 @@ impl State<'_> {
         }
     }
 
+    fn is_under_a_former_root(&self, app: Option<&Delegation>, contract: Option<&Known>) -> bool {
+        let text = contract.map(|known| &known.contract.text);
+        let parties = text.into_iter().flat_map(|text| [&text.consumer, &text.provider]);
+        let roots = parties.map(|party| (&party.member, &party.root));
+        roots
+            .chain(app.map(|key| (&key.member, &key.root)))
+            .any(|(member, root)| self.members.get(member).is_some_and(|card| card.root != *root))
+    }
+
     /// Whether a denial of the hub for want of a word, or because of one, is right; counted here.
     pub(super) fn denied_by_word(
         &mut self,
@@ -266,6 +276,10 @@ impl State<'_> {
         };
         match (right, self.scope, ending.code) {
             (true, ..) => self.decisions.denied_again += 1,
+            // What its words revoked is not known any more once the member speaks under its next root.
+            (_, Scope::Whole, Some(Code::Revoked)) if self.is_under_a_former_root(app, contract) => {
+                self.not_decided("denied as revoked under a root that was replaced");
+            }
             (_, Scope::Whole, Some(Code::Revoked)) => {
                 self.decisions.contradicted += 1;
                 self.finding(at, Rule::Decision, "was denied as revoked, and no entry revokes it");

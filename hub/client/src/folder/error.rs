@@ -76,6 +76,25 @@ pub enum FolderError {
         .0.display()
     )]
     NoStandingKey(PathBuf),
+    /// The root's key is not here.
+    #[error(
+        "`{}` is not here: bring it from where it is kept; where it is lost, `yiwang member rotate-root` goes on under the next \
+         root",
+        .0.display()
+    )]
+    NoRoot(PathBuf),
+    /// The next root's key is not here.
+    #[error(
+        "`{}` is not here: bring it from where it is kept; without it nobody can go on under another root",
+        .0.display()
+    )]
+    NoNextRoot(PathBuf),
+    /// The hub does not know the present root.
+    #[error(
+        "the hub does not know the root of `{}` yet: `yiwang member enrol` first, with a new token of the hub's operator",
+        .0.display()
+    )]
+    CardNotEntered(PathBuf),
     /// A key that the member revoked is to have a role again.
     #[error(
         "the key `{}` was taken back, and whoever has it would have its role again: make another with `--new-key`",

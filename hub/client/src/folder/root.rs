@@ -3,7 +3,7 @@
 use super::files::{self, PRIVATE, PUBLIC};
 use super::{CARD, DELEGATIONS_MAX, Folder, FolderError, NEXT_ROOT, ROOT, read_key, write_key};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
@@ -15,19 +15,36 @@ use yiwang_proto::member::MemberCard;
 const COMING_ROOT: &str = "coming-root.key";
 /// What was under earlier roots.
 const FORMER: &str = "former";
+/// The root that the hub knows for this member, until it has the card under the present one.
+const KNOWN_ROOT: &str = "known-root";
+/// A key in base64, and room.
+const KNOWN_ROOT_MAX: usize = 256;
 
 impl Folder {
-    /// Goes on under the next root: a card under it, which announces a new next root, and nothing delegated yet. Key, card
-    /// and delegations of the root before are kept in `former/`. The hub knows once the folder is enrolled anew. May be cut
-    /// off anywhere: the folder opens, no key is lost, and called once more it ends what was begun.
+    /// Goes on under the next root: a card under it, which announces a new next root, and nothing delegated yet. Key and
+    /// card of the root before are kept in `former/`, with the delegations under it and their keys, which nobody uses any
+    /// more. The hub knows once the folder is enrolled anew. May be cut off anywhere: the folder opens, no key is lost, and
+    /// called once more it ends what was begun.
     ///
     /// # Errors
     /// [`FolderError`]: the next root's key must be here, and be the one that the card announces.
+    /// [`FolderError::CardNotEntered`] where the hub does not know the present root yet: of two changes it would see the
+    /// second only, and a card that it cannot follow.
     pub fn rotate_root(&mut self, entropy: &dyn Entropy, clock: &dyn Clock) -> Result<(), FolderError> {
         let lock = files::lock(&self.dir)?;
+        // Another process may have changed it.
+        *self = Self::open(&self.dir)?;
         let path = self.dir.join(NEXT_ROOT);
-        let next = read_key(&path)?;
+        let next = read_key(&path).map_err(|error| match error {
+            FolderError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                FolderError::NoNextRoot(path)
+            }
+            other => other,
+        })?;
         let coming = self.coming_root()?;
+        if coming.is_none() && self.enrolled.is_some() && self.known_root()?.is_some() {
+            return Err(FolderError::CardNotEntered(self.dir.clone()));
+        }
         // Cut off before its very last step.
         let whole = coming.as_ref().is_some_and(|coming| coming.public() == next.public());
         if !whole {
@@ -46,6 +63,32 @@ impl Folder {
         drop(lock);
         *self = Self::open(&self.dir)?;
         Ok(())
+    }
+
+    /// The root that the hub knows for this member, where it does not know the present one yet.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn known_root(&self) -> Result<Option<PublicKey>, FolderError> {
+        let path = self.dir.join(KNOWN_ROOT);
+        match files::read_text(&path, KNOWN_ROOT_MAX) {
+            Ok(text) => match PublicKey::from_base64(text.trim()) {
+                Ok(root) => Ok(Some(root)),
+                Err(source) => Err(FolderError::Key { path, source }),
+            },
+            Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The hub has the card.
+    pub(super) fn card_entered(&self) -> Result<(), FolderError> {
+        files::remove(&self.dir.join(KNOWN_ROOT))
+    }
+
+    /// Whether a root is one that this member had before.
+    pub fn is_former_root(&self, root: &PublicKey) -> bool {
+        *root != self.card.root && self.former_path(root).is_dir()
     }
 
     /// Whether a change of the root was cut off.
@@ -89,6 +132,7 @@ impl Folder {
                 coming
             }
         };
+        files::replace(&self.dir.join(KNOWN_ROOT), self.card.root.to_base64().as_bytes(), PUBLIC)?;
         // The hub takes no card that is older than the one before.
         let issued_at_ms = clock.now_ms().max(self.card.issued_at_ms);
         let card = MemberCard::sign(next, &coming.public(), self.member(), self.display_name(), issued_at_ms);
@@ -102,9 +146,16 @@ impl Folder {
             let document = SignedDocument::parse(files::read(&path, DOCUMENT_MAX)?, DOCUMENT_MAX);
             let root =
                 document.ok().and_then(|document| Delegation::open(&document).ok()).map(|old| old.root);
-            if let Some(root) = root.filter(|root| *root != self.card.root) {
-                files::move_into(&path, &self.former_of(&root)?)?;
+            let Some(root) = root.filter(|root| *root != self.card.root) else { continue };
+            let former = self.former_of(&root)?;
+            // Its key first: a delegation without one is moved by the next call, a key alone by none.
+            if let Some(name) = path.file_stem() {
+                let key = self.dir.join("keys").join(name).with_extension("key");
+                if key.exists() {
+                    files::move_into(&key, &former)?;
+                }
             }
+            files::move_into(&path, &former)?;
         }
         write_key(&self.dir.join(ROOT), &next.to_base64())?;
         write_key(&self.dir.join(NEXT_ROOT), &coming.to_base64())
@@ -114,11 +165,15 @@ impl Folder {
         self.former_of(&self.card.root)
     }
 
-    /// The folder of what was under a root.
+    /// The folder of what was under a root, made where it is not there.
     fn former_of(&self, root: &PublicKey) -> Result<PathBuf, FolderError> {
+        let dir = self.former_path(root);
+        files::create_dir(&dir)?;
+        Ok(dir)
+    }
+
+    fn former_path(&self, root: &PublicKey) -> PathBuf {
         let digest = yiwang_proto::hex(&yiwang_proto::sha256(root.as_bytes()));
-        let dir: &Path = &self.dir.join(FORMER).join(digest.get(..16).unwrap_or_default());
-        files::create_dir(dir)?;
-        Ok(dir.to_owned())
+        self.dir.join(FORMER).join(digest.get(..16).unwrap_or_default())
     }
 }

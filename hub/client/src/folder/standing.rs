@@ -88,7 +88,11 @@ impl Folder {
                 continue;
             }
             let document = SignedDocument::parse(files::read(&path, DOCUMENT_MAX)?, DOCUMENT_MAX)?;
-            let delegation = Delegation::open_under(&document, &self.card.root)?;
+            let delegation = Delegation::open(&document)?;
+            // One that somebody made while the root was changed is no reason to be silent.
+            if delegation.root != self.card.root {
+                continue;
+            }
             let fits = delegation.role == Role::Standing && delegation.valid_at(now_ms);
             let longer = best.as_ref().is_none_or(|(_, old)| old.valid_until_ms < delegation.valid_until_ms);
             if fits && longer {
