@@ -7,7 +7,7 @@ mod places;
 pub use places::Known;
 
 use crate::context::Hub;
-use crate::ledger::{Appended, Draft, Linear, ReadFor};
+use crate::ledger::{Appended, Draft, Ledger, Linear, ReadFor};
 use crate::limits::OFFER_WALK_WAIT;
 use crate::views::{CaseStatus, DelegationView, Views};
 use bytes::Bytes;
@@ -108,11 +108,47 @@ pub async fn settle(
         };
         ways.push(way.unwrap_or_else(Way::Refused));
     }
-    let settled = futures_util::future::join_all(ways.into_iter().map(|way| go(hub, way))).await;
+    let settled = entered(hub, ways, places.as_ref().err().copied()).await;
     if let Ok(places) = places {
         hub.offers.holds(provider, places.held(), hub.clock.monotonic_us());
     }
     settled
+}
+
+/// Enters what is to be entered, all at once, and reads the receipts of the others in one turn. Where the lock was lost on
+/// the way, nothing is entered.
+async fn entered(hub: &Hub, ways: Vec<Way>, lost: Option<Code>) -> Vec<Result<Appended, Code>> {
+    let known: Vec<u64> = ways.iter().filter_map(Way::entered).collect();
+    let receipts = async {
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = move |ledger: &Ledger| Ok(known.iter().map(|index| ledger.receipt(*index)).collect());
+        hub.ledger.reading::<Vec<_>>(ReadFor::Link, read).await
+    };
+    let drafts = ways.into_iter().map(async |way| match (way, lost) {
+        (Way::Entered(_), _) => None,
+        (Way::Refused(code), _) | (Way::Entry(_), Some(code)) => Some(Err(code)),
+        (Way::Entry(draft), None) => {
+            let appended = hub.ledger.append(draft).await;
+            if appended.is_ok() {
+                hub.alarms.late();
+            }
+            Some(appended)
+        }
+    });
+    let (receipts, appended) = tokio::join!(receipts, futures_util::future::join_all(drafts));
+    let (failed, mut receipts) = match receipts {
+        Ok(receipts) => (Code::Internal, receipts.into_iter()),
+        Err(code) => (code, Vec::new().into_iter()),
+    };
+    appended.into_iter().map(|appended| appended.or_else(|| receipts.next()).unwrap_or(Err(failed))).collect()
+}
+
+impl Way {
+    fn entered(&self) -> Option<u64> {
+        if let Self::Entered(index) = self { Some(*index) } else { None }
+    }
 }
 
 /// What an offer gets by what was found of its exchange.
@@ -130,18 +166,6 @@ fn way(hub: &Hub, offered: &Offered, found: &Found) -> Result<Way, Code> {
     Ok(Way::Entry(Box::new(draft)))
 }
 
-async fn go(hub: &Hub, way: Way) -> Result<Appended, Code> {
-    match way {
-        Way::Refused(code) => Err(code),
-        Way::Entered(index) => hub.ledger.reading(ReadFor::Link, move |ledger| ledger.receipt(index)).await,
-        Way::Entry(draft) => {
-            let appended = hub.ledger.append(draft).await?;
-            hub.alarms.late();
-            Ok(appended)
-        }
-    }
-}
-
 /// Looks for an exchange in what was read for offers before, and, where its answer is not there, in what came since and
 /// further back.
 async fn look(
@@ -149,7 +173,7 @@ async fn look(
     provider: &MemberId,
     offered: &Offered,
     places: OwnedMutexGuard<Places>,
-    (seen, until): (&mut Option<Seen>, Instant),
+    (seen, until): (&mut Option<Result<Seen, Code>>, Instant),
 ) -> Result<(OwnedMutexGuard<Places>, Result<Found, Code>), Code> {
     let (walker, request, answer) =
         (Arc::clone(hub), offered.request_bytes.clone(), offered.answer_bytes.clone());
@@ -162,12 +186,15 @@ async fn look(
     if done {
         return Ok((places, found));
     }
-    let last = match seen.filter(|seen| !seen.is_old(hub)) {
-        Some(seen) => seen,
-        None => match durable(hub, provider).await {
-            Ok(now) => *seen.insert(now),
-            Err(code) => return Ok((places, Err(code))),
-        },
+    let last = match *seen {
+        Some(Ok(last)) if !last.is_old(hub) => Ok(last),
+        // The disk hangs: those that come after it do not wait as well.
+        Some(Err(code)) => Err(code),
+        _ => *seen.insert(durable(hub, provider).await),
+    };
+    let last = match last {
+        Ok(last) => last,
+        Err(code) => return Ok((places, Err(code))),
     };
     // In goes: neither many providers nor one that looks far back may keep the others, or exchanges, waiting.
     loop {

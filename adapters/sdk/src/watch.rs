@@ -11,7 +11,7 @@ pub use owed::OwedAnswer;
 pub use witness::WitnessAnswer;
 
 pub(crate) use follow::{Awaited, Awaiting, Follow, OwnEntries};
-pub(crate) use owed::{AnswerKey, Offer, Owed, Owing};
+pub(crate) use owed::{AnswerKey, OFFERED_AT_ONCE, Offer, Owed, Owing};
 
 use crate::health::Counters;
 use crate::journal::{Memory, Watched};

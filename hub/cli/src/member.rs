@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::document::SignedDocument;
@@ -181,7 +182,9 @@ fn rotate_root(dir: &std::path::Path) -> Outcome {
         "4. start the member's hosts again; partners learn the root's key above by another way, and both sign"
     );
     println!("   contracts with it, their `version` one higher; open cases are opened anew");
-    println!("keep root.key and next-root.key offline, in two places");
+    println!(
+        "before step 2: copy root.key and next-root.key to two other places, and keep them offline from then on"
+    );
     Ok(())
 }
 
@@ -230,7 +233,16 @@ pub fn publish_document(folder: &Folder, document: &SignedDocument) -> Outcome {
     let receipt = setup::runtime()?.block_on(async {
         let enrolled = folder.enrolled().map_err(Failure::usage)?;
         let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
-        yiwang_client::client::publish(channel, document, &checkpoints).await.map_err(Failure::refused)
+        yiwang_client::client::publish(channel, document, &checkpoints).await.map_err(|error| {
+            let known = error.code() == Some(Code::Replayed);
+            if known && document.payload_type() == payload_type::CONTRACT {
+                return Failure::refused(
+                    "replayed: the ledger has another text of this version of the contract, or a newer version: write the \
+                     next `version` into the draft, and both sign it",
+                );
+            }
+            Failure::refused(error)
+        })
     })?;
     println!("published as entry {} (as of size {})", receipt.index, receipt.head.size);
     if document.payload_type() == payload_type::CONTRACT { keep_contract(folder, document) } else { Ok(()) }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yiwang_client::error::ClientError;
 use yiwang_client::folder::Folder;
+use yiwang_proto::codes::Code;
 use yiwang_proto::contract::ContractText;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::ids::{AppId, ContractId, Officer};
@@ -71,7 +72,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     // After the root itself is revoked, no standing of it counts for anybody; and under one that the hub does not know yet
     // there is none.
-    if arguments.root { Ok(()) } else { runtime.block_on(standing(&folder)) }
+    let unknown = folder.known_root().map_err(Failure::usage)?.is_some();
+    if arguments.root || (arguments.with_root && unknown) {
+        return Ok(());
+    }
+    runtime.block_on(standing(&folder))
 }
 
 fn list(folder: &Folder, arguments: &Arguments) -> Result<Revoked, Failure> {
@@ -184,7 +189,12 @@ async fn under_root(folder: &Folder, list: &Revoked, whole: bool) -> Outcome {
     let channel = enrolled.channel(setup::clock()).await.map_err(Failure::environment)?;
     let (receipt, dropped) = yiwang_client::client::publish_acknowledged(channel, &document, &checkpoints)
         .await
-        .map_err(Failure::refused)?;
+        .map_err(|error| match error.code() {
+            Some(Code::Replayed) => {
+                Failure::refused(format!("replayed: the root {} is revoked already", root.to_base64()))
+            }
+            _ => Failure::refused(error),
+        })?;
     println!("revoked under the root {}, entry {}", root.to_base64(), receipt.index);
     println!("acknowledged: no earlier reply is under way{}", dropped_words(dropped));
     Ok(())

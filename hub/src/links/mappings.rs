@@ -124,8 +124,7 @@ impl Hub {
             }
         }
         self.say_words(&link);
-        self.links.add(&link);
-        self.say_words(&link);
+        self.add_link(&link);
         // It may have ended while it waited.
         if link.closed.is_cancelled() {
             self.links.remove(&link, self.clock.now_ms());

@@ -80,8 +80,7 @@ impl LinkServer {
         // it: what came between the two was passed on to the links that were known.
         self.hub.say_words(&link);
         if mappings.is_empty() {
-            self.hub.links.add(&link);
-            self.hub.say_words(&link);
+            self.hub.add_link(&link);
         } else {
             self.hub.tasks.spawn(Arc::clone(&self.hub).admit(Arc::clone(&link), mappings));
         }
@@ -226,6 +225,18 @@ fn outgoing(
 }
 
 impl Hub {
+    /// The link is known from now on. What came since its delegation was looked at is said, and looked at, once more: who
+    /// closes links closes those that are known.
+    pub(super) fn add_link(&self, link: &Arc<Link>) {
+        self.links.add(link);
+        self.say_words(link);
+        let (views, key) = (self.ledger.views(), &link.delegation.delegation);
+        if views.revoked(key) || !views.is_of_the_root(key) {
+            tracing::warn!(member = %link.member, "the adapter's key was taken back or its root replaced meanwhile");
+            link.close();
+        }
+    }
+
     async fn run_link(
         self: Arc<Self>,
         link: Arc<Link>,

@@ -206,7 +206,8 @@ impl Link {
         loop {
             let mut offers = Vec::new();
             let came = queue.recv_many(&mut offers, OFFERS_TOGETHER);
-            if !matches!(self.closed.run_until_cancelled(came).await, Some(1..)) {
+            if !matches!(self.closed.run_until_cancelled(came).await, Some(1..)) || self.closed.is_cancelled()
+            {
                 return;
             }
             let settled = offers::settle(&hub, &self.member, &offers).await;

@@ -215,7 +215,13 @@ async fn many_answers_without_a_record_get_their_entries_together() {
     let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
     let mut indexes = Vec::new();
     for _ in 0..2 {
+        let before = hub.ledger.checkpoint().size;
         let settled = offers::settle(&hub, &police, &offers).await;
+        let heads: std::collections::HashSet<_> =
+            settled.iter().flatten().map(|one| one.checkpoint.clone()).collect();
+        if hub.ledger.checkpoint().size > before {
+            assert!(heads.len() < sound / 3, "{} batches for {sound} entries", heads.len());
+        }
         let codes: Vec<_> = settled[sound..].iter().map(|one| one.as_ref().err().copied()).collect();
         assert_eq!(codes, [Some(Code::Overloaded), Some(Code::Malformed)], "a second one, and none");
         let entered: Vec<u64> = settled[..sound].iter().map(|one| one.as_ref().unwrap().index).collect();

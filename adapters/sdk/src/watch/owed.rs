@@ -5,6 +5,7 @@ mod given_up;
 mod offered;
 
 pub use given_up::OwedAnswer;
+pub(crate) use offered::OFFERED_AT_ONCE;
 
 use crate::adapter::Adapter;
 use crate::journal::{Exchange, Kind, Record};

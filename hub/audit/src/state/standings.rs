@@ -38,6 +38,8 @@ struct Rooted {
 #[derive(Debug, Default)]
 pub(super) struct Words {
     newest: HashMap<MemberId, Word>,
+    /// The last words under roots that were replaced, by their roots.
+    former: HashMap<PublicKey, Standing>,
     roots: HashMap<PublicKey, Rooted>,
     /// Exchanges that were answered before anybody had said anything.
     pub(super) unsaid: u64,
@@ -99,6 +101,24 @@ impl Words {
                 .any(|key| self.key_revoked(key))
     }
 
+    /// Whether the last word under a root that was replaced took a key back: a denial may have been decided before the
+    /// first one under the next root, and entered after it.
+    fn former_revoked(&self, key: &Delegation) -> bool {
+        self.former.get(&key.root).is_some_and(|word| word.revokes(key))
+    }
+
+    /// The same of all that an exchange rests on.
+    fn was_revoked(&self, claims: &Claims<'_>) -> bool {
+        let text = &claims.contract.contract.text;
+        let ended = |party: &Party, officer: Option<&Officer>| {
+            let word = self.former.get(&party.root).map(|word| &word.revoked);
+            word.is_some_and(|list| list.ends(&text.id, text.version) || list.officer(officer))
+        };
+        ended(&text.consumer, claims.officer)
+            || ended(&text.provider, None)
+            || claims.besides.into_iter().flatten().any(|key| self.former_revoked(key))
+    }
+
     /// The side whose word cannot be relied on at a time.
     fn stale(&self, claims: &Claims<'_>, now_ms: i64) -> Option<&'static str> {
         let text = &claims.contract.contract.text;
@@ -142,8 +162,13 @@ impl State<'_> {
             let what = format!("its number {} is not above that of entry {}", said.sequence, old.index);
             return self.finding(at, Rule::Standing, what);
         }
+        let said_under = key.root;
         let word = Word { index: at.index, digest: stated.digest, standing: Standing::clone(said), key };
-        self.words.newest.insert(member, word);
+        if let Some(old) = self.words.newest.insert(member, word)
+            && old.key.root != said_under
+        {
+            self.words.former.insert(old.key.root, old.standing);
+        }
     }
 
     pub(super) fn revocation(&mut self, at: At, revocation: &Revocation) {
@@ -242,15 +267,6 @@ impl State<'_> {
         }
     }
 
-    fn is_under_a_former_root(&self, app: Option<&Delegation>, contract: Option<&Known>) -> bool {
-        let text = contract.map(|known| &known.contract.text);
-        let parties = text.into_iter().flat_map(|text| [&text.consumer, &text.provider]);
-        let roots = parties.map(|party| (&party.member, &party.root));
-        roots
-            .chain(app.map(|key| (&key.member, &key.root)))
-            .any(|(member, root)| self.members.get(member).is_some_and(|card| card.root != *root))
-    }
-
     /// Whether a denial of the hub for want of a word, or because of one, is right; counted here.
     pub(super) fn denied_by_word(
         &mut self,
@@ -266,7 +282,9 @@ impl State<'_> {
         let right = match (ending.code, claims) {
             (Some(Code::Revoked), claims) => {
                 key_revoked
+                    || app.is_some_and(|key| self.words.former_revoked(key))
                     || claims.is_some_and(|claims| self.words.revoked(&claims))
+                    || claims.is_some_and(|claims| self.words.was_revoked(&claims))
                     || self.unseen_key_revoked(&request.statement)
             }
             (_, Some(claims)) => [at.time_ms, at.time_ms.saturating_sub(DECISION_DELAY_MS)]
@@ -276,10 +294,6 @@ impl State<'_> {
         };
         match (right, self.scope, ending.code) {
             (true, ..) => self.decisions.denied_again += 1,
-            // What its words revoked is not known any more once the member speaks under its next root.
-            (_, Scope::Whole, Some(Code::Revoked)) if self.is_under_a_former_root(app, contract) => {
-                self.not_decided("denied as revoked under a root that was replaced");
-            }
             (_, Scope::Whole, Some(Code::Revoked)) => {
                 self.decisions.contradicted += 1;
                 self.finding(at, Rule::Decision, "was denied as revoked, and no entry revokes it");

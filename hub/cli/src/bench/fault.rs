@@ -112,7 +112,7 @@ async fn delegated(dir: &Path, folder: &Folder) -> Result<Arc<Client>, Failure> 
     let now = setup::clock().now_ms();
     let spare = AppId::parse(SPARE).map_err(Failure::environment)?;
     let document = folder
-        .delegate(Role::App, &spare, now - 60_000, now + DAY_MS, setup::entropy().as_ref())
+        .delegate_new(Role::App, &spare, now - 60_000, now + DAY_MS, setup::entropy().as_ref())
         .map_err(Failure::environment)?;
     let client = setup::client(&AppArgs { folder: consumer_folder(dir), app: spare })?;
     client.publish(&document).await.map_err(Failure::refused)?;

@@ -81,9 +81,11 @@ impl Folder {
         }
     }
 
-    /// The hub has the card.
+    /// The hub has the card of this folder as it was opened; another process may have changed it meanwhile.
     pub(super) fn card_entered(&self) -> Result<(), FolderError> {
-        files::remove(&self.dir.join(KNOWN_ROOT))
+        let _lock = files::lock(&self.dir)?;
+        let card = files::read(&self.dir.join(CARD), DOCUMENT_MAX)?;
+        if card == *self.card_document.bytes() { files::remove(&self.dir.join(KNOWN_ROOT)) } else { Ok(()) }
     }
 
     /// Whether a root is one that this member had before.

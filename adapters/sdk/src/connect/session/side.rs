@@ -5,6 +5,7 @@ use super::{End, Session, frame};
 use crate::adapter::Adapter;
 use crate::connect::hand_over::LinkMaterial;
 use crate::connect::receipts;
+use crate::watch::OFFERED_AT_ONCE;
 use crate::watch::OwnEntries;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use yiwang_proto::{Digest, pb};
 
 /// Witness calls under way; a hub asks for one cosignature at a time.
 const CALLS_MAX: usize = 4;
-/// Batches of receipts whose heads are asked for at once: those of all answers that are offered in one go.
-const PROOFS_MAX: usize = 64;
+/// Batches of receipts whose heads are asked for at once: those of all answers that are offered at once.
+const PROOFS_MAX: usize = OFFERED_AT_ONCE;
 /// Batches of own entries that wait; a hub sends the next one when the last is taken.
 const BATCHES_MAX: usize = 2;
 /// How often the adapter looks for answers that should be offered.

@@ -11,7 +11,7 @@ pub(super) const OFFER_AGAIN_US: u64 = 30_000_000;
 pub(super) const OFFER_SOON_US: u64 = 5_000_000;
 /// Offers without a word of the hub at once: as many as it keeps waiting. Above that it would let some fall, and they
 /// would come again after half a minute only.
-pub(super) const OFFERED_AT_ONCE: usize = 128;
+pub(crate) const OFFERED_AT_ONCE: usize = 128;
 
 impl Owed {
     /// What is to be offered now, oldest first.

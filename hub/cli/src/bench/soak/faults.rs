@@ -204,7 +204,7 @@ impl Maker {
         let spare = AppId::parse(SPARE).map_err(Failure::environment)?;
         let now = clock.now_ms();
         let document = folder
-            .delegate(Role::App, &spare, now - 60_000, now + DAY_MS, setup::entropy().as_ref())
+            .delegate_new(Role::App, &spare, now - 60_000, now + DAY_MS, setup::entropy().as_ref())
             .map_err(Failure::environment)?;
         let client = setup::client(&AppArgs { folder: consumer_folder(&self.dir), app: spare.clone() })?;
         client.publish(&document).await.map_err(Failure::refused)?;
