@@ -168,22 +168,22 @@ fn rotate_root(dir: &std::path::Path) -> Outcome {
     let mut folder = setup::folder(dir)?;
     folder.rotate_root(setup::entropy().as_ref(), setup::clock().as_ref()).map_err(Failure::usage)?;
     println!("`{}` goes on under its next root: {}", folder.member(), folder.root_public().to_base64());
+    println!("1. copy root.key and next-root.key to two other places: whoever loses both cannot go on");
     println!(
-        "1. was the root before stolen? `yiwang member revoke --root` now, before step 2, ends all that is under it"
+        "2. was the root before stolen? `yiwang member revoke --root` now, before step 3, ends all that is under it"
     );
     println!(
-        "2. `yiwang member enrol` with a new token of the hub's operator: the hub knows this root from then on"
+        "3. `yiwang member enrol` with a new token of the hub's operator: the hub knows this root from then on"
     );
     println!("   (did next-root.key lie beside a stolen root.key? Then rotate and enrol once more)");
     println!(
-        "3. `yiwang member delegate` for each key, with `--publish`: standing, adapter, apps, officers; all are new"
+        "4. `yiwang member delegate` for each key, with `--publish`: standing, adapter, apps, officers; all are new"
     );
     println!(
-        "4. start the member's hosts again; partners learn the root's key above by another way, and both sign"
+        "5. start the member's hosts again; partners learn the root's key above by another way, and both sign"
     );
-    println!("   contracts with it, their `version` one higher; open cases are opened anew");
     println!(
-        "before step 2: copy root.key and next-root.key to two other places, and keep them offline from then on"
+        "   contracts with it, their `version` one higher; open cases are opened anew; root.key goes offline"
     );
     Ok(())
 }

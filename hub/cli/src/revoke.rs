@@ -191,7 +191,11 @@ async fn under_root(folder: &Folder, list: &Revoked, whole: bool) -> Outcome {
         .await
         .map_err(|error| match error.code() {
             Some(Code::Replayed) => {
-                Failure::refused(format!("replayed: the root {} is revoked already", root.to_base64()))
+                Failure::refused(format!(
+                    "replayed: the root {} is revoked already; replies from before that are gone after their deadline, a \
+                     minute at the most",
+                    root.to_base64()
+                ))
             }
             _ => Failure::refused(error),
         })?;

@@ -225,16 +225,22 @@ fn outgoing(
 }
 
 impl Hub {
-    /// The link is known from now on. What came since its delegation was looked at is said, and looked at, once more: who
-    /// closes links closes those that are known.
+    /// The link is known from now on. What came since its delegation was looked at is said, and looked at, once more: before
+    /// it takes another's place, and after, since who closes links closes those that are known.
     pub(super) fn add_link(&self, link: &Arc<Link>) {
-        self.links.add(link);
-        self.say_words(link);
-        let (views, key) = (self.ledger.views(), &link.delegation.delegation);
-        if views.revoked(key) || !views.is_of_the_root(key) {
+        if self.still_counts(link) {
+            self.links.add(link);
+            self.say_words(link);
+        }
+        if !self.still_counts(link) {
             tracing::warn!(member = %link.member, "the adapter's key was taken back or its root replaced meanwhile");
             link.close();
         }
+    }
+
+    fn still_counts(&self, link: &Link) -> bool {
+        let (views, key) = (self.ledger.views(), &link.delegation.delegation);
+        !views.revoked(key) && views.is_of_the_root(key)
     }
 
     async fn run_link(

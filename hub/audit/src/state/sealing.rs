@@ -8,6 +8,7 @@ use yiwang_proto::ids::MemberId;
 use yiwang_proto::keys::PublicKey;
 use yiwang_proto::request::Request;
 use yiwang_proto::revocation::Revocation;
+use yiwang_proto::standing::Standing;
 
 /// The keys for sealing of all members, as they stand at an entry.
 #[derive(Debug, Default)]
@@ -60,9 +61,12 @@ impl State<'_> {
             && (self.sealing.taken_back.contains(provider) || self.sealing_key_said(provider))
     }
 
-    /// Whether a member's newest standing revokes one of its keys for sealing.
+    /// Whether a member's newest standing, or its last one under a root that was replaced, revokes one of its keys for sealing.
     fn sealing_key_said(&self, member: &MemberId) -> bool {
-        let Some((root, said)) = self.words.newest_of(member) else { return false };
+        self.words.of(member).any(|(root, said)| self.revokes_sealing(member, root, said))
+    }
+
+    fn revokes_sealing(&self, member: &MemberId, root: &PublicKey, said: &Standing) -> bool {
         let sealing =
             |key: &Delegation| key.role == Role::Sealing && key.member == *member && key.root == *root;
         let serials = self.sealing.serials.get(member);

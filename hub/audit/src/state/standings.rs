@@ -73,6 +73,16 @@ impl Words {
         Some((&word.key.root, &word.standing))
     }
 
+    /// The same, and its last ones under roots that were replaced.
+    pub(super) fn of<'w>(
+        &'w self,
+        member: &'w MemberId,
+    ) -> impl Iterator<Item = (&'w PublicKey, &'w Standing)> {
+        self.newest_of(member)
+            .into_iter()
+            .chain(self.former.iter().filter(|(_, word)| word.member == *member))
+    }
+
     pub(super) fn key_revoked(&self, key: &Delegation) -> bool {
         let said = self.word_under(&key.member, &key.root).is_some_and(|word| word.standing.revokes(key));
         said || self.by_root(key)
@@ -166,6 +176,7 @@ impl State<'_> {
         let word = Word { index: at.index, digest: stated.digest, standing: Standing::clone(said), key };
         if let Some(old) = self.words.newest.insert(member, word)
             && old.key.root != said_under
+            && !self.words.by_root(&old.key)
         {
             self.words.former.insert(old.key.root, old.standing);
         }
