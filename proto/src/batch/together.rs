@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 const TURNS: u8 = 8;
 
 /// Signs statements of one kind with one key. Nobody waits for what is not there: each lets the tasks that are ready now
-/// run once, and again as long as others come to sign, [`TURNS`] times at most; who then finds nobody new signs for all.
+/// run once, and again as long as others come to sign, `TURNS` times at most; who then finds nobody new signs for all.
 /// One alone is signed as ever.
 #[derive(Debug)]
 pub struct Together {
