@@ -157,17 +157,24 @@ async fn f14_the_members_list_alone_is_enough_while_its_host_runs() {
     panic!("still answered 10 s after the list changed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t27_a_member_that_is_cut_off_is_refused_when_its_standing_ends() {
+/// A scene in which the consumer's newest standing came when nobody asked: it is entered nowhere, lives for another minute,
+/// and no other follows.
+async fn with_a_standing_that_is_not_entered(seed: u64) -> (Arc<ManualClock>, Scene) {
     let clock = Arc::new(ManualClock::new(SystemClock::default().now_ms()));
-    let world = World::with(45, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
-    let mut scene = Scene::build(world, |draft| draft).await;
+    let world = World::with(seed, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
+    let scene = Scene::build(world, |draft| draft).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    // The newest one came when nobody asked, and is entered nowhere: when somebody asks it has ended.
     let before_ms = clock.now_ms();
     clock.advance_ms(25_000);
     scene.street.issuing.until_after(before_ms + 60_000).await;
     scene.street.issuing.stop();
+    (clock, scene)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t27_a_member_that_is_cut_off_is_refused_when_its_standing_ends() {
+    let (clock, mut scene) = with_a_standing_that_is_not_entered(45).await;
+    // When somebody asks it has ended.
     clock.advance_ms(60_000);
     assert_eq!(scene.outcome(&scene.signed()).await, "standing_stale");
     // Whose host is missing is told.

@@ -211,12 +211,7 @@ impl Folder {
     /// [`FolderError`] if it is away, exposed or not the card's.
     pub fn root_key(&self) -> Result<SecretKey, FolderError> {
         let path = self.dir.join(ROOT);
-        let key = read_key(&path).map_err(|error| match error {
-            FolderError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
-                FolderError::NoRoot(path)
-            }
-            other => other,
-        })?;
+        let key = read_key_or(&path, FolderError::NoRoot)?;
         if key.public() == self.card.root {
             return Ok(key);
         }
@@ -448,6 +443,14 @@ fn write_config(dir: &Path, raw: &Raw) -> Result<(), FolderError> {
 fn write_key(path: &Path, base64: &str) -> Result<(), FolderError> {
     let text = zeroize::Zeroizing::new(format!("{base64}\n"));
     files::replace(path, text.as_bytes(), PRIVATE)
+}
+
+/// As [`read_key`]; where the file is not there, the error says what to do about it.
+fn read_key_or(path: &Path, missing: fn(PathBuf) -> FolderError) -> Result<SecretKey, FolderError> {
+    read_key(path).map_err(|error| match error {
+        FolderError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => missing(path),
+        other => other,
+    })
 }
 
 fn read_key(path: &Path) -> Result<SecretKey, FolderError> {

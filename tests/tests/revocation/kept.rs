@@ -1,6 +1,6 @@
 //! What an app's member knows to be over stays over when the app is started again, whatever a hub shows then.
 
-use super::{key_of, under_root};
+use super::{key_of, under_root, with_a_standing_that_is_not_entered};
 use std::sync::Arc;
 use std::time::Duration;
 use yiwang_client::client::Client;
@@ -91,12 +91,7 @@ async fn t27_an_older_standing_is_refused_by_an_app_that_is_started_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t27_a_standing_that_ends_while_the_ledger_is_held_up_is_not_entered() {
-    let (clock, scene) = built(63).await;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    let before_ms = clock.now_ms();
-    clock.advance_ms(25_000);
-    scene.street.issuing.until_after(before_ms + 60_000).await;
-    scene.street.issuing.stop();
+    let (clock, scene) = with_a_standing_that_is_not_entered(63).await;
     // Two seconds before its end somebody asks; its entry waits behind a batch that takes five.
     clock.advance_ms(58_000);
     let held = HeldUp::new(&scene.world.hub().hub.ledger);

@@ -1,7 +1,7 @@
 //! A member goes on under its next root, since the one before was stolen or lost: what was signed under that one counts no
 //! more, and an auditor finds nothing at an honest hub.
 
-use crate::under_root;
+use crate::{under_root, with_a_standing_that_is_not_entered};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,8 @@ use yiwang_client::client::Client;
 use yiwang_client::exchange::Ask;
 use yiwang_client::folder::Folder;
 use yiwang_client::token::EnrolToken;
-use yiwang_hub::context::TestSwitches;
 use yiwang_hub::tls::identity::Identity;
-use yiwang_proto::ambient::{Clock, ManualClock, SystemClock};
+use yiwang_proto::ambient::Clock;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::Role;
 use yiwang_proto::document::SignedDocument;
@@ -108,15 +107,7 @@ async fn t3_a_member_whose_root_was_stolen_goes_on_under_the_next_and_the_thief_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t3_under_a_root_that_was_replaced_nothing_new_is_entered() {
-    let clock = Arc::new(ManualClock::new(SystemClock::default().now_ms()));
-    let world = World::with(47, Arc::clone(&clock) as Arc<dyn Clock>, TestSwitches::default()).await;
-    let mut scene = Scene::build(world, |draft| draft).await;
-    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
-    // The newest standing under the root before came when nobody asked, and is entered nowhere.
-    let before_ms = clock.now_ms();
-    clock.advance_ms(25_000);
-    scene.street.issuing.until_after(before_ms + 60_000).await;
-    scene.street.issuing.stop();
+    let (clock, mut scene) = with_a_standing_that_is_not_entered(47).await;
     rotated(&scene.world, &mut scene.street).await;
     assert_eq!(refused_case(&scene.app).await, Some("delegation_invalid"));
     assert_eq!(scene.outcome(&scene.signed()).await, "answered", "its last word that was entered holds yet");

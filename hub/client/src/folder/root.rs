@@ -1,7 +1,7 @@
 //! The change to the next root, which the member's card has announced from the start: the way on when a root is lost or stolen.
 
 use super::files::{self, PRIVATE, PUBLIC};
-use super::{CARD, DELEGATIONS_MAX, Folder, FolderError, NEXT_ROOT, ROOT, read_key, write_key};
+use super::{CARD, DELEGATIONS_MAX, Folder, FolderError, NEXT_ROOT, ROOT, read_key, read_key_or, write_key};
 use std::io;
 use std::path::PathBuf;
 use yiwang_proto::ambient::{Clock, Entropy};
@@ -35,12 +35,7 @@ impl Folder {
         // Another process may have changed it.
         *self = Self::open(&self.dir)?;
         let path = self.dir.join(NEXT_ROOT);
-        let next = read_key(&path).map_err(|error| match error {
-            FolderError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
-                FolderError::NoNextRoot(path)
-            }
-            other => other,
-        })?;
+        let next = read_key_or(&path, FolderError::NoNextRoot)?;
         let coming = self.coming_root()?;
         if coming.is_none() && self.enrolled.is_some() && self.known_root()?.is_some() {
             return Err(FolderError::CardNotEntered(self.dir.clone()));
@@ -86,11 +81,6 @@ impl Folder {
         let _lock = files::lock(&self.dir)?;
         let card = files::read(&self.dir.join(CARD), DOCUMENT_MAX)?;
         if card == *self.card_document.bytes() { files::remove(&self.dir.join(KNOWN_ROOT)) } else { Ok(()) }
-    }
-
-    /// Whether a root is one that this member had before.
-    pub fn is_former_root(&self, root: &PublicKey) -> bool {
-        *root != self.card.root && self.former_path(root).is_dir()
     }
 
     /// Whether a change of the root was cut off.
@@ -169,13 +159,9 @@ impl Folder {
 
     /// The folder of what was under a root, made where it is not there.
     fn former_of(&self, root: &PublicKey) -> Result<PathBuf, FolderError> {
-        let dir = self.former_path(root);
+        let digest = yiwang_proto::hex(&yiwang_proto::sha256(root.as_bytes()));
+        let dir = self.dir.join(FORMER).join(digest.get(..16).unwrap_or_default());
         files::create_dir(&dir)?;
         Ok(dir)
-    }
-
-    fn former_path(&self, root: &PublicKey) -> PathBuf {
-        let digest = yiwang_proto::hex(&yiwang_proto::sha256(root.as_bytes()));
-        self.dir.join(FORMER).join(digest.get(..16).unwrap_or_default())
     }
 }
