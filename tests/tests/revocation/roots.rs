@@ -80,6 +80,11 @@ async fn t3_a_member_whose_root_was_stolen_goes_on_under_the_next_and_the_thief_
     let mut scene = Scene::new(46).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "answered");
     under_root(&scene, &scene.street, &Revoked::default(), true).await;
+    let (now_ms, entropy) = (scene.world.clock.now_ms(), scene.world.entropy.as_ref());
+    let late = AppId::parse("late-desk").unwrap();
+    let late = scene.street.folder.delegate(Role::App, &late, now_ms, now_ms + 60_000, entropy).unwrap();
+    let refused = scene.app.publish(&late).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.as_str()), Some("revoked"), "the thief's next key");
     rotated(&scene.world, &mut scene.street).await;
     assert_eq!(scene.outcome(&scene.signed()).await, "revoked");
     assert_eq!(refused_case(&scene.app).await, Some("revoked"));
