@@ -7,7 +7,9 @@ use crate::mounted::{Mounted, shut_down};
 use crate::rounds;
 use crate::town::{Places, Town};
 
-const DISK_BYTES: u64 = 256 << 20;
+/// Of a sparse file. What 200 cuts leave is some hundred megabytes, the more the longer a machine takes to come back: a
+/// full disk is another fault, and the hub then serves nobody, as it should.
+const DISK_BYTES: u64 = 4 << 30;
 
 fn disk() -> Option<Mounted> {
     match Mounted::ext4(DISK_BYTES) {

@@ -109,7 +109,7 @@ impl Load {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("nothing was acknowledged for two minutes");
+        panic!("nothing was acknowledged for two minutes: {:#?}", self.seen.lock().unwrap().others);
     }
 
     /// Waits for so many answers more; `false` if `ended` becomes true before.
@@ -124,7 +124,8 @@ impl Load {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("nothing was answered for two minutes: {:?}", self.seen.lock().unwrap().violations);
+        let seen = self.seen.lock().unwrap();
+        panic!("nothing was answered for two minutes: {:#?}, {:#?}", seen.violations, seen.others);
     }
 
     pub async fn more(&self, how_many: u64) {
