@@ -81,30 +81,13 @@ pub async fn settle(
     let mut places = tokio::time::timeout_at(until, known).await.map_err(|_| Code::Overloaded);
     let (mut ways, mut asked, mut seen) = (Vec::with_capacity(offers.len()), HashSet::new(), None);
     for offer in offers {
-        let way = match (check(hub, provider, offer), places) {
-            (Err(code), held) => {
-                places = held;
-                Err(code)
+        let way = match check(hub, provider, offer) {
+            Ok(offered) if asked.insert(offered.request_bytes.clone()) => {
+                let found = found(hub, provider, &offered, &mut places, (&mut seen, until)).await;
+                found.and_then(|found| way(hub, &offered, &found))
             }
-            (Ok(offered), held) if !asked.insert(offered.request_bytes.clone()) => {
-                drop(offered);
-                places = held;
-                Err(Code::Overloaded)
-            }
-            (Ok(offered), Ok(held)) => match look(hub, provider, &offered, held, (&mut seen, until)).await {
-                Ok((held, found)) => {
-                    places = Ok(held);
-                    found.and_then(|found| way(hub, &offered, &found))
-                }
-                Err(code) => {
-                    places = Err(code);
-                    Err(code)
-                }
-            },
-            (Ok(_), Err(code)) => {
-                places = Err(code);
-                Err(code)
-            }
+            Ok(_) => Err(Code::Overloaded),
+            Err(code) => Err(code),
         };
         ways.push(way.unwrap_or_else(Way::Refused));
     }
@@ -164,6 +147,27 @@ fn way(hub: &Hub, offered: &Offered, found: &Found) -> Result<Way, Code> {
         (None, None) => lost(hub, offered)?,
     };
     Ok(Way::Entry(Box::new(draft)))
+}
+
+/// What there is of an exchange; the provider's lock stays where it is, or in its place why it was lost.
+async fn found(
+    hub: &Arc<Hub>,
+    provider: &MemberId,
+    offered: &Offered,
+    held: &mut Result<OwnedMutexGuard<Places>, Code>,
+    (seen, until): (&mut Option<Result<Seen, Code>>, Instant),
+) -> Result<Found, Code> {
+    // The lock goes to the threads that read, and is gone with one that dies.
+    let looked = match std::mem::replace(held, Err(Code::Internal)) {
+        Ok(places) => look(hub, provider, offered, places, (seen, until)).await,
+        Err(code) => Err(code),
+    };
+    let (places, found) = match looked {
+        Ok((places, found)) => (Ok(places), found),
+        Err(code) => (Err(code), Err(code)),
+    };
+    *held = places;
+    found
 }
 
 /// Looks for an exchange in what was read for offers before, and, where its answer is not there, in what came since and

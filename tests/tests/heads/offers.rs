@@ -5,6 +5,7 @@ use yiwang_client::sealed::Manner;
 use yiwang_hub::context::Hub;
 use yiwang_hub::ledger::Appended;
 use yiwang_hub::offers;
+use yiwang_proto::entry::{exchange_parties, recorded_parties};
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::request::OfficerBy;
 use yiwang_tests::clinic::Clinic;
@@ -119,6 +120,10 @@ async fn offers_that_come_together_are_found_by_one_look_through_the_entries() {
         asked.push(signed.message.request);
     }
     let recorded = entries(&scene);
+    for entry in &recorded {
+        let parties = recorded_parties(entry);
+        assert!(parties.is_some() && parties == exchange_parties(entry), "a start counts who takes part");
+    }
     let offer = |request: &Bytes| {
         let entry = recorded.iter().find(|entry| entry.request == *request).unwrap();
         pb::AnswerOffer { request: request.clone(), answer: entry.answer.clone() }
@@ -237,6 +242,42 @@ async fn many_answers_without_a_record_get_their_entries_together() {
         let of_it: Vec<_> = entries.iter().filter(|entry| entry.request == offer.request).collect();
         assert_eq!(of_it.len(), if place % 3 == 0 { 2 } else { 1 }, "{place}");
         assert_eq!(of_it.iter().filter(|entry| entry.answer == offer.answer).count(), 1);
+    }
+    drop(hub);
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
+
+/// Two adapters of one member, or an old link and its successor, offer the same answers in the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_two_links_offer_at_once_are_entered_once() {
+    let mut scene = Scene::new(82).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    scene.adapter.take().unwrap().stop().await;
+    let mut offers = Vec::new();
+    for _ in 0..30 {
+        let message = scene.signed().message;
+        let answer = kept.handle(message.request.clone(), message.body, &Nothing).await.answer;
+        offers.push(pb::AnswerOffer { request: message.request, answer });
+    }
+    let (hub, police) = (Arc::clone(&scene.world.hub().hub), scene.police.id().clone());
+    let mut backwards = offers.clone();
+    backwards.reverse();
+    let links = [offers.clone(), backwards].map(|offers| {
+        let (hub, police) = (Arc::clone(&hub), police.clone());
+        tokio::spawn(async move { offers::settle(&hub, &police, &offers).await })
+    });
+    let [one, other] = links;
+    let indexes = |settled: Vec<Result<Appended, Code>>| -> Vec<u64> {
+        settled.into_iter().map(|one| one.unwrap().index).collect()
+    };
+    let (one, mut other) = (indexes(one.await.unwrap()), indexes(other.await.unwrap()));
+    other.reverse();
+    assert_eq!(one, other, "both got the same entries");
+    let entries = entries(&scene);
+    for offer in &offers {
+        assert_eq!(entries.iter().filter(|entry| entry.request == offer.request).count(), 1);
     }
     drop(hub);
     let (code, report) = scene.verify_ledger().await;
