@@ -1,6 +1,7 @@
 //! What all stages share. One value, passed by reference; no globals.
 
 mod alarms;
+mod counted;
 mod replays;
 
 pub use alarms::Alarms;
@@ -24,6 +25,7 @@ use crate::streams::Streams;
 use crate::tls::authority::Authority;
 use crate::tls::token::TokenStore;
 use bytes::Bytes;
+use counted::Uses;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -224,32 +226,49 @@ impl Hub {
     }
 
     /// Counts while it reads: no request is kept, whatever a flood left. What this takes is what the hub keeps anyhow, and
-    /// its bounds are the same: `REPLAY_MAX` ids, twice `COUNTERS_MAX` counters, `TICKETS_MAX` tickets.
+    /// its bounds are the same: `REPLAY_MAX` ids, twice `COUNTERS_MAX` counters, twice `TICKETS_MAX` tickets.
     fn look_back(&self) -> Result<(), StoreError> {
         let now = self.clock.now_ms();
         let today = now.div_euclid(DAY_MS) * DAY_MS;
         let ids_from = now - STATEMENT_LIFETIME_MS - 2 * CLOCK_SKEW_MS;
         let from = today.min(ids_from).min(TicketUses::since_ms(now));
-        // A ticket stands before its uses, and the newest entry comes first: all tickets first.
-        self.look_back_at(from, &mut |index, entry| {
-            if let Some(Kind::Ticket(ticket)) = &entry.kind {
-                self.ledger.views().restore_ticket(index, &ticket.document);
+        let mut uses = Uses::default();
+        self.look_back_at(from, &mut |index, entry| match &entry.kind {
+            Some(Kind::Ticket(ticket)) => self.ledger.views().restore_ticket(index, &ticket.document),
+            Some(Kind::Exchange(exchange)) => {
+                self.recount_denial(exchange, entry.time_ms, now);
+                let Some((request, proved)) = counted_request(exchange) else { return };
+                // A claim that fails means a lower index has it already: the newest comes first here.
+                if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
+                    self.replays.recorded(&request.consumer, &request.id, index);
+                }
+                self.recount(&request, proved, &exchange.code, (entry.time_ms, today));
+                if let Some(ticket) = self.ticket_of(&request, &exchange.code) {
+                    uses.add(&ticket, &request, entry.time_ms);
+                }
             }
+            _ => {}
         })?;
-        self.look_back_at(from, &mut |index, entry| {
-            let Some(Kind::Exchange(exchange)) = &entry.kind else { return };
-            self.recount_denial(exchange, entry.time_ms, now);
-            if exchange.replay_of != 0 {
-                return;
-            }
-            let Some((request, proved)) = read_request(exchange) else { return };
-            // A claim that fails means a lower index has it already: the newest comes first here.
-            if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
-                self.replays.recorded(&request.consumer, &request.id, index);
-            }
-            self.recount(&request, proved, &exchange.code, (entry.time_ms, today));
-        })?;
+        self.recount_uses(uses, from)?;
         self.look_back_at_folded(now, from, today)
+    }
+
+    /// Counts the uses of tickets, once all tickets are read.
+    fn recount_uses(&self, uses: Uses, from_ms: i64) -> Result<(), StoreError> {
+        if uses.are_incomplete() {
+            return self.look_back_at(from_ms, &mut |_, entry| {
+                if let Some(Kind::Exchange(exchange)) = &entry.kind
+                    && let Some((request, _)) = counted_request(exchange)
+                {
+                    self.recount_ticket(&request, &exchange.code, entry.time_ms);
+                }
+            });
+        }
+        let mut counts = self.ticket_uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = self.ledger.views();
+        uses.counted(|digest| views.ticket(digest))
+            .for_each(|(ticket, uses, last_ms)| counts.restore(&ticket, uses, last_ms));
+        Ok(())
     }
 
     /// Shows the entries since a moment, the newest first.
@@ -263,17 +282,14 @@ impl Hub {
         })
     }
 
-    /// Counts a request that was read back as it was counted when it came.
+    /// Counts a request that was read back as it was counted when it came, against its contract's ceilings.
     fn recount(&self, request: &Request, proved: bool, code: &str, (time_ms, today_ms): (i64, i64)) {
-        if !self.was_counted(request, code) {
+        if time_ms < today_ms || !self.was_counted(request, code) {
             return;
         }
-        if time_ms >= today_ms {
-            let officer = request.officer.as_ref().filter(|_| proved);
-            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-            rates.recount(&request.contract, &request.app, officer, time_ms);
-        }
-        self.recount_ticket(request, time_ms);
+        let officer = request.officer.as_ref().filter(|_| proved);
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.recount(&request.contract, &request.app, officer, time_ms);
     }
 
     /// Goes on with the counts of the running minute.
@@ -303,6 +319,7 @@ impl Hub {
                 // Claimed already where it came twice.
                 let _ = self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now_ms);
                 self.recount(&request, false, &statement.exchange.code, (statement.time_ms, today_ms));
+                self.recount_ticket(&request, &statement.exchange.code, statement.time_ms);
             }
             statement.time_ms >= from_ms && seen < LOOK_BACK_MAX
         });
@@ -317,12 +334,18 @@ impl Hub {
             && !BEFORE_THE_DECISION.iter().any(|early| early.as_str() == code)
     }
 
-    fn recount_ticket(&self, request: &Request, time_ms: i64) {
-        if let OfficerBy::Ticket(digest) = &request.officer_by
-            && let Some(view) = self.ledger.views().ticket(digest)
+    /// The ticket by which a counted request was asked.
+    fn ticket_of(&self, request: &Request, code: &str) -> Option<Digest> {
+        let OfficerBy::Ticket(ticket) = &request.officer_by else { return None };
+        self.was_counted(request, code).then_some(*ticket)
+    }
+
+    fn recount_ticket(&self, request: &Request, code: &str, time_ms: i64) {
+        if let Some(ticket) = self.ticket_of(request, code)
+            && let Some(view) = self.ledger.views().ticket(&ticket)
             && fits(&view.ticket, request)
         {
-            self.use_ticket(digest, time_ms);
+            self.use_ticket(&ticket, time_ms);
         }
     }
 
@@ -342,6 +365,11 @@ impl Hub {
         let views = self.ledger.views();
         views.policy().is_some_and(|(_, digest)| digest == views.decider().digest())
     }
+}
+
+/// The same, unless it was claimed by another entry.
+fn counted_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
+    read_request(exchange).filter(|_| exchange.replay_of == 0)
 }
 
 /// The request of an entry, and whether its officer was proved.

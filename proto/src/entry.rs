@@ -71,6 +71,23 @@ pub fn kind_name(kind: &Kind) -> &'static str {
     }
 }
 
+/// Of a request's statement what says who takes part; the rest is passed over.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Parties {
+    #[prost(string, tag = "2")]
+    consumer: String,
+    #[prost(string, tag = "4")]
+    provider: String,
+}
+
+/// The same as [`exchange_parties`] without a look at the rest of the statement, for whoever goes through very many entries
+/// that it entered itself. Who may read an entry is not decided by it.
+pub fn recorded_parties(exchange: &pb::ExchangeEntry) -> Option<(MemberId, MemberId)> {
+    let signed = crate::envelope::SignedStatement::parse(exchange.request.clone()).ok()?;
+    let parties = Parties::decode(signed.unverified_payload().clone()).ok()?;
+    Some((MemberId::parse(&parties.consumer).ok()?, MemberId::parse(&parties.provider).ok()?))
+}
+
 /// The consumer and provider that an exchange entry names in its statement, if it is kept verbatim.
 pub fn exchange_parties(exchange: &pb::ExchangeEntry) -> Option<(MemberId, MemberId)> {
     let signed = crate::envelope::SignedStatement::parse(exchange.request.clone()).ok()?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use yiwang_policies::{OfficerEvidence, OfficerProof};
 use yiwang_proto::codes::Code;
 use yiwang_proto::delegation::Delegation;
-use yiwang_proto::ids::Officer;
+use yiwang_proto::ids::{AppId, CaseId, MemberId, Officer};
 use yiwang_proto::pb;
 use yiwang_proto::request::{OfficerBy, Request};
 use yiwang_proto::ticket::{Ticket, officer_fault};
@@ -126,10 +126,15 @@ pub fn prove(views: &Views, request: &Request, authentic: &Authentic) -> Result<
 
 /// Whether a request is one of those that a ticket is for.
 pub fn fits(ticket: &Ticket, request: &Request) -> bool {
-    ticket.member == request.consumer
-        && ticket.app == request.app
-        && ticket.case == request.case
-        && Some(&ticket.officer) == request.officer.as_ref()
+    is_for(ticket, (&request.consumer, &request.app, &request.case, request.officer.as_ref()))
+}
+
+/// The same by what a request says of who asks: member, app, case, officer.
+pub fn is_for(
+    ticket: &Ticket,
+    (member, app, case, officer): (&MemberId, &AppId, &CaseId, Option<&Officer>),
+) -> bool {
+    ticket.member == *member && ticket.app == *app && ticket.case == *case && Some(&ticket.officer) == officer
 }
 
 fn refusal(what: &str) -> Refusal {

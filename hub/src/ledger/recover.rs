@@ -319,7 +319,7 @@ fn active_members(reader: &dyn EntryReader) -> Result<(BTreeSet<MemberId>, i64),
         let newest = *newest.get_or_insert(entry.time_ms);
         match &entry.kind {
             Some(Kind::Exchange(exchange)) => {
-                let parties = entry::exchange_parties(exchange);
+                let parties = entry::recorded_parties(exchange);
                 // A provider counts as active only where it answered.
                 let answered = !exchange.answer.is_empty();
                 let parties = parties.into_iter().flat_map(|(consumer, provider)| {

@@ -1,0 +1,139 @@
+//! Uses of tickets that a start reads back. A ticket stands before its uses, and the newest entry comes first: what was
+//! asked by one waits here until its ticket was read.
+
+use crate::exchange::officer::is_for;
+use crate::views::TicketView;
+use std::collections::HashMap;
+use std::sync::Arc;
+use yiwang_policies::tickets::TICKETS_MAX;
+use yiwang_proto::Digest;
+use yiwang_proto::ids::{AppId, CaseId, MemberId, Officer};
+use yiwang_proto::request::Request;
+
+/// Ticket, member, app, case, officer: by which ticket was asked, and what a ticket is compared with.
+type Asked = (Digest, MemberId, AppId, CaseId, Option<Officer>);
+
+/// Uses whose tickets are not read yet. INVARIANT: at most as many as tickets are counted; nothing of a request is kept
+/// but who asked, whatever a flood left.
+#[derive(Default)]
+pub struct Uses {
+    by: HashMap<Asked, (u32, i64)>,
+    lost: bool,
+}
+
+impl Uses {
+    /// One use, newest first.
+    pub fn add(&mut self, ticket: &Digest, request: &Request, time_ms: i64) {
+        self.add_within(ticket, request, time_ms, TICKETS_MAX);
+    }
+
+    fn add_within(&mut self, ticket: &Digest, request: &Request, time_ms: i64, most: usize) {
+        let Request { consumer, app, case, officer, .. } = request;
+        let asked = (*ticket, consumer.clone(), app.clone(), case.clone(), officer.clone());
+        if self.by.len() >= most && !self.by.contains_key(&asked) {
+            self.lost = true;
+            return;
+        }
+        let (uses, last_ms) = self.by.entry(asked).or_insert((0, time_ms));
+        *uses = uses.saturating_add(1);
+        *last_ms = time_ms.max(*last_ms);
+    }
+
+    /// Whether there were more than are kept. Who invents tickets can leave as many; they are then to be read again, with
+    /// the tickets at hand.
+    pub fn are_incomplete(&self) -> bool {
+        self.lost
+    }
+
+    /// What counts: ticket, uses, time of the last. `ticket` yields one that was read.
+    pub fn counted(
+        self,
+        ticket: impl Fn(&Digest) -> Option<Arc<TicketView>>,
+    ) -> impl Iterator<Item = (Digest, u32, i64)> {
+        self.by.into_iter().filter_map(move |((digest, member, app, case, officer), (uses, last_ms))| {
+            let is_for = is_for(&ticket(&digest)?.ticket, (&member, &app, &case, officer.as_ref()));
+            is_for.then_some((digest, uses, last_ms))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use yiwang_proto::ids::{ContractId, FieldName, Operation, Purpose, RecordType, RequestId};
+    use yiwang_proto::request::Head;
+    use yiwang_proto::request::OfficerBy;
+    use yiwang_proto::ticket::Ticket;
+
+    const CASE: &str = "0190a5c3-0000-7000-8000-000000000002";
+
+    fn request(app: &str) -> Request {
+        Request {
+            id: RequestId::parse("0190a5c3-0000-7000-8000-000000000001").unwrap(),
+            consumer: MemberId::parse("street-office").unwrap(),
+            app: AppId::parse(app).unwrap(),
+            provider: MemberId::parse("police").unwrap(),
+            contract: ContractId::parse("police-street-person").unwrap(),
+            contract_digest: [3; 32],
+            purpose: Purpose::parse("social-assistance.assess").unwrap(),
+            case: CaseId::parse(CASE).unwrap(),
+            record: RecordType::parse("Person").unwrap(),
+            operation: Operation::parse("person.by_id").unwrap(),
+            fields: vec![FieldName::parse("name").unwrap()],
+            subject_tags: Vec::new(),
+            issued_at_ms: 0,
+            expires_at_ms: 10_000,
+            body_digest: [0; 32],
+            head: Head::default(),
+            retry_of: None,
+            officer: Some(Officer::parse("o-aaaaaaaaaaaaaaaa").unwrap()),
+            delegation_digest: [7; 32],
+            officer_by: OfficerBy::Ticket([1; 32]),
+            sealing: None,
+            in_batch: false,
+        }
+    }
+
+    /// A ticket of that officer for the app `desk`.
+    fn view(digest: &Digest) -> Option<Arc<TicketView>> {
+        let request = request("desk");
+        let ticket = Ticket {
+            id: request.id,
+            member: request.consumer,
+            officer: request.officer.unwrap(),
+            app: request.app,
+            case: request.case,
+            uses: 9,
+            issued_at_ms: 0,
+            expires_at_ms: 10_000,
+            delegation_digest: [5; 32],
+            digest: *digest,
+        };
+        (digest[0] == 1).then(|| Arc::new(TicketView { ticket, document: Bytes::new(), index: 1 }))
+    }
+
+    #[test]
+    fn uses_count_for_the_ticket_that_they_fit_once_it_is_read() {
+        let mut uses = Uses::default();
+        for (app, time_ms) in [("desk", 30), ("other-desk", 25), ("desk", 20)] {
+            uses.add(&[1; 32], &request(app), time_ms);
+        }
+        uses.add(&[2; 32], &request("desk"), 10);
+        assert!(!uses.are_incomplete());
+        assert_eq!(
+            uses.counted(view).collect::<Vec<_>>(),
+            [([1; 32], 2, 30)],
+            "not another app's, no unknown ticket's"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_invented_tickets_is_told_and_not_kept() {
+        let mut uses = Uses::default();
+        for number in 0..10 {
+            uses.add_within(&[number; 32], &request("desk"), 10, 3);
+        }
+        assert_eq!((uses.are_incomplete(), uses.by.len()), (true, 3));
+    }
+}
