@@ -27,6 +27,18 @@ pub struct RawLink {
 impl RawLink {
     /// Says hello as a member's adapter `main`; the hello is what the test makes of it.
     pub async fn open(world: &World, member: &Member, bend: impl FnOnce(&mut pb::LinkHello)) -> Self {
+        Self::try_open(world, member, bend).await.unwrap()
+    }
+
+    /// The same, or what the hub says instead.
+    ///
+    /// # Errors
+    /// The hub's status.
+    pub async fn try_open(
+        world: &World,
+        member: &Member,
+        bend: impl FnOnce(&mut pb::LinkHello),
+    ) -> Result<Self, tonic::Status> {
         let (folder, name) = (&member.folder, AppId::parse("main").unwrap());
         let mut hello = pb::LinkHello {
             adapter: name.as_str().to_owned(),
@@ -38,8 +50,8 @@ impl RawLink {
         let channel = folder.enrolled().unwrap().channel(Arc::clone(&world.clock)).await.unwrap();
         let (frames, queue) = mpsc::channel(16);
         frames.send(message(vec![Kind::Hello(hello)])).await.unwrap();
-        let incoming = LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await.unwrap();
-        Self { frames, incoming: incoming.into_inner() }
+        let incoming = LinkServiceClient::new(channel).connect(ReceiverStream::new(queue)).await?;
+        Ok(Self { frames, incoming: incoming.into_inner() })
     }
 }
 

@@ -310,6 +310,7 @@ fn a_draft_takes_no_flag_that_cannot_stand_and_never_a_class_too_low() {
         "diagnosis",
         "--field",
         "support_need",
+        "--version=2",
         "-o",
         "draft.json",
     ];
@@ -317,7 +318,8 @@ fn a_draft_takes_no_flag_that_cannot_stand_and_never_a_class_too_low() {
     assert_eq!(code, 0, "{said}");
     let text: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.join("draft.json")).unwrap()).unwrap();
-    assert_eq!((&text["class"], &text["provider"]["member"]), (&4.into(), &"health".into()), "{text:#}");
+    let stands = serde_json::json!([text["class"], text["version"], text["provider"]["member"]]);
+    assert_eq!(stands, serde_json::json!([4, 2, "health"]), "{text:#}");
     for stated in ["purpose", "matters", "assessment", "consumer.root"] {
         assert!(said.contains(&format!("to be replaced: {stated}: ")), "{stated}: {said}");
     }

@@ -7,6 +7,7 @@ use yiwang_hub::config::Config;
 use yiwang_hub::lifecycle;
 use yiwang_hub::orders::Order;
 use yiwang_hub::tls::identity::Identity;
+use yiwang_proto::ambient::ManualClock;
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::member::MemberCard;
 use yiwang_tests::scene::Scene;
@@ -41,6 +42,28 @@ async fn an_enrolment_whose_entry_is_refused_costs_no_token() {
     enrol(&new, &token).await.unwrap();
     assert!(enrol(&new, &token).await.is_err(), "once");
     assert_eq!(world.hub().hub.ledger.checkpoint().size, size);
+}
+
+/// Whoever wants a member back under a root that was stolen would set a clock ahead: no time in a card counts against the step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_goes_to_its_next_root_whatever_the_time_in_the_card_and_never_back() {
+    let world = World::new(68).await;
+    let mut police = world.member("police").await;
+    let before = police.folder.path().with_extension("before");
+    let status = std::process::Command::new("cp").arg("-a").arg(police.folder.path()).arg(&before).status();
+    assert!(status.unwrap().success());
+    let identity = Identity::Member(police.id().clone());
+    let behind = ManualClock::new(world.clock.now_ms() - world.day());
+    police.folder.rotate_root(world.entropy.as_ref(), &behind).unwrap();
+    let token = EnrolToken::parse(&world.token(&identity)).unwrap();
+    police.folder.enrol(&token, Arc::clone(&world.clock)).await.unwrap();
+    let root = || world.hub().hub.ledger.views().member(police.id()).unwrap().card.root;
+    assert_eq!(root(), police.folder.root_public());
+    let token = EnrolToken::parse(&world.token(&identity)).unwrap();
+    let mut folder = Folder::open(&before).unwrap();
+    let refused = folder.enrol(&token, Arc::clone(&world.clock)).await.unwrap_err();
+    assert!(refused.to_string().contains("delegation_invalid"), "{refused}");
+    assert_eq!(root(), police.folder.root_public());
 }
 
 async fn dismiss(world: &World, who: &str, reason: &str) -> Result<String, String> {

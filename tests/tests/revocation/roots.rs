@@ -22,6 +22,7 @@ use yiwang_proto::standing::{KEY_LIFE_MAX_MS, SEQUENCE_AHEAD_MAX};
 use yiwang_tests::contracts::draft;
 use yiwang_tests::held::HeldUp;
 use yiwang_tests::member::{Issuing, Member, Nothing};
+use yiwang_tests::raw::RawLink;
 use yiwang_tests::scene::{Scene, outcome};
 use yiwang_tests::world::World;
 
@@ -196,11 +197,16 @@ async fn a_provider_goes_on_under_its_next_root_with_the_journal_that_it_has() {
     assert!(!kept.handle(message.request, message.body, &Nothing).await.answer.is_empty());
     assert_eq!(kept.health().unreceipted, 1);
     drop(kept);
+    let main = AppId::parse("main").unwrap();
+    let former = scene.police.folder.load_delegation(Role::Adapter, &main).unwrap().0.bytes().clone();
     rotated(&scene.world, &mut scene.police).await;
     begun_anew(&scene.world, &mut scene.police, Role::Adapter, "main").await;
     assert_eq!(scene.outcome(&scene.signed()).await, "standing_stale");
     let links = &scene.world.hub().hub.links;
-    assert!(!links.connected().contains(scene.police.id()), "its link is closed, and its key opens none");
+    assert!(!links.connected().contains(scene.police.id()), "its link is closed");
+    let refused = RawLink::try_open(&scene.world, &scene.police, |hello| hello.delegation = former).await;
+    let Err(refused) = refused else { panic!("a key of the root before opens a link") };
+    assert!(refused.message().contains("delegation_invalid"), "{refused:?}");
     if let Some(adapter) = scene.adapter.take() {
         adapter.stop().await;
     }

@@ -83,6 +83,9 @@ pub struct Draft {
     /// The contract's id; of both members and the record without it.
     #[arg(long)]
     id: Option<ContractId>,
+    /// One more than the version that it replaces.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    version: u32,
     /// The signed record type, for a record that members added.
     #[arg(long, value_name = "FILE")]
     record_type: Option<PathBuf>,
@@ -135,7 +138,7 @@ impl Draft {
         Ok(ContractText {
             format: FORMAT.to_owned(),
             id,
-            version: 1,
+            version: self.version,
             provider,
             consumer,
             legal_basis: format!("{REPLACE}: law and article that allow it"),
