@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use yiwang_policies::tickets::TICKETS_MAX;
 use yiwang_policies::{Counts, Rates, TicketUses};
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::batch::Roots;
@@ -60,6 +61,8 @@ pub struct TestSwitches {
     pub false_sealing: Option<Bytes>,
     /// Keeps every standing and revocation that takes something back from everybody, and goes on.
     pub hide_revocations: bool,
+    /// Keeps so many askers by tickets while it reads back, in place of `TICKETS_MAX`.
+    pub askers_read_back: Option<usize>,
     /// Gives apps other receipts than it recorded, as a hub that hides an access from its app would.
     pub bent_receipts: Option<Bent>,
 }
@@ -226,19 +229,20 @@ impl Hub {
     }
 
     /// Counts while it reads: no request is kept, whatever a flood left. What this takes is what the hub keeps anyhow, and
-    /// its bounds are the same: `REPLAY_MAX` ids, twice `COUNTERS_MAX` counters, twice `TICKETS_MAX` tickets.
+    /// its bounds are the same: `REPLAY_MAX` ids, twice `COUNTERS_MAX` counters, for a moment, `TICKETS_MAX` askers
+    /// by tickets.
     fn look_back(&self) -> Result<(), StoreError> {
         let now = self.clock.now_ms();
         let today = now.div_euclid(DAY_MS) * DAY_MS;
         let ids_from = now - STATEMENT_LIFETIME_MS - 2 * CLOCK_SKEW_MS;
         let from = today.min(ids_from).min(TicketUses::since_ms(now));
-        let mut uses = Uses::default();
+        let mut uses = Uses::new(self.switches.askers_read_back.unwrap_or(TICKETS_MAX));
         self.look_back_at(from, &mut |index, entry| match &entry.kind {
             Some(Kind::Ticket(ticket)) => self.ledger.views().restore_ticket(index, &ticket.document),
             Some(Kind::Exchange(exchange)) => {
                 self.recount_denial(exchange, entry.time_ms, now);
-                let Some((request, proved)) = counted_request(exchange) else { return };
-                // A claim that fails means a lower index has it already: the newest comes first here.
+                let Some((request, proved)) = used_request(exchange) else { return };
+                // A claim that fails: the id was used again after its time, and the newest use comes first here.
                 if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
                     self.replays.recorded(&request.consumer, &request.id, index);
                 }
@@ -256,9 +260,10 @@ impl Hub {
     /// Counts the uses of tickets, once all tickets are read.
     fn recount_uses(&self, uses: Uses, from_ms: i64) -> Result<(), StoreError> {
         if uses.are_incomplete() {
+            drop(uses);
             return self.look_back_at(from_ms, &mut |_, entry| {
                 if let Some(Kind::Exchange(exchange)) = &entry.kind
-                    && let Some((request, _)) = counted_request(exchange)
+                    && let Some((request, _)) = used_request(exchange)
                 {
                     self.recount_ticket(&request, &exchange.code, entry.time_ms);
                 }
@@ -267,7 +272,7 @@ impl Hub {
         let mut counts = self.ticket_uses.lock().unwrap_or_else(PoisonError::into_inner);
         let views = self.ledger.views();
         uses.counted(|digest| views.ticket(digest))
-            .for_each(|(ticket, uses, last_ms)| counts.restore(&ticket, uses, last_ms));
+            .for_each(|(ticket, uses, last_ms)| counts.recount(&ticket, uses, last_ms));
         Ok(())
     }
 
@@ -345,7 +350,8 @@ impl Hub {
             && let Some(view) = self.ledger.views().ticket(&ticket)
             && fits(&view.ticket, request)
         {
-            self.use_ticket(&ticket, time_ms);
+            let mut counts = self.ticket_uses.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.recount(&ticket, 1, time_ms);
         }
     }
 
@@ -367,9 +373,12 @@ impl Hub {
     }
 }
 
-/// The same, unless it was claimed by another entry.
-fn counted_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
-    read_request(exchange).filter(|_| exchange.replay_of == 0)
+/// The request of an entry that used it: neither a replay nor a late entry, whose first one stands before it.
+fn used_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
+    if exchange.replay_of != 0 || exchange.late_of != 0 {
+        return None;
+    }
+    read_request(exchange)
 }
 
 /// The request of an entry, and whether its officer was proved.

@@ -49,6 +49,16 @@ impl TicketUses {
         *uses
     }
 
+    /// Counts uses that were read back, in whatever order these come: none is forgotten over another.
+    pub fn recount(&mut self, ticket: &Digest, uses: u32, last_ms: i64) {
+        if self.uses.len() >= TICKETS_MAX && !self.uses.contains_key(ticket) {
+            return;
+        }
+        let (held, held_ms) = self.uses.entry(*ticket).or_insert((0, last_ms));
+        *held = held.saturating_add(uses);
+        *held_ms = last_ms.max(*held_ms);
+    }
+
     /// What is counted: ticket, uses, when it was used last, milliseconds. For a snapshot.
     pub fn counted(&self) -> impl Iterator<Item = (&Digest, u32, i64)> {
         self.uses.iter().map(|(ticket, (uses, last_ms))| (ticket, *uses, *last_ms))
@@ -85,5 +95,10 @@ mod tests {
         assert_eq!(uses.count_within(&[3; 32], TICKET_LIFETIME_MS, 2), u32::MAX, "a full table refuses");
         assert_eq!(uses.count(&[3; 32], 2 * KEEP_MS), 1);
         assert_eq!(uses.len(), 1, "the others are forgotten");
+        // Read back, the newest first: one that lies far behind clears nothing, nor does one ahead.
+        for last_ms in [3 * KEEP_MS, KEEP_MS, 4 * KEEP_MS] {
+            uses.recount(&[4; 32], 2, last_ms);
+        }
+        assert_eq!((uses.len(), uses.count(&[4; 32], 4 * KEEP_MS)), (2, 7));
     }
 }

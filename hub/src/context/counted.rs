@@ -5,7 +5,6 @@ use crate::exchange::officer::is_for;
 use crate::views::TicketView;
 use std::collections::HashMap;
 use std::sync::Arc;
-use yiwang_policies::tickets::TICKETS_MAX;
 use yiwang_proto::Digest;
 use yiwang_proto::ids::{AppId, CaseId, MemberId, Officer};
 use yiwang_proto::request::Request;
@@ -13,24 +12,25 @@ use yiwang_proto::request::Request;
 /// Ticket, member, app, case, officer: by which ticket was asked, and what a ticket is compared with.
 type Asked = (Digest, MemberId, AppId, CaseId, Option<Officer>);
 
-/// Uses whose tickets are not read yet. INVARIANT: at most as many as tickets are counted; nothing of a request is kept
-/// but who asked, whatever a flood left.
-#[derive(Default)]
+/// Uses whose tickets are not read yet. INVARIANT: of a bounded number of askers; nothing else of a request is kept, whatever
+/// a flood left.
 pub struct Uses {
     by: HashMap<Asked, (u32, i64)>,
+    most: usize,
     lost: bool,
 }
 
 impl Uses {
-    /// One use, newest first.
-    pub fn add(&mut self, ticket: &Digest, request: &Request, time_ms: i64) {
-        self.add_within(ticket, request, time_ms, TICKETS_MAX);
+    /// None yet, and room for those of so many askers.
+    pub fn new(most: usize) -> Self {
+        Self { by: HashMap::new(), most, lost: false }
     }
 
-    fn add_within(&mut self, ticket: &Digest, request: &Request, time_ms: i64, most: usize) {
+    /// One use.
+    pub fn add(&mut self, ticket: &Digest, request: &Request, time_ms: i64) {
         let Request { consumer, app, case, officer, .. } = request;
         let asked = (*ticket, consumer.clone(), app.clone(), case.clone(), officer.clone());
-        if self.by.len() >= most && !self.by.contains_key(&asked) {
+        if self.by.len() >= self.most && !self.by.contains_key(&asked) {
             self.lost = true;
             return;
         }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn uses_count_for_the_ticket_that_they_fit_once_it_is_read() {
-        let mut uses = Uses::default();
+        let mut uses = Uses::new(3);
         for (app, time_ms) in [("desk", 30), ("other-desk", 25), ("desk", 20)] {
             uses.add(&[1; 32], &request(app), time_ms);
         }
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_invented_tickets_is_told_and_not_kept() {
-        let mut uses = Uses::default();
+        let mut uses = Uses::new(3);
         for number in 0..10 {
-            uses.add_within(&[number; 32], &request("desk"), 10, 3);
+            uses.add(&[number; 32], &request("desk"), 10);
         }
         assert_eq!((uses.are_incomplete(), uses.by.len()), (true, 3));
     }
