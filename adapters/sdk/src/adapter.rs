@@ -19,7 +19,7 @@ use crate::reply::{Refusal, Released, Reply, Signer, Statement};
 use crate::sealing::SealingKey;
 use crate::standings::Standings;
 use crate::subjects::subject_key;
-use crate::watch::Watch;
+use crate::watch::{AnswerKey, Watch};
 use bytes::Bytes;
 use serving::Serving;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -219,7 +219,8 @@ impl Adapter {
             source.note(&request.operation, took_us, self.now_ms(), answered.as_ref().err());
         }
         let (mapped, handed) = answered.map_err(|error| {
-            tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
+            let (request, code) = (request.id.as_str(), error.code.as_str());
+            tracing::warn!(request, code, detail = %error.detail, "no answer from the source");
             match error.code {
                 Code::ArgumentInvalid | Code::OperationNotGranted => {
                     Refusal::denied(error.code, &error.clause)
@@ -276,7 +277,9 @@ impl Adapter {
             self.watch.owed().ask_for_none(request, statement.bytes(), now_ms);
         } else {
             let (gives, now_us) = (verdict == Verdict::Answered, self.clock.monotonic_us());
-            self.watch.owed().expect(request, statement.bytes(), gives, (now_us, now_ms));
+            // Before the lock: hashing takes longer than what is done under it.
+            let name = AnswerKey::of(request, statement.bytes());
+            self.watch.owed().expect_named(name, (request, statement.bytes()), gives, (now_us, now_ms));
         }
         Reply { answer: statement.bytes().clone(), body }
     }
