@@ -96,6 +96,12 @@ impl Appended {
             checkpoint: self.checkpoint.clone(),
         }
     }
+
+    /// The same, of what nobody else needs.
+    pub fn into_receipt(self) -> pb::Receipt {
+        let Self { index, entry, proof, checkpoint } = self;
+        pb::Receipt { index, entry, proof, checkpoint }
+    }
 }
 
 struct Shared {

@@ -12,9 +12,11 @@ use crate::tls::identity::Peer;
 use futures_util::Stream;
 use prost::Message as _;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use yiwang_proto::codes::Code;
@@ -26,7 +28,7 @@ use yiwang_proto::pb::stream_response::Result as Came;
 #[derive(Default)]
 pub struct Streams(Arc<Mutex<HashMap<MemberId, usize>>>);
 
-/// How often a stream on which nothing comes is looked at: dismissals are rare, and this is short beside the certificate's life.
+/// How often a stream is looked at on which nothing comes: dismissals are rare, and this is short beside the certificate's life.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// The place of one stream, until its last answer is given away.
@@ -126,6 +128,11 @@ impl Served {
     {
         let room = Arc::new(Semaphore::new(STREAM_IN_FLIGHT));
         let mut last = 0;
+        // Made once, not for each message.
+        let (mut stopped, mut closed) = (pin!(self.hub.stop.cancelled()), pin!(self.sender.closed()));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.tick().await;
         loop {
             let next = async {
                 let permit = Arc::clone(&room).acquire_owned().await.ok()?;
@@ -133,11 +140,11 @@ impl Served {
             };
             let next = tokio::select! {
                 biased;
-                () = self.hub.stop.cancelled() => break,
+                () = &mut stopped => break,
                 // Nobody reads any more. What was taken runs to its entry.
-                () = self.sender.closed() => return,
+                () = &mut closed => return,
                 next = next => next,
-                () = tokio::time::sleep(LOOK) => match self.may_go_on() {
+                _ = look.tick() => match self.may_go_on() {
                     true => continue,
                     false => break,
                 },

@@ -81,7 +81,7 @@ impl Answer {
     /// Checks a statement's payload.
     pub fn parse(payload: &bytes::Bytes) -> Result<Self, StatementError> {
         let raw = pb::AnswerStatement::decode(payload.clone()).map_err(|_| StatementError::NotCanonical)?;
-        if raw.encoded_len() != payload.len() || raw.encode_to_vec() != *payload {
+        if !crate::canonical::is_canonical(&raw, payload) {
             return Err(StatementError::NotCanonical);
         }
         let code = || Code::parse(&raw.code).ok_or(StatementError::Value("code is not a service code"));
@@ -191,15 +191,34 @@ impl Answer {
 
     /// As [`Answer::open`], for whoever receives many: of answers that were signed together only the first costs a
     /// check of their signature. Whether the contract allows that is for the caller ([`crate::contract::ContractText::allows`]).
+    ///
+    /// # Errors
+    /// As [`Answer::verify_knowing`], and [`StatementError`] for a statement that breaks its form.
     pub fn open_knowing(
         signed: &SignedStatement,
         key: &PublicKey,
         roots: &crate::batch::Roots,
     ) -> Result<Self, StatementError> {
-        match signed.signature_count() {
-            1 => Self::parse(signed.verify_knowing(roots, 0, payload_type::ANSWER, key)?),
-            _ => Self::open(signed, key),
-        }
+        Self::verify_knowing(signed, key, roots)?;
+        Self::parse(signed.unverified_payload())
+    }
+
+    /// The check of the signature in [`Answer::open_knowing`] alone, for whoever had to parse the payload before to find
+    /// the key.
+    ///
+    /// # Errors
+    /// [`StatementError::Envelope`] unless the key, and nobody else, signed this payload as an answer.
+    pub fn verify_knowing(
+        signed: &SignedStatement,
+        key: &PublicKey,
+        roots: &crate::batch::Roots,
+    ) -> Result<(), StatementError> {
+        let verified = match signed.signature_count() {
+            1 => signed.verify_knowing(roots, 0, payload_type::ANSWER, key),
+            _ => signed.verify(payload_type::ANSWER, key),
+        };
+        verified?;
+        Ok(())
     }
 
     /// What in this answer does not fit the request, if anything: the check of every receiver.

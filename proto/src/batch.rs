@@ -12,10 +12,11 @@ mod together;
 
 pub use together::Together;
 
-use crate::envelope::{EnvelopeError, SignedStatement, payload_type, pre_authentication_encoding};
+use crate::Digest;
+use crate::envelope::{EnvelopeError, SignedStatement, leaf_of, payload_type, pre_authentication_encoding};
 use crate::keys::{PublicKey, SecretKey};
-use crate::merkle::{Hash, leaf_hash, node_hash, root_from_inclusion};
-use crate::{Digest, sha256};
+use crate::merkle::{Hash, node_hash, root_from_inclusion};
+use sha2::{Digest as _, Sha256};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
@@ -49,24 +50,24 @@ pub(crate) fn is_proof(bytes: &[u8]) -> bool {
 }
 
 struct Proof<'a> {
-    signature: &'a [u8],
+    signature: &'a [u8; SIGNATURE],
     index: u8,
     size: u8,
-    hashes: Vec<Hash>,
+    hashes: &'a [Hash],
 }
 
 impl<'a> Proof<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let (signature, rest) = bytes.split_at_checked(SIGNATURE)?;
+        let (signature, rest) = bytes.split_first_chunk::<SIGNATURE>()?;
         let (&[index, size], rest) = rest.split_first_chunk::<2>()?;
         let (hashes, []) = rest.as_chunks::<32>() else { return None };
         let whole = (2..=BATCH_MAX).contains(&usize::from(size))
             && hashes.len() == path_length(usize::from(index), usize::from(size))?;
-        whole.then(|| Self { signature, index, size, hashes: hashes.to_vec() })
+        whole.then_some(Self { signature, index, size, hashes })
     }
 
     fn root(&self, leaf: &Hash) -> Option<Hash> {
-        root_from_inclusion(self.index.into(), self.size.into(), leaf, &self.hashes).ok()
+        root_from_inclusion(self.index.into(), self.size.into(), leaf, self.hashes).ok()
     }
 }
 
@@ -105,8 +106,7 @@ pub fn sign_many(kind: &'static str, payloads: Vec<Vec<u8>>, key: &SecretKey) ->
 }
 
 fn sign_batch(kind: &'static str, payloads: Vec<Vec<u8>>, key: &SecretKey) -> Vec<SignedStatement> {
-    let leaves: Vec<Hash> =
-        payloads.iter().map(|payload| leaf_hash(&pre_authentication_encoding(kind, payload))).collect();
+    let leaves: Vec<Hash> = payloads.iter().map(|payload| leaf_of(kind, payload)).collect();
     let levels = levels(leaves);
     let root = levels.last().and_then(|top| top.first()).copied().unwrap_or_default();
     let size = payloads.len();
@@ -165,12 +165,10 @@ pub(crate) fn verify(
     roots: Option<&Roots>,
 ) -> bool {
     let Some(proof) = Proof::parse(proof) else { return false };
-    let leaf = leaf_hash(&pre_authentication_encoding(kind, payload));
-    let Some(root) = proof.root(&leaf) else { return false };
-    let message = root_message(proof.size.into(), &root);
+    let Some(root) = proof.root(&leaf_of(kind, payload)) else { return false };
     match roots {
-        Some(roots) => roots.verify(key, &message, proof.signature),
-        None => key.verify(&message, proof.signature),
+        Some(roots) => roots.verify(key, (proof.size, &root), proof.signature),
+        None => key.verify(&root_message(proof.size.into(), &root), proof.signature),
     }
 }
 
@@ -186,18 +184,15 @@ struct Known {
 }
 
 impl Roots {
-    fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-        let mut named = Vec::with_capacity(32 + SIGNATURE + message.len());
-        named.extend_from_slice(key.as_bytes());
-        named.extend_from_slice(signature);
-        named.extend_from_slice(message);
-        // Of fixed lengths before the message, so that no two triples make the same bytes.
-        let name = sha256(&named);
+    fn verify(&self, key: &PublicKey, (size, root): (u8, &Hash), signature: &[u8; SIGNATURE]) -> bool {
+        // All of fixed lengths, so that no two of them make the same bytes.
+        let named = Sha256::new().chain_update(key.as_bytes()).chain_update(signature);
+        let name: Digest = named.chain_update([size]).chain_update(root).finalize().into();
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known().good.contains(&name) {
             return true;
         }
-        if !key.verify(message, signature) {
+        if !key.verify(&root_message(size.into(), root), signature) {
             return false;
         }
         let mut known = known();

@@ -1,7 +1,8 @@
 //! Signatures over many statements: every one verifies alone, and nothing else does.
 
 use super::*;
-use crate::merkle::{Frontier, verify_inclusion};
+use crate::merkle::{Frontier, leaf_hash, verify_inclusion};
+use crate::sha256;
 use bytes::Bytes;
 use payload_type::{ANSWER, ANSWER_IN_BATCH, REQUEST, REQUEST_IN_BATCH};
 
@@ -121,15 +122,26 @@ fn a_root_vouches_for_its_own_leaves_only() {
 #[test]
 fn roots_remember_what_was_good_only_and_not_without_end() {
     let roots = Roots::default();
-    let message = |number: usize| root_message(2, &sha256(&number.to_be_bytes()));
-    let signature = key(1).sign(&message(0));
-    assert!(!roots.verify(&key(2).public(), &message(0), &signature));
-    assert!(!roots.verify(&key(1).public(), &message(1), &signature));
+    let (good, other) = (key(1).public(), key(2).public());
+    let root = |number: usize| sha256(&number.to_be_bytes());
+    let sign = |number: usize| key(1).sign(&root_message(2, &root(number)));
+    let signature = sign(0);
+    let bad = || {
+        assert!(!roots.verify(&other, (2, &root(0)), &signature));
+        assert!(!roots.verify(&good, (2, &root(1)), &signature));
+        assert!(!roots.verify(&good, (3, &root(0)), &signature));
+        assert!(!roots.verify(&good, (2, &root(0)), &sign(1)));
+    };
+    bad();
     assert_eq!(roots.0.lock().unwrap().good.len(), 0);
     for number in 0..ROOTS_MAX + 10 {
-        assert!(roots.verify(&key(1).public(), &message(number), &key(1).sign(&message(number))));
+        assert!(roots.verify(&good, (2, &root(number)), &sign(number)));
+        if number == 0 {
+            // What is known says nothing for what differs in one part.
+            bad();
+        }
     }
-    assert!(roots.verify(&key(1).public(), &message(ROOTS_MAX), &key(1).sign(&message(ROOTS_MAX))));
+    assert!(roots.verify(&good, (2, &root(ROOTS_MAX)), &sign(ROOTS_MAX)));
     let known = roots.0.lock().unwrap();
     assert_eq!((known.good.len(), known.order.len()), (ROOTS_MAX, ROOTS_MAX));
 }

@@ -79,7 +79,7 @@ impl CaseStatement {
     /// Checks a statement's payload.
     pub fn parse(payload: &bytes::Bytes) -> Result<Self, StatementError> {
         let raw = pb::CaseStatement::decode(payload.clone()).map_err(|_| StatementError::NotCanonical)?;
-        if raw.encoded_len() != payload.len() || raw.encode_to_vec() != *payload {
+        if !crate::canonical::is_canonical(&raw, payload) {
             return Err(StatementError::NotCanonical);
         }
         let lifetime = raw.expires_at_ms.checked_sub(raw.issued_at_ms);

@@ -38,7 +38,7 @@ pub fn decode(bytes: &Bytes) -> Result<pb::Entry, EntryError> {
         return Err(EntryError::TooLarge(bytes.len()));
     }
     let entry = pb::Entry::decode(bytes.clone()).map_err(|_| EntryError::NotCanonical)?;
-    if entry.encoded_len() != bytes.len() || entry.encode_to_vec() != *bytes {
+    if !crate::canonical::is_canonical(&entry, bytes) {
         return Err(EntryError::NotCanonical);
     }
     if entry.kind.is_none() {

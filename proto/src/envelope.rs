@@ -74,15 +74,24 @@ pub enum EnvelopeError {
 
 /// The bytes that are signed: `DSSEv1 len(type) type len(payload) payload`.
 pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(payload.len() + payload_type.len() + 32);
-    bytes.extend_from_slice(b"DSSEv1 ");
-    bytes.extend_from_slice(payload_type.len().to_string().as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(payload_type.as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(payload.len().to_string().as_bytes());
-    bytes.push(b' ');
+    let mut bytes = heading(payload_type, payload.len(), payload.len());
     bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// SHA-256 over a zero byte and the pre-authentication encoding, as a leaf of a tree has it; nothing is copied for it.
+pub(crate) fn leaf_of(payload_type: &str, payload: &[u8]) -> crate::Digest {
+    use sha2::Digest as _;
+    let heading = heading(payload_type, payload.len(), 0);
+    sha2::Sha256::new().chain_update([0]).chain_update(heading).chain_update(payload).finalize().into()
+}
+
+/// What stands before the payload, with room behind it.
+fn heading(payload_type: &str, length: usize, room: usize) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut bytes = Vec::with_capacity(payload_type.len() + 32 + room);
+    // Writing into a Vec cannot fail.
+    let _ = write!(bytes, "DSSEv1 {} {payload_type} {length} ", payload_type.len());
     bytes
 }
 
@@ -102,7 +111,7 @@ impl SignedStatement {
         }
         let envelope = pb::Envelope::decode(bytes.clone())
             .map_err(|_| EnvelopeError::Malformed("protobuf does not decode"))?;
-        if envelope.encoded_len() != bytes.len() || envelope.encode_to_vec() != bytes {
+        if !crate::canonical::is_canonical(&envelope, &bytes) {
             return Err(EnvelopeError::Malformed("encoding is not canonical or has unknown fields"));
         }
         if envelope.signatures.is_empty() || envelope.signatures.len() > SIGNATURES_MAX {
@@ -227,17 +236,17 @@ impl SignedStatement {
         roots: Option<&Roots>,
     ) -> Result<&Bytes, EnvelopeError> {
         self.expect_type(expected)?;
-        let (key_id, payload) = (key.key_id(), &self.envelope.payload);
+        let payload = &self.envelope.payload;
         let good = self.envelope.signatures.get(place).is_some_and(|signature| {
             // No part of what is signed, so it must not say anything else.
-            let hint = signature.keyid.is_empty() || signature.keyid == key_id;
+            let hint = signature.keyid.is_empty() || key.has_id(&signature.keyid);
             let in_batch = self.is_in_batch().then(|| batch::batched(expected)).flatten();
             hint && match in_batch {
                 Some(kind) => batch::verify(kind, payload, &signature.sig, key, roots),
                 None => key.verify(&pre_authentication_encoding(expected, payload), &signature.sig),
             }
         });
-        if good { Ok(&self.envelope.payload) } else { Err(EnvelopeError::BadSignature { key_id }) }
+        if good { Ok(payload) } else { Err(EnvelopeError::BadSignature { key_id: key.key_id() }) }
     }
 }
 
@@ -253,6 +262,16 @@ mod tests {
     fn the_encoding_is_that_of_the_specification() {
         let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
         assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    }
+
+    #[test]
+    fn a_leaf_is_the_hash_of_the_encoding() {
+        for payload in [&b""[..], b"x", &[7; 1000]] {
+            for payload_type in ["", payload_type::REQUEST, payload_type::ANSWER_IN_BATCH] {
+                let encoded = pre_authentication_encoding(payload_type, payload);
+                assert_eq!(leaf_of(payload_type, payload), crate::merkle::leaf_hash(&encoded));
+            }
+        }
     }
 
     #[test]

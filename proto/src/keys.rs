@@ -57,6 +57,12 @@ impl PublicKey {
         crate::hex(digest.get(..8).unwrap_or_default())
     }
 
+    /// Whether a hint is this key's.
+    pub(crate) fn has_id(&self, hint: &str) -> bool {
+        let digest = crate::sha256(self.as_bytes());
+        hint.chars().eq(crate::hex_digits(digest.get(..8).unwrap_or_default()))
+    }
+
     /// The same key for X25519 (RFC 7748, the birational map of section 4.1). Only keys that are delegated
     /// for sealing are used so; they sign nothing.
     pub(crate) fn to_x25519(self) -> [u8; 32] {

@@ -158,7 +158,7 @@ impl Request {
     /// Checks a statement's payload. Takes the bytes of a signature that was, or is about to be, verified.
     pub fn parse(payload: &bytes::Bytes) -> Result<Self, StatementError> {
         let raw = pb::RequestStatement::decode(payload.clone()).map_err(|_| StatementError::NotCanonical)?;
-        if raw.encoded_len() != payload.len() || raw.encode_to_vec() != *payload {
+        if !crate::canonical::is_canonical(&raw, payload) {
             return Err(StatementError::NotCanonical);
         }
         let lifetime = raw.expires_at_ms.checked_sub(raw.issued_at_ms);

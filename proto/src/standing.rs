@@ -80,7 +80,7 @@ impl Standing {
     /// [`StatementError`] for what is not canonical, over a limit or outside its grammar.
     pub fn parse(payload: &Bytes) -> Result<Self, StatementError> {
         let raw = pb::Standing::decode(payload.clone()).map_err(|_| StatementError::NotCanonical)?;
-        if raw.encode_to_vec() != *payload {
+        if !crate::canonical::is_canonical(&raw, payload) {
             return Err(StatementError::NotCanonical);
         }
         let life = raw.expires_at_ms.checked_sub(raw.issued_at_ms);

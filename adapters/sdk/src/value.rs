@@ -10,6 +10,10 @@ use std::borrow::Cow;
 /// Bytes of text that one fetch may hold: twice the largest body, since not every column is let out.
 pub const TEXT_MAX: usize = 2 * yiwang_proto::limits::BODY_MAX;
 
+/// Bytes of text and rows that a look-up mostly gives.
+const ROOM_TEXT: usize = 1024;
+const ROOM_ROWS: usize = 2;
+
 /// One value as a source gives it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell<'a> {
@@ -79,6 +83,15 @@ impl Rows {
     /// No rows yet, of so many columns.
     pub fn new(width: usize) -> Self {
         Self::with_text_max(width, TEXT_MAX)
+    }
+
+    /// No rows yet, with room for the few of a look-up, so that they do not grow step by step; more fit as well.
+    pub fn with_room(width: usize) -> Self {
+        Self {
+            text: String::with_capacity(ROOM_TEXT),
+            cells: Vec::with_capacity(ROOM_ROWS * width),
+            ..Self::new(width)
+        }
     }
 
     /// No rows yet, with another limit for their text; at most 4 GiB.

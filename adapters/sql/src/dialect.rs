@@ -30,8 +30,15 @@ pub enum Naming {
 
 /// How one database writes names and placeholders.
 pub trait Dialect: Send + Sync {
+    /// Writes a quoted identifier. Errors: a name that cannot be quoted; nothing is written then.
+    fn push_quoted(&self, text: &mut String, name: &str) -> Result<(), SourceError>;
+
     /// A quoted identifier. Errors: a name that cannot be quoted.
-    fn quote(&self, name: &str) -> Result<String, SourceError>;
+    fn quote(&self, name: &str) -> Result<String, SourceError> {
+        let mut text = String::with_capacity(name.len() + 2);
+        self.push_quoted(&mut text, name)?;
+        Ok(text)
+    }
 
     /// How it knows parameters.
     fn naming(&self) -> Naming;
@@ -75,7 +82,7 @@ pub trait Dialect: Send + Sync {
             if at > 0 {
                 text.push_str(", ");
             }
-            text.push_str(&self.quote(column.as_ref())?);
+            self.push_quoted(&mut text, column.as_ref())?;
         }
         // The line breaks end a comment in which the statement may end.
         text.push_str(" from (\n");
@@ -121,7 +128,7 @@ pub trait Dialect: Send + Sync {
 fn push_order(dialect: &impl Dialect, order: &[OrderDef], text: &mut String) -> Result<(), SourceError> {
     for (at, OrderDef { column, descending }) in order.iter().enumerate() {
         text.push_str(if at == 0 { " order by " } else { ", " });
-        text.push_str(&dialect.quote(column)?);
+        dialect.push_quoted(text, column)?;
         if *descending {
             text.push_str(" desc");
         }
@@ -151,12 +158,20 @@ pub(crate) fn own(dialect: &impl Dialect, statement: &str, text: &mut String) ->
     named
 }
 
-fn quoted(name: &str, quote: char) -> Result<String, SourceError> {
+fn push_quoted(text: &mut String, name: &str, quote: char) -> Result<(), SourceError> {
     if name.is_empty() || name.contains('\0') {
         return Err(SourceError::Query("a column name is empty or holds a NUL".to_owned()));
     }
-    let doubled = [quote, quote].iter().collect::<String>();
-    Ok(format!("{quote}{}{quote}", name.replace(quote, &doubled)))
+    text.push(quote);
+    for (at, part) in name.split(quote).enumerate() {
+        if at > 0 {
+            text.push(quote);
+            text.push(quote);
+        }
+        text.push_str(part);
+    }
+    text.push(quote);
+    Ok(())
 }
 
 /// SQLite 3.
@@ -164,8 +179,8 @@ fn quoted(name: &str, quote: char) -> Result<String, SourceError> {
 pub struct Sqlite;
 
 impl Dialect for Sqlite {
-    fn quote(&self, name: &str) -> Result<String, SourceError> {
-        quoted(name, '"')
+    fn push_quoted(&self, text: &mut String, name: &str) -> Result<(), SourceError> {
+        push_quoted(text, name, '"')
     }
 
     fn naming(&self) -> Naming {
@@ -186,8 +201,8 @@ impl Dialect for Sqlite {
 pub struct Postgres;
 
 impl Dialect for Postgres {
-    fn quote(&self, name: &str) -> Result<String, SourceError> {
-        quoted(name, '"')
+    fn push_quoted(&self, text: &mut String, name: &str) -> Result<(), SourceError> {
+        push_quoted(text, name, '"')
     }
 
     fn naming(&self) -> Naming {
@@ -212,8 +227,8 @@ impl Dialect for Postgres {
 pub struct Mariadb;
 
 impl Dialect for Mariadb {
-    fn quote(&self, name: &str) -> Result<String, SourceError> {
-        quoted(name, '`')
+    fn push_quoted(&self, text: &mut String, name: &str) -> Result<(), SourceError> {
+        push_quoted(text, name, '`')
     }
 
     fn naming(&self) -> Naming {

@@ -275,7 +275,7 @@ fn fetch(connection: &Connection, query: &FetchQuery) -> Result<Fetched, SourceE
         .raw_bind_parameter(first + wrapped.filter_values.len(), query.limit)
         .map_err(|error| step_error(&error))?;
     let width = query.columns.len();
-    let mut rows = Rows::new(width);
+    let mut rows = Rows::with_room(width);
     let mut cursor = statement.raw_query();
     while let Some(row) = cursor.next().map_err(|error| interrupted(&error, query.timeout))? {
         for column in 0..width {

@@ -60,7 +60,7 @@ impl Client {
             subject_tags: subjects.iter().map(|subject| identity.tags.tag(subject, case)).collect(),
             issued_at_ms: now,
             expires_at_ms: now.saturating_add(STATEMENT_LIFETIME_MS),
-            delegation_digest: identity.delegation.digest(),
+            delegation_digest: self.delegation_digest,
             head: self.head(),
         };
         statement.sign(&identity.key)

@@ -83,6 +83,8 @@ impl HeadStore for NoHeadStore {
 /// The client of one app. Cheap to share; usable from many tasks.
 pub struct Client {
     pub(crate) identity: AppIdentity,
+    // Of the identity's delegation: every request names it.
+    pub(crate) delegation_digest: Digest,
     pub(crate) channel: Channel,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -139,8 +141,10 @@ impl Client {
         let kept = load(heads.as_ref(), &identity.checkpoints);
         let counterparts = heads.counterparts().map_err(|error| ClientError::Ask(error.to_string()))?;
         let together = Together::new(payload_type::REQUEST, identity.key.clone());
+        let delegation_digest = identity.delegation.digest();
         Ok(Self {
             identity,
+            delegation_digest,
             channel,
             clock,
             entropy,

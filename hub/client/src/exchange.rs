@@ -138,7 +138,7 @@ impl Client {
             head: self.head(),
             retry_of: ask.retry_of.clone(),
             officer: ask.officer.clone(),
-            delegation_digest: identity.delegation.digest(),
+            delegation_digest: self.delegation_digest,
             officer_by: manner.officer_by,
             sealing: self.own_sealing(manner),
             in_batch: false,
@@ -190,7 +190,7 @@ impl Client {
     ) -> Result<Exchanged, ClientError> {
         let receipt = self.verify_receipt(response.receipt)?;
         self.meet_if_crowded().await?;
-        let Some(Kind::Exchange(entry)) = receipt.entry.kind.clone() else {
+        let Some(Kind::Exchange(entry)) = &receipt.entry.kind else {
             return Err(ClientError::unverified("the entry is no exchange"));
         };
         let holds_it = entry.request == signed.message.request
@@ -207,7 +207,7 @@ impl Client {
         Code::parse(&code).into_iter().for_each(|code| self.heed(code, &signed.request.provider));
         let ending = match entry.outcome() {
             pb::Outcome::Answered => {
-                let (answer, body) = self.open_answer(contract, signed, &entry, &response.body).await?;
+                let (answer, body) = self.open_answer(contract, signed, entry, &response.body).await?;
                 let AnswerBody { records, resume, follows } = body;
                 let ending = Ending::Answered { answer: Box::new(answer), records };
                 return Ok(Exchanged { receipt, ending, resume, follows });
@@ -241,8 +241,8 @@ impl Client {
         if !contract.text.allows(&envelope) {
             return Err(ClientError::unverified("the answer is signed together with others"));
         }
-        let answer =
-            Answer::open_knowing(&envelope, &delegation.key, &self.roots).map_err(ClientError::unverified)?;
+        Answer::verify_knowing(&envelope, &delegation.key, &self.roots).map_err(ClientError::unverified)?;
+        let answer = claimed;
         if let Some(what) = answer.mismatch(&signed.request, &signed.digest) {
             return Err(ClientError::unverified(format!("the answer {what}")));
         }
@@ -253,7 +253,7 @@ impl Client {
         self.stands_by(contract, &delegation).await?;
         match (&answer.verdict, answer.body_digest) {
             (Verdict::Answered, Some(digest)) => {
-                let body = self.plain_answer(contract, &answer, &envelope.digest(), body)?;
+                let body = self.plain_answer(contract, &answer, &envelope, body)?;
                 let body = AnswerBody::open(&body, &digest).map_err(ClientError::unverified)?;
                 Ok((answer, body))
             }

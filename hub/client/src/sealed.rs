@@ -8,13 +8,15 @@ use crate::exchange::{Ask, SignedRequest};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use yiwang_policies::RecordDef;
 use yiwang_proto::Digest;
 use yiwang_proto::answer::Answer;
 use yiwang_proto::codes::Code;
 use yiwang_proto::contract::Contract;
 use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
-use yiwang_proto::ids::MemberId;
+use yiwang_proto::envelope::SignedStatement;
+use yiwang_proto::ids::{FieldName, MemberId};
 use yiwang_proto::keys::SecretKey;
 use yiwang_proto::limits::DOCUMENT_MAX;
 use yiwang_proto::pb;
@@ -39,6 +41,12 @@ pub struct Manner {
 pub(crate) struct Sealing {
     own: Option<Opener>,
     providers: Mutex<HashMap<MemberId, Arc<Delegation>>>,
+}
+
+/// Whether a field of the contract's record travels in sealed bodies only.
+fn sealed_only(contract: &Contract, record: Option<&RecordDef>, field: &FieldName) -> bool {
+    let known = record.and_then(|record| record.field(field));
+    contract.text.sealed || known.is_none_or(|known| known.class >= 3)
 }
 
 impl Client {
@@ -70,13 +78,6 @@ impl Client {
     /// The digest of the own delegation, for a sealed request.
     pub(crate) fn own_sealing(&self, manner: Manner) -> Option<Digest> {
         self.sealing.own.as_ref().filter(|_| manner.sealed).map(Opener::delegation)
-    }
-
-    /// Whether a field of the contract's record travels in sealed bodies only.
-    pub fn must_be_sealed(&self, contract: &Contract, field: &yiwang_proto::ids::FieldName) -> bool {
-        let record = self.record_of(contract);
-        let known = record.as_ref().and_then(|record| record.field(field));
-        contract.text.sealed || known.is_none_or(|known| known.class >= 3)
     }
 
     /// Signs a request, and seals its body if it is to travel sealed.
@@ -169,12 +170,14 @@ impl Client {
         &self,
         contract: &Contract,
         answer: &Answer,
-        statement: &Digest,
+        statement: &SignedStatement,
         body: &Bytes,
     ) -> Result<Bytes, ClientError> {
         match (&answer.sealed_to, &self.sealing.own) {
             (None, _) => {
-                let exposed = answer.fields.iter().find(|field| self.must_be_sealed(contract, field));
+                let record = self.record_of(contract);
+                let exposed =
+                    answer.fields.iter().find(|field| sealed_only(contract, record.as_deref(), field));
                 match exposed {
                     None => Ok(body.clone()),
                     Some(field) => Err(ClientError::Unverified(format!(
@@ -183,7 +186,7 @@ impl Client {
                 }
             }
             (Some(_), Some(own)) => {
-                own.open(Direction::Answer, statement, body).map_err(ClientError::unverified)
+                own.open(Direction::Answer, &statement.digest(), body).map_err(ClientError::unverified)
             }
             (Some(_), None) => Err(ClientError::unverified("the answer is sealed, and this app has no key")),
         }

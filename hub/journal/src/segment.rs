@@ -198,10 +198,11 @@ impl RecordHeader {
 
     /// Appends header, data and padding to `out`, with the checksum set.
     pub fn encode_into(&self, out: &mut Vec<u8>, seed: u32, data: &[u8]) {
-        let crc = self.checksum(seed, data);
+        let rest = self.rest();
+        let crc = self.checksum_with(&rest, seed, data);
         out.extend_from_slice(&self.len.to_le_bytes());
         out.extend_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(&self.rest());
+        out.extend_from_slice(&rest);
         out.extend_from_slice(data);
         let padding = (extent(data.len() as u64) as usize).saturating_sub(RECORD_HEADER_BYTES + data.len());
         out.resize(out.len() + padding, 0);
@@ -210,8 +211,12 @@ impl RecordHeader {
     /// The checksum that this header and data must carry.
     #[must_use]
     pub fn checksum(&self, seed: u32, data: &[u8]) -> u32 {
+        self.checksum_with(&self.rest(), seed, data)
+    }
+
+    fn checksum_with(&self, rest: &[u8; 56], seed: u32, data: &[u8]) -> u32 {
         let crc = crc32c::crc32c_append(seed, &self.len.to_le_bytes());
-        crc32c::crc32c_append(crc32c::crc32c_append(crc, &self.rest()), data)
+        crc32c::crc32c_append(crc32c::crc32c_append(crc, rest), data)
     }
 
     fn rest(&self) -> [u8; 56] {
@@ -223,8 +228,14 @@ impl RecordHeader {
             &self.count.to_le_bytes(),
             &self.leaf,
         ];
-        for (to, from) in rest.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
+        let mut free = rest.as_mut_slice();
+        for part in parts {
+            // Never: the parts are as long as all of it.
+            let Some((place, left)) = std::mem::take(&mut free).split_at_mut_checked(part.len()) else {
+                break;
+            };
+            place.copy_from_slice(part);
+            free = left;
         }
         rest
     }

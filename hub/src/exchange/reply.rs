@@ -16,7 +16,7 @@ pub struct Reply {
 /// The response.
 pub fn reply(hub: &Hub, recorded: Recorded) -> Reply {
     let Recorded { appended, body, mark } = recorded;
-    let mut receipt = appended.to_receipt();
+    let mut receipt = appended.into_receipt();
     if let Some(bent) = &hub.switches.bent_receipts {
         receipt = bent.0(receipt);
     }

@@ -11,6 +11,7 @@ use crate::status;
 use crate::views::DelegationView;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -252,11 +253,12 @@ impl Hub {
         let unanswered = AtomicU64::new(0);
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.tick().await;
+        let (mut closed, mut stopped) = (pin!(link.closed.cancelled()), pin!(self.stop.cancelled()));
         loop {
             tokio::select! {
                 biased;
-                () = link.closed.cancelled() => break,
-                () = self.stop.cancelled() => break,
+                () = &mut closed => break,
+                () = &mut stopped => break,
                 message = frames.message() => match message {
                     Ok(Some(message)) => {
                         for frame in message.frames {

@@ -202,6 +202,10 @@ impl<'a, R: HashReader> Nodes<'a, R> {
     /// The hash over the leaves `start..end`, where `start` is a multiple of a power of two that is at
     /// least `end - start`: every range that splitting a tree produces is of that kind.
     fn range(&mut self, start: u64, end: u64) -> Result<Hash, TileError<R::Error>> {
+        // Most are whole: on the way to a leaf all but the last.
+        if let Some(length) = end.checked_sub(start).filter(|length| length.is_power_of_two()) {
+            return self.full(length.ilog2(), start >> length.ilog2());
+        }
         let mut peaks = Vec::new();
         let mut at = start;
         while at < end {

@@ -175,8 +175,10 @@ impl Follow {
         }
         self.own_next = index.saturating_add(1);
         self.came_us = self.passed_us;
-        let later = self.awaited.split_off(&self.own_next);
-        for (awaited, (proved, _)) in std::mem::replace(&mut self.awaited, later) {
+        while let Some(first) = self.awaited.first_entry()
+            && *first.key() < self.own_next
+        {
+            let (awaited, (proved, _)) = first.remove_entry();
             let gap = if awaited < index { Gap::Dropped(awaited) } else { Gap::Replaced(awaited) };
             if awaited < index || proved.leaf != *leaf {
                 placed.gaps.push(gap);

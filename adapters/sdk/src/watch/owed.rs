@@ -41,6 +41,12 @@ pub(crate) struct AnswerKey {
     answer: Key,
 }
 
+impl AnswerKey {
+    pub(crate) fn of(request: &[u8], answer: &[u8]) -> Self {
+        Self { request: key(request), answer: key(answer) }
+    }
+}
+
 /// What a receipt's entry is to this memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owing {
@@ -71,6 +77,8 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 struct Open {
     offer: Offer,
+    // Names the offer's answer. Hashed once: whoever looks for it holds the lock.
+    answer: Key,
     answered_ms: i64,
     link: u64,
     since_us: u64,
@@ -143,7 +151,7 @@ impl Owed {
         {
             if let Some(open) = self.open.remove(&oldest) {
                 self.uncount(&open);
-                self.remember(oldest, Some(key(&open.offer.answer)), open.answered_ms);
+                self.remember(oldest, Some(open.answer), open.answered_ms);
             }
         }
     }
@@ -179,20 +187,25 @@ impl Owed {
 
     /// An answer leaves now, by the monotonic clock and by the other; it may give something out. Of two answers to one
     /// request that one is owed a receipt: a hub that sends a request again gets no refusal owed in its place.
-    pub(crate) fn expect(
+    pub(crate) fn expect(&mut self, request: &Bytes, answer: &Bytes, gives: bool, now: (u64, i64)) {
+        self.expect_named(AnswerKey::of(request, answer), (request, answer), gives, now);
+    }
+
+    /// The same with the answer's name, which whoever shares this memory makes before locking it.
+    pub(crate) fn expect_named(
         &mut self,
-        request: &Bytes,
-        answer: &Bytes,
+        name: AnswerKey,
+        (request, answer): (&Bytes, &Bytes),
         gives: bool,
         (now_us, now_ms): (u64, i64),
     ) {
-        let key = key(request);
+        let key = name.request;
         if let Some(other) = self.open.get(&key).filter(|other| other.offer.answer != *answer) {
             if !gives {
-                self.ask_for_none(request, answer, now_ms);
+                self.remember(key, Some(name.answer), now_ms);
                 return;
             }
-            let (other, answered_ms) = (self::key(&other.offer.answer), other.answered_ms);
+            let (other, answered_ms) = (other.answer, other.answered_ms);
             if let Some(other) = self.open.remove(&key) {
                 self.uncount(&other);
             }
@@ -201,12 +214,13 @@ impl Owed {
         }
         if !gives && self.idle >= IDLE_MAX {
             // A hub that gives no receipts for refusals fills nothing.
-            self.ask_for_none(request, answer, now_ms);
+            self.remember(key, Some(name.answer), now_ms);
             return;
         }
         let offer = Offer { request: request.clone(), answer: answer.clone() };
         let open = Open {
             offer,
+            answer: name.answer,
             gives,
             answered_ms: now_ms,
             link: self.link,
@@ -254,7 +268,7 @@ impl Owed {
         let Some(request) = key_of(entry) else { return Owing::Nothing };
         match self.open.get(&request).filter(|open| open.offer.answer == entry.answer) {
             Some(open) if open.receipted => Owing::Done,
-            Some(open) => Owing::Open(AnswerKey { request, answer: key(&entry.answer) }, open.link > 0),
+            Some(open) => Owing::Open(AnswerKey { request, answer: open.answer }, open.link > 0),
             // An answer that was offered gets its receipt twice where its entry came first, and one that asks for none
             // gets it all the same.
             None if self.was_settled(entry) => Owing::Done,
@@ -264,7 +278,7 @@ impl Owed {
 
     /// The open answer of this name.
     fn named(&self, answer: &AnswerKey) -> Option<&Open> {
-        self.open.get(&answer.request).filter(|open| key(&open.offer.answer) == answer.answer)
+        self.open.get(&answer.request).filter(|open| open.answer == answer.answer)
     }
 
     /// A receipt came for an open answer; its entry is awaited from now on.
@@ -321,7 +335,7 @@ impl Owed {
             self.uncount(open);
         }
         let (answer, answered_ms) = match &open {
-            Some(open) => (Some(self::key(&open.offer.answer)), open.answered_ms),
+            Some(open) => (Some(open.answer), open.answered_ms),
             None => (None, i64::MIN),
         };
         if self.remember(*key, answer, answered_ms) {

@@ -1,7 +1,7 @@
 //! What an operator gives up. An answer that left, and whose entry the ledger holds otherwise or not at all, would be owed
 //! for ever; that it is owed no more is the operator's word, and never a proof.
 
-use super::{Key, Open, Owed, half, key};
+use super::{Key, Open, Owed, half};
 use crate::journal::GivenUp;
 use bytes::Bytes;
 use yiwang_proto::answer::Answer;
@@ -67,7 +67,7 @@ impl Owed {
         };
         let answer = half(&answer);
         // Another answer to the request was not given up with this one.
-        if self.open.get(&key).is_none_or(|open| self::key(&open.offer.answer) != answer) {
+        if self.open.get(&key).is_none_or(|open| open.answer != answer) {
             return;
         }
         if let Some(open) = self.open.remove(&key) {

@@ -65,7 +65,7 @@ impl Owed {
         }
         if let Some(open) = self.open.remove(&key) {
             self.uncount(&open);
-            self.remember(key, Some(self::key(&open.offer.answer)), open.answered_ms);
+            self.remember(key, Some(open.answer), open.answered_ms);
         }
     }
 }
