@@ -18,11 +18,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 use yiwang_proto::codes::Code;
 use yiwang_proto::ids::MemberId;
 use yiwang_proto::pb;
 use yiwang_proto::pb::stream_response::Result as Came;
+use yiwang_rpc::Gathered;
 
 /// How many streams each member has open.
 #[derive(Default)]
@@ -101,7 +101,7 @@ where
     };
     hub.tasks.spawn(served.run(incoming));
     let given = handing.clone();
-    let answers = futures_util::StreamExt::map(ReceiverStream::new(receiver), move |one: Outgoing| {
+    let answers = futures_util::StreamExt::map(Gathered::new(receiver), move |one: Outgoing| {
         // Here too: answers that nobody takes are a stream's as long as they wait.
         let _open = &place;
         if let Some(mark) = one.mark {

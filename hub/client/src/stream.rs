@@ -6,11 +6,11 @@ use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use yiwang_proto::codes::Code;
 use yiwang_proto::pb;
 use yiwang_proto::pb::stream_response::Result as Came;
+use yiwang_rpc::Gathered;
 use yiwang_rpc::exchange_service_client::ExchangeServiceClient;
 
 /// Requests that wait for the connection: as many as the hub takes of one stream at a time.
@@ -82,7 +82,7 @@ impl Streams {
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let mut service =
             ExchangeServiceClient::new(client.channel.clone()).max_decoding_message_size(MESSAGE_MAX);
-        let incoming = match service.stream(ReceiverStream::new(queue)).await {
+        let incoming = match service.stream(Gathered::new(queue)).await {
             Ok(opened) => opened.into_inner(),
             // A hub of before there were streams.
             Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),

@@ -26,6 +26,7 @@ use yiwang_proto::limits::{DOCUMENT_MAX, WINDOW};
 use yiwang_proto::pb;
 use yiwang_proto::pb::adapter_frame::Kind as FromAdapter;
 use yiwang_proto::pb::hub_frame::Kind as ToAdapter;
+use yiwang_rpc::Gathered;
 
 /// Frames that may share one message.
 const FRAMES_PER_MESSAGE: usize = 64;
@@ -210,6 +211,30 @@ fn check_adapter(
     if fits { Ok(()) } else { Err(Code::DelegationInvalid) }
 }
 
+/// Receipts of one batch of the ledger share its head: the adapter opens a checkpoint once for all that come together. A
+/// receipt may overtake other frames so, but none overtakes it.
+fn sharing(frames: Vec<pb::HubFrame>) -> Vec<pb::HubFrame> {
+    let mut sharing: Vec<pb::HubFrame> = Vec::with_capacity(frames.len());
+    let mut last = None;
+    for frame in frames {
+        let Some(ToAdapter::Receipts(more)) = frame.kind else {
+            sharing.push(frame);
+            continue;
+        };
+        let held = last.and_then(|last: usize| sharing.get_mut(last)).and_then(|frame| frame.kind.as_mut());
+        match held {
+            Some(ToAdapter::Receipts(held)) if held.checkpoint == more.checkpoint => {
+                held.receipts.extend(more.receipts);
+            }
+            _ => {
+                last = Some(sharing.len());
+                sharing.push(pb::HubFrame { kind: Some(ToAdapter::Receipts(more)) });
+            }
+        }
+    }
+    sharing
+}
+
 /// Frames that wait are sent together: one message, one write. Material, which may be large, goes alone.
 fn outgoing(
     link: Arc<Link>,
@@ -217,10 +242,10 @@ fn outgoing(
     material: mpsc::Receiver<pb::HubFrame>,
 ) -> OutgoingFrames {
     let ended = link.closed.clone();
-    let frames = ReceiverStream::new(queue).ready_chunks(FRAMES_PER_MESSAGE);
+    let frames = Gathered::new(queue).ready_chunks(FRAMES_PER_MESSAGE);
     let material = ReceiverStream::new(material).map(|frame| vec![frame]);
     futures_util::stream::select(frames, material)
-        .map(|frames| Ok(pb::ConnectResponse { frames }))
+        .map(|frames| Ok(pb::ConnectResponse { frames: sharing(frames) }))
         .take_until(ended.cancelled_owned())
         .boxed()
 }
@@ -344,5 +369,41 @@ impl Links {
     /// How often a second link replaced a first one.
     pub fn replaced(&self) -> i64 {
         self.alarms.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_under_one_head_share_it_and_nothing_else_changes() {
+        let receipt = |exchange: u64, checkpoint: &'static str| {
+            let receipts = vec![pb::LinkReceipt { exchange, ..pb::LinkReceipt::default() }];
+            let batch = pb::ReceiptBatch { checkpoint: Bytes::from_static(checkpoint.as_bytes()), receipts };
+            pb::HubFrame { kind: Some(ToAdapter::Receipts(batch)) }
+        };
+        let ping = |nonce| pb::HubFrame { kind: Some(ToAdapter::Ping(pb::LinkPing { nonce })) };
+        let frames = [
+            receipt(1, "a"),
+            ping(1),
+            receipt(2, "a"),
+            receipt(3, "b"),
+            ping(2),
+            receipt(4, "b"),
+            receipt(5, "a"),
+        ];
+        let said: Vec<String> = sharing(frames.to_vec())
+            .into_iter()
+            .map(|frame| match frame.kind {
+                Some(ToAdapter::Receipts(batch)) => {
+                    let of: Vec<u64> = batch.receipts.iter().map(|receipt| receipt.exchange).collect();
+                    format!("{} {of:?}", String::from_utf8_lossy(&batch.checkpoint))
+                }
+                Some(ToAdapter::Ping(ping)) => format!("ping {}", ping.nonce),
+                _ => "other".to_owned(),
+            })
+            .collect();
+        assert_eq!(said, ["a [1, 2]", "ping 1", "b [3, 4]", "ping 2", "a [5]"]);
     }
 }

@@ -11,8 +11,10 @@ mod generated {
 }
 
 mod codec;
+mod gathered;
 
 pub use codec::{SizedCodec, SizedEncoder};
+pub use gathered::Gathered;
 pub use generated::*;
 
 /// The encoded `FileDescriptorSet` of all services, for gRPC reflection.

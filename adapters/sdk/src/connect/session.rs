@@ -32,6 +32,7 @@ use yiwang_proto::pb::adapter_frame::Kind as ToHub;
 use yiwang_proto::pb::hub_frame::Kind as FromHub;
 use yiwang_proto::request::Head;
 use yiwang_proto::{pb, receipt};
+use yiwang_rpc::Gathered;
 use yiwang_rpc::link_service_client::LinkServiceClient;
 
 /// Version of the frames.
@@ -142,7 +143,7 @@ async fn open(adapter: &Arc<Adapter>, channel: Channel, change: watch::Receiver<
     // Sent ahead of the queues: the hello is the first frame whatever waits in them.
     let hello = pb::ConnectRequest { frames: vec![frame(ToHub::Hello(hello))] };
     let queued =
-        futures_util::stream::select(ReceiverStream::new(control_queue), ReceiverStream::new(answer_queue));
+        futures_util::stream::select(ReceiverStream::new(control_queue), Gathered::new(answer_queue));
     let outbound = futures_util::stream::iter([hello])
         .chain(queued.ready_chunks(FRAMES_PER_MESSAGE).map(|frames| pb::ConnectRequest { frames }));
     let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
