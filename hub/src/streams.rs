@@ -31,6 +31,13 @@ pub struct Streams(Arc<Mutex<HashMap<MemberId, usize>>>);
 /// How often a stream is looked at on which nothing comes: dismissals are rare, and this is short beside the certificate's life.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Bytes of a body from which on it shares no write with answers before it: their marks fall with the last byte of all.
+const LARGE: usize = 16 << 10;
+
+fn is_large(message: &Outgoing) -> bool {
+    matches!(&message.message.result, Some(Came::Answered(response)) if response.body.len() >= LARGE)
+}
+
 /// The place of one stream, until its last answer is given away.
 struct Place {
     of: Arc<Mutex<HashMap<MemberId, usize>>>,
@@ -101,7 +108,7 @@ where
     };
     hub.tasks.spawn(served.run(incoming));
     let given = handing.clone();
-    let answers = futures_util::StreamExt::map(Gathered::new(receiver), move |one: Outgoing| {
+    let answers = futures_util::StreamExt::map(Gathered::apart(receiver, is_large), move |one: Outgoing| {
         // Here too: answers that nobody takes are a stream's as long as they wait.
         let _open = &place;
         if let Some(mark) = one.mark {

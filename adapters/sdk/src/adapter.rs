@@ -219,8 +219,7 @@ impl Adapter {
             source.note(&request.operation, took_us, self.now_ms(), answered.as_ref().err());
         }
         let (mapped, handed) = answered.map_err(|error| {
-            let (request, code) = (request.id.as_str(), error.code.as_str());
-            tracing::warn!(request, code, detail = %error.detail, "no answer from the source");
+            tracing::warn!(code = error.code.as_str(), detail = %error.detail, "no answer from the source");
             match error.code {
                 Code::ArgumentInvalid | Code::OperationNotGranted => {
                     Refusal::denied(error.code, &error.clause)

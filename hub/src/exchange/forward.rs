@@ -53,7 +53,7 @@ pub fn verify(
                 Ok(()) => Outcome::answered(raw, answer, delegation_index),
                 Err(refusal) => Outcome::withheld(raw, refusal, delegation_index),
             },
-            Err(refusal) => Outcome::invalid(raw, refusal),
+            Err(refusal) => Outcome::invalid(raw, refusal, &accepted.request.consumer),
         },
     }
 }

@@ -60,8 +60,9 @@ impl Outcome {
     }
 
     /// An answer came that does not hold: it is not released, and not kept, since its bytes may be anything.
-    pub fn invalid(raw: RawAnswer, refusal: Refusal) -> Self {
-        tracing::warn!(member = %raw.link.member(), clause = refusal.clause, "an adapter's answer does not hold");
+    pub fn invalid(raw: RawAnswer, refusal: Refusal, consumer: &MemberId) -> Self {
+        let (member, clause) = (raw.link.member(), &refusal.clause);
+        tracing::warn!(%member, %consumer, clause, "an adapter's answer does not hold");
         Self { outcome: pb::Outcome::Failed, refusal: Some(refusal), raw: None, adapter_delegation_index: 0 }
     }
 }

@@ -16,27 +16,52 @@ const ENOUGH: usize = 16;
 /// A queue's messages, as a stream; at most one turn behind them.
 pub struct Gathered<T> {
     queue: mpsc::Receiver<T>,
+    is_large: fn(&T) -> bool,
+    held: Option<T>,
     paused: bool,
+    given: bool,
 }
 
 impl<T> Gathered<T> {
     /// Of this queue.
     pub fn new(queue: mpsc::Receiver<T>) -> Self {
-        Self { queue, paused: true }
+        Self::apart(queue, |_| false)
+    }
+
+    /// Of a queue some of whose messages are large: none of those is behind smaller ones in one write, which would be held up
+    /// with it by a reader that is slow.
+    pub fn apart(queue: mpsc::Receiver<T>, is_large: fn(&T) -> bool) -> Self {
+        Self { queue, is_large, held: None, paused: true, given: false }
     }
 }
 
-impl<T> Stream for Gathered<T> {
+impl<T: Unpin> Stream for Gathered<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(held) = self.held.take() {
+            self.given = true;
+            return Poll::Ready(Some(held));
+        }
         if std::mem::take(&mut self.paused) && (1..ENOUGH).contains(&self.queue.len()) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let next = self.queue.poll_recv(context);
-        self.paused = next.is_pending();
-        next
+        match next {
+            // What was given leaves before it.
+            Poll::Ready(Some(message)) if self.given && (self.is_large)(&message) => {
+                self.held = Some(message);
+                self.given = false;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => {
+                self.paused = next.is_pending();
+                self.given = next.is_ready();
+                next
+            }
+        }
     }
 }
 
@@ -87,6 +112,15 @@ mod tests {
             together(as_they_come, sender).await.len() > 2,
             "the runtime does it by itself now: this is needless"
         );
+    }
+
+    #[tokio::test]
+    async fn a_large_message_is_not_behind_small_ones_in_one_write() {
+        let (sender, receiver) = mpsc::channel(64);
+        [1, 2, 100, 101, 3, 4, 102].into_iter().for_each(|size| sender.try_send(size).unwrap());
+        drop(sender);
+        let writes: Vec<_> = Gathered::apart(receiver, |size| *size >= 100).ready_chunks(64).collect().await;
+        assert_eq!(writes, [vec![1, 2], vec![100], vec![101, 3, 4], vec![102]]);
     }
 
     #[tokio::test]

@@ -88,8 +88,7 @@ impl Session {
         let (material, sending) = (Arc::clone(&self.material), Arc::clone(&credit));
         // A part larger than the window could never be sent.
         let part_bytes = CHUNK_MAX.min(self.window);
-        // Not at `info`: who collects no traces would pay for it with each exchange.
-        let span = tracing::debug_span!("exchange", number = exchange, traceparent = parent(traceparent));
+        let span = tracing::info_span!("exchange", number = exchange, traceparent = parent(traceparent));
         yiwang_telemetry::continue_trace(&span, traceparent);
         let work = async move {
             let reply = if busy {
