@@ -35,6 +35,7 @@ use yiwang_policies::tickets::TICKETS_MAX;
 use yiwang_policies::{Counts, Rates, TicketUses};
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::batch::Roots;
+use yiwang_proto::case::CaseStatement;
 use yiwang_proto::checkpoint::CheckpointVerifier;
 use yiwang_proto::codes::Code;
 use yiwang_proto::entry::{self, Kind};
@@ -175,16 +176,6 @@ pub struct Parts {
     pub search_index: PathBuf,
 }
 
-/// Refusals that come before a request is counted.
-const BEFORE_THE_DECISION: [Code; 7] = [
-    Code::WrongMember,
-    Code::KeyUnknown,
-    Code::SignatureInvalid,
-    Code::ClockSkew,
-    Code::StatementExpired,
-    Code::Replayed,
-    Code::NoContract,
-];
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Hub {
@@ -246,9 +237,15 @@ impl Hub {
                 if self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now).is_ok() {
                     self.replays.recorded(&request.consumer, &request.id, index);
                 }
-                self.recount(&request, proved, &exchange.code, (entry.time_ms, today));
-                if let Some(ticket) = self.ticket_of(&request, &exchange.code) {
+                self.recount(&request, proved, exchange, (entry.time_ms, today));
+                if let Some(ticket) = self.ticket_of(&request, exchange) {
                     uses.add(&ticket, &request, entry.time_ms);
+                }
+            }
+            Some(Kind::CaseStatement(case)) => {
+                if let Some(case) = read_case(&case.statement) {
+                    // Claimed already where a statement came anew under an id that was over.
+                    let _ = self.replays.claim(&case.member, &case.id, case.expires_at_ms, now);
                 }
             }
             _ => {}
@@ -265,7 +262,7 @@ impl Hub {
                 if let Some(Kind::Exchange(exchange)) = &entry.kind
                     && let Some((request, _)) = used_request(exchange)
                 {
-                    self.recount_ticket(&request, &exchange.code, entry.time_ms);
+                    self.recount_ticket(&request, exchange, entry.time_ms);
                 }
             });
         }
@@ -288,8 +285,14 @@ impl Hub {
     }
 
     /// Counts a request that was read back as it was counted when it came, against its contract's ceilings.
-    fn recount(&self, request: &Request, proved: bool, code: &str, (time_ms, today_ms): (i64, i64)) {
-        if time_ms < today_ms || !self.was_counted(request, code) {
+    fn recount(
+        &self,
+        request: &Request,
+        proved: bool,
+        exchange: &pb::ExchangeEntry,
+        (time_ms, today_ms): (i64, i64),
+    ) {
+        if time_ms < today_ms || !self.was_counted(request, exchange) {
             return;
         }
         let officer = request.officer.as_ref().filter(|_| proved);
@@ -323,8 +326,8 @@ impl Hub {
             {
                 // Claimed already where it came twice.
                 let _ = self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now_ms);
-                self.recount(&request, false, &statement.exchange.code, (statement.time_ms, today_ms));
-                self.recount_ticket(&request, &statement.exchange.code, statement.time_ms);
+                self.recount(&request, false, &statement.exchange, (statement.time_ms, today_ms));
+                self.recount_ticket(&request, &statement.exchange, statement.time_ms);
             }
             statement.time_ms >= from_ms && seen < LOOK_BACK_MAX
         });
@@ -333,20 +336,20 @@ impl Hub {
 
     /// Whether a recorded request was counted when it came: only its own consumer's requests use up a contract,
     /// and only from the decision on.
-    fn was_counted(&self, request: &Request, code: &str) -> bool {
+    fn was_counted(&self, request: &Request, exchange: &pb::ExchangeEntry) -> bool {
         let contract = self.ledger.views().contract(&request.contract);
         contract.is_some_and(|view| view.contract.text.consumer.member == request.consumer)
-            && !BEFORE_THE_DECISION.iter().any(|early| early.as_str() == code)
+            && counted::was_counted(exchange)
     }
 
     /// The ticket by which a counted request was asked.
-    fn ticket_of(&self, request: &Request, code: &str) -> Option<Digest> {
+    fn ticket_of(&self, request: &Request, exchange: &pb::ExchangeEntry) -> Option<Digest> {
         let OfficerBy::Ticket(ticket) = &request.officer_by else { return None };
-        self.was_counted(request, code).then_some(*ticket)
+        self.was_counted(request, exchange).then_some(*ticket)
     }
 
-    fn recount_ticket(&self, request: &Request, code: &str, time_ms: i64) {
-        if let Some(ticket) = self.ticket_of(request, code)
+    fn recount_ticket(&self, request: &Request, exchange: &pb::ExchangeEntry, time_ms: i64) {
+        if let Some(ticket) = self.ticket_of(request, exchange)
             && let Some(view) = self.ledger.views().ticket(&ticket)
             && fits(&view.ticket, request)
         {
@@ -373,12 +376,14 @@ impl Hub {
     }
 }
 
-/// The request of an entry that used it: neither a replay nor a late entry, whose first one stands before it.
+/// The request of an entry that used its id.
 fn used_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
-    if exchange.replay_of != 0 || exchange.late_of != 0 {
-        return None;
-    }
-    read_request(exchange)
+    if counted::used_its_id(exchange) { read_request(exchange) } else { None }
+}
+
+fn read_case(statement: &Bytes) -> Option<CaseStatement> {
+    let signed = SignedStatement::parse(statement.clone()).ok()?;
+    CaseStatement::parse(signed.unverified_payload()).ok()
 }
 
 /// The request of an entry, and whether its officer was proved.

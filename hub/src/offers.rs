@@ -41,11 +41,11 @@ struct Offered {
 }
 
 /// What an offered answer has or gets.
-enum Way {
+enum Way<'a> {
     /// Its entry is there.
     Entered(u64),
     /// It gets one.
-    Entry(Box<LateDraft>),
+    Entry(Box<LateDraft>, Option<Box<Claim<'a>>>),
     /// It gets nothing, or nothing yet.
     Refused(Code),
 }
@@ -100,7 +100,7 @@ pub async fn settle(
 
 /// Enters what is to be entered, all at once, and reads the receipts of the others in one turn. Where the lock was lost on
 /// the way, nothing is entered.
-async fn entered(hub: &Hub, ways: Vec<Way>, lost: Option<Code>) -> Vec<Result<Appended, Code>> {
+async fn entered(hub: &Hub, ways: Vec<Way<'_>>, lost: Option<Code>) -> Vec<Result<Appended, Code>> {
     let known: Vec<u64> = ways.iter().filter_map(Way::entered).collect();
     let receipts = async {
         if known.is_empty() {
@@ -111,11 +111,12 @@ async fn entered(hub: &Hub, ways: Vec<Way>, lost: Option<Code>) -> Vec<Result<Ap
     };
     let drafts = ways.into_iter().map(async |way| match (way, lost) {
         (Way::Entered(_), _) => None,
-        (Way::Refused(code), _) | (Way::Entry(_), Some(code)) => Some(Err(code)),
-        (Way::Entry(draft), None) => {
+        (Way::Refused(code), _) | (Way::Entry(..), Some(code)) => Some(Err(code)),
+        (Way::Entry(draft, claim), None) => {
             let appended = hub.ledger.append(draft).await;
             if appended.is_ok() {
                 hub.alarms.late();
+                claim.into_iter().for_each(|mut claim| claim.used = true);
             }
             Some(appended)
         }
@@ -128,25 +129,55 @@ async fn entered(hub: &Hub, ways: Vec<Way>, lost: Option<Code>) -> Vec<Result<Ap
     appended.into_iter().map(|appended| appended.or_else(|| receipts.next()).unwrap_or(Err(failed))).collect()
 }
 
-impl Way {
+/// The claim of the id of an exchange that has no entry; given back where it gets none, since it is offered again.
+struct Claim<'a> {
+    hub: &'a Hub,
+    request: Request,
+    until_ms: i64,
+    used: bool,
+}
+
+impl<'a> Claim<'a> {
+    /// An id that is claimed and not recorded belongs to an exchange under way.
+    fn take(hub: &'a Hub, request: &Request) -> Result<Self, Code> {
+        let now = hub.clock.now_ms();
+        let until_ms = request.expires_at_ms.max(now);
+        let claimed = hub.replays.claim(&request.consumer, &request.id, until_ms, now);
+        claimed.map_err(|_| Code::Overloaded)?;
+        Ok(Self { hub, request: request.clone(), until_ms, used: false })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.used {
+            self.hub.replays.release(&self.request.consumer, &self.request.id, self.until_ms);
+        }
+    }
+}
+
+impl Way<'_> {
     fn entered(&self) -> Option<u64> {
         if let Self::Entered(index) = self { Some(*index) } else { None }
     }
 }
 
 /// What an offer gets by what was found of its exchange.
-fn way(hub: &Hub, offered: &Offered, found: &Found) -> Result<Way, Code> {
+fn way<'a>(hub: &'a Hub, offered: &Offered, found: &Found) -> Result<Way<'a>, Code> {
     if let Some(index) = found.holding(&offered.answer_bytes) {
         return Ok(Way::Entered(index));
     }
-    let draft = match (&found.first, &found.late) {
+    let (draft, claim) = match (&found.first, &found.late) {
         (_, Some(_)) => return Err(Code::AnswerInvalid),
         // Nobody was asked, or another answer was given: the adapter says what cannot be.
         (Some((_, first)), None) if !ended_without(first) => return Err(Code::AnswerInvalid),
-        (Some((index, first)), None) => late(offered, *index, first.clone()),
-        (None, None) => lost(hub, offered)?,
+        (Some((index, first)), None) => (late(offered, *index, first.clone()), None),
+        (None, None) => {
+            let claim = Claim::take(hub, &offered.request)?;
+            (lost(hub, offered)?, Some(Box::new(claim)))
+        }
     };
-    Ok(Way::Entry(Box::new(draft)))
+    Ok(Way::Entry(Box::new(draft), claim))
 }
 
 /// What there is of an exchange; the provider's lock stays where it is, or in its place why it was lost.
@@ -340,12 +371,7 @@ fn late(offered: &Offered, index: u64, first: pb::ExchangeEntry) -> LateDraft {
 
 /// The only entry of an exchange that a crash cut off between its answer and its record.
 fn lost(hub: &Hub, offered: &Offered) -> Result<LateDraft, Code> {
-    let request = &offered.request;
-    let (now, views) = (hub.clock.now_ms(), hub.ledger.views());
-    // An id that is claimed and not recorded belongs to an exchange under way.
-    hub.replays
-        .claim(&request.consumer, &request.id, request.expires_at_ms.max(now), now)
-        .map_err(|_| Code::Overloaded)?;
+    let (request, views) = (&offered.request, hub.ledger.views());
     let contract = views.contract(&request.contract).ok_or(Code::NoContract)?;
     let app = views.delegation(&request.delegation_digest).ok_or(Code::KeyUnknown)?;
     let case = match views.case(&request.case) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
 use yiwang_client::exchange::{Ask, SignedRequest};
+use yiwang_hub::cases;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::body::Arguments;
 use yiwang_proto::case::Act;
@@ -161,12 +162,30 @@ async fn t11_a_replay_is_refused_also_in_another_envelope_and_after_a_restart() 
     envelope.signatures.push(envelope.signatures[0].clone());
     other.message.request = Bytes::from(envelope.encode_to_vec());
     assert_eq!(scene.outcome(&other).await, "unrecorded: malformed");
+    // What is refused before its id is looked at uses none, and does not stand for the one that did.
+    let ahead = bent(&scene, |request| {
+        request.id = signed.request.id.clone();
+        request.issued_at_ms += 45_000;
+        request.expires_at_ms += 45_000;
+    });
+    assert_eq!(scene.outcome(&ahead).await, "clock_skew");
+    for _ in 0..2 {
+        assert_eq!(scene.outcome(&signed).await, "replayed");
+    }
+    let add = Act::Add { reason: "decided".to_owned() };
+    let subject = "980121190001010000".to_owned();
+    let added = scene.app.act_on_case(&scene.case, add, &[subject]).await.unwrap();
+    let Some(Kind::CaseStatement(added)) = added.entry.kind else { panic!("it is no case statement") };
     scene.world.stop_hub().await;
     scene.world.start_hub().await;
     let police = scene.police.id().clone();
     scene.world.until_linked(&police).await;
     scene.app.meet().await.unwrap();
-    assert_eq!(scene.outcome(&signed).await, "replayed", "after a restart");
+    for _ in 0..2 {
+        assert_eq!(scene.outcome(&signed).await, "replayed", "after a restart");
+    }
+    let again = cases::submit(&scene.world.hub().hub, scene.street.id(), added.statement).await;
+    assert_eq!(again.err(), Some(Code::Replayed), "a case statement too");
     assert_eq!(scene.outcome(&scene.signed()).await, "answered", "a new request is served");
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");

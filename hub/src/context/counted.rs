@@ -5,9 +5,58 @@ use crate::exchange::officer::is_for;
 use crate::views::TicketView;
 use std::collections::HashMap;
 use std::sync::Arc;
-use yiwang_proto::Digest;
+use yiwang_proto::codes::Code;
 use yiwang_proto::ids::{AppId, CaseId, MemberId, Officer};
 use yiwang_proto::request::Request;
+use yiwang_proto::{Digest, pb};
+
+/// The hub's own refusals that come before a request's id is looked at. The offline verifier has the same in
+/// `hub/audit/src/state/exchanges.rs`: such an entry uses no id.
+const BEFORE_USE: &[Code] = &[
+    Code::Malformed,
+    Code::TooLarge,
+    Code::WrongMember,
+    Code::SignatureInvalid,
+    Code::KeyUnknown,
+    Code::DelegationInvalid,
+    Code::Revoked,
+    Code::StatementExpired,
+    Code::ClockSkew,
+    Code::Overloaded,
+    Code::AnswersWaiting,
+    Code::LedgerFull,
+    Code::LedgerNotAppending,
+    Code::Internal,
+];
+/// Those that come after it and before the request is counted.
+const BEFORE_THE_COUNT: &[Code] = &[
+    Code::Replayed,
+    Code::HeadContradicts,
+    Code::NoContract,
+    Code::SealingKeyUnknown,
+    Code::OfficerInvalid,
+    Code::TicketInvalid,
+    Code::StandingStale,
+    Code::CaseClosed,
+];
+
+/// A denial of the hub's own. An adapter's carries its answer, and was counted whatever its code says.
+fn is_own_denial_by(exchange: &pb::ExchangeEntry, codes: &[Code]) -> bool {
+    exchange.outcome() == pb::Outcome::Denied
+        && exchange.answer.is_empty()
+        && codes.iter().any(|code| code.as_str() == exchange.code)
+}
+
+/// Whether an entry is the use of its request's id: neither a replay, nor a late entry, whose first one stands before it, nor
+/// a refusal that came before.
+pub fn used_its_id(exchange: &pb::ExchangeEntry) -> bool {
+    exchange.replay_of == 0 && exchange.late_of == 0 && !is_own_denial_by(exchange, BEFORE_USE)
+}
+
+/// Whether a request was counted when it came, by how it ended.
+pub fn was_counted(exchange: &pb::ExchangeEntry) -> bool {
+    !is_own_denial_by(exchange, BEFORE_USE) && !is_own_denial_by(exchange, BEFORE_THE_COUNT)
+}
 
 /// Ticket, member, app, case, officer: by which ticket was asked, and what a ticket is compared with.
 type Asked = (Digest, MemberId, AppId, CaseId, Option<Officer>);
@@ -126,6 +175,38 @@ mod tests {
             [([1; 32], 2, 30)],
             "not another app's, no unknown ticket's"
         );
+    }
+
+    #[test]
+    fn a_refusal_counts_by_whose_it_is() {
+        let ended = |outcome: pb::Outcome, code: Code, answer: &'static [u8]| pb::ExchangeEntry {
+            outcome: outcome.into(),
+            code: code.as_str().to_owned(),
+            answer: Bytes::from_static(answer),
+            ..pb::ExchangeEntry::default()
+        };
+        let both = |exchange: &pb::ExchangeEntry| (used_its_id(exchange), was_counted(exchange));
+        for code in [Code::ClockSkew, Code::StatementExpired, Code::Revoked] {
+            assert_eq!(both(&ended(pb::Outcome::Denied, code, b"")), (false, false), "{code}");
+            assert_eq!(
+                both(&ended(pb::Outcome::Denied, code, b"answer")),
+                (true, true),
+                "an adapter's {code}"
+            );
+            assert_eq!(both(&ended(pb::Outcome::Failed, code, b"")), (true, true), "{code} later");
+        }
+        for code in [Code::NoContract, Code::StandingStale, Code::CaseClosed, Code::TicketInvalid] {
+            assert_eq!(both(&ended(pb::Outcome::Denied, code, b"")), (true, false), "{code}");
+            assert_eq!(
+                both(&ended(pb::Outcome::Denied, code, b"answer")),
+                (true, true),
+                "an adapter's {code}"
+            );
+        }
+        assert_eq!(both(&ended(pb::Outcome::Denied, Code::RateExceeded, b"")), (true, true));
+        let late =
+            pb::ExchangeEntry { late_of: 3, ..ended(pb::Outcome::Withheld, Code::DeadlineExceeded, b"a") };
+        assert!(!used_its_id(&late));
     }
 
     #[test]

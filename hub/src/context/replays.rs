@@ -50,10 +50,26 @@ impl Replays {
         Ok(())
     }
 
-    /// Notes the entry of a claimed id.
+    /// Notes the entry of a claimed id: its first one stays.
     pub fn recorded(&self, member: &MemberId, id: &RequestId, index: u64) {
-        if let Some(entry) = self.seen().ids.get_mut(&(member.clone(), id.clone())) {
+        if let Some(entry) =
+            self.seen().ids.get_mut(&(member.clone(), id.clone())).filter(|entry| **entry == 0)
+        {
             *entry = index + 1;
+        }
+    }
+
+    /// Gives a claim back that came to no entry.
+    pub fn release(&self, member: &MemberId, id: &RequestId, expires_ms: i64) {
+        let key = (member.clone(), id.clone());
+        let mut seen = self.seen();
+        if seen.ids.get(&key) != Some(&0) {
+            return;
+        }
+        seen.ids.remove(&key);
+        // Its end too: it would take a later claim of the id away before its time.
+        if let Some(ends) = seen.ends.get_mut(&expires_ms.div_euclid(1000)) {
+            ends.retain(|other| *other != key);
         }
     }
 }
@@ -71,7 +87,14 @@ mod tests {
         assert_eq!(replays.claim(&a, &id, 60_000, 1), Err(0));
         replays.recorded(&a, &id, 41);
         assert_eq!(replays.claim(&a, &id, 90_000, 59_000), Err(42));
+        replays.recorded(&a, &id, 50);
+        replays.release(&a, &id, 60_000);
+        assert_eq!(replays.claim(&a, &id, 60_000, 59_000), Err(42), "its first entry stays");
         assert_eq!(replays.claim(&b, &id, 60_000, 1), Ok(()), "ids count per member");
+        replays.release(&b, &id, 60_000);
+        // A claim that was given back is free, and its end is not that of the next one.
+        assert_eq!(replays.claim(&b, &id, 120_000, 2), Ok(()));
+        assert_eq!(replays.claim(&b, &id, 120_000, 60_000 + CLOCK_SKEW_MS + 2000), Err(0));
         assert_eq!(replays.claim(&a, &id, 200_000, 60_000 + CLOCK_SKEW_MS + 2000), Ok(()));
     }
 }

@@ -296,3 +296,28 @@ async fn answers_that_two_links_offer_at_once_are_entered_once() {
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }
+
+/// After a crash an adapter may be back, and offer, before the members whose heads the hub waits for: what could not be entered
+/// then is entered when it can, and not as late as its statement would end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_cannot_be_entered_yet_is_entered_when_it_can() {
+    let mut scene = Scene::new(83).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let signed = scene.signed();
+    let answer = answered_behind_the_hub(&scene, &signed).await;
+    let kept = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    scene.adapter.take().unwrap().stop().await;
+    scene.world.stop_hub().await;
+    scene.world.start_hub().await;
+    let offer = pb::AnswerOffer { request: signed.message.request.clone(), answer };
+    let hub = Arc::clone(&scene.world.hub().hub);
+    let early = settled(&hub, scene.police.id(), offer).await;
+    assert_eq!(early.err(), Some(Code::LedgerNotAppending), "no member has shown its head");
+    drop(hub);
+    scene.app.meet().await.unwrap();
+    scene.adapter = Some(scene.police.run_this(&scene.world, kept));
+    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    until("the receipt of the offered answer", || adapter.health().unreceipted == 0).await;
+    let (code, report) = scene.verify_ledger().await;
+    assert_eq!(code, 0, "{report}");
+}
