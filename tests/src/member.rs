@@ -305,6 +305,7 @@ pub fn adapter_config(folder: &Folder, witness: Option<&(String, [u8; 32])>) -> 
         member: folder.member().clone(),
         adapter: name.clone(),
         root: folder.root_public(),
+        former_roots: folder.former_roots().unwrap(),
         key: folder.load_key(Role::Adapter, &name).unwrap(),
         delegation: folder.load_delegation(Role::Adapter, &name).unwrap().0,
         tag_key: folder.tag_key().unwrap(),

@@ -86,6 +86,8 @@ pub struct AdapterConfig {
     pub adapter: AppId,
     /// The member's own root, pinned here: contracts count only if it signed them as provider.
     pub root: PublicKey,
+    /// Roots that the member had before: entries of what its apps asked under them may still come, and accuse nobody.
+    pub former_roots: Vec<PublicKey>,
     /// The adapter's key.
     pub key: SecretKey,
     /// The delegation of that key, signed by the root.
@@ -247,7 +249,11 @@ impl Adapter {
             delegation,
             sealing: None,
             policy: config.contracts,
-            documents: Documents::new(config.member, config.root, Arc::clone(&decider)),
+            documents: Documents::new(
+                config.member,
+                (config.root, config.former_roots),
+                Arc::clone(&decider),
+            ),
             cases: Cases::new(
                 Arc::clone(&config.ledger),
                 Arc::clone(&counters),

@@ -73,9 +73,10 @@ fn take(
 ) -> Option<AnswerKey> {
     // Both locks at once: an own entry that comes now finds the answer settled or awaited, never in between.
     let mut owed = adapter.watch.owed();
-    let (answer, of_this_process) = match owed.owing(entry) {
-        Owing::Open(answer, of_this_process) => (answer, of_this_process),
-        Owing::Done => return None,
+    let (answer, of_this_process, open) = match owed.owing(entry) {
+        Owing::Open(answer, of_this_process) => (answer, of_this_process, true),
+        // Its entry may come without bytes all the same, after this.
+        Owing::Done => (AnswerKey::of(&entry.request, &entry.answer), false, false),
         Owing::Nothing => {
             wrong(adapter, index);
             return None;
@@ -87,10 +88,11 @@ fn take(
             alarm(adapter, index, "a receipt proves an entry that the own member's entries passed over");
             return None;
         }
-        return Some(answer);
+        return open.then_some(answer);
     }
     let proved = Awaited { leaf, names_before: entry.previous_of_provider, head, answer };
     match follow.await_entry(index, proved) {
+        Awaiting::Noted if !open => {}
         Awaiting::Noted => {
             owed.receipt(&answer);
             adapter.counters().receipted(adapter.clock().monotonic_us());

@@ -42,6 +42,7 @@ pub struct HeldContract {
 pub(crate) struct Documents {
     member: MemberId,
     root: PublicKey,
+    former_roots: Vec<PublicKey>,
     decider: Arc<Decider>,
     contracts: Cache<Digest, Arc<HeldContract>>,
     delegations: Cache<Digest, Arc<Delegation>>,
@@ -49,10 +50,14 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// For one provider and the root that it pinned itself.
-    pub(crate) fn new(member: MemberId, root: PublicKey, decider: Arc<Decider>) -> Self {
+    /// For one provider, the root that it pinned itself, and those that it had before.
+    pub(crate) fn new(
+        member: MemberId,
+        (root, former_roots): (PublicKey, Vec<PublicKey>),
+        decider: Arc<Decider>,
+    ) -> Self {
         let (contracts, delegations) = (Cache::new(CONTRACTS), Cache::new(DELEGATIONS));
-        Self { member, root, decider, contracts, delegations, tickets: Cache::new(TICKETS) }
+        Self { member, root, former_roots, decider, contracts, delegations, tickets: Cache::new(TICKETS) }
     }
 
     pub(crate) fn has_contract(&self, digest: &Digest) -> bool {
@@ -122,6 +127,11 @@ impl Documents {
     /// The root that this member pinned.
     pub(crate) fn own_root(&self) -> &PublicKey {
         &self.root
+    }
+
+    /// Roots that this member had before.
+    pub(crate) fn former_roots(&self) -> &[PublicKey] {
+        &self.former_roots
     }
 
     /// The delegation of that digest; whether its root and role count is for the caller.

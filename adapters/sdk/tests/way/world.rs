@@ -31,7 +31,7 @@ use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
-use yiwang_proto::keys::SecretKey;
+use yiwang_proto::keys::{PublicKey, SecretKey};
 use yiwang_proto::note::CosignerKey;
 use yiwang_proto::pb;
 use yiwang_proto::request::{Head, OfficerBy, Request};
@@ -196,6 +196,8 @@ pub struct World {
     pub policy: ContractPolicy,
     pub limits: AdapterLimits,
     pub witness: Option<u8>,
+    /// Roots that the provider had before.
+    pub former_roots: Vec<PublicKey>,
     pub evidence: tempfile::TempDir,
     pub mapping: String,
     /// Whether the consumer's word comes before each question, as from an honest hub.
@@ -277,6 +279,7 @@ impl World {
             policy: ContractPolicy::default(),
             limits: AdapterLimits { segment_bytes: 4 << 20, ..AdapterLimits::default() },
             witness: None,
+            former_roots: Vec::new(),
             evidence: tempfile::tempdir().unwrap(),
             mapping: MAPPING.to_owned(),
             honest: true,
@@ -294,6 +297,7 @@ impl World {
             member: member("civil-affairs"),
             adapter: AppId::parse("main").unwrap(),
             root: key(PROVIDER_ROOT).public(),
+            former_roots: self.former_roots.clone(),
             key: key(ADAPTER),
             delegation,
             tag_key: TagKey::new([9; 32]),

@@ -110,6 +110,15 @@ fn bounded(file: File, limit: usize) -> io::Result<Vec<u8>> {
 
 /// The files of a folder with an extension, by name; more than `limit` is an error, a missing folder is empty.
 pub fn list(dir: &Path, extension: &str, limit: usize) -> Result<Vec<PathBuf>, FolderError> {
+    listed(dir, limit, |path| path.extension().is_some_and(|found| found == extension))
+}
+
+/// The folders in a folder, in the same way.
+pub fn folders(dir: &Path, limit: usize) -> Result<Vec<PathBuf>, FolderError> {
+    listed(dir, limit, Path::is_dir)
+}
+
+fn listed(dir: &Path, limit: usize, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, FolderError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -119,7 +128,7 @@ pub fn list(dir: &Path, extension: &str, limit: usize) -> Result<Vec<PathBuf>, F
     for entry in entries {
         let path = entry.map_err(at(dir))?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|found| found == extension) {
+        if !hidden && wanted(&path) {
             paths.push(path);
         }
         if paths.len() > limit {

@@ -15,6 +15,8 @@ use yiwang_proto::member::MemberCard;
 const COMING_ROOT: &str = "coming-root.key";
 /// What was under earlier roots.
 const FORMER: &str = "former";
+/// Roots that one member has had: a change follows a loss or a theft.
+const FORMER_MAX: usize = 64;
 /// The root that the hub knows for this member, until it has the card under the present one.
 const KNOWN_ROOT: &str = "known-root";
 /// A key in base64, and room.
@@ -151,6 +153,23 @@ impl Folder {
         }
         write_key(&self.dir.join(ROOT), &next.to_base64())?;
         write_key(&self.dir.join(NEXT_ROOT), &coming.to_base64())
+    }
+
+    /// The roots that the member had before, as their cards say.
+    ///
+    /// # Errors
+    /// [`FolderError`] where a card cannot be read or does not hold.
+    pub fn former_roots(&self) -> Result<Vec<PublicKey>, FolderError> {
+        let mut roots = Vec::new();
+        for dir in files::folders(&self.dir.join(FORMER), FORMER_MAX)? {
+            let bytes = match files::read(&dir.join(CARD), DOCUMENT_MAX) {
+                // Made, and the change ended there.
+                Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            roots.push(MemberCard::open(&SignedDocument::parse(bytes, DOCUMENT_MAX)?)?.root);
+        }
+        Ok(roots.into_iter().filter(|root| *root != self.card.root).collect())
     }
 
     fn former(&self) -> Result<PathBuf, FolderError> {

@@ -160,3 +160,32 @@ async fn t07_a_receipt_of_an_entry_that_was_passed_over_is_an_alarm() {
     assert_eq!(adapter.health().unreceipted, 1);
     served.stop().await;
 }
+
+/// A refusal that nothing is owed for has its receipt like any answer, and its entry may come without bytes after that.
+#[tokio::test]
+async fn an_entry_without_bytes_is_taken_after_a_receipt_of_an_answer_that_asks_for_none() {
+    let world = World::new();
+    let (adapter, _hub, served, mut conn) = started(&world).await;
+    let from = world.ledger.len();
+    // The same request again, while its answer is owed: of the second answer nothing is awaited.
+    let (request, body) = world.request(ONE);
+    let signed = request.sign(&key(APP));
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let chunk = conn.chunk(signed.bytes().clone(), body.clone());
+        let exchange = chunk.exchange;
+        conn.send(ToAdapter::Request(chunk)).await;
+        answers.push(conn.answer(exchange).await.answer);
+    }
+    assert_ne!(answers[0], answers[1]);
+    let index = world.ledger.append(NOW, entry(signed.bytes(), &answers[1]));
+    conn.send(receipts(world.ledger.receipt(index))).await;
+    let ToAdapter::OwnEntries(mut own) = batch(&world.ledger, from, &[index]) else { unreachable!() };
+    (own.entries[0].entry, own.entries[0].proof) = (Bytes::new(), Vec::new());
+    own.receipt_heads = vec![pb::HeadGrowth { from_size: world.ledger.len(), proof: Vec::new() }];
+    conn.send(ToAdapter::OwnEntries(own)).await;
+    assert_eq!(taken(&mut conn).await, index + 1);
+    let health = adapter.health();
+    assert_eq!((health.protocol_errors, health.alarms, health.unreceipted), (0, 0, 1));
+    served.stop().await;
+}
