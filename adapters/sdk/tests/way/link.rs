@@ -2,6 +2,7 @@
 
 mod bounds;
 mod ends;
+mod former;
 mod heads;
 mod proved;
 mod serving;

@@ -30,7 +30,7 @@ pub fn records(world: &World) -> Vec<Record> {
     reader.scan(0).map(|item| Record::decode(item.unwrap().1).unwrap()).collect()
 }
 
-fn open(world: &World, config: AdapterConfig) -> Result<Adapter, AdapterError> {
+pub fn open(world: &World, config: AdapterConfig) -> Result<Adapter, AdapterError> {
     open_by(world, ClockRule::NeverBack, config, vec![world.source()])
 }
 

@@ -31,7 +31,7 @@ use yiwang_proto::delegation::{Delegation, Role};
 use yiwang_proto::document::SignedDocument;
 use yiwang_proto::envelope::{SignedStatement, payload_type};
 use yiwang_proto::ids::{AppId, CaseId, FieldName, Matter, MemberId, RequestId};
-use yiwang_proto::keys::{PublicKey, SecretKey};
+use yiwang_proto::keys::SecretKey;
 use yiwang_proto::note::CosignerKey;
 use yiwang_proto::pb;
 use yiwang_proto::request::{Head, OfficerBy, Request};
@@ -196,8 +196,6 @@ pub struct World {
     pub policy: ContractPolicy,
     pub limits: AdapterLimits,
     pub witness: Option<u8>,
-    /// Roots that the provider had before.
-    pub former_roots: Vec<PublicKey>,
     pub evidence: tempfile::TempDir,
     pub mapping: String,
     /// Whether the consumer's word comes before each question, as from an honest hub.
@@ -279,7 +277,6 @@ impl World {
             policy: ContractPolicy::default(),
             limits: AdapterLimits { segment_bytes: 4 << 20, ..AdapterLimits::default() },
             witness: None,
-            former_roots: Vec::new(),
             evidence: tempfile::tempdir().unwrap(),
             mapping: MAPPING.to_owned(),
             honest: true,
@@ -297,7 +294,7 @@ impl World {
             member: member("civil-affairs"),
             adapter: AppId::parse("main").unwrap(),
             root: key(PROVIDER_ROOT).public(),
-            former_roots: self.former_roots.clone(),
+            former_roots: Vec::new(),
             key: key(ADAPTER),
             delegation,
             tag_key: TagKey::new([9; 32]),
@@ -340,8 +337,7 @@ impl World {
     pub fn open_again(&self) -> Adapter {
         let ground = Ground { disk: Arc::new(SimulatedDisk::new()), workers: Workers::Threads };
         let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
-        let rule = ClockRule::NeverBack;
-        let (config, sources) = (self.config(), vec![self.source()]);
+        let (rule, config, sources) = (ClockRule::NeverBack, self.config(), vec![self.source()]);
         Adapter::open_on(ground, rule, config, sources, Arc::clone(&DECIDER), clock, entropy).unwrap()
     }
 

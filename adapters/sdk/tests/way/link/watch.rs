@@ -3,14 +3,13 @@
 
 use super::{FakeHub, Served, Shown, until};
 use crate::hub::Ledger;
-use crate::world::{APP, CONSUMER_ROOT, NOW, ONE, STRANGER, Said, World, delegate, key, said};
+use crate::world::{APP, NOW, ONE, STRANGER, Said, World, key, said};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use yiwang_adapter_sdk::health::LinkState;
 use yiwang_proto::answer::{Answer, Verdict};
 use yiwang_proto::codes::Code;
-use yiwang_proto::delegation::Role;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::envelope::SignedStatement;
 use yiwang_proto::pb;
@@ -204,42 +203,6 @@ async fn t07_a_request_that_none_of_the_own_apps_signed_is_an_alarm() {
     let size = adapter.head().head.size;
     conn.send(batch(&world.ledger, size, &[others])).await;
     until(|| adapter.health().protocol_errors == 1).await;
-    served.stop().await;
-}
-
-/// Under a root that the member had before its app was answered until its standing ended: the entry may come after the change.
-#[tokio::test]
-async fn t07_a_request_under_a_root_that_the_member_had_before_accuses_nobody() {
-    let mut world = World::new();
-    world.former_roots = vec![key(STRANGER).public()];
-    let adapter = Arc::new(world.open());
-    let hub = FakeHub::start(&world).await;
-    let served = Served::start(&adapter, &hub);
-    let mut conn = hub.linked().await;
-    let mut from = world.ledger.len();
-    let under = |root| {
-        let delegation = delegate(root, "civil-affairs", Role::App, "assistance-desk", APP);
-        world.stock.publish(&delegation);
-        let (mut request, _) = world.request(ONE);
-        (request.consumer, request.provider) = ("civil-affairs".parse().unwrap(), "police".parse().unwrap());
-        request.delegation_digest = delegation.digest();
-        request
-    };
-    let mut before = 0;
-    // By an app under the root before; by somebody else in its name; under a root that was never the member's.
-    for (root, signer, alarms) in [(STRANGER, APP, 0), (STRANGER, STRANGER, 1), (CONSUMER_ROOT, APP, 2)] {
-        let entry = pb::ExchangeEntry {
-            request: under(root).sign(&key(signer)).bytes().clone(),
-            outcome: pb::Outcome::Failed.into(),
-            previous_of_consumer: before,
-            ..Default::default()
-        };
-        let index = world.ledger.append(NOW, Kind::Exchange(entry));
-        conn.send(batch(&world.ledger, from, &[index])).await;
-        assert_eq!(taken(&mut conn).await, index + 1);
-        assert_eq!((adapter.health().alarms, evidence(&world).len()), (alarms, alarms as usize));
-        (before, from) = (index + 1, world.ledger.len());
-    }
     served.stop().await;
 }
 
