@@ -170,7 +170,9 @@ fn way<'a>(hub: &'a Hub, offered: &Offered, found: &Found) -> Result<Way<'a>, Co
     let (draft, claim) = match (&found.first, &found.late) {
         (_, Some(_)) => return Err(Code::AnswerInvalid),
         // Nobody was asked, or another answer was given: the adapter says what cannot be.
-        (Some((_, first)), None) if !ended_without(first) => return Err(Code::AnswerInvalid),
+        (Some((_, first)), None) if !ended_without(first) && !was_repeated(first) => {
+            return Err(Code::AnswerInvalid);
+        }
         (Some((index, first)), None) => (late(offered, *index, first.clone()), None),
         (None, None) => {
             let claim = Claim::take(hub, &offered.request)?;
@@ -269,6 +271,14 @@ fn ended_without(first: &pb::ExchangeEntry) -> bool {
     first.outcome() == pb::Outcome::Failed
         && first.answer.is_empty()
         && first.code != Code::AnswerInvalid.as_str()
+}
+
+/// Whether the adapter itself said that it had answered before: the request came again after a crash of the hub, and before the
+/// first answer was offered.
+fn was_repeated(first: &pb::ExchangeEntry) -> bool {
+    first.outcome() == pb::Outcome::Denied
+        && !first.answer.is_empty()
+        && first.code == Code::Replayed.as_str()
 }
 
 fn check(hub: &Hub, provider: &MemberId, offer: &pb::AnswerOffer) -> Result<Offered, Code> {

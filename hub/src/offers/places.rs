@@ -295,9 +295,10 @@ fn step(hub: &Hub, provider: &MemberId, place: u64) -> Result<Step, Code> {
     let entry = pb::Entry::decode(bytes).map_err(|_| Code::Internal)?;
     let before = previous(&entry, provider).filter(|before| *before < place).ok_or(Code::Internal)?;
     let exchange = match &entry.kind {
-        // One that is refused as a replay says nothing of the exchange that it repeats.
+        // One that the hub refused as a replay says nothing of the exchange that it repeats.
         Some(Kind::Exchange(exchange))
-            if !exchange.request.is_empty() && exchange.code != Code::Replayed.as_str() =>
+            if !exchange.request.is_empty()
+                && (exchange.code != Code::Replayed.as_str() || !exchange.answer.is_empty()) =>
         {
             Some((key(&exchange.request), exchange.late_of != 0))
         }

@@ -321,3 +321,27 @@ async fn an_answer_that_cannot_be_entered_yet_is_entered_when_it_can() {
     let (code, report) = scene.verify_ledger().await;
     assert_eq!(code, 0, "{report}");
 }
+
+/// The same request comes again after the crash, before its answer was offered: the adapter says that it had answered it. That
+/// answer comes late, and nobody is accused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_request_came_again_before_it_was_offered_is_late() {
+    let mut scene = Scene::new(84).await;
+    assert_eq!(scene.outcome(&scene.signed()).await, "answered");
+    let signed = scene.signed();
+    let answer = answered_behind_the_hub(&scene, &signed).await;
+    assert_eq!(scene.outcome(&signed).await, "replayed");
+    scene.adapter.take().unwrap().stop().await;
+    scene.adapter = Some(scene.police.run_adapter(&scene.world).await);
+    let adapter = Arc::clone(&scene.adapter.as_ref().unwrap().adapter);
+    until("the receipt of the offered answer", || adapter.health().unreceipted == 0).await;
+    drop(adapter);
+    let of_it: Vec<_> =
+        entries(&scene).into_iter().filter(|entry| entry.request == signed.message.request).collect();
+    assert_eq!(of_it.len(), 2);
+    assert_eq!((of_it[0].outcome(), of_it[0].late_of), (pb::Outcome::Denied, 0));
+    assert_eq!((of_it[1].outcome(), &of_it[1].answer), (pb::Outcome::Withheld, &answer));
+    assert!(of_it[1].late_of > 0 && !of_it[0].answer.is_empty());
+    let judged = scene.judge().await;
+    assert!(judged.is_clean(), "{judged:?}");
+}

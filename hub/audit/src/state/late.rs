@@ -25,7 +25,12 @@ pub(super) fn is_late(subject: Subject<'_>) -> bool {
 impl Unanswered {
     pub(super) fn note(&mut self, subject: Subject<'_>) {
         let Subject { at, raw, ending, request, .. } = subject;
-        if ending.outcome == Outcome::Failed && raw.answer.is_empty() {
+        let without = ending.outcome == Outcome::Failed && raw.answer.is_empty();
+        // The adapter says that it had answered before: that answer, which no crash let be recorded, may follow.
+        let repeated = ending.outcome == Outcome::Denied
+            && ending.code == Some(Code::Replayed)
+            && !raw.answer.is_empty();
+        if without || repeated {
             self.ended.insert(at.index, request.digest);
         }
     }
@@ -40,7 +45,7 @@ impl Unanswered {
 }
 
 impl State<'_> {
-    /// A late answer belongs to exactly one exchange that had ended without one.
+    /// A late answer belongs to exactly one exchange that had ended without one, or whose answer refers to it.
     pub(super) fn late(&mut self, subject: Subject<'_>) {
         let Subject { at, raw, ending, request, .. } = subject;
         if ending.outcome != Outcome::Withheld || raw.answer.is_empty() {
