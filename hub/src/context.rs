@@ -5,6 +5,7 @@ mod counted;
 mod replays;
 
 pub use alarms::Alarms;
+pub use counted::used_its_id;
 pub use replays::Replays;
 
 use crate::auditors::Auditors;
@@ -322,7 +323,7 @@ impl Hub {
         let read = self.denials.look_back(&mut |statement| {
             seen += 1;
             if let Some((_, request)) = statement.request
-                && statement.exchange.replay_of == 0
+                && used_its_id(&statement.exchange)
             {
                 // Claimed already where it came twice.
                 let _ = self.replays.claim(&request.consumer, &request.id, request.expires_at_ms, now_ms);
@@ -378,7 +379,7 @@ impl Hub {
 
 /// The request of an entry that used its id.
 fn used_request(exchange: &pb::ExchangeEntry) -> Option<(Request, bool)> {
-    if counted::used_its_id(exchange) { read_request(exchange) } else { None }
+    if used_its_id(exchange) { read_request(exchange) } else { None }
 }
 
 fn read_case(statement: &Bytes) -> Option<CaseStatement> {

@@ -116,8 +116,8 @@ async fn entered(hub: &Hub, ways: Vec<Way<'_>>, lost: Option<Code>) -> Vec<Resul
             let appended = hub.ledger.append(draft).await;
             if appended.is_ok() {
                 hub.alarms.late();
-                claim.into_iter().for_each(|mut claim| claim.used = true);
             }
+            claim.into_iter().for_each(|claim| claim.ended(&appended));
             Some(appended)
         }
     });
@@ -145,6 +145,16 @@ impl<'a> Claim<'a> {
         let claimed = hub.replays.claim(&request.consumer, &request.id, until_ms, now);
         claimed.map_err(|_| Code::Overloaded)?;
         Ok(Self { hub, request: request.clone(), until_ms, used: false })
+    }
+}
+
+impl Claim<'_> {
+    /// Whether it came to an entry; of a fault of the hub's own nobody knows.
+    fn ended(mut self: Box<Self>, appended: &Result<Appended, Code>) {
+        self.used = matches!(appended, Ok(_) | Err(Code::Internal));
+        if let Ok(appended) = appended {
+            self.hub.replays.recorded(&self.request.consumer, &self.request.id, appended.index);
+        }
     }
 }
 

@@ -172,6 +172,19 @@ async fn t11_a_replay_is_refused_also_in_another_envelope_and_after_a_restart() 
     for _ in 0..2 {
         assert_eq!(scene.outcome(&signed).await, "replayed");
     }
+    // Nor does what is refused while the first use is under way.
+    let racing = scene.signed();
+    let ahead = bent(&scene, |request| {
+        request.id = racing.request.id.clone();
+        request.issued_at_ms += 45_000;
+        request.expires_at_ms += 45_000;
+    });
+    assert_eq!(scene.outcome(&ahead).await, "clock_skew");
+    let (one, other) = tokio::join!(scene.outcome(&racing), scene.outcome(&racing));
+    assert_eq!(std::collections::BTreeSet::from([one.as_str(), &other]), ["answered", "replayed"].into());
+    for _ in 0..2 {
+        assert_eq!(scene.outcome(&racing).await, "replayed");
+    }
     let add = Act::Add { reason: "decided".to_owned() };
     let subject = "980121190001010000".to_owned();
     let added = scene.app.act_on_case(&scene.case, add, &[subject]).await.unwrap();

@@ -86,6 +86,10 @@ fn a_member_goes_on_under_the_root_that_its_card_announced() {
     std::fs::remove_file(dir.path().join("delegations/app-desk.json")).unwrap();
     let after = KEYS.map(|name| key_of(dir.path(), name));
     is_whole(dir.path(), &after, &before);
+    // What it had before is known by its card, and a card that is spoilt keeps nobody from anything.
+    assert_eq!(folder.former_roots().unwrap(), [old_root]);
+    std::fs::write(former_of(dir.path()).join("card.json"), "{").unwrap();
+    assert_eq!(folder.former_roots().unwrap(), []);
 }
 
 #[test]

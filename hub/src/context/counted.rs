@@ -50,7 +50,11 @@ fn is_own_denial_by(exchange: &pb::ExchangeEntry, codes: &[Code]) -> bool {
 /// Whether an entry is the use of its request's id: neither a replay, nor a late entry, whose first one stands before it, nor
 /// a refusal that came before.
 pub fn used_its_id(exchange: &pb::ExchangeEntry) -> bool {
-    exchange.replay_of == 0 && exchange.late_of == 0 && !is_own_denial_by(exchange, BEFORE_USE)
+    exchange.replay_of == 0
+        && exchange.late_of == 0
+        && !is_own_denial_by(exchange, BEFORE_USE)
+        // While the first use is under way.
+        && !is_own_denial_by(exchange, &[Code::Replayed])
 }
 
 /// Whether a request was counted when it came, by how it ended.
@@ -204,6 +208,12 @@ mod tests {
             );
         }
         assert_eq!(both(&ended(pb::Outcome::Denied, Code::RateExceeded, b"")), (true, true));
+        assert_eq!(
+            both(&ended(pb::Outcome::Denied, Code::Replayed, b"")),
+            (false, false),
+            "while it is under way"
+        );
+        assert_eq!(both(&ended(pb::Outcome::Denied, Code::Replayed, b"answer")), (true, true));
         let late =
             pb::ExchangeEntry { late_of: 3, ..ended(pb::Outcome::Withheld, Code::DeadlineExceeded, b"a") };
         assert!(!used_its_id(&late));

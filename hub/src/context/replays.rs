@@ -66,11 +66,12 @@ impl Replays {
         if seen.ids.get(&key) != Some(&0) {
             return;
         }
+        // One that is over by now is not there any more, and the id may be another's. With its end, which would take a later
+        // claim of the id away before its time.
+        let Some(ends) = seen.ends.get_mut(&expires_ms.div_euclid(1000)) else { return };
+        let Some(at) = ends.iter().position(|other| *other == key) else { return };
+        ends.swap_remove(at);
         seen.ids.remove(&key);
-        // Its end too: it would take a later claim of the id away before its time.
-        if let Some(ends) = seen.ends.get_mut(&expires_ms.div_euclid(1000)) {
-            ends.retain(|other| *other != key);
-        }
     }
 }
 
@@ -95,6 +96,8 @@ mod tests {
         // A claim that was given back is free, and its end is not that of the next one.
         assert_eq!(replays.claim(&b, &id, 120_000, 2), Ok(()));
         assert_eq!(replays.claim(&b, &id, 120_000, 60_000 + CLOCK_SKEW_MS + 2000), Err(0));
+        replays.release(&b, &id, 60_000);
+        assert_eq!(replays.claim(&b, &id, 120_000, 60_000 + CLOCK_SKEW_MS + 2000), Err(0), "another's claim");
         assert_eq!(replays.claim(&a, &id, 200_000, 60_000 + CLOCK_SKEW_MS + 2000), Ok(()));
     }
 }

@@ -5,7 +5,7 @@ use super::accept::Accepted;
 use super::decide::Decided;
 use super::officer::proof_in_entry;
 use super::{NO_BODY, Refusal};
-use crate::context::Hub;
+use crate::context::{Hub, used_its_id};
 use crate::ledger::{Appended, Draft, Linear};
 use crate::links::RawAnswer;
 use crate::replies::Mark;
@@ -201,6 +201,8 @@ pub async fn record(
     let mark = if answered { mark(hub, &mut entry, decided.as_ref(), between, body.len()) } else { None };
     let withheld = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&withheld);
+    // A refusal that used no id stands for none: a replay must name the entry that did.
+    let uses = verbatim && used_its_id(&entry);
     let draft = ExchangeDraft {
         entry,
         consumer: consumer.clone(),
@@ -212,11 +214,11 @@ pub async fn record(
         adapter: receipt_to.as_ref().map(|(link, _)| Arc::clone(&link.delegation)),
     };
     let appended = hub.ledger.append(Box::new(draft)).await?;
-    if replay_of == 0 && verbatim {
+    if uses {
         hub.replays.recorded(&consumer, &id, appended.index);
     }
     if let Some((link, exchange)) = receipt_to.filter(|_| !hub.switches.no_receipts) {
-        // By the receipt of an answer that its journal does not hold, or that asks for none, an adapter awaits nothing.
+        // By the receipt of an answer that its journal does not hold an adapter awaits nothing.
         let unawaited = [Some(Code::ReceiptsOwed), Some(Code::LedgerFull)].contains(&refused);
         let withheld = ended == pb::Outcome::Withheld;
         link.send_receipt(exchange, &appended, !unawaited && !withheld);

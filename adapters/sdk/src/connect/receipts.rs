@@ -4,6 +4,7 @@
 use crate::adapter::Adapter;
 use crate::material::MaterialSource;
 use crate::watch::{AnswerKey, Awaited, Awaiting, Owing};
+use yiwang_proto::codes::Code;
 use yiwang_proto::entry::Kind;
 use yiwang_proto::merkle::Hash;
 use yiwang_proto::pb;
@@ -75,6 +76,12 @@ fn take(
     let mut owed = adapter.watch.owed();
     let (answer, of_this_process, open) = match owed.owing(entry) {
         Owing::Open(answer, of_this_process) => (answer, of_this_process, true),
+        // The hub sends their entries whole.
+        Owing::Done
+            if [Code::ReceiptsOwed, Code::LedgerFull].iter().any(|code| code.as_str() == entry.code) =>
+        {
+            return None;
+        }
         // Its entry may come without bytes all the same, after this.
         Owing::Done => (AnswerKey::of(&entry.request, &entry.answer), false, false),
         Owing::Nothing => {

@@ -3,7 +3,7 @@
 use super::files::{self, PRIVATE, PUBLIC};
 use super::{CARD, DELEGATIONS_MAX, Folder, FolderError, NEXT_ROOT, ROOT, read_key, read_key_or, write_key};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use yiwang_proto::ambient::{Clock, Entropy};
 use yiwang_proto::delegation::Delegation;
 use yiwang_proto::document::SignedDocument;
@@ -155,21 +155,25 @@ impl Folder {
         write_key(&self.dir.join(NEXT_ROOT), &coming.to_base64())
     }
 
-    /// The roots that the member had before, as their cards say.
+    /// The roots that the member had before, as their cards say. One that cannot be read, or is another member's, is left out
+    /// with a warning: it must not keep the member from what it does now.
     ///
     /// # Errors
-    /// [`FolderError`] where a card cannot be read or does not hold.
+    /// [`FolderError`] where the folder cannot be listed.
     pub fn former_roots(&self) -> Result<Vec<PublicKey>, FolderError> {
         let mut roots = Vec::new();
         for dir in files::folders(&self.dir.join(FORMER), FORMER_MAX)? {
-            let bytes = match files::read(&dir.join(CARD), DOCUMENT_MAX) {
-                // Made, and the change ended there.
-                Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
-                read => read?,
-            };
-            roots.push(MemberCard::open(&SignedDocument::parse(bytes, DOCUMENT_MAX)?)?.root);
+            match former_card(&dir.join(CARD)) {
+                Ok(card) if card.member == *self.member() && card.root != self.card.root => {
+                    roots.push(card.root);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, folder = %dir.display(), "a former card does not hold and is left out");
+                }
+            }
         }
-        Ok(roots.into_iter().filter(|root| *root != self.card.root).collect())
+        Ok(roots)
     }
 
     fn former(&self) -> Result<PathBuf, FolderError> {
@@ -183,4 +187,8 @@ impl Folder {
         files::create_dir(&dir)?;
         Ok(dir)
     }
+}
+
+fn former_card(path: &Path) -> Result<MemberCard, FolderError> {
+    Ok(MemberCard::open(&SignedDocument::parse(files::read(path, DOCUMENT_MAX)?, DOCUMENT_MAX)?)?)
 }
