@@ -200,7 +200,6 @@ pub async fn record(
     let between = (&consumer, &provider);
     let mark = if answered { mark(hub, &mut entry, decided.as_ref(), between, body.len()) } else { None };
     let withheld = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&withheld);
     // A refusal that used no id stands for none: a replay must name the entry that did.
     let uses = verbatim && used_its_id(&entry);
     let draft = ExchangeDraft {
@@ -209,7 +208,7 @@ pub async fn record(
         provider,
         verbatim,
         decided,
-        withheld: told,
+        withheld: Arc::clone(&withheld),
         officer: accepted.request.officer,
         adapter: receipt_to.as_ref().map(|(link, _)| Arc::clone(&link.delegation)),
     };
