@@ -137,6 +137,27 @@ codes! {
 }
 
 impl Code {
+    /// Whether a refusal of the hub with it comes before the request's id counts as used.
+    pub fn is_before_use(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed
+                | Self::TooLarge
+                | Self::WrongMember
+                | Self::SignatureInvalid
+                | Self::KeyUnknown
+                | Self::DelegationInvalid
+                | Self::Revoked
+                | Self::StatementExpired
+                | Self::ClockSkew
+                | Self::Overloaded
+                | Self::AnswersWaiting
+                | Self::LedgerFull
+                | Self::LedgerNotAppending
+                | Self::Internal
+        )
+    }
+
     /// Whether it says that somebody may not, rather than that something did not work. Without a receipt such a code
     /// means a denial of which there were many in one minute.
     pub fn is_denial(self) -> bool {

@@ -6,7 +6,7 @@ use crate::ledger::{open, segments};
 use crate::parallel;
 use crate::report::{Finding, Report};
 use crate::rules::Rule;
-use crate::state::{BEFORE_USE, State, unkept_fault};
+use crate::state::{State, unkept_fault};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -216,7 +216,7 @@ impl<'a> Pass<'a> {
         let code = statement.key.code;
         if let Some((signed, _)) = &statement.request
             && code != Code::Replayed
-            && !BEFORE_USE.contains(&code)
+            && !code.is_before_use()
             && !self.used.insert(signed.digest())
         {
             findings.push(finding(None, "the same signed statement was folded before".to_owned()));

@@ -23,7 +23,6 @@ use crate::redecide::{Done, Job};
 use crate::report::{Decisions, Finding, Report};
 use crate::rules::Rule;
 use cases::Register;
-pub(crate) use exchanges::BEFORE_USE;
 use late::Unanswered;
 use officers::Tickets;
 use record_types::RecordTypes;

@@ -10,25 +10,7 @@ use yiwang_proto::ids::{AppId, CaseId, MemberId, Officer};
 use yiwang_proto::request::Request;
 use yiwang_proto::{Digest, pb};
 
-/// The hub's own refusals that come before a request's id is looked at. The offline verifier has the same in
-/// `hub/audit/src/state/exchanges.rs`: such an entry uses no id.
-const BEFORE_USE: &[Code] = &[
-    Code::Malformed,
-    Code::TooLarge,
-    Code::WrongMember,
-    Code::SignatureInvalid,
-    Code::KeyUnknown,
-    Code::DelegationInvalid,
-    Code::Revoked,
-    Code::StatementExpired,
-    Code::ClockSkew,
-    Code::Overloaded,
-    Code::AnswersWaiting,
-    Code::LedgerFull,
-    Code::LedgerNotAppending,
-    Code::Internal,
-];
-/// Those that come after it and before the request is counted.
+/// Refusals of the hub's own that come after a request's id is looked at, and before it is counted.
 const BEFORE_THE_COUNT: &[Code] = &[
     Code::Replayed,
     Code::HeadContradicts,
@@ -40,26 +22,23 @@ const BEFORE_THE_COUNT: &[Code] = &[
     Code::CaseClosed,
 ];
 
-/// A denial of the hub's own. An adapter's carries its answer, and was counted whatever its code says.
-fn is_own_denial_by(exchange: &pb::ExchangeEntry, codes: &[Code]) -> bool {
-    exchange.outcome() == pb::Outcome::Denied
-        && exchange.answer.is_empty()
-        && codes.iter().any(|code| code.as_str() == exchange.code)
+/// The code of a denial of the hub's own. An adapter's carries its answer, and was counted whatever its code says.
+fn own_denial(exchange: &pb::ExchangeEntry) -> Option<Code> {
+    let own = exchange.outcome() == pb::Outcome::Denied && exchange.answer.is_empty();
+    Code::parse(&exchange.code).filter(|_| own)
 }
 
 /// Whether an entry is the use of its request's id: neither a replay, nor a late entry, whose first one stands before it, nor
-/// a refusal that came before.
+/// a refusal that came before, or while the first use was under way.
 pub fn used_its_id(exchange: &pb::ExchangeEntry) -> bool {
     exchange.replay_of == 0
         && exchange.late_of == 0
-        && !is_own_denial_by(exchange, BEFORE_USE)
-        // While the first use is under way.
-        && !is_own_denial_by(exchange, &[Code::Replayed])
+        && own_denial(exchange).is_none_or(|code| !code.is_before_use() && code != Code::Replayed)
 }
 
 /// Whether a request was counted when it came, by how it ended.
 pub fn was_counted(exchange: &pb::ExchangeEntry) -> bool {
-    !is_own_denial_by(exchange, BEFORE_USE) && !is_own_denial_by(exchange, BEFORE_THE_COUNT)
+    own_denial(exchange).is_none_or(|code| !code.is_before_use() && !BEFORE_THE_COUNT.contains(&code))
 }
 
 /// Ticket, member, app, case, officer: by which ticket was asked, and what a ticket is compared with.

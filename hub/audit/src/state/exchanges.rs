@@ -16,24 +16,6 @@ use yiwang_proto::ids::MemberId;
 use yiwang_proto::pb::{self, Outcome};
 use yiwang_proto::request::{APP_SIGNS, Request};
 
-/// Codes of refusals that come before a request id counts as used.
-pub(crate) const BEFORE_USE: &[Code] = &[
-    Code::Malformed,
-    Code::TooLarge,
-    Code::WrongMember,
-    Code::SignatureInvalid,
-    Code::KeyUnknown,
-    Code::DelegationInvalid,
-    Code::Revoked,
-    Code::StatementExpired,
-    Code::ClockSkew,
-    Code::Overloaded,
-    Code::AnswersWaiting,
-    Code::LedgerFull,
-    Code::LedgerNotAppending,
-    Code::Internal,
-];
-
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -299,7 +281,7 @@ impl State<'_> {
             return self.late(subject);
         }
         // Refused before the id was looked at.
-        let early = denied && ending.code.is_some_and(|code| BEFORE_USE.contains(&code));
+        let early = denied && ending.code.is_some_and(Code::is_before_use);
         let spends = !replayed && !early && raw.peer == request.consumer.as_str();
         if replayed {
             self.replayed(subject, used);
